@@ -1,0 +1,70 @@
+# Every target makes .venv if it must; nothing is installed outside it.
+
+SHELL := /bin/bash
+CANDIDATES := python3 python3.11 python3.12 python3.13 python3.14 python3.10
+PYTHON ?= $(shell for p in $(CANDIDATES); do \
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $$p && break; done)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+SOURCES := $(wildcard csrc/*/*.h csrc/*/*.cpp csrc/*/*.cu)
+PYTHON_CODE := setup.py pixelsr kernels benchmarks tests
+DEVICE = $(shell $(BIN)/python -c "import platform, re, torch; \
+	name = torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu-' + platform.machine(); \
+	print(re.sub('[^a-z0-9]+', '-', name.lower()))")
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test test-slow lint format bench gpu clean
+
+help:  ## show this
+	@grep -E '^[a-z-]+: .*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+venv: .venv/.installed  ## make .venv: the pinned torch, the package, the tools
+
+# torch comes first and alone: whatever is installed later finds it there and keeps it.
+.venv/.torch: constraints.txt
+	@test -n "$(PYTHON)" || { echo "pixelsr needs Python 3.10 or later; none found" >&2; exit 1; }
+	@echo "making .venv with $$($(PYTHON) --version)"
+	$(PYTHON) -m venv .venv
+	$(PIP) setuptools wheel ninja
+	$(PIP) torch==2.13.0
+	@touch $@
+
+.venv/.installed: .venv/.torch pyproject.toml setup.py $(SOURCES)
+	$(PIP) --no-build-isolation -e ".[dev]"
+	@$(BIN)/python -c "from pixelsr.ops import WHY_NOT_COMPILED as why; \
+	print('C++ kernels:', why or 'built')"
+	@touch $@
+
+demo: venv  ## enlarge the bundled sample faces into out/demo
+	$(BIN)/pixelsr enlarge pixelsr/samples/*.png -o out/demo --samples 4
+
+test: venv  ## run the tests
+	PIXELSR_EXPECT_EXTENSION=1 $(BIN)/python -m pytest -q
+
+test-slow: venv  ## run the tests that take minutes
+	PIXELSR_EXPECT_EXTENSION=1 $(BIN)/python -m pytest -q -m slow
+
+lint: venv  ## check style and types
+	$(BIN)/ruff check $(PYTHON_CODE)
+	$(BIN)/ruff format --check $(PYTHON_CODE)
+	$(BIN)/mypy
+	$(BIN)/clang-format --dry-run --Werror $(SOURCES)
+
+format: venv  ## rewrite the code in the project's style
+	$(BIN)/ruff check --fix $(PYTHON_CODE)
+	$(BIN)/ruff format $(PYTHON_CODE)
+	$(BIN)/clang-format -i $(SOURCES)
+
+bench: venv  ## measure this machine into benchmarks/results
+	@mkdir -p benchmarks/results
+	$(BIN)/python -m pytest benchmarks -m "" --benchmark-json=benchmarks/results/$(DEVICE).json
+
+gpu: venv  ## build, test and measure on a GPU
+	@$(BIN)/python -c "import torch; raise SystemExit(not torch.cuda.is_available())" || \
+	{ echo "no GPU that this torch can use was found: nothing measured" >&2; exit 1; }
+	$(MAKE) test
+	$(MAKE) bench
+
+clean:  ## remove what was built, .venv included
+	rm -rf .venv build dist out *.egg-info pixelsr/*.so .pytest_cache .ruff_cache .mypy_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

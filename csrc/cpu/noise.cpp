@@ -1,0 +1,50 @@
+// gumbel_noise_: noise of consecutive samples at consecutive positions, for every level.
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+
+#include <algorithm>
+
+#include "common/philox.h"
+
+namespace pixelsr {
+namespace {
+
+void fill_value(float* out, int64_t levels, int64_t stride, uint64_t seed, uint64_t sample,
+                uint32_t position) {
+  for (int64_t level = 0; level < levels; level += 4) {
+    const Words words = noise_words(seed, sample, position, static_cast<uint32_t>(level / 4));
+    const int64_t count = std::min<int64_t>(4, levels - level);
+    for (int64_t i = 0; i < count; ++i) {
+      out[(level + i) * stride] = gumbel_of_word(words.value[i]);
+    }
+  }
+}
+
+void gumbel_noise_(torch::stable::Tensor out, int64_t seed, int64_t first_index,
+                   int64_t first_position) {
+  STD_TORCH_CHECK(out.scalar_type() == torch::headeronly::ScalarType::Float && out.dim() == 3,
+                  "gumbel_noise_: out must be float32 [samples, positions, levels], got ",
+                  out.dim(), " dimensions of ", torch::headeronly::toString(out.scalar_type()));
+  const int64_t positions = out.size(1), levels = out.size(2);
+  float* data = out.mutable_data_ptr<float>();
+  const int64_t grain = std::max<int64_t>(1, 4096 / std::max<int64_t>(1, levels));
+  const auto fill = [&](int64_t begin, int64_t end) {
+    for (int64_t value = begin; value < end; ++value) {
+      const int64_t sample = value / positions, position = value % positions;
+      fill_value(data + sample * out.stride(0) + position * out.stride(1), levels, out.stride(2),
+                 static_cast<uint64_t>(seed), static_cast<uint64_t>(first_index + sample),
+                 static_cast<uint32_t>(first_position + position));
+    }
+  };
+  torch::stable::parallel_for(0, out.size(0) * positions, grain, fill);
+}
+
+}  // namespace
+}  // namespace pixelsr
+
+STABLE_TORCH_LIBRARY_IMPL(pixelsr, CPU, m) {
+  m.impl("gumbel_noise_", TORCH_BOX(&pixelsr::gumbel_noise_));
+}

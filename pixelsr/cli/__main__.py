@@ -1,0 +1,5 @@
+"""`python -m pixelsr.cli`."""
+
+from . import main
+
+main(prog_name="pixelsr")

@@ -1,0 +1,26 @@
+"""Errors of the library as one sentence at the command line."""
+
+import errno
+from typing import Any
+
+import click
+
+
+class SentenceGroup(click.Group):
+    """A group whose commands end with one sentence on stderr and exit status 1, not a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (ValueError, FloatingPointError, OSError) as error:
+            if isinstance(error, OSError) and error.errno == errno.EPIPE:
+                raise
+            raise click.ClickException(sentence(error)) from error
+
+
+def sentence(error: Exception) -> str:
+    """What the error says, without Python's "[Errno 13]"."""
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}"
+    return str(error)

@@ -1,0 +1,122 @@
+"""The definition of a causal mask: which taps of a kernel, and which colour groups, are live.
+
+Every other part of the package asks here. Pixels are drawn in raster order: row by row, left to
+right, colour by colour; a tap is live when the value that it reads was drawn before.
+"""
+
+from functools import lru_cache
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
+
+MaskType = Literal["A", "B", "V-first", "V"]
+"""What a masked convolution may read.
+
+"A": the past, and at its own pixel the colour groups *before* its own (the first layer).
+"B": the past, and at its own pixel the colour groups up to its own.
+"V-first": the rows strictly above.
+"V": the rows above and the whole current row, for inputs that know only the rows above.
+"""
+
+
+def check_mask(mask_type: str, kernel_size: tuple[int, int]) -> None:
+    """Raise ValueError where no causal mask of this type exists."""
+    if mask_type not in get_args(MaskType):
+        raise ValueError(f"mask_type must be one of {get_args(MaskType)}, got {mask_type!r}")
+    if any(size < 1 or size % 2 == 0 for size in kernel_size):
+        raise ValueError(f"kernel_size must be odd and positive, got {kernel_size}")
+    if mask_type == "V-first" and kernel_size[0] < 3:
+        raise ValueError(f'mask_type "V-first" needs a kernel of 3 rows or more, got {kernel_size}')
+
+
+def group_sizes(channels: int, colours: int) -> list[int]:
+    """Sizes of the contiguous colour groups: the first `channels % colours` have one more."""
+    return [channels // colours + (group < channels % colours) for group in range(colours)]
+
+
+@lru_cache
+def channel_groups(channels: int, colours: int, parts: int = 1) -> tuple[int, ...]:
+    """The colour group of each channel; each of the `parts` equal pieces is grouped by itself."""
+    if colours < 1:
+        raise ValueError(f"colours must be positive, got {colours}")
+    if parts < 1 or channels % parts:
+        raise ValueError(f"{channels} channels cannot be cut into {parts} equal parts")
+    sizes = group_sizes(channels // parts, colours)
+    return tuple(group for group, size in enumerate(sizes) for _ in range(size)) * parts
+
+
+def live_rectangle(kernel_size: tuple[int, int], mask_type: str) -> tuple[int, int]:
+    """Rows and columns, counted from the top left, of the part of the kernel that has live taps."""
+    rows, cols = kernel_size[0] // 2 + (mask_type != "V-first"), kernel_size[1]
+    if rows == 1 and mask_type in ("A", "B"):
+        cols = cols // 2 + 1
+    return rows, cols
+
+
+@torch.inference_mode(False)  # a mask may be shared with training later
+def _build_mask(
+    out_channels: int,
+    in_channels: int,
+    kernel_size: tuple[int, int],
+    mask_type: str,
+    colours: int,
+    in_parts: int,
+    out_parts: int,
+    device: torch.device,
+) -> Tensor:
+    check_mask(mask_type, kernel_size)
+    centre_row, centre_col = kernel_size[0] // 2, kernel_size[1] // 2
+    mask = torch.zeros(out_channels, in_channels, *kernel_size, dtype=torch.bool, device=device)
+    mask[:, :, :centre_row] = True
+    if mask_type == "V":
+        mask[:, :, centre_row] = True
+    if mask_type in ("A", "B"):
+        mask[:, :, centre_row, :centre_col] = True
+        reads = torch.tensor(channel_groups(in_channels, colours, in_parts), device=device)
+        own = torch.tensor(channel_groups(out_channels, colours, out_parts), device=device)
+        centre = reads[None, :] < own[:, None] if mask_type == "A" else reads <= own[:, None]
+        mask[:, :, centre_row, centre_col] = centre
+    return mask
+
+
+_cached_mask = lru_cache(_build_mask)
+
+
+def causal_mask(
+    out_channels: int,
+    in_channels: int,
+    kernel_size: tuple[int, int],
+    mask_type: str,
+    *,
+    colours: int = 3,
+    in_parts: int = 1,
+    out_parts: int = 1,
+    device: torch.device | str = "cpu",
+) -> Tensor:
+    """Live taps of a masked convolution.
+
+    Args:
+        out_channels, in_channels, kernel_size: the shape of the weight; odd kernel sizes.
+        mask_type: "A", "B", "V-first" or "V" (see `MaskType`).
+        colours: colour groups; with n channels, group g has n // colours + (g < n % colours).
+        in_parts, out_parts: equal pieces (gate halves, concatenated maps) grouped each by itself.
+    Returns:
+        bool ``[out_channels, in_channels, kh, kw]``, true where the tap is live; shared between
+        calls, so not to be written to.
+    Raises:
+        ValueError: unknown `mask_type`, even kernel, or channels that the parts do not divide.
+    """
+    # A mask made while tracing is fake, or belongs to one graph: it must not be shared.
+    make = _build_mask if is_in_torch_dispatch_mode() else _cached_mask
+    return make(
+        out_channels,
+        in_channels,
+        (kernel_size[0], kernel_size[1]),
+        mask_type,
+        colours,
+        in_parts,
+        out_parts,
+        torch.device(device),
+    )

@@ -1,0 +1,154 @@
+"""What every model shares: a frozen config, and saving and loading as safetensors and JSON."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+from typing_extensions import Self
+
+BUNDLED = Path(__file__).parent.parent / "weights"
+CONFIG, WEIGHTS = "config.json", "model.safetensors"
+_classes: dict[str, type["PixelModel"]] = {}
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Sizes of a model; every field is a positive int."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if field.type is int and (type(value) is not int or value < 1):
+                raise ValueError(f"{field.name} must be a positive int, got {value!r}")
+        levels = getattr(self, "levels", 256)
+        if not 2 <= levels <= 256:
+            raise ValueError(f"levels must be 2 to 256, got {levels}")
+
+
+class PixelModel(nn.Module):
+    """A model that is made from a config, or from the config's fields by keyword."""
+
+    Config: ClassVar[type[Config]] = Config
+    config: Any
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        _classes[cls.__name__] = cls
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The parameters' dtype."""
+        return next(self.parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        """The parameters' device."""
+        return next(self.parameters()).device
+
+    @property
+    def colours(self) -> int:
+        """Colours of a picture."""
+        return int(self.config.colours)
+
+    @property
+    def levels(self) -> int:
+        """Intensity levels of a colour."""
+        return int(self.config.levels)
+
+    def describe(self) -> dict[str, Any]:
+        """The model as JSON values: its class name and the fields of its config."""
+        return {"class": type(self).__name__, **dataclasses.asdict(self.config)}
+
+    @classmethod
+    def from_description(cls, description: dict[str, Any]) -> "PixelModel":
+        """The inverse of `describe`: a freshly initialised model."""
+        fields = dict(description)
+        name = fields.pop("class", None)
+        if name not in _classes:
+            raise ValueError(f"unknown model class {name!r}; expected one of {sorted(_classes)}")
+        return _classes[name](**fields)
+
+    def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
+        """Write `config.json` and `model.safetensors` into `folder`, which is made if need be.
+
+        Each file is written beside its place and then moved there, so none is ever half-written.
+        """
+        path = Path(folder)
+        path.mkdir(parents=True, exist_ok=True)
+        weights = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
+        partial = path / f".{WEIGHTS}.partial"
+        try:
+            save_file(weights, partial)
+            os.replace(partial, path / WEIGHTS)
+            partial.write_text(json.dumps(self.describe(), indent=2) + "\n")
+            os.replace(partial, path / CONFIG)
+        finally:
+            partial.unlink(missing_ok=True)
+
+    @classmethod
+    def from_pretrained(cls, name: str | os.PathLike[str]) -> Self:
+        """Load a model from a local folder, or a bundled one by its name ("faces-8x32").
+
+        Weights come back as float32, in eval mode, on the CPU, whatever they were stored as
+        (float64 stays float64).
+
+        Raises:
+            FileNotFoundError: no such folder and no such bundled name, or a file is missing.
+            ValueError: a file is damaged, of another model class, or of another shape.
+        """
+        folder = _find(name)
+        model = cls.from_description(_read_config(folder / CONFIG))
+        if not isinstance(model, cls):
+            raise ValueError(f"{folder} holds a {type(model).__name__}, expected a {cls.__name__}")
+        weights = _read_weights(folder / WEIGHTS)
+        if any(tensor.dtype == torch.float64 for tensor in weights.values()):
+            model.double()
+        expected = model.state_dict()
+        if weights.keys() != expected.keys():
+            odd = sorted(weights.keys() ^ expected.keys())[0]
+            where = "misses" if odd in expected else "has a foreign"
+            raise ValueError(f"{folder / WEIGHTS} does not fit its config: it {where} tensor {odd}")
+        for key, tensor in weights.items():
+            if tensor.shape != expected[key].shape:
+                raise ValueError(
+                    f"{folder / WEIGHTS}: {key} is {list(tensor.shape)}, "
+                    f"its config expects {list(expected[key].shape)}"
+                )
+        model.load_state_dict(weights)
+        return model.eval()
+
+
+def _find(name: str | os.PathLike[str]) -> Path:
+    if Path(name).is_dir():
+        return Path(name)
+    if (BUNDLED / name / CONFIG).is_file():
+        return BUNDLED / name
+    bundled = sorted(path.parent.name for path in BUNDLED.glob(f"*/{CONFIG}"))
+    raise FileNotFoundError(f"no model folder {str(name)!r}, and the bundled models are {bundled}")
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: a model folder holds {CONFIG} and {WEIGHTS}")
+    try:
+        description = json.loads(path.read_text())
+        if not isinstance(description, dict):
+            raise ValueError(f"expected an object, got {type(description).__name__}")
+        return description
+    except ValueError as error:
+        raise ValueError(f"{path} is not the config of a pixelsr model: {error}") from None
+
+
+def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: a model folder holds {CONFIG} and {WEIGHTS}")
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a whole safetensors file: {error}") from None

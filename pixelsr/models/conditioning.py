@@ -1,0 +1,79 @@
+"""The conditioning network A of Pixel Recursive Super Resolution (1702.00783, section 3.2)."""
+
+import dataclasses
+import math
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .. import functional
+from ..nn import init
+from .base import Config, PixelModel
+
+
+@dataclasses.dataclass(frozen=True)
+class ConditioningNetworkConfig(Config):
+    """The paper's sizes for faces: 6 residual blocks of 32 channels at each of three sizes."""
+
+    channels: int = 32
+    blocks: int = 6
+    magnification: int = 4
+    colours: int = 3
+    levels: int = 256
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.magnification & (self.magnification - 1):
+            raise ValueError(f"magnification must be a power of two, got {self.magnification}")
+
+
+class ResidualBlock(nn.Module):
+    """``x + conv(relu(conv(relu(x))))``, two 3x3 convolutions."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        init.normal_(self.first, gain=math.sqrt(2))
+        init.normal_(self.second, gain=0.3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(F.relu(self.first(F.relu(x))))
+
+
+class ConditioningNetwork(PixelModel):
+    """Sees the whole small picture, and no pixel of the large one.
+
+    A 3x3 convolution, residual blocks, then for each doubling a transposed convolution of stride 2
+    and residual blocks again, and a 1x1 convolution to the logits.
+
+    Args:
+        **options: the fields of `ConditioningNetworkConfig`.
+    Shape:
+        low_res, uint8 ``[N, colours, h, w]``, to logits ``[N, levels, colours, H, W]``, where
+        ``H, W`` are ``h, w`` times the magnification.
+    """
+
+    Config = ConditioningNetworkConfig
+    config: ConditioningNetworkConfig
+
+    def __init__(self, **options: int) -> None:
+        super().__init__()
+        self.config = c = ConditioningNetworkConfig(**options)
+        body: list[nn.Module] = [nn.Conv2d(c.colours, c.channels, 3, padding=1)]
+        body += [ResidualBlock(c.channels) for _ in range(c.blocks)]
+        for _ in range(c.magnification.bit_length() - 1):
+            body.append(_doubling(c.channels))
+            body += [ResidualBlock(c.channels) for _ in range(c.blocks)]
+        self.body = nn.Sequential(*body)
+        self.out = nn.Conv2d(c.channels, c.colours * c.levels, 1)
+        init.smooth_levels_(self.out, c.levels)
+
+    def forward(self, low_res: Tensor) -> Tensor:
+        c = self.config
+        x = self.body(functional.scale_levels(low_res, c.colours, c.levels, self.dtype))
+        return functional.to_logits(self.out(F.relu(x)), c.colours, c.levels)
+
+
+def _doubling(channels: int) -> nn.Module:
+    return nn.ConvTranspose2d(channels, channels, 3, stride=2, padding=1, output_padding=1)

@@ -1,0 +1,90 @@
+"""Pixel Recursive Super Resolution (Dahl, Norouzi, Shlens; 1702.00783)."""
+
+import dataclasses
+from typing import Any
+
+from torch import Tensor
+
+from .. import functional
+from .base import PixelModel
+from .conditioning import ConditioningNetwork
+from .gated_pixelcnn import GatedPixelCNN
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelRecursiveSRConfig:
+    """The two networks, each as `PixelModel.describe` gives it."""
+
+    prior: dict[str, Any]
+    conditioning: dict[str, Any]
+
+
+class PixelRecursiveSR(PixelModel):
+    """p(y | x) = prod_i softmax(A_i(x) + B_i(y_<i)): a large picture y from a small one x.
+
+    Args:
+        prior: B, any model of images to logits; None for the paper's `GatedPixelCNN`.
+        conditioning: A, from the small picture to logits; None for the paper's network.
+            Either may also be a description, as in `config.json`.
+    Shape:
+        images, uint8 ``[N, C, H, W]``, and low_res, uint8 ``[N, C, h, w]``, to logits
+        ``[N, L, C, H, W]``.
+    Raises:
+        ValueError: the two networks differ in colours or levels.
+    """
+
+    Config = PixelRecursiveSRConfig
+    config: PixelRecursiveSRConfig
+
+    def __init__(
+        self,
+        prior: PixelModel | dict[str, Any] | None = None,
+        conditioning: PixelModel | dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.prior = _model(prior, GatedPixelCNN)
+        self.conditioning = _model(conditioning, ConditioningNetwork)
+        for name in ("colours", "levels"):
+            a, b = getattr(self.conditioning.config, name), getattr(self.prior.config, name)
+            if a != b:
+                raise ValueError(f"conditioning network and prior differ in {name}: {a} and {b}")
+        self.config = PixelRecursiveSRConfig(self.prior.describe(), self.conditioning.describe())
+
+    @property
+    def colours(self) -> int:
+        """Colours of a picture."""
+        return self.prior.colours
+
+    @property
+    def levels(self) -> int:
+        """Intensity levels of a colour."""
+        return self.prior.levels
+
+    @property
+    def magnification(self) -> int:
+        """The size of a large picture in small ones, along one side."""
+        return int(self.conditioning.config.magnification)
+
+    def forward(self, images: Tensor, low_res: Tensor) -> Tensor:
+        return functional.add_logits(self.conditioning(low_res), self.prior(images))
+
+    def loss(self, images: Tensor, low_res: Tensor) -> Tensor:
+        """``-log softmax(A + B)[y] - log softmax(A)[y]``, nats per image, mean over N (section 3.3).
+
+        The first term alone would be explained by B, and A ignored: its gradient into A's and B's
+        logits is the same tensor, softmax(A + B) - onehot(y). The second term adds
+        softmax(A) - onehot(y) to A's.
+
+        Args:
+            images: uint8 ``[N, C, H, W]``.
+            low_res: uint8 ``[N, C, h, w]``.
+        """
+        conditioning, prior = self.conditioning(low_res), self.prior(images)
+        total = functional.add_logits(conditioning, prior)
+        return (functional.nats(total, images) + functional.nats(conditioning, images)).mean()
+
+
+def _model(given: PixelModel | dict[str, Any] | None, default: type[PixelModel]) -> PixelModel:
+    if given is None:
+        return default()
+    return PixelModel.from_description(given) if isinstance(given, dict) else given

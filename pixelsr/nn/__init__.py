@@ -1,0 +1,8 @@
+"""Drop-in layers: the building blocks of causal networks."""
+
+from . import init
+from .gated import GatedLayer
+from .masked_conv import MaskedConv2d
+from .residual import PixelCNNBlock
+
+__all__ = ["GatedLayer", "MaskedConv2d", "PixelCNNBlock", "init"]

@@ -1,0 +1,46 @@
+"""The gated layer with a vertical and a horizontal stack (Gated PixelCNN, 1606.05328, figure 2)."""
+
+from torch import Tensor, nn
+
+from .. import functional
+from . import init
+from .masked_conv import MaskedConv2d
+
+
+class GatedLayer(nn.Module):
+    """One layer of a Gated PixelCNN: two stacks that together see all of the past.
+
+    With ``gate(x) = tanh(a) * sigmoid(b)`` of the two halves of x::
+
+        v = vertical(vertical_in)                     # n x n, the rows above of what knows the rows above
+        vertical_out = gate(v)
+        horizontal_out = horizontal_in + out(gate(horizontal(horizontal_in) + link(v)))
+
+    The vertical stack feeds the horizontal one, never the reverse; only the horizontal one has a
+    residual connection. No blind spot, where the first vertical layer sees strictly the rows above.
+
+    Args:
+        channels: p, the width of both stacks; the convolutions emit 2 p.
+        kernel_size: n, odd.
+        colours: colour groups of the horizontal stack.
+    Shape:
+        two tensors ``[N, channels, H, W]`` to two of the same shape.
+    """
+
+    def __init__(self, channels: int, kernel_size: int = 5, colours: int = 3) -> None:
+        super().__init__()
+        both = 2 * channels
+        self.vertical = MaskedConv2d(channels, both, kernel_size, "V", colours)
+        self.horizontal = MaskedConv2d(
+            channels, both, (1, kernel_size), "B", colours, out_parts=2
+        )
+        self.link = nn.Conv2d(both, both, 1)
+        self.out = MaskedConv2d(channels, channels, 1, "B", colours)
+        init.normal_(self.vertical, gain=3.0)
+        for layer in (self.horizontal, self.link, self.out):
+            init.normal_(layer)
+
+    def forward(self, vertical: Tensor, horizontal: Tensor) -> tuple[Tensor, Tensor]:
+        v = self.vertical(vertical)
+        h = functional.gate(self.horizontal(horizontal) + self.link(v))
+        return functional.gate(v), horizontal + self.out(h)

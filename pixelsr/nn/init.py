@@ -1,0 +1,53 @@
+"""Initial weights: signals keep their size through causal layers, however many taps are dead."""
+
+import math
+
+import torch
+from torch import nn
+
+from ..masks import causal_mask
+from .masked_conv import MaskedConv2d
+
+
+@torch.no_grad()
+def normal_(layer: nn.Conv2d, gain: float = 1.0) -> None:
+    """Weights from N(0, gain^2 / live taps of an output channel, on average); a zero bias.
+
+    A gain of 3 keeps a stack of ``tanh * sigmoid`` gates without residuals at its size: a signal
+    of standard deviation 1.1 before the gate leaves it with about a third of that.
+    """
+    live = layer.weight[0].numel()
+    if isinstance(layer, MaskedConv2d):
+        mask = causal_mask(
+            layer.out_channels,
+            layer.in_channels,
+            (layer.kernel_size[0], layer.kernel_size[1]),
+            layer.mask_type,
+            colours=layer.colours,
+            in_parts=layer.in_parts,
+            out_parts=layer.out_parts,
+        )
+        live = max(1, int(mask.sum()) // layer.out_channels)
+    layer.weight.normal_(0, gain / math.sqrt(live))
+    if layer.bias is not None:
+        layer.bias.zero_()
+
+
+@torch.no_grad()
+def smooth_levels_(layer: nn.Conv2d, levels: int) -> None:
+    """Weights of an output layer such that neighbouring levels start with similar logits.
+
+    Each input channel adds to the levels of a colour a random sum of cosines, of amplitude
+    1 / frequency: a network that begins so need not learn that level 127 lies beside 128.
+    """
+    channels, colours = layer.in_channels, layer.out_channels // levels
+    frequency = torch.arange(1, levels)
+    places = (torch.arange(levels) + 0.5) / levels
+    cosines = torch.cos(math.pi * frequency[:, None] * places) * math.sqrt(2)  # [L - 1, L]
+    amplitude = 1 / frequency
+    amplitude = amplitude / amplitude.norm()
+    curves = (torch.randn(colours, channels, levels - 1) * amplitude) @ cosines
+    weight = curves.transpose(1, 2).reshape(layer.weight.shape) / math.sqrt(channels)
+    layer.weight.copy_(weight)
+    if layer.bias is not None:
+        layer.bias.zero_()

@@ -1,0 +1,293 @@
+"""The plan executed with PyTorch, on any device: clear before fast, and the oracle of the others."""
+
+import itertools
+from collections.abc import Callable, Generator
+
+import torch
+from torch import Tensor, nn
+
+from ..plan import Plan, Pointwise, Product, Schedule, Span, Step
+from ..plan.steps import Expression
+from ..plan.trace import image_stage_values, rows_of
+from ..request import Request
+
+OPCODES: dict[str, Callable[..., Tensor]] = {
+    "add": torch.add,
+    "sub": torch.sub,
+    "mul": torch.mul,
+    "div": torch.div,
+    "neg": torch.neg,
+    "exp": torch.exp,
+    "relu": torch.relu,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "elu": nn.functional.elu,
+    "silu": nn.functional.silu,
+}
+
+
+class _Ring:
+    """The storage of one buffer: ``[rows, N, left + W + right, channels]``."""
+
+    def __init__(
+        self, plan: Plan, name: str, samples: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        buffer = plan.buffers[name]
+        self.rows, self.left = buffer.rows, buffer.left
+        self.width = plan.image_size[1]
+        self.order = list(buffer.order)
+        padded = buffer.left + self.width + buffer.right
+        shape = (buffer.rows, samples, padded, buffer.channels)
+        self.storage = torch.zeros(shape, dtype=dtype, device=device)
+        self.strides = self.storage.stride()
+
+    def row(self, row: int) -> Tensor:
+        """A row without its margins: ``[N, W, channels]``."""
+        return self.storage[row % self.rows][:, self.left : self.left + self.width]
+
+    def window(self, row: int, col: int, pixels: int, taps: int, first: int, count: int) -> Tensor:
+        """``[pixels * N, taps * count]``: at each of `pixels` places, `taps` neighbours from `col` on."""
+        slot, sample, place, _ = self.strides
+        samples = self.storage.shape[1]
+        offset = (row % self.rows) * slot + (self.left + col) * place + first
+        if pixels == 1 and (taps == 1 or count == place):
+            return self.storage.as_strided((samples, taps * count), (sample, 1), offset)
+        shape, strides = (samples, pixels, taps, count), (sample, place, place, 1)
+        window = self.storage.as_strided(shape, strides, offset)
+        return window.reshape(samples * pixels, taps * count)
+
+    def span(self, row: int, col: int, pixels: int, first: int, count: int) -> Tensor:
+        """A view of `count` channels at `pixels` places: ``[N, count]`` or ``[N, pixels, count]``."""
+        slot, sample, place, _ = self.strides
+        samples = self.storage.shape[1]
+        offset = (row % self.rows) * slot + (self.left + col) * place + first
+        if pixels == 1:
+            return self.storage.as_strided((samples, count), (sample, 1), offset)
+        return self.storage.as_strided((samples, pixels, count), (sample, place, 1), offset)
+
+
+Run = Callable[[int, int, int], None]
+"""Executes a step at `pixels` places of a row: (row, first column, pixels)."""
+
+
+class ReferenceEngine:
+    """One batch of pictures on its way: the buffers, the packed weights, and the steps to run."""
+
+    def __init__(self, plan: Plan, request: Request) -> None:
+        self.plan, self.request = plan, request
+        parameter = next(request.model.parameters())
+        self.device = parameter.device
+        self.dtype = torch.float64 if parameter.dtype == torch.float64 else torch.float32
+        self.parameters = {
+            name: value.detach().to(self.dtype)
+            for name, value in request.model.state_dict().items()
+            if value.is_floating_point()
+        }
+        self.rings = {
+            name: _Ring(plan, name, request.samples, self.dtype, self.device)
+            for name in plan.buffers
+        }
+        self.images = request.known.expand(request.samples, -1, -1, -1).clone()
+        """The pictures so far, uint8 ``[samples, C, H, W]``."""
+        self.values = self._image_stage()
+        self.bound = [self._bind(placed.step) for placed in plan.placed]
+
+    def positions(self) -> Generator[tuple[tuple[int, int, int], Tensor], Tensor, None]:
+        """Draw: yields (row, column, colour) and the logits ``[samples, levels]``; takes the values.
+
+        Only values that are unknown in some sample are asked for; the others are filled in.
+        """
+        plan, (_, width) = self.plan, self.plan.image_size
+        schedule = Schedule(self.request.unknown)
+        self._prefill(schedule.leading_rows)
+        row_head, row_core = self._select("row"), self._select("row", head=False)
+        left_head, left_core = self._select("left"), self._select("left", head=False)
+        colours = range(plan.colours + 1)
+        head = [self._select("colour", colour) for colour in colours]
+        core = [self._select("colour", colour, head=False) for colour in colours]
+        for row in range(schedule.leading_rows, schedule.last_row + 1):
+            self._load_values(row)
+            if not schedule.row_has_unknown(row):
+                self._known_row(row)
+                continue
+            _run(row_head, row, 0, width)
+            for col in range(width):
+                last, stop = schedule.last_unknown(row, col), schedule.stop(row, col)
+                _run(left_head if last >= 0 else left_core, row, col, 1)
+                for colour in range(stop):
+                    _run((head if colour <= last else core)[colour], row, col, 1)
+                    if colour == plan.colours:
+                        continue
+                    drawn = None
+                    if schedule.is_unknown(row, col, colour):
+                        drawn = yield (row, col, colour), self._logits(row, col, colour)
+                    self._write(row, col, colour, drawn)
+                if schedule.is_last(row, col):
+                    break
+
+    # What is computed before the first row.
+
+    def _image_stage(self) -> dict[str, Tensor]:
+        """The values that depend on the small picture alone, as rows ``[H, M, W, channels]``."""
+        if self.plan.image_stage is None:
+            return {}
+        values = image_stage_values(self.plan.image_stage, self.request.low_res)
+        return dict(zip(self.plan.values, values, strict=True))
+
+    def _per_sample(self, rows: Tensor) -> Tensor:
+        """Repeat ``[M, ...]`` for the samples of each input."""
+        return rows.repeat_interleave(self.request.samples // len(rows), 0)
+
+    def _load_values(self, row: int) -> None:
+        """Copy a row of the image stage's values into their buffers."""
+        for name, value in self.values.items():
+            height, _, width, _ = value.shape
+            source = value[row if height > 1 else 0].to(self.dtype)
+            target = self.rings[name].row(row)
+            target.copy_(self._per_sample(source).expand_as(target))
+
+    def _prefill(self, rows: int) -> None:
+        """Fill the buffers as if the first `rows` rows, which are known, had been drawn."""
+        if rows == 0:
+            return
+        self._load_known(rows)
+        prefill, known = self.plan.prefill, self.request.known[:, :, :rows]
+        if prefill.values:
+            known = known.expand(self.request.samples, -1, -1, -1)
+        values = [
+            self._per_sample(self.values[name].movedim(1, 0)[:, :rows]).permute(0, 3, 1, 2)
+            for name in prefill.values
+        ]
+        for name, value in zip(prefill.buffers, prefill.module(known, *values), strict=True):
+            ring, height = self.rings[name], value.shape[2]
+            ordered = rows_of(value)[..., ring.order].to(self.dtype)
+            for row in range(max(0, height - ring.rows), height):
+                ring.row(row).copy_(ordered[row].expand_as(ring.row(row)))
+
+    def _load_known(self, rows: int) -> None:
+        image = self.rings[self.plan.image]
+        for row in range(max(0, rows - image.rows), rows):
+            image.row(row).copy_(self.images[:, :, row].transpose(1, 2))  # [N, W, C]
+
+    # One row, one pixel, one colour.
+
+    def _known_row(self, row: int) -> None:
+        """Everything that a known row leaves to the rows below, the whole row at a time."""
+        self.rings[self.plan.image].row(row).copy_(self.images[:, :, row].transpose(1, 2))
+        steps = [
+            run for run, placed in zip(self.bound, self.plan.placed, strict=True) if not placed.head
+        ]
+        _run(steps, row, 0, self.plan.image_size[1])
+
+    def _logits(self, row: int, col: int, colour: int) -> Tensor:
+        span = self.plan.logits[colour]
+        return self.rings[span.buffer].span(row, col, 1, span.first, span.count)
+
+    def _write(self, row: int, col: int, colour: int, drawn: Tensor | None) -> None:
+        """Put a value where the next stages read it: the known one, or else the one drawn."""
+        value = self.images[:, colour, row, col]
+        if drawn is not None:
+            value.copy_(torch.where(self.request.known_mask[:, colour, row, col], value, drawn))
+        self.rings[self.plan.image].span(row, col, 1, colour, 1).copy_(value.unsqueeze(1))
+
+    # Steps as functions.
+
+    def _select(self, when: str, colour: int = 0, head: bool = True) -> list[Run]:
+        """The steps of a stage, with or without those that only serve logits."""
+        return [
+            run
+            for run, placed in zip(self.bound, self.plan.placed, strict=True)
+            if placed.when == when and placed.colour == colour and (head or not placed.head)
+        ]
+
+    def _bind(self, step: Step) -> Run:
+        if isinstance(step, Pointwise):
+            return self._bind_pointwise(step)
+        return self._bind_product(step)
+
+    def _bind_pointwise(self, step: Pointwise) -> Run:
+        out = self._view(step.out)
+        args = [self._view(arg) for arg in step.args]
+        formula = _compile(step.expression)
+
+        def run(row: int, col: int, pixels: int) -> None:
+            out(row, col, pixels).copy_(formula([arg(row, col, pixels) for arg in args]))
+
+        return run
+
+    def _bind_product(self, step: Product) -> Run:
+        out = self._view(step.out)
+        bias = self._bias(step)
+        add = self._view(step.add) if step.add else None
+        windows = self._windows(step)
+
+        def run(row: int, col: int, pixels: int) -> None:
+            target = out(row, col, pixels)
+            if step.overwrite:
+                target.copy_(bias.expand_as(target))
+            if add:
+                target += add(row, col, pixels)
+            for window, weight in windows:
+                source = window(row, col, pixels)
+                if pixels == 1:
+                    target.addmm_(source, weight)
+                else:
+                    target += (source @ weight).view(target.shape)
+
+        return run
+
+    def _view(self, span: Span) -> Callable[[int, int, int], Tensor]:
+        ring, first, count = self.rings[span.buffer], span.first, span.count
+        return lambda row, col, pixels: ring.span(row, col, pixels, first, count)
+
+    def _bias(self, step: Product) -> Tensor:
+        bias = torch.zeros(step.out.count, dtype=self.dtype, device=self.device)
+        for layer, channels in step.biases:
+            bias += self.parameters[f"{layer}.bias"][list(channels)]
+        return bias
+
+    def _windows(self, step: Product) -> list[tuple[Callable[[int, int, int], Tensor], Tensor]]:
+        """For each row of taps, and each run of evenly spaced columns: its window and its weight."""
+        if step.src is None or step.weight is None:
+            return []
+        block = step.weight
+        weight = self.parameters[f"{block.layer}.weight"][list(block.out_channels)]
+        weight = weight[:, list(block.in_channels)]
+        ring, first, count = self.rings[step.src.buffer], step.src.first, step.src.count
+        windows = []
+        for dr, kernel_row in zip(step.rows, block.kernel_rows, strict=True):
+            for start, stop in _consecutive(step.cols):
+                columns = list(block.kernel_cols[start:stop])
+                packed = weight[:, :, kernel_row][:, :, columns].permute(2, 1, 0).flatten(0, 1)
+                window = _window(ring, dr, step.cols[start], stop - start, first, count)
+                windows.append((window, packed.contiguous()))
+        return windows
+
+
+def _window(
+    ring: _Ring, dr: int, dc: int, taps: int, first: int, count: int
+) -> Callable[[int, int, int], Tensor]:
+    return lambda row, col, pixels: ring.window(row + dr, col + dc, pixels, taps, first, count)
+
+
+def _consecutive(cols: tuple[int, ...]) -> list[tuple[int, int]]:
+    """Start and stop of each run of neighbouring columns; dilated taps are runs of one."""
+    starts = [i for i, col in enumerate(cols) if i == 0 or col != cols[i - 1] + 1]
+    return list(itertools.pairwise([*starts, len(cols)]))
+
+
+def _compile(expression: Expression) -> Callable[[list[Tensor]], Tensor]:
+    """A function of the arguments that evaluates a pointwise expression."""
+    opcode, *operands = expression
+    if opcode == "arg":
+        return lambda args: args[operands[0]]  # type: ignore[index]
+    if opcode == "const":
+        return lambda args: operands[0]  # type: ignore[return-value]
+    function = OPCODES[str(opcode)]
+    parts = [_compile(operand) for operand in operands]  # type: ignore[arg-type]
+    return lambda args: function(*(part(args) for part in parts))
+
+
+def _run(steps: list[Run], row: int, col: int, pixels: int) -> None:
+    for step in steps:
+        step(row, col, pixels)

@@ -1,0 +1,286 @@
+"""Splits convolutions by the stage at which their taps are known, and lays the steps down."""
+
+import numpy as np
+from torch import fx
+
+from ...errors import PlanError
+from .steps import ROW, Buffer, Pointwise, Product, Span, Step, Weight
+from .values import (
+    BoolArray,
+    Channel,
+    Convolution,
+    Deferred,
+    Formula,
+    Sum,
+    Value,
+    groups_of_equal,
+    runs,
+)
+
+# When the taps of a convolution are summed: for the whole row, when the pixel opens, or colour by colour.
+WHENS = ("row", "left", "colour")
+
+
+class Emitter:
+    """Collects the buffers and steps of a plan."""
+
+    def __init__(self) -> None:
+        self.buffers: dict[str, Buffer] = {}
+        self.steps: list[tuple[Step, str, int]] = []  # step, when, colour
+
+    def place(self, value: Deferred, node: fx.Node) -> Value:
+        """Make a value stand in buffers, emitting what computes it."""
+        if isinstance(value, Value):
+            return value
+        if isinstance(value, Sum):
+            return _SumEmitter(self, value, node).run()
+        return self._place_formula(value, node)
+
+    def allocate(self, node: fx.Node, stages: list[int], causes: list[str]) -> Value:
+        """A new buffer for the output of `node`, its channels sorted by stage."""
+        order = tuple(int(i) for i in np.argsort(stages, kind="stable"))
+        self.buffers[node.name] = Buffer(node.name, node, order)
+        place = {channel: index for index, channel in enumerate(order)}
+        return Value(
+            tuple(
+                Channel(node.name, place[i], stages[i], causes[i]) for i in range(len(stages))
+            )
+        )
+
+    def emit(self, step: Step, when: str, colour: int = 0) -> None:
+        self.steps.append((step, when, colour if when == "colour" else 0))
+
+    def _place_formula(self, formula: Formula, node: fx.Node) -> Value:
+        latest = [
+            max(arguments, key=lambda channel: channel.stage)
+            for arguments in zip(*(arg.channels for arg in formula.args), strict=True)
+        ]
+        out = self.allocate(node, [c.stage for c in latest], [c.cause for c in latest])
+        for stage, columns in _by_stage(out, formula.args):
+            for span, *args in runs(*columns):
+                self.emit_at(Pointwise(span, tuple(args), formula.expression), stage)
+        return out
+
+    def emit_at(self, step: Step, stage: int) -> None:
+        """Emit at the moment when a stage is reached."""
+        self.emit(step, "row" if stage == ROW else "colour", stage)
+
+    def add(self, out: Value, channels: list[int], term: Value, stage: int) -> None:
+        """Emit ``out += term`` for some channels, at `stage`."""
+        expression = ("add", ("arg", 0), ("arg", 1))
+        columns = [_places(out, channels), _places(out, channels), _places(term, channels)]
+        for span, own, other in runs(*columns):
+            self.emit_at(Pointwise(span, (own, other), expression), stage)
+
+
+def _places(value: Value, channels: list[int]) -> list[tuple[str, int]]:
+    return [(value.channels[i].buffer, value.channels[i].index) for i in channels]
+
+
+def _by_stage(
+    out: Value, args: tuple[Value, ...]
+) -> list[tuple[int, list[list[tuple[str, int]]]]]:
+    """For each stage of `out`, in order: the places of its channels in `out` and in each argument."""
+    order = sorted(range(len(out.channels)), key=lambda i: out.channels[i].index)
+    columns = []
+    for stage in sorted(set(out.stages.tolist())):
+        channels = [i for i in order if out.channels[i].stage == stage]
+        columns.append((stage, [_places(value, channels) for value in (out, *args)]))
+    return columns
+
+
+class _SumEmitter:
+    """Emits one sum: every convolution split by stage, all accumulated in the sum's own buffer."""
+
+    def __init__(self, emitter: Emitter, total: Sum, node: fx.Node) -> None:
+        self.emitter = emitter
+        self.total = total
+        self.taps = [_binding_times(convolution) for convolution in total.convolutions]
+        stages, causes = self._stages()
+        self.out = emitter.allocate(node, stages, causes)
+        self.stages = np.array(stages)
+        self.written = np.zeros(len(stages), dtype=bool)
+
+    def run(self) -> Value:
+        pending = list(self.total.values)
+        for when in WHENS[:2]:
+            for convolution, taps in zip(self.total.convolutions, self.taps, strict=True):
+                live = taps == WHENS.index(when)
+                self._products(convolution, live, when, 0, None)
+        self._constants()
+        for stage in sorted(set(self.stages.tolist())):
+            self._at_stage(stage, pending)
+        return self.out
+
+    def _at_stage(self, stage: int, pending: list[Value]) -> None:
+        """The centre taps of the channels of one stage, and the feature maps that are added."""
+        channels = np.flatnonzero(self.stages == stage)
+        centre = [
+            (taps == WHENS.index("colour")) & _only(self.stages == stage) for taps in self.taps
+        ]
+        with_products = np.logical_and.reduce(
+            [live.any(axis=(1, 2, 3))[channels] for live in centre] or [np.zeros(len(channels))]
+        )
+        attach = pending[0] if pending and with_products.all() else None
+        for number, (convolution, live) in enumerate(
+            zip(self.total.convolutions, centre, strict=True)
+        ):
+            self._products(convolution, live, "colour", stage, attach if number == 0 else None)
+        for term in pending[1:] if attach else pending:
+            self.emitter.add(self.out, _in_buffer_order(self.out, channels), term, stage)
+
+    def _stages(self) -> tuple[list[int], list[str]]:
+        """Each channel's stage: the latest of all that it reads; and the tap that made it so."""
+        size = _width(self.total)
+        stages, causes = [ROW] * size, [""] * size
+        for value in self.total.values:
+            for o, channel in enumerate(value.channels):
+                if channel.stage > stages[o]:
+                    stages[o], causes[o] = channel.stage, channel.cause
+        for convolution, taps in zip(self.total.convolutions, self.taps, strict=True):
+            centre = taps == WHENS.index("colour")  # [out, in, rows, cols]
+            sources = convolution.source.stages
+            for o in range(size):
+                reads = centre[o].any(axis=(1, 2))
+                latest = int(np.where(reads, sources, ROW).argmax())
+                late = int(sources[latest]) if reads[latest] else ROW
+                late = max(late, 0) if (taps[o] == WHENS.index("left")).any() else late
+                if late > stages[o]:
+                    stages[o] = late
+                    causes[o] = f"layer {convolution.layer}, centre tap, input channel {latest}"
+        return stages, causes
+
+    def _products(
+        self, convolution: Convolution, live: BoolArray, when: str, stage: int, attach: Value | None
+    ) -> None:
+        """Cut the live taps of one moment into rectangles, each a product."""
+        size = len(live)
+        for outs, pattern in groups_of_equal(live.reshape(size, -1)):
+            ins_taps = pattern.reshape(live.shape[1], -1)
+            for number, (ins, taps) in enumerate(groups_of_equal(ins_taps)):
+                add = attach if number == 0 else None
+                for rows, cols in _rectangles(taps.reshape(live.shape[2:])):
+                    self._rectangle(convolution, outs, ins, rows, cols, when, stage, add)
+                    add = None
+
+    def _rectangle(
+        self,
+        convolution: Convolution,
+        outs: list[int],
+        ins: list[int],
+        rows: list[int],
+        cols: list[int],
+        when: str,
+        stage: int,
+        attach: Value | None,
+    ) -> None:
+        source, out = convolution.source, self.out
+        ins = _in_buffer_order(source, ins)
+        for fresh in (True, False):
+            chosen = [o for o in _in_buffer_order(out, outs) if self.written[o] != fresh]
+            columns = [_places(out, chosen)] + ([_places(attach, chosen)] if attach else [])
+            start = 0
+            for out_span, *add in runs(*columns) if chosen else []:
+                channels = tuple(chosen[start : start + out_span.count])
+                start += out_span.count
+                self._spans(convolution, channels, out_span, ins, rows, cols, when, stage, add)
+        self.written[outs] = True
+
+    def _spans(
+        self,
+        convolution: Convolution,
+        outs: tuple[int, ...],
+        out_span: Span,
+        ins: list[int],
+        rows: list[int],
+        cols: list[int],
+        when: str,
+        stage: int,
+        add: list[Span],
+    ) -> None:
+        """One product for each run of input channels; the first writes the bias, if none has."""
+        overwrite = not self.written[outs[0]]
+        start = 0
+        for (src,) in runs(_places(convolution.source, ins)):
+            channels = tuple(ins[start : start + src.count])
+            start += src.count
+            weight = Weight(convolution.layer, outs, channels, tuple(rows), tuple(cols))
+            offsets = (
+                tuple(convolution.rows[r] for r in rows),
+                tuple(convolution.cols[c] for c in cols),
+            )
+            self._reserve(src.buffer, *offsets)
+            biases = self._biases(outs) if overwrite else ()
+            product = Product(
+                out_span, src, *offsets, weight, biases, overwrite, add[0] if add else None
+            )
+            self.emitter.emit(product, when, stage)
+            overwrite, add = False, []
+
+    def _biases(self, outs: tuple[int, ...]) -> tuple[tuple[str, tuple[int, ...]], ...]:
+        return tuple((c.layer, outs) for c in self.total.convolutions if c.has_bias)
+
+    def _reserve(self, name: str, rows: tuple[int, ...], cols: tuple[int, ...]) -> None:
+        buffer = self.emitter.buffers[name]
+        buffer.rows = max(buffer.rows, 1 - min(rows))
+        buffer.left, buffer.right = max(buffer.left, -min(cols)), max(buffer.right, max(cols))
+
+    def _constants(self) -> None:
+        """Channels whose first product comes at no moment at all are their bias."""
+        centre = np.zeros_like(self.written)
+        for taps in self.taps:
+            centre |= (taps == WHENS.index("colour")).any(axis=(1, 2, 3))
+        constant = [int(o) for o in np.flatnonzero(~self.written & ~centre)]
+        ordered = _in_buffer_order(self.out, constant)
+        start = 0
+        for (span,) in runs(_places(self.out, ordered)) if ordered else []:
+            outs = tuple(ordered[start : start + span.count])
+            start += span.count
+            self.emitter.emit(Product(span, None, (), (), None, self._biases(outs), True), "row")
+        self.written[constant] = True
+
+
+def _width(total: Sum) -> int:
+    sizes = {len(value.channels) for value in total.values}
+    sizes |= {len(convolution.live) for convolution in total.convolutions}
+    if len(sizes) > 1:
+        raise PlanError(f"a sum of feature maps of {sorted(sizes)} channels")
+    return sizes.pop()
+
+
+def _only(chosen: BoolArray) -> BoolArray:
+    return chosen[:, None, None, None]
+
+
+def _in_buffer_order(value: Value, channels: list[int] | np.ndarray) -> list[int]:
+    places = value.channels
+    return sorted(map(int, channels), key=lambda i: (places[i].buffer, places[i].index))
+
+
+def _rectangles(taps: BoolArray) -> list[tuple[list[int], list[int]]]:
+    """Cut the live taps of a kernel into rectangles: rows with the same live columns go together."""
+    return [
+        (rows, [int(col) for col in np.flatnonzero(pattern)])
+        for rows, pattern in groups_of_equal(taps)
+    ]
+
+
+def _binding_times(convolution: Convolution) -> np.ndarray:
+    """When each tap is known, as an index into WHENS; -1 at dead taps. ``[out, in, rows, cols]``.
+
+    Raises:
+        PlanError: a live tap reads what is drawn later; the message names layer, tap and channel.
+    """
+    rows = np.array(convolution.rows)[None, :, None]
+    cols = np.array(convolution.cols)[None, None, :]
+    by_pixel = (convolution.source.stages >= 0)[:, None, None]
+    future = (rows > 0) | (by_pixel & (rows == 0) & (cols > 0))
+    bad = np.argwhere(convolution.live & future)
+    if len(bad):
+        _, channel, r, c = bad[0]
+        raise PlanError(
+            f"layer {convolution.layer} reads the future: its tap at row {convolution.rows[r]:+d}, "
+            f"column {convolution.cols[c]:+d}, input channel {channel}"
+        )
+    when = np.where(by_pixel & (rows == 0), np.where(cols < 0, 1, 2), 0)
+    return np.where(convolution.live, np.broadcast_to(when, convolution.live.shape[1:]), -1)

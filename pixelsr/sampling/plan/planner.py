@@ -1,0 +1,393 @@
+"""Makes the plan of a model: gives every channel its stage and lays down the steps."""
+
+import operator
+import weakref
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+
+from ... import functional
+from ...errors import PlanError
+from ...masks import causal_mask
+from ...nn import MaskedConv2d
+from .emitter import Emitter
+from .steps import ROW, Buffer, Placed, Plan, Pointwise, Prefill, Product, Span
+from .trace import depends_on, extract, image_stage_values, placeholders, trace
+from .values import Channel, Convolution, Deferred, Formula, Sum, Value, runs
+
+# Pointwise functions of a traced graph, by opcode; `engines` gives each opcode its meaning.
+_FUNCTIONS: dict[Any, str] = {
+    **dict.fromkeys((operator.add, operator.iadd, torch.add), "add"),
+    **dict.fromkeys((operator.sub, torch.sub), "sub"),
+    **dict.fromkeys((operator.mul, torch.mul), "mul"),
+    **dict.fromkeys((operator.truediv, torch.div), "div"),
+    **dict.fromkeys((operator.neg, torch.neg), "neg"),
+    **dict.fromkeys((torch.relu, F.relu, nn.ReLU, "relu"), "relu"),
+    **dict.fromkeys((torch.tanh, F.tanh, nn.Tanh, "tanh"), "tanh"),
+    **dict.fromkeys((torch.sigmoid, F.sigmoid, nn.Sigmoid, "sigmoid"), "sigmoid"),
+    **dict.fromkeys((F.elu, nn.ELU), "elu"),
+    **dict.fromkeys((F.silu, nn.SiLU), "silu"),
+    **dict.fromkeys((torch.exp, "exp"), "exp"),
+}
+_BINARY = {"add", "sub", "mul", "div"}
+_cache: "weakref.WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], Plan]]"
+_cache = weakref.WeakKeyDictionary()
+
+
+def plan(
+    model: nn.Module, image_size: tuple[int, int], low_res_size: tuple[int, int] | None = None
+) -> Plan:
+    """The plan by which `model` draws pictures of `image_size`; made once, then remembered.
+
+    Args:
+        model: from images (and a small picture) to logits; made of pixelsr.nn layers,
+            convolutions and pointwise functions. What depends on the small picture alone may be
+            anything.
+        image_size: height and width of the picture.
+        low_res_size: of the small picture, for a model that takes one.
+    Raises:
+        PlanError: the model is not causal (the message names layer, tap and channel), or does
+            something that the planner does not know (the message names it).
+    """
+    plans = _cache.setdefault(model, {})
+    key = (image_size, low_res_size, model.training)
+    if key not in plans:
+        plans[key] = _Planner(model, image_size, low_res_size).run()
+    return plans[key]
+
+
+class _Planner:
+    """Walks the graph; each node becomes a value, or is put off until its reader is known."""
+
+    def __init__(
+        self, model: nn.Module, image_size: tuple[int, int], low_res_size: tuple[int, int] | None
+    ) -> None:
+        self.model, self.image_size, self.low_res_size = model, image_size, low_res_size
+        self.graph = trace(model)
+        self.modules = dict(model.named_modules())
+        self.emitter = Emitter()
+        self.results: dict[fx.Node, Deferred] = {}
+        self.image, *rest = placeholders(self.graph)
+        self.low_res = rest[0] if rest else None
+        self.by_image = depends_on(self.graph, self.image)
+        self.colours, self.levels = _logits_layout(self.graph, self.by_image)
+
+    def run(self) -> Plan:
+        channels = tuple(Channel(self.image.name, c, c + 1, "") for c in range(self.colours))
+        self.emitter.buffers[self.image.name] = Buffer(
+            self.image.name, self.image, tuple(range(self.colours))
+        )
+        self.results[self.image] = Value(channels)
+        image_stage, values = self._image_stage()
+        for node in self.graph.nodes:
+            if node.op == "output":
+                return self._finish(node, image_stage, values)
+            if node in self.by_image and node is not self.image:
+                self.results[node] = self._visit(node)
+        raise PlanError(f"{type(self.model).__name__} returns nothing")
+
+    # The image stage: whatever does not depend on the picture that is drawn.
+
+    def _image_stage(self) -> tuple[fx.GraphModule | None, tuple[str, ...]]:
+        border = [
+            node
+            for node in self.graph.nodes
+            if node not in self.by_image
+            and node is not self.low_res
+            and any(user in self.by_image and user.op != "output" for user in node.users)
+        ]
+        if not border:
+            return None, ()
+        inputs = [self.low_res] if self.low_res is not None else []
+        stage = extract(self.model, self.graph, inputs, border)
+        for node, value in zip(border, self._try(stage), strict=True):
+            size = value.shape[-1]
+            self.results[node] = self.emitter.allocate(node, [ROW] * size, [""] * size)
+        return stage, tuple(node.name for node in border)
+
+    def _try(self, stage: fx.GraphModule) -> tuple[Tensor, ...]:
+        """Run the image stage once, to learn how many channels its values have."""
+        if self.low_res is None:
+            return image_stage_values(stage, None)
+        if self.low_res_size is None:
+            raise PlanError("the model takes a small picture: low_res is missing")
+        parameter = next(self.model.parameters())
+        shape = (1, self.colours, *self.low_res_size)
+        zeros = torch.zeros(shape, dtype=torch.uint8, device=parameter.device)
+        return image_stage_values(stage, zeros)
+
+    # One node of the graph.
+
+    def _visit(self, node: fx.Node) -> Deferred:
+        target: Any = node.target
+        if node.op == "call_module":
+            module = self.modules[target]
+            if isinstance(module, nn.Conv2d):
+                return self._done(node, self._convolution(node, target, module))
+            if isinstance(module, nn.Identity) or (
+                isinstance(module, nn.Dropout | nn.Dropout2d) and not module.training
+            ):
+                return self.results[node.all_input_nodes[0]]
+            target = type(module)
+        if target in _LEAVES:
+            return self._done(node, _LEAVES[target](self, node))
+        if target in _FUNCTIONS and not node.kwargs.keys() - {"inplace"}:
+            return self._done(node, self._pointwise(node, _FUNCTIONS[target]))
+        raise PlanError(
+            f"the cached sampler does not know {_describe(node, self.modules)}; "
+            'method="ancestral" samples any causal model'
+        )
+
+    def _done(self, node: fx.Node, value: Deferred) -> Deferred:
+        """Put off what one reader may take over; place what several read."""
+        return value if len(node.users) == 1 else self.emitter.place(value, node)
+
+    def _placed(self, node: fx.Node) -> Value:
+        value = self.results[node] = self.emitter.place(self.results[node], node)
+        return value
+
+    def _convolution(self, node: fx.Node, name: str, layer: nn.Conv2d) -> Sum:
+        if layer.stride != (1, 1) or layer.groups != 1 or layer.padding_mode != "zeros":
+            raise PlanError(f"layer {name}: stride, groups and padding modes cannot be planned")
+        (kh, kw), (dh, dw) = layer.kernel_size, layer.dilation
+        if layer.padding != "same" and layer.padding != (dh * (kh // 2), dw * (kw // 2)):
+            raise PlanError(f"layer {name} changes the size of its input: padding {layer.padding}")
+        convolution = Convolution(
+            name,
+            self._placed(node.all_input_nodes[0]),
+            _live_taps(layer),
+            tuple(dh * (row - kh // 2) for row in range(kh)),
+            tuple(dw * (col - kw // 2) for col in range(kw)),
+            layer.bias is not None,
+        )
+        return Sum((convolution,), ())
+
+    def _pointwise(self, node: fx.Node, opcode: str) -> Deferred:
+        operands = node.args[: 2 if opcode in _BINARY else 1]
+        if len(node.args) > len(operands) and node.op != "call_method":
+            raise PlanError(f"{_describe(node, self.modules)} with the options {node.args[1:]}")
+        if opcode == "add" and all(isinstance(operand, fx.Node) for operand in operands):
+            return self._add(*operands)
+        return self._formula(opcode, list(operands))
+
+    def _add(self, a: Any, b: Any) -> Deferred:
+        """A sum in which convolutions take part is accumulated in one buffer."""
+        if not any(isinstance(self.results[node], Sum) for node in (a, b)):
+            return self._formula("add", [a, b])
+        convolutions: tuple[Convolution, ...] = ()
+        values: tuple[Value, ...] = ()
+        for node in (a, b):
+            term = self.results[node]
+            if isinstance(term, Sum):
+                convolutions, values = convolutions + term.convolutions, values + term.values
+            else:
+                values += (self._placed(node),)
+        return Sum(convolutions, values)
+
+    def _formula(self, opcode: str, operands: list[Any]) -> Formula:
+        """An expression of the operands, taking over those that are formulas themselves."""
+        args: list[Value] = []
+        parts: list[Any] = []
+        for operand in operands:
+            if not isinstance(operand, fx.Node):
+                parts.append(("const", float(operand)))
+                continue
+            value = self.results[operand]
+            if isinstance(value, Formula):
+                parts.append(_shifted(value.expression, len(args)))
+                args += value.args
+            else:
+                parts.append(("arg", len(args)))
+                args.append(self._placed(operand))
+        return Formula((opcode, *parts), tuple(args))
+
+    # The leaves of `functional` and the shape functions.
+
+    def _scale_levels(self, node: fx.Node) -> Deferred:
+        arguments = node.normalized_arguments(self.model, normalize_to_only_use_kwargs=True)
+        levels = arguments.kwargs["levels"] if arguments else node.args[2]
+        scaled = self._formula("mul", [node.all_input_nodes[0], 2 / (levels - 1)])
+        return Formula(("sub", scaled.expression, ("const", 1.0)), scaled.args)
+
+    def _gate(self, node: fx.Node) -> Deferred:
+        a, b = _cut(self._placed(node.all_input_nodes[0]), 2)
+        return Formula(("mul", ("tanh", ("arg", 0)), ("sigmoid", ("arg", 1))), (a, b))
+
+    def _pass(self, node: fx.Node) -> Deferred:
+        return self.results[node.all_input_nodes[0]]
+
+    def _chunk(self, node: fx.Node) -> Deferred:
+        return self._placed(node.all_input_nodes[0])
+
+    def _getitem(self, node: fx.Node) -> Deferred:
+        source, index = node.args
+        if not isinstance(source, fx.Node) or source.target not in (torch.chunk, "chunk"):
+            raise PlanError(f"the cached sampler does not know indexing {source}[{index}]")
+        _, parts, dim = (*source.args, source.kwargs.get("dim", 0))[:3]
+        if dim != 1:
+            raise PlanError(f"chunk along dimension {dim}; only channels (1) can be cut")
+        return _cut(self._placed(source), int(parts))[int(index)]
+
+    def _cat(self, node: fx.Node) -> Deferred:
+        dim = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else 0)
+        if dim != 1:
+            raise PlanError(f"cat along dimension {dim}; only channels (1) can be joined")
+        parts: Any = node.args[0]
+        return Value(tuple(c for part in parts for c in self._placed(part).channels))
+
+    # The end.
+
+    def _finish(
+        self, output: fx.Node, stage: fx.GraphModule | None, values: tuple[str, ...]
+    ) -> Plan:
+        (result,) = output.all_input_nodes
+        logits = self._placed(result)
+        self._check_logits(logits)
+        spans = []
+        for colour in range(self.colours):
+            channels = logits.channels[colour * self.levels : (colour + 1) * self.levels]
+            spans.append(_single_span(channels))
+        return Plan(
+            self.image_size,
+            self.colours,
+            self.levels,
+            self.image.name,
+            tuple(spans),
+            self.emitter.buffers,
+            self._placed_steps(),
+            stage,
+            values,
+            self._prefill(values),
+        )
+
+    def _check_logits(self, logits: Value) -> None:
+        if len(logits.channels) != self.colours * self.levels:
+            raise PlanError(
+                f"the output has {len(logits.channels)} channels, expected {self.colours} colours "
+                f"x {self.levels} levels"
+            )
+        for number, channel in enumerate(logits.channels):
+            colour = number // self.levels
+            if channel.stage > colour:
+                raise PlanError(
+                    f"the logits of colour {colour} are known only when {channel.stage} colours of "
+                    f"their own pixel are drawn: {channel.cause} comes too late"
+                )
+
+    def _placed_steps(self) -> tuple[Placed, ...]:
+        """Every step with its moment; head steps are those that no other pixel ever reads from."""
+        carried = {
+            step.src.buffer
+            for step, _, _ in self.emitter.steps
+            if isinstance(step, Product) and step.src and (any(step.rows) or any(step.cols))
+        }
+        for step, _, _ in reversed(self.emitter.steps):
+            if step.out.buffer in carried:
+                carried |= {span.buffer for span in _reads(step)}
+        return tuple(
+            Placed(step, when, colour, step.out.buffer not in carried)
+            for step, when, colour in self.emitter.steps
+        )
+
+    def _prefill(self, values: tuple[str, ...]) -> Prefill:
+        """What rows below read of the rows above, as a module of whole feature maps."""
+        kept = [
+            buffer
+            for buffer in self.emitter.buffers.values()
+            if buffer.rows > 1 and buffer.name not in (self.image.name, *values)
+        ]
+        border = [node for node in self.graph.nodes if node.name in values]
+        module = extract(
+            self.model, self.graph, [self.image, *border], [buffer.node for buffer in kept]
+        )
+        needed = tuple(node.name for node in border if _is_used(module, node.name))
+        for node in placeholders(module.graph)[1:]:
+            if not node.users:
+                module.graph.erase_node(node)
+        module.recompile()
+        return Prefill(module, tuple(buffer.name for buffer in kept), needed)
+
+
+_LEAVES: dict[Any, Callable[[_Planner, fx.Node], Deferred]] = {
+    functional.scale_levels: _Planner._scale_levels,
+    functional.gate: _Planner._gate,
+    functional.to_logits: _Planner._pass,
+    functional.add_logits: lambda planner, node: planner._add(*node.args),
+    torch.chunk: _Planner._chunk,
+    "chunk": _Planner._chunk,
+    operator.getitem: _Planner._getitem,
+    torch.cat: _Planner._cat,
+    "float": _Planner._pass,
+    "double": _Planner._pass,
+}
+
+
+def _reads(step: Product | Pointwise) -> list[Span]:
+    if isinstance(step, Pointwise):
+        return list(step.args)
+    return [span for span in (step.src, step.add) if span]
+
+
+def _is_used(module: fx.GraphModule, name: str) -> bool:
+    return any(node.name == name and node.users for node in placeholders(module.graph))
+
+
+def _cut(value: Value, parts: int) -> list[Value]:
+    size = -(-len(value.channels) // parts)
+    return [
+        Value(value.channels[start : start + size])
+        for start in range(0, len(value.channels), size)
+    ]
+
+
+def _shifted(expression: Any, offset: int) -> Any:
+    """The expression with its arguments counted from `offset`."""
+    if expression[0] == "arg":
+        return ("arg", expression[1] + offset)
+    if expression[0] == "const":
+        return expression
+    return (expression[0], *(_shifted(operand, offset) for operand in expression[1:]))
+
+
+def _live_taps(layer: nn.Conv2d) -> np.ndarray:
+    if not isinstance(layer, MaskedConv2d):
+        return np.ones(layer.weight.shape, dtype=bool)
+    return causal_mask(
+        layer.out_channels,
+        layer.in_channels,
+        (layer.kernel_size[0], layer.kernel_size[1]),
+        layer.mask_type,
+        colours=layer.colours,
+        in_parts=layer.in_parts,
+        out_parts=layer.out_parts,
+    ).numpy()
+
+
+def _logits_layout(graph: fx.Graph, by_image: set[fx.Node]) -> tuple[int, int]:
+    """Colours and levels, as the `functional.to_logits` of the picture's own path has them."""
+    for node in graph.nodes:
+        if node.target is functional.to_logits and node in by_image:
+            arguments = dict(zip(("features", "colours", "levels"), node.args, strict=False))
+            arguments.update(node.kwargs)
+            return int(arguments["colours"]), int(arguments["levels"])
+    raise PlanError(
+        "the model never calls pixelsr.functional.to_logits, so its output has no known layout"
+    )
+
+
+def _single_span(channels: tuple[Channel, ...]) -> Span:
+    (span, *more) = [run[0] for run in runs([(c.buffer, c.index) for c in channels])]
+    if more:
+        raise PlanError("the levels of a colour do not stand side by side in the output")
+    return span
+
+
+def _describe(node: fx.Node, modules: dict[str, nn.Module]) -> str:
+    if node.op == "call_module":
+        return f"{type(modules[str(node.target)]).__name__} (layer {node.target})"
+    name = node.target if isinstance(node.target, str) else node.target.__name__
+    return f"{name} (node {node.name})"

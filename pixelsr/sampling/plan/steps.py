@@ -1,0 +1,236 @@
+"""What a plan is made of: buffers, typed steps, and the order in which a picture runs them.
+
+A *stage* says when a channel of a feature map becomes known while a picture is drawn:
+``ROW`` once all rows above are drawn, c >= 0 once everything to the left, and the first c colours
+of this very pixel, are drawn. The image itself has colour c at stage c + 1.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from torch import Tensor, fx
+
+ROW = -1
+
+
+@dataclass
+class Buffer:
+    """Feature maps of the last `rows` rows: ``[rows, N, left + W + right, channels]``.
+
+    Row r lives in slot ``r % rows``. The margins, and the rows above the picture, are zero, as the
+    zero padding of a convolution has it. Channels are sorted by stage; `order[i]` is the channel of
+    the traced node that stands at place i.
+    """
+
+    name: str
+    node: fx.Node
+    order: tuple[int, ...]
+    rows: int = 1
+    left: int = 0
+    right: int = 0
+
+    @property
+    def channels(self) -> int:
+        return len(self.order)
+
+
+@dataclass(frozen=True)
+class Span:
+    """`count` consecutive channels of a buffer."""
+
+    buffer: str
+    first: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A rectangular block of a layer's weight: ``weight[out_channels][:, in_channels][:, :, taps]``.
+
+    `taps` are the kernel's rows and columns as indices; `layer` names the module.
+    """
+
+    layer: str
+    out_channels: tuple[int, ...]
+    in_channels: tuple[int, ...]
+    kernel_rows: tuple[int, ...]
+    kernel_cols: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Product:
+    """``out (+)= window(src) @ weight + sum(biases) + add``, at one pixel or for a whole row.
+
+    The window are the pixels at the offsets `rows` x `cols` of `src`. Without `src` it is the sum of
+    the biases. `biases` are (layer, channels) pairs.
+    """
+
+    out: Span
+    src: Span | None
+    rows: tuple[int, ...]
+    cols: tuple[int, ...]
+    weight: Weight | None
+    biases: tuple[tuple[str, tuple[int, ...]], ...]
+    overwrite: bool
+    add: Span | None = None
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds at one pixel."""
+        taps = len(self.rows) * len(self.cols)
+        return taps * self.src.count * self.out.count if self.src else 0
+
+
+Expression = tuple[object, ...]
+"""A pointwise formula: ("arg", i), ("const", value), or (opcode, operand, ...)."""
+
+
+@dataclass(frozen=True)
+class Pointwise:
+    """``out = expression(args)``, element by element, over spans of equal length."""
+
+    out: Span
+    args: tuple[Span, ...]
+    expression: Expression
+
+    macs = 0
+
+
+Step = Product | Pointwise
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A step, when it runs, and whether it serves nothing but the logits of its own pixel (head)."""
+
+    step: Step
+    when: str  # "row", "left" or "colour"
+    colour: int  # the stage, where `when` is "colour"
+    head: bool
+
+
+@dataclass(frozen=True)
+class Prefill:
+    """A part of the network that computes whole feature maps of known leading rows in one pass.
+
+    ``module(images, *image-stage values)`` gives one map for each name in `buffers`.
+    """
+
+    module: fx.GraphModule
+    buffers: tuple[str, ...]
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a network draws pictures, each multiply-add once.
+
+    Attributes:
+        image_size: height and width.
+        colours, levels: of the picture.
+        image: the buffer that a drawn value is written to.
+        logits: the span of each colour's logits.
+        buffers: every buffer by name.
+        placed: all steps in the order of the network; a row that is known runs them so.
+        image_stage: what depends on the small picture alone, as a module: ``(low_res) -> values``.
+        values: the buffers that take the rows of those values.
+        prefill: computes what rows below read of known leading rows.
+    """
+
+    image_size: tuple[int, int]
+    colours: int
+    levels: int
+    image: str
+    logits: tuple[Span, ...]
+    buffers: dict[str, Buffer]
+    placed: tuple[Placed, ...]
+    image_stage: fx.GraphModule | None
+    values: tuple[str, ...]
+    prefill: Prefill
+
+    def steps(self, when: str, colour: int = 0, head: bool | None = None) -> list[Step]:
+        """The steps of a stage in order; of the head only, or without it, where `head` is given."""
+        return [
+            placed.step
+            for placed in self.placed
+            if placed.when == when
+            and placed.colour == colour
+            and (head is None or placed.head == head)
+        ]
+
+    @cached_property
+    def macs(self) -> int:
+        """Multiply-adds of one picture, which are the live ones of one forward pass.
+
+        Those of the image stage are not counted: it runs once, as it stands.
+        """
+        height, width = self.image_size
+        return height * width * sum(placed.step.macs for placed in self.placed)
+
+    def macs_with_known(self, unknown: Tensor) -> int:
+        """Multiply-adds of one picture where only some values are unknown.
+
+        Args:
+            unknown: bool ``[C, H, W]``, true where a value has to be drawn in any sample.
+        """
+        core, head = self._stage_macs(False), self._stage_macs(True)
+        height, width = self.image_size
+        schedule = Schedule(unknown)
+        total = schedule.leading_rows * width * sum(core.values())
+        for row in range(schedule.leading_rows, schedule.last_row + 1):
+            has_unknown = schedule.row_has_unknown(row)
+            total += width * (core[ROW - 1] + has_unknown * head[ROW - 1])
+            if not has_unknown:
+                total += width * sum(macs for stage, macs in core.items() if stage >= ROW)
+                continue
+            for col in range(width):
+                last, stop = schedule.last_unknown(row, col), schedule.stop(row, col)
+                total += core[ROW] + (last >= 0) * head[ROW]
+                total += sum(core[colour] for colour in range(stop))
+                total += sum(head[colour] for colour in range(last + 1))
+                if schedule.is_last(row, col):
+                    break
+        return total
+
+    def _stage_macs(self, head: bool) -> dict[int, int]:
+        """Multiply-adds at one pixel: of the row stage at ROW - 1, left at ROW, colours at 0 .. C."""
+        stages = {
+            colour: self.steps("colour", colour, head) for colour in range(self.colours + 1)
+        }
+        stages |= {ROW: self.steps("left", 0, head), ROW - 1: self.steps("row", 0, head)}
+        return {stage: sum(step.macs for step in steps) for stage, steps in stages.items()}
+
+
+class Schedule:
+    """Which rows, pixels and colours have to be computed, where some values are known.
+
+    Args:
+        unknown: bool ``[C, H, W]``, true where a value has to be drawn in any sample.
+    """
+
+    def __init__(self, unknown: Tensor) -> None:
+        self.colours, self.height, self.width = unknown.shape
+        self._unknown = unknown.permute(1, 2, 0).tolist()  # [H][W][C]
+        rows = [row for row in range(self.height) if self.row_has_unknown(row)]
+        self.leading_rows = rows[0] if rows else self.height
+        """Rows at the top without an unknown value."""
+        self.last_row = rows[-1] if rows else -1
+        """The last row with an unknown value; nothing below it is computed."""
+
+    def row_has_unknown(self, row: int) -> bool:
+        return any(any(pixel) for pixel in self._unknown[row])
+
+    def last_unknown(self, row: int, col: int) -> int:
+        """The last unknown colour of a pixel; -1 where all are known."""
+        return max((c for c, unknown in enumerate(self._unknown[row][col]) if unknown), default=-1)
+
+    def is_last(self, row: int, col: int) -> bool:
+        """Is there no unknown value after this pixel?"""
+        return row == self.last_row and not any(map(any, self._unknown[row][col + 1 :]))
+
+    def stop(self, row: int, col: int) -> int:
+        """Stages of the pixel that have to be run, counted from colour 0."""
+        return self.last_unknown(row, col) + 1 if self.is_last(row, col) else self.colours + 1
+
+    def is_unknown(self, row: int, col: int, colour: int) -> bool:
+        return bool(self._unknown[row][col][colour])

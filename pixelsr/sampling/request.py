@@ -1,0 +1,207 @@
+"""What is asked of a sampler: checked once, at the door."""
+
+import copy
+import dataclasses
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from .plan.trace import takes_low_res
+
+WEIGHTS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Request:
+    """Pictures to draw.
+
+    Attributes:
+        model: the network, its weights already rounded as asked.
+        samples: how many pictures, the samples of one small picture side by side.
+        image_size: height and width.
+        colours, levels: of the picture.
+        low_res: uint8 ``[M, C, h, w]`` or None; `samples` is a multiple of M.
+        known: uint8 ``[1 or samples, C, H, W]``; known_mask: bool, true where it is given.
+        first_index: index of the first sample in the noise.
+    """
+
+    model: nn.Module
+    samples: int
+    image_size: tuple[int, int]
+    colours: int
+    levels: int
+    low_res: Tensor | None
+    known: Tensor
+    known_mask: Tensor
+    first_index: int
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+    @property
+    def unknown(self) -> Tensor:
+        """Bool ``[C, H, W]``, true where a value has to be drawn in any sample."""
+        return (~self.known_mask).any(0)
+
+    def part(self, first: int, count: int) -> Self:
+        """Samples `first` to `first + count` on their own; `low_res` then has a row for each."""
+        low_res = self.low_res
+        if low_res is not None:
+            per_input = self.samples // len(low_res)
+            index = torch.arange(first, first + count, device=low_res.device) // per_input
+            unique, counts = index.unique_consecutive(return_counts=True)
+            equal = bool((counts == counts[0]).all())
+            low_res = low_res[unique if equal else index]
+        known, mask = self.known, self.known_mask
+        if len(known) > 1:
+            known, mask = known[first : first + count], mask[first : first + count]
+        return dataclasses.replace(
+            self,
+            samples=count,
+            low_res=low_res,
+            known=known,
+            known_mask=mask,
+            first_index=self.first_index + first,
+        )
+
+
+def make_request(
+    model: nn.Module,
+    n: int,
+    image_size: tuple[int, int] | None,
+    low_res: Tensor | None,
+    known: Tensor | None,
+    known_mask: Tensor | None,
+    first_index: int,
+    weights: str,
+) -> Request:
+    """Check every argument that describes the pictures.
+
+    Raises:
+        ValueError, TypeError: one sentence that names the value and what was expected.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    check_positive("n", n)
+    if type(first_index) is not int or not 0 <= first_index < 2**63:
+        raise ValueError(f"first_index must be an int from 0 to 2^63 - 1, got {first_index!r}")
+    _check_weights(model)
+    colours, levels = _layout(model)
+    device = next(model.parameters()).device
+    if takes_low_res(model) != (low_res is not None):
+        verb = "needs" if low_res is None else "takes no"
+        raise ValueError(f"{type(model).__name__} {verb} low_res")
+    if low_res is not None:
+        check_images("low_res", low_res, colours, None)
+        low_res = low_res.to(device)
+    size = _image_size(model, image_size, low_res)
+    samples = n * (1 if low_res is None else len(low_res))
+    known, known_mask = _known(known, known_mask, samples, colours, levels, size, device)
+    return Request(
+        _rounded(model, weights),
+        samples,
+        size,
+        colours,
+        levels,
+        low_res,
+        known,
+        known_mask,
+        first_index,
+    )
+
+
+def check_positive(name: str, value: Any) -> None:
+    if type(value) is not int or value < 1:
+        raise ValueError(f"{name} must be a positive int, got {value!r}")
+
+
+def _check_weights(model: nn.Module) -> None:
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise ValueError(f"the weights hold NaN or infinity, in {name}; expected finite ones")
+
+
+def _layout(model: nn.Module) -> tuple[int, int]:
+    """Colours and levels of a model's pictures."""
+    layout = getattr(model, "colours", None), getattr(model, "levels", None)
+    if not all(isinstance(value, int) for value in layout):
+        raise ValueError(
+            f"{type(model).__name__} must have the int attributes colours and levels, got {layout}"
+        )
+    return layout  # type: ignore[return-value]
+
+
+def check_images(
+    name: str, images: Tensor, colours: int, size: tuple[int, int] | None
+) -> None:
+    if not isinstance(images, Tensor):
+        raise TypeError(f"{name} must be a uint8 tensor, got {type(images).__name__}")
+    fits = images.dim() == 4 and images.shape[1] == colours and images.numel() > 0
+    fits = fits and (size is None or tuple(images.shape[2:]) == size)
+    if images.dtype != torch.uint8 or not fits:
+        height, width = size or ("h", "w")
+        raise ValueError(
+            f"{name} must be uint8 [N, {colours}, {height}, {width}], "
+            f"got {images.dtype} {list(images.shape)}"
+        )
+
+
+def _image_size(
+    model: nn.Module, image_size: tuple[int, int] | None, low_res: Tensor | None
+) -> tuple[int, int]:
+    factor = getattr(model, "magnification", None)
+    own = None
+    if low_res is not None and factor is not None:
+        own = (int(low_res.shape[2]) * factor, int(low_res.shape[3]) * factor)
+    if image_size is None:
+        if own is None:
+            raise ValueError(f"{type(model).__name__} needs image_size, (height, width)")
+        return own
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    check_positive("image_size[0]", height)
+    check_positive("image_size[1]", width)
+    if own not in (None, (height, width)):
+        raise ValueError(f"image_size is {(height, width)}, but low_res magnified is {own}")
+    return height, width
+
+
+def _known(
+    known: Tensor | None,
+    mask: Tensor | None,
+    samples: int,
+    colours: int,
+    levels: int,
+    size: tuple[int, int],
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:
+    if (known is None) != (mask is None):
+        raise ValueError("known and known_mask go together, got only one of them")
+    if known is None or mask is None:
+        nothing = torch.zeros(1, colours, *size, dtype=torch.uint8, device=device)
+        return nothing, nothing.bool()
+    check_images("known", known, colours, size)
+    if mask.dtype != torch.bool or mask.shape != known.shape:
+        raise ValueError(
+            f"known_mask must be bool {list(known.shape)}, got {mask.dtype} {list(mask.shape)}"
+        )
+    if len(known) not in (1, samples):
+        raise ValueError(f"known must hold 1 or {samples} pictures, got {len(known)}")
+    if known[mask].numel() and int(known[mask].max()) >= levels:
+        raise ValueError(f"known holds the value {int(known.max())}; the model has {levels} levels")
+    return known.to(device), mask.to(device)
+
+
+def _rounded(model: nn.Module, weights: str) -> nn.Module:
+    """The model, or a copy of it with its weights rounded to 16 bits."""
+    if weights == "model":
+        return model
+    if weights not in WEIGHTS:
+        raise ValueError(f"weights must be model, float16 or bfloat16, got {weights!r}")
+    rounded = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in rounded.parameters():
+            parameter.copy_(parameter.to(WEIGHTS[weights]))
+    return rounded

@@ -1,0 +1,90 @@
+"""The front door: `pixelsr.sample`."""
+
+import math
+
+import torch
+from rich.progress import Progress
+from torch import Tensor, nn
+
+from .engines import choose_engine
+from .methods import METHODS
+from .methods.drawing import Drawing
+from .noise import check_seed
+from .request import check_positive, make_request
+
+
+def sample(
+    model: nn.Module,
+    n: int = 1,
+    *,
+    image_size: tuple[int, int] | None = None,
+    low_res: Tensor | None = None,
+    known: Tensor | None = None,
+    known_mask: Tensor | None = None,
+    seed: int = 0,
+    first_index: int = 0,
+    temperature: float = 1.0,
+    method: str = "cached",
+    engine: str = "auto",
+    weights: str = "model",
+    max_batch: int | None = None,
+    progress: bool = False,
+) -> Tensor:
+    """Draw pictures: at each value ``argmax(logits / temperature + Gumbel noise)``, in raster order.
+
+    The noise is a pure function of (seed, sample index, position, level), so that a picture does not
+    depend on the method, the batch that it is in, or the worker that draws it.
+
+    Args:
+        model: a prior, or a model that takes a small picture too. Used in the mode it is in: call
+            ``model.eval()`` first.
+        n: pictures; with `low_res`, samples of each small picture.
+        image_size: (height, width), for a model that does not take it from `low_res`.
+        low_res: uint8 ``[M, C, h, w]``.
+        known, known_mask: uint8 and bool, ``[1 or M * n, C, H, W]``; true where the value is given.
+            Given values come back untouched.
+        seed: 0 to 2^64 - 1.
+        first_index: index of the first sample; sample k of input m has first_index + m * n + k.
+        temperature: divides the logits; the paper's tau is 1 / temperature; 0 is the mode at each
+            step.
+        method: "cached" (each feature computed once) or "ancestral" (the whole network for each
+            value).
+        engine: "auto", "reference", "cpu", "triton" or "cuda": what executes the cached method.
+        weights: "model" (the parameters' dtype), or "float16", "bfloat16": rounded so.
+        max_batch: draw at most so many at a time; the pictures are the same.
+        progress: show a progress bar.
+    Returns:
+        uint8 ``[n, C, H, W]`` or ``[M * n, C, H, W]``, the samples of one input side by side.
+    Raises:
+        ValueError, TypeError: an argument that does not fit; the message names the value and what
+            was expected.
+        PlanError: the cached method cannot plan this network; the message names the operation.
+    """
+    request = make_request(
+        model, n, image_size, low_res, known, known_mask, first_index, weights
+    )
+    check_seed(seed)
+    if not 0 <= temperature < math.inf:
+        raise ValueError(f"temperature must be 0 or more and finite, got {temperature!r}")
+    if method not in METHODS:
+        raise ValueError(f"method must be one of {list(METHODS)}, got {method!r}")
+    choose_engine(engine, request.device)
+    if max_batch is not None:
+        check_positive("max_batch", max_batch)
+    size = min(max_batch or request.samples, request.samples)
+    parts = [
+        request.part(first, min(size, request.samples - first))
+        for first in range(0, request.samples, size)
+    ]
+    with Progress(disable=not progress, transient=True) as bar:
+        height = request.image_size[0]
+        task = bar.add_task("sampling", total=request.samples * height)
+        images = []
+        for number, part in enumerate(parts):
+
+            def advance(samples: int, row: int, done: int = number * size) -> None:
+                bar.update(task, completed=done * height + samples * row)
+
+            drawing = Drawing(seed, temperature, advance)
+            images.append(METHODS[method](part, drawing, engine))
+    return torch.cat(images)

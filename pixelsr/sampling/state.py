@@ -1,0 +1,129 @@
+"""Drawing a picture one colour step at a time, with the caller choosing the values."""
+
+import torch
+from torch import Tensor, nn
+
+from .engines import choose_engine
+from .plan import plan
+from .request import Request, check_images, make_request
+
+
+class State:
+    """Pictures on their way; made by `start`.
+
+    Attributes:
+        images: uint8 ``[samples, C, H, W]``, the values chosen so far; the rest are zero or known.
+        position: (row, column, colour) of the value that the last logits are for; None at the end.
+    """
+
+    def __init__(self, request: Request, engine: str) -> None:
+        low_res = request.low_res
+        low_res_size = None if low_res is None else (low_res.shape[2], low_res.shape[3])
+        made = plan(request.model, request.image_size, low_res_size)
+        self._request = request
+        with torch.no_grad():
+            run = choose_engine(engine, request.device)(made, request)
+        self._positions = run.positions()
+        self.images = run.images
+        self.position: tuple[int, int, int] | None = None
+        self._started = False
+
+    @torch.no_grad()
+    def step(self, values: Tensor | None = None) -> Tensor | None:
+        """Take the values of the current position, give the logits of the next.
+
+        Args:
+            values: ints ``[samples]`` for the position whose logits came last (known values are
+                kept whatever is given); None in the first call.
+        Returns:
+            logits ``[samples, levels]`` of the next unknown position in raster order, or None when
+            every value is drawn.
+        Raises:
+            ValueError: values where none are expected, none where they are, or of another shape,
+                dtype or range.
+        """
+        self._check(values)
+        self._started = True
+        try:
+            if values is None:
+                self.position, logits = next(self._positions)
+            else:
+                self.position, logits = self._positions.send(values)
+        except StopIteration:
+            self.position = None
+            return None
+        return logits.clone()
+
+    def _check(self, values: Tensor | None) -> None:
+        if values is None:
+            if self.position is not None:
+                raise ValueError(f"step needs the values of position {self.position}")
+            return
+        if self.position is None:
+            when = "after the last position" if self._started else "in the first step"
+            raise ValueError(f"step takes no values {when}")
+        samples, levels = self._request.samples, self._request.levels
+        if values.shape != (samples,) or values.is_floating_point() or values.is_complex():
+            raise ValueError(
+                f"values must be ints [{samples}], got {values.dtype} {list(values.shape)}"
+            )
+        if int(values.min()) < 0 or int(values.max()) >= levels:
+            raise ValueError(f"values must be 0 to {levels - 1}, got {values.tolist()}")
+
+
+def start(
+    model: nn.Module,
+    n: int = 1,
+    *,
+    image_size: tuple[int, int] | None = None,
+    low_res: Tensor | None = None,
+    known: Tensor | None = None,
+    known_mask: Tensor | None = None,
+    engine: str = "auto",
+    weights: str = "model",
+) -> State:
+    """Start drawing, for a caller who chooses the values: top-k, guidance, scoring.
+
+    ::
+
+        state = pixelsr.sampling.start(model, n=4, image_size=(32, 32))
+        logits = state.step()
+        while logits is not None:
+            logits = state.step(logits.argmax(-1))
+        state.images
+
+    Arguments as in `pixelsr.sample`.
+    """
+    request = make_request(model, n, image_size, low_res, known, known_mask, 0, weights)
+    return State(request, engine)
+
+
+def logits(
+    model: nn.Module, images: Tensor, *, low_res: Tensor | None = None, engine: str = "auto"
+) -> Tensor:
+    """The logits that the cached sampler sees while it draws the given images.
+
+    Equals ``model(images)`` (or ``model(images, low_res)``) up to rounding.
+
+    Args:
+        images: uint8 ``[N, C, H, W]``.
+        low_res: uint8 ``[N, C, h, w]`` for a model that takes one.
+    Returns:
+        ``[N, L, C, H, W]``, float64 for a float64 model, else float32.
+    """
+    check_images("images", images, images.shape[1] if images.dim() == 4 else 3, None)
+    n = len(images) if low_res is None else 1
+    size = (int(images.shape[2]), int(images.shape[3]))
+    request = make_request(model, n, size, low_res, None, None, 0, "model")
+    check_images("images", images, request.colours, size)
+    if request.samples != len(images):
+        raise ValueError(f"low_res must hold {len(images)} pictures, got {request.samples}")
+    state = State(request, engine)
+    step = state.step()
+    assert step is not None
+    out = step.new_empty(len(images), request.levels, request.colours, *size)
+    while step is not None and state.position is not None:
+        row, col, colour = state.position
+        out[:, :, colour, row, col] = step
+        step = state.step(images[:, colour, row, col].to(step.device))
+    return out

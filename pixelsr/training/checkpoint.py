@@ -1,0 +1,52 @@
+"""Checkpoints: one safetensors file, tensors and JSON together, written whole or not at all."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+KEY = "pixelsr"
+
+
+def write_checkpoint(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+    """Write beside `path`, flush to the disk, then move into place.
+
+    Args:
+        tensors: the state of the run.
+        facts: JSON values; stored in the metadata of the same file, so that the two never disagree.
+    """
+    dense = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    data = save(dense, metadata={KEY: json.dumps(facts)})
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with open(partial, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the facts of `write_checkpoint`.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is damaged, or not a checkpoint of pixelsr.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: there is no run to resume")
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts, names = (file.metadata() or {}).get(KEY), file.keys()
+            tensors = {name: file.get_tensor(name) for name in names}
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a whole safetensors file: {error}") from None
+    if facts is None:
+        raise ValueError(f"{path} is not a checkpoint of pixelsr: it holds no {KEY!r} entry")
+    return tensors, json.loads(facts)

@@ -1,0 +1,67 @@
+"""What a run shows while it goes on: a bar on a terminal, now and then a line elsewhere."""
+
+import sys
+from typing import Protocol
+
+from rich.progress import BarColumn, Progress, TextColumn
+from typing_extensions import Self
+
+from .meter import Reading
+
+
+class Display(Protocol):
+    """Where a run shows itself."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *exception: object) -> None: ...
+
+    def update(self, reading: Reading, logged: bool) -> None:
+        """After every step; `logged` where the step is written to the log as well."""
+
+    def say(self, sentence: str) -> None:
+        """Show a sentence that stays."""
+
+
+class Bar:
+    """A progress bar."""
+
+    def __init__(self) -> None:
+        self.progress = Progress(
+            BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.description}")
+        )
+        self.task = self.progress.add_task("", total=1.0)
+
+    def __enter__(self) -> Self:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.progress.stop()
+
+    def update(self, reading: Reading, logged: bool) -> None:
+        self.progress.update(self.task, completed=reading.used, description=str(reading))
+
+    def say(self, sentence: str) -> None:
+        self.progress.console.print(sentence, highlight=False, markup=False)
+
+
+class Lines:
+    """Plain lines, for a file or a pipe."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        pass
+
+    def update(self, reading: Reading, logged: bool) -> None:
+        if logged:
+            self.say(str(reading))
+
+    def say(self, sentence: str) -> None:
+        print(sentence, flush=True)
+
+
+def display() -> Display:
+    """A bar where stdout is a terminal, lines elsewhere."""
+    return Bar() if sys.stdout.isatty() else Lines()

@@ -1,0 +1,199 @@
+"""Small networks, each sound but for one mistake that published implementations have made."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pixelsr import GatedPixelCNN, functional
+from pixelsr.masks import causal_mask
+from pixelsr.nn import MaskedConv2d
+
+LEVELS = 4
+CHANNELS = 14  # not a multiple of 3 colours
+
+
+def gated(layers: int = 4, first_kernel_size: int = 3) -> GatedPixelCNN:
+    """The sound network that the mistakes are made in: no blind spot on 5x4 pixels."""
+    return GatedPixelCNN(
+        channels=CHANNELS,
+        layers=layers,
+        kernel_size=3,
+        first_kernel_size=first_kernel_size,
+        head_channels=25,
+        levels=LEVELS,
+    )
+
+
+def halves_grouped_as_one() -> nn.Module:
+    """The tanh and the sigmoid half cut into colour groups together."""
+    model = gated()
+    for layer in model.layers:
+        layer.horizontal.out_parts = 1
+    return model
+
+
+def mask_a_twice() -> nn.Module:
+    model = gated()
+    again = MaskedConv2d(CHANNELS, CHANNELS, (1, 3), "A")
+    model.horizontal_first = nn.Sequential(model.horizontal_first, again)
+    return model
+
+
+def rgb_mask_left_out() -> nn.Module:
+    """The centre tap all dead in mask A and all live in mask B, whatever the colour."""
+    model = gated()
+    for module in model.modules():
+        if isinstance(module, MaskedConv2d):
+            module.colours = 1
+    return model
+
+
+class CentreRowZeroed(MaskedConv2d):
+    """Mask B that loses the taps to the left together with those to the right."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        mask = causal_mask(
+            self.out_channels,
+            self.in_channels,
+            self.kernel_size,
+            "B",
+            out_parts=self.out_parts,
+        ).clone()
+        mask[:, :, self.kernel_size[0] // 2, : self.kernel_size[1] // 2] = False
+        return F.conv2d(x, self.weight * mask, self.bias, padding=self.padding)
+
+
+def mask_b_zeroes_the_centre_row() -> nn.Module:
+    model = gated()
+    for layer in model.layers:
+        layer.horizontal = CentreRowZeroed(CHANNELS, 2 * CHANNELS, (1, 3), "B", out_parts=2)
+    return model
+
+
+class SharedFirstLayer(GatedPixelCNN):
+    """Both stacks start from one masked 7x7 layer; the vertical one is shifted down instead."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            channels=CHANNELS, layers=3, kernel_size=5, head_channels=25, levels=LEVELS
+        )
+        self.vertical_first = nn.Identity()
+        self.horizontal_first = MaskedConv2d(3, CHANNELS, 7, "A")
+        self.layers[0].vertical = MaskedConv2d(CHANNELS, 2 * CHANNELS, 5, "V-first")
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = functional.scale_levels(images, 3, LEVELS, self.dtype)
+        vertical = horizontal = self.horizontal_first(x)
+        for layer in self.layers:
+            vertical, horizontal = layer(vertical, horizontal)
+        return self.head(F.relu(horizontal))
+
+
+def shared_first_layer() -> nn.Module:
+    return SharedFirstLayer()
+
+
+class DiagonalLSTM(nn.Module):
+    """A mask-A layer and a small bidirectional diagonal recurrence over the skewed map.
+
+    Args:
+        padded: "above" is right: the two taps of the state-to-state convolution read the same row
+            and the row above of the column before. "below" reads the row below.
+        shifted: "down" is right: the right-to-left map ends one row lower. "up" is the wrong side.
+    """
+
+    def __init__(self, padded: str = "above", shifted: str = "down") -> None:
+        super().__init__()
+        self.padded, self.shifted = padded, shifted
+        self.first = MaskedConv2d(1, CHANNELS, 3, "A", 1)
+        self.recurrent = nn.ModuleList(nn.Conv1d(CHANNELS, CHANNELS, 2) for _ in range(2))
+        self.out = nn.Conv2d(CHANNELS, LEVELS, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = images.to(self.first.weight.dtype) / (LEVELS - 1)
+        x = self.first(F.pad(x, (0, 1)))  # one more column: else its last pixel never reaches down
+        left_to_right = self.scan(x, self.recurrent[0])
+        right_to_left = self.scan(x.flip(3), self.recurrent[1]).flip(3)
+        if self.shifted == "down":
+            right_to_left = F.pad(right_to_left, (0, 0, 1, 0))[:, :, :-1]
+        else:
+            right_to_left = F.pad(right_to_left, (0, 0, 0, 1))[:, :, 1:]
+        logits = self.out(left_to_right + right_to_left)[..., :-1]
+        return logits.unsqueeze(2)  # [N, L, 1, H, W]
+
+    def scan(self, x: Tensor, state_to_state: nn.Conv1d) -> Tensor:
+        height, width = x.shape[2:]
+        skewed = torch.stack(
+            [F.pad(x[:, :, r], (r, height - 1 - r)) for r in range(height)], 2
+        )  # [N, C, H, W + H - 1]
+        state, states = torch.zeros_like(skewed[..., 0]), []
+        padding = (1, 0) if self.padded == "above" else (0, 1)
+        for column in skewed.unbind(3):
+            state = torch.tanh(column + state_to_state(F.pad(state, padding)))
+            states.append(state)
+        out = torch.stack(states, 3)
+        return torch.stack([out[:, :, r, r : r + width] for r in range(height)], 2)
+
+
+def state_to_state_padded_below() -> nn.Module:
+    return DiagonalLSTM(padded="below")
+
+
+def right_to_left_shifted_up() -> nn.Module:
+    return DiagonalLSTM(shifted="up")
+
+
+def _normalised(norm: nn.Module) -> nn.Module:
+    model = gated()
+    model.horizontal_first = nn.Sequential(model.horizontal_first, norm)
+    return model
+
+
+def batch_norm_over_space() -> nn.Module:
+    return _normalised(nn.BatchNorm2d(CHANNELS))
+
+
+def group_norm_over_space() -> nn.Module:
+    return _normalised(nn.GroupNorm(2, CHANNELS))
+
+
+def instance_norm_over_space() -> nn.Module:
+    return _normalised(nn.InstanceNorm2d(CHANNELS))
+
+
+def first_layer_with_mask_b() -> nn.Module:
+    model = gated()
+    model.horizontal_first.mask_type = "B"
+    return model
+
+
+def vertical_stack_not_shifted() -> nn.Module:
+    """The vertical first layer reads the whole current row too."""
+    model = gated()
+    model.vertical_first.mask_type = "V"
+    return model
+
+
+class WeightDataMasked(MaskedConv2d):
+    """Masks by writing to `weight.data`, behind the back of autograd."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        mask = causal_mask(self.out_channels, self.in_channels, self.kernel_size, self.mask_type)
+        self.weight.data *= mask
+        return F.conv2d(x, self.weight, self.bias, padding=self.padding)
+
+
+class Reader(nn.Module):
+    """The logits at a value are the picture at a fixed offset from it: the least leak there is."""
+
+    def __init__(self, row: int, column: int, colour: int, colours: int = 3) -> None:
+        super().__init__()
+        self.offset, self.colours = (colour, row, column), colours
+
+    def forward(self, images: Tensor) -> Tensor:
+        shape = images.shape[1:]
+        x = images.double()
+        for dim, (offset, size) in enumerate(zip(self.offset, shape, strict=True), 1):
+            padding = [0, 0] * (3 - dim) + [max(0, -offset), max(0, offset)]
+            x = F.pad(x, padding).narrow(dim, max(0, offset), size)
+        return x.unsqueeze(1) * torch.arange(1.0, 257).view(1, -1, 1, 1, 1)

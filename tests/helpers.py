@@ -1,0 +1,31 @@
+"""What several test files share."""
+
+import math
+
+import torch
+from torch import nn
+
+
+def _fan_in(name: str, parameter: torch.Tensor, module: nn.Module) -> int:
+    """Values that one output sums; a bias has the fan-in of the weight beside it."""
+    weight = getattr(module, "weight", parameter) if name.startswith("bias") else parameter
+    if weight.dim() < 2:
+        return 1
+    transposed = isinstance(module, nn.ConvTranspose2d)
+    channels = weight.shape[0] if transposed else weight.shape[1]
+    return channels * math.prod(weight.shape[2:])
+
+
+@torch.no_grad()
+def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
+    """Draw every parameter from N(0, 1/fan-in), in place; the same numbers for the same seed.
+
+    At default initialisation the past hardly matters to a deep network, so that a wrong mask or a
+    sampler that ignores the past goes unnoticed.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.copy_(noise / math.sqrt(_fan_in(name, parameter, module)))
+    return model

@@ -1,0 +1,328 @@
+"""Picture files: every kind comes as upright RGB, every bad one as one sentence."""
+
+import io
+import os
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pixelsr.data.area import area_average
+from pixelsr.data.pictures import MAX_SIDE, open_picture, save_picture, save_pictures, to_rgb
+from pixelsr.data.small import area_resize, centre_square, from_tensor, small_picture, to_tensor
+
+
+def pattern(height: int = 6, width: int = 5, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+def opened(picture: Image.Image, path: Path, **options: object) -> np.ndarray:
+    picture.save(path, **options)
+    result = open_picture(path)
+    assert result.mode == "RGB"
+    return np.asarray(result)
+
+
+def refusal(path: Path, error: type[Exception] = ValueError) -> str:
+    with pytest.raises(error) as caught:
+        open_picture(path)
+    message = str(caught.value)
+    assert str(path) in message
+    assert "\n" not in message
+    return message
+
+
+# --- what works ---
+
+
+def test_rgb_comes_as_it_is(tmp_path):
+    assert (opened(Image.fromarray(pattern()), tmp_path / "a.png") == pattern()).all()
+
+
+@pytest.mark.parametrize("mode", ["L", "1"])
+def test_grey_fills_three_colours(tmp_path, mode):
+    grey = Image.fromarray(pattern()).convert(mode)
+    values = opened(grey, tmp_path / "a.png")
+    assert (values == np.asarray(grey.convert("L"))[..., None]).all()
+
+
+def test_transparent_is_composed_over_white(tmp_path):
+    picture = Image.new("RGBA", (3, 1), (0, 0, 0, 255))
+    picture.putpixel((1, 0), (10, 20, 30, 0))
+    picture.putpixel((2, 0), (100, 0, 0, 51))  # a fifth of it, four fifths white
+    values = opened(picture, tmp_path / "a.png")
+    assert values.tolist() == [[[0, 0, 0], [255, 255, 255], [224, 204, 204]]]
+
+
+@pytest.mark.parametrize("mode", ["LA", "PA", "La", "RGBa"])
+def test_every_alpha_mode_is_composed_over_white(mode):
+    source = Image.new("LA", (1, 1), (0, 0))
+    if mode in ("PA", "RGBa"):
+        source = source.convert("RGBA")
+    clear = Image.new("PA", (1, 1), (0, 0)) if mode == "PA" else source.convert(mode)
+    assert to_rgb(clear).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_transparent_palette_entry_shows_white(tmp_path):
+    picture = Image.new("P", (2, 1))
+    picture.putpalette([10, 20, 30, 40, 50, 60])
+    picture.putpixel((1, 0), 1)
+    values = opened(picture, tmp_path / "a.png", transparency=0)
+    assert values.tolist() == [[[255, 255, 255], [40, 50, 60]]]
+
+
+def test_cmyk_works(tmp_path):
+    picture = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
+    red = opened(picture, tmp_path / "a.jpg", quality=100)[8, 8]
+    assert np.abs(red.astype(int) - (255, 0, 0)).max() < 15
+
+
+@pytest.mark.parametrize("suffix", ["png", "tif"])
+def test_16_bit_grey_is_scaled_and_not_clipped(tmp_path, suffix):
+    values = np.array([[0, 128, 129, 257, 32768, 65535]], dtype=np.uint16)
+    result = opened(Image.fromarray(values), tmp_path / f"a.{suffix}")
+    assert result[0, :, 0].tolist() == [0, 0, 1, 1, 128, 255]
+
+
+def test_16_bit_rgb_is_scaled_and_not_clipped(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(png_16_bit_rgb([(0x0000, 0x8080, 0xFFFF)]))
+    assert np.asarray(open_picture(path)).tolist() == [[[0, 128, 255]]]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([0.0, 0.5, 1.0], [0, 128, 255]),
+        ([0.0, 7.0, 255.0], [0, 7, 255]),
+        ([-1.0, 0.0, 1.0], [0, 128, 255]),
+        ([5.0, 5.0, 1000.0], [0, 0, 255]),
+    ],
+    ids=["unit", "bytes", "signed", "large"],
+)
+def test_float_pictures_are_scaled(tmp_path, values, expected):
+    picture = Image.fromarray(np.array([values], dtype=np.float32))
+    assert opened(picture, tmp_path / "a.tif")[0, :, 0].tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [([0, 257, 65535], [0, 1, 255]), ([-100, 0, 100], [0, 128, 255]), ([0, 0, 70000], [0, 0, 255])],
+    ids=["16 bits", "signed", "large"],
+)
+def test_32_bit_integers_are_scaled(tmp_path, values, expected):
+    picture = Image.fromarray(np.array([values], dtype=np.int32))
+    assert opened(picture, tmp_path / "a.tif")[0, :, 0].tolist() == expected
+
+
+def test_a_constant_float_picture_works(tmp_path):
+    picture = Image.fromarray(np.full((2, 2), -3, dtype=np.float32))
+    assert (opened(picture, tmp_path / "a.tif") == 0).all()
+
+
+@pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, 3), (8, 1)])
+def test_exif_orientation_is_applied(tmp_path, orientation, turns):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    values = opened(Image.fromarray(pattern()), tmp_path / "a.png", exif=exif)
+    assert (values == np.rot90(pattern(), turns)).all()
+
+
+def test_of_an_animation_the_first_frame_is_taken(tmp_path):
+    frames = [Image.fromarray(pattern(seed=seed)) for seed in range(3)]
+    options = {"save_all": True, "append_images": frames[1:], "lossless": True}
+    assert (opened(frames[0], tmp_path / "a.webp", **options) == pattern()).all()
+
+
+# --- what is refused ---
+
+
+def test_missing_file(tmp_path):
+    assert "no such picture" in refusal(tmp_path / "none.png", FileNotFoundError)
+
+
+def test_folder(tmp_path):
+    assert "folder" in refusal(tmp_path)
+
+
+def test_empty_file(tmp_path):
+    (tmp_path / "a.png").touch()
+    assert "empty" in refusal(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "tif", "gif", "bmp"])
+@pytest.mark.parametrize("part", [0.1, 0.6])
+def test_truncated_file(tmp_path, suffix, part):
+    path = tmp_path / f"a.{suffix}"
+    Image.fromarray(pattern(40, 40)).save(path)
+    path.write_bytes(path.read_bytes()[: int(part * path.stat().st_size)])
+    refusal(path)
+
+
+def test_not_a_picture(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_text("these are words\n" * 100)
+    assert "not a picture" in refusal(path)
+
+
+def test_floats_that_are_not_finite(tmp_path):
+    path = tmp_path / "a.tif"
+    Image.fromarray(np.array([[0, np.nan]], dtype=np.float32)).save(path)
+    assert "not finite" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("width", "height"),
+    [(20_000, 10), (10, 20_000), (MAX_SIDE + 1, 1), (20_000, 20_000)],
+)
+def test_too_large_is_refused_by_the_header(tmp_path, width, height):
+    path = tmp_path / "a.png"
+    path.write_bytes(png_header(width, height) + chunk(b"IDAT", b"no pixels"))
+    assert "too large" in refusal(path)
+
+
+def test_the_largest_side_is_read(tmp_path):
+    picture = Image.new("L", (MAX_SIDE, 1))
+    assert opened(picture, tmp_path / "a.png").shape == (1, MAX_SIDE, 3)
+
+
+def test_a_real_picture_of_20_000_pixels_is_refused(tmp_path):
+    path = tmp_path / "a.png"
+    Image.new("1", (20_000, 40)).save(path)
+    assert "20,000 x 40" in refusal(path)
+
+
+# --- saving ---
+
+
+def test_a_saved_picture_comes_back(tmp_path):
+    path = tmp_path / "a.png"
+    save_picture(Image.fromarray(pattern()), path)
+    assert (np.asarray(open_picture(path)) == pattern()).all()
+    assert os.listdir(tmp_path) == ["a.png"]
+
+
+class FullDisk(Image.Image):
+    """A picture whose writing stops halfway."""
+
+    def save(self, path, format=None, **options):
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+
+def test_a_failed_write_leaves_nothing(tmp_path):
+    good = Image.fromarray(pattern())
+    with pytest.raises(OSError, match=r"b\.png cannot be written: No space left on device"):
+        save_pictures({tmp_path / "a.png": good, tmp_path / "b.png": FullDisk()})
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_failed_write_keeps_the_older_file(tmp_path):
+    save_picture(Image.fromarray(pattern()), tmp_path / "a.png")
+    with pytest.raises(OSError, match="cannot be written"):
+        save_picture(FullDisk(), tmp_path / "a.png")
+    assert (np.asarray(open_picture(tmp_path / "a.png")) == pattern()).all()
+
+
+# --- from a photo to the small picture ---
+
+
+def test_the_centre_square_is_taken():
+    assert centre_square((10, 4)) == (3, 0, 7, 4)
+    assert centre_square((4, 9)) == (0, 2, 4, 6)
+
+
+def test_low_res_of_a_32x32_picture_is_its_area_average():
+    image = to_tensor(Image.fromarray(pattern(32, 32)))
+    small = small_picture(from_tensor(image))
+    assert torch.equal(small.original, image)
+    assert torch.equal(small.low_res, area_average(image[None], 4)[0])
+
+
+@pytest.mark.parametrize("side", [32, 64, 96, 160])
+def test_area_resize_equals_area_average_where_it_divides(side):
+    image = to_tensor(Image.fromarray(pattern(side, side)))
+    assert torch.equal(area_resize(image, 32), area_average(image[None], side // 32)[0])
+
+
+@pytest.mark.parametrize(("side", "size"), [(33, 32), (50, 32), (7, 3), (101, 8)])
+def test_area_resize_is_exact_where_it_does_not_divide(side, size):
+    """Against the definition: every pixel cut into size x size parts, blocks of them averaged."""
+    image = to_tensor(Image.fromarray(pattern(side, side)))
+    parts = image.repeat_interleave(size, 1).repeat_interleave(size, 2)
+    assert torch.equal(area_resize(image, size), area_average(parts[None], side)[0])
+
+
+def test_area_resize_rounds_half_to_even():
+    image = torch.tensor([[[0, 1], [1, 0]], [[1, 2], [2, 1]]], dtype=torch.uint8)
+    assert area_resize(image, 1).flatten().tolist() == [0, 2]
+
+
+def test_an_8x8_picture_is_taken_as_it_is():
+    small = small_picture(Image.fromarray(pattern(8, 8)))
+    assert (small.low_res.permute(1, 2, 0).numpy() == pattern(8, 8)).all()
+    assert small.original is None
+
+
+def test_a_box_is_cut_out():
+    values = pattern(40, 60)
+    small = small_picture(Image.fromarray(values), box=(20, 5, 52, 37))
+    assert (small.original.permute(1, 2, 0).numpy() == values[5:37, 20:52]).all()
+
+
+def test_a_grey_model_gets_one_colour():
+    small = small_picture(Image.fromarray(pattern(32, 32)), colours=1)
+    assert small.low_res.shape == (1, 8, 8)
+    assert (
+        small.original[0].numpy() == np.asarray(Image.fromarray(pattern(32, 32)).convert("L"))
+    ).all()
+
+
+@pytest.mark.parametrize("side", [1, 7, 9, 31])
+def test_too_small_a_photo_is_refused(side):
+    with pytest.raises(
+        ValueError, match=f"{side} pixels a side, expected exactly 8 .* at least 32"
+    ):
+        small_picture(Image.fromarray(pattern(side, 40)))
+
+
+@pytest.mark.parametrize(
+    ("box", "reason"),
+    [
+        ((10, 10, 10, 42), "empty"),
+        ((20, 10, 10, 42), "empty"),
+        ((-1, 0, 31, 32), "leaves the picture"),
+        ((0, 10, 32, 42), "leaves the picture"),
+        ((30, 0, 62, 32), "leaves the picture"),
+        ((0, 0, 40, 32), "expected a square"),
+    ],
+)
+def test_a_bad_box_is_refused(box, reason):
+    with pytest.raises(ValueError, match=reason):
+        small_picture(Image.fromarray(pattern(40, 60)), box=box)
+
+
+# --- PNG files that Pillow does not write ---
+
+
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png_header(width: int, height: int, bits: int = 8) -> bytes:
+    return b"\x89PNG\r\n\x1a\n" + chunk(
+        b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 2, 0, 0, 0)
+    )
+
+
+def png_16_bit_rgb(row: list[tuple[int, int, int]]) -> bytes:
+    data = io.BytesIO(b"\0")
+    data.seek(1)
+    for pixel in row:
+        data.write(struct.pack(">HHH", *pixel))
+    pixels = chunk(b"IDAT", zlib.compress(data.getvalue()))
+    return png_header(len(row), 1, bits=16) + pixels + chunk(b"IEND", b"")

@@ -1,0 +1,444 @@
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+import pixelsr
+from pixelsr.cli import main
+from pixelsr.data.area import area_average
+from pixelsr.training import Budget, Intervals, Recipe, Trainer, bits_per_dimension
+from pixelsr.training import checkpoint as checkpoints
+from pixelsr.training.batches import Batches
+from pixelsr.training.ema import Ema
+from pixelsr.training.interrupt import Interrupt
+from pixelsr.training.objective import loss_terms
+from pixelsr.training.progress import Lines
+from pixelsr.training.schedule import learning_rate
+
+RECIPE = Recipe(batch=4, lr=0.01, warmup=3, ema=0.9)
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def small_model(levels=256):
+    torch.manual_seed(0)
+    return pixelsr.PixelRecursiveSR(
+        pixelsr.GatedPixelCNN(channels=6, layers=1, kernel_size=3, head_channels=8, levels=levels),
+        pixelsr.ConditioningNetwork(channels=4, blocks=1, magnification=2, levels=levels),
+    )
+
+
+def pictures(n, seed=0):
+    """Dark and plain, so that there is something to learn."""
+    generator = torch.Generator().manual_seed(seed)
+    shades = torch.randint(0, 8, (n, 3, 1, 1), generator=generator)
+    return (shades + torch.randint(0, 3, (n, 3, 8, 8), generator=generator)).to(torch.uint8)
+
+
+def make_trainer(out, steps, *, model=None, recipe=RECIPE, validation=None, **options):
+    intervals = Intervals(log=2, validate=1000, checkpoint=1000)
+    return Trainer(
+        model or small_model(),
+        pictures(10),
+        validation,
+        out,
+        recipe,
+        Budget(steps=steps),
+        options.pop("intervals", intervals),
+        Lines(),
+        **options,
+    )
+
+
+def stop_at(step):
+    """A `stop` that is true from the given step on; steps are counted by its calls."""
+    calls = iter(range(1, 1000))
+    return lambda: next(calls) >= step
+
+
+# Batches
+
+
+def test_the_batch_of_a_step_depends_on_nothing_but_seed_and_step():
+    images = torch.arange(10, dtype=torch.uint8).view(10, 1, 1, 1).expand(10, 1, 2, 2)
+    walked = Batches(images, 3, seed=5, flip=True)
+    in_order = [walked[step] for step in range(9)]
+    for step in (8, 0, 4, 7, 3):
+        assert torch.equal(Batches(images, 3, seed=5, flip=True)[step], in_order[step])
+
+
+def test_each_epoch_is_a_permutation_of_its_own():
+    batches = Batches(torch.arange(12, dtype=torch.uint8).view(12, 1, 1, 1), 4, 0, flip=False)
+    epochs = [
+        torch.cat([batches[3 * epoch + k] for k in range(3)]).flatten().tolist()
+        for epoch in range(3)
+    ]
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(12))
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+    other = Batches(torch.arange(12, dtype=torch.uint8).view(12, 1, 1, 1), 4, 1, flip=False)
+    assert torch.cat([other[k] for k in range(3)]).flatten().tolist() != epochs[0]
+
+
+def test_about_half_of_the_pictures_are_mirrored():
+    image = torch.tensor([0, 1], dtype=torch.uint8).view(1, 1, 1, 2)
+    batch = Batches(image.expand(400, 1, 1, 2), 400, 0, flip=True)[0]
+    mirrored = (batch[:, 0, 0, 0] == 1).sum().item()
+    assert 150 < mirrored < 250
+    assert torch.equal(batch[:, 0, 0, 0], 1 - batch[:, 0, 0, 1])
+    plain = Batches(image.expand(400, 1, 1, 2), 400, 0, flip=False)[0]
+    assert torch.equal(plain, image.expand(400, 1, 1, 2))
+
+
+def test_a_batch_larger_than_the_set_is_the_whole_set():
+    batches = Batches(pictures(3), 16, 0, flip=False)
+    assert len(batches[0]) == len(batches[5]) == 3
+
+
+# Schedule, average, loss
+
+
+def test_the_learning_rate_rises_then_falls_to_the_floor():
+    recipe = Recipe(lr=1.0, warmup=4, floor=0.03)
+    assert [learning_rate(recipe, step, 0.0) for step in range(5)] == [0.25, 0.5, 0.75, 1, 1]
+    assert learning_rate(recipe, 50, 0.5) == pytest.approx(0.515)
+    assert learning_rate(recipe, 100, 1.0) == pytest.approx(0.03)
+    assert learning_rate(Recipe(lr=1.0, warmup=0), 0, 0.0) == 1.0
+
+
+def test_the_budget_is_used_by_what_comes_first():
+    assert Budget(steps=10, minutes=1).used(2, 30) == 0.5
+    assert Budget(steps=10, minutes=1).used(8, 30) == 0.8
+    assert Budget(minutes=0.5).used(1000, 60) == 1.0
+    assert Budget(steps=10).used(5, 1e9) == 0.5
+
+
+def test_the_average_follows_the_weights():
+    model = small_model()
+    average = Ema(model, decay=0.75)
+    before = [weight.clone() for weight in average.model.parameters()]
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.add_(1)
+    average.update(model, step=1000)
+    for now, was in zip(average.model.parameters(), before, strict=True):
+        torch.testing.assert_close(now, was + 0.25)
+
+
+def test_the_loss_is_the_models_own_by_the_value():
+    model, images = small_model(), pictures(4)
+    expected = model.loss(images, area_average(images, 2)) / (3 * 8 * 8)
+    torch.testing.assert_close(torch.stack(loss_terms(model, images)).sum(), expected)
+
+
+def test_bits_per_dimension_of_a_prior_that_knows_nothing_are_log2_of_the_levels():
+    model = pixelsr.GatedPixelCNN(channels=3, layers=1, head_channels=6, levels=32)
+    torch.nn.init.zeros_(model.head.out.weight)
+    torch.nn.init.zeros_(model.head.out.bias)
+    bits = bits_per_dimension(model, pictures(3), batch=2)
+    assert bits == {"model": pytest.approx(5, abs=1e-6)}
+
+
+def test_bits_per_dimension_do_not_depend_on_the_batch():
+    model, images = small_model(), pictures(5)
+    one, all_at_once = (bits_per_dimension(model, images, batch) for batch in (1, 5))
+    assert list(one) == ["sum", "conditioning", "prior"]
+    assert one == pytest.approx(all_at_once, rel=1e-6)
+    low_res = area_average(images, 2)
+    nats = torch.nn.functional.cross_entropy(model(images, low_res), images.long())
+    assert one["sum"] == pytest.approx(nats.item() / math.log(2), rel=1e-6)
+    assert model.training
+
+
+# Runs
+
+
+@pytest.mark.parametrize("name", ["PixelRecursiveSR", "GatedPixelCNN", "PixelCNN"])
+def test_training_learns(tmp_path, name):
+    torch.manual_seed(0)
+    sizes = {"channels": 6, "layers": 2, "kernel_size": 3, "head_channels": 12}
+    model = small_model() if name == "PixelRecursiveSR" else getattr(pixelsr, name)(**sizes)
+    trainer = make_trainer(tmp_path, 60, model=model, validation=pictures(4, seed=1))
+    first = next(iter(bits_per_dimension(model, pictures(4, seed=1), 4).values()))
+    assert trainer.run()
+    entries = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in entries if "train" in entry] == list(range(2, 61, 2))
+    measured = next(iter(entries[-1]["validation"].values()))
+    assert measured < first - 2
+    trained = type(model).from_pretrained(tmp_path / "model")
+    again = next(iter(bits_per_dimension(trained, pictures(4, seed=1), 4).values()))
+    assert again == pytest.approx(measured, rel=1e-6)
+
+
+def test_a_resumed_run_gives_the_same_weights_as_one_never_stopped(tmp_path):
+    # 10 pictures in batches of 4 are 2 steps an epoch: step 5 is in the middle of one.
+    whole = make_trainer(tmp_path / "whole", 8)
+    assert whole.run()
+    assert not make_trainer(tmp_path / "parts", 8, stop=stop_at(5)).run()
+    resumed = make_trainer(tmp_path / "parts", 8, resume=True)
+    assert resumed.state.step == 5
+    assert resumed.run()
+    expected, got = whole.state.tensors(), resumed.state.tensors()
+    assert expected.keys() == got.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(tensor, got[name]), name
+    saved = load_file(tmp_path / "parts" / "model" / "model.safetensors")
+    for name, tensor in saved.items():
+        assert torch.equal(tensor, expected[f"ema.{name}"]), name
+
+
+def test_time_goes_on_where_it_stopped(tmp_path):
+    make_trainer(tmp_path, 4, stop=stop_at(2)).run()
+    _, facts = checkpoints.read_checkpoint(tmp_path / CHECKPOINT)
+    resumed = make_trainer(tmp_path, 4, resume=True)
+    assert facts["step"] == 2
+    resumed.run()
+    assert resumed.state.seconds > facts["seconds"] > 0
+
+
+def test_minutes_end_a_run(tmp_path):
+    trainer = make_trainer(tmp_path, 1)
+    trainer.budget = Budget(minutes=0.2 / 60)
+    assert trainer.run()
+    assert trainer.state.step > 1
+    assert 0.2 <= trainer.state.seconds < 2
+
+
+def test_the_log_of_a_lost_stretch_is_cut_off(tmp_path):
+    make_trainer(tmp_path, 8, stop=stop_at(4)).run()
+    log = tmp_path / "log.jsonl"
+    kept = log.read_text()
+    log.write_text(kept + '{"step": 6, "train": 1.0}\n{"step": 8, "tr')
+    make_trainer(tmp_path, 8, resume=True)
+    assert log.read_text() == kept
+
+
+def test_checkpoints_and_models_come_at_their_intervals(tmp_path, monkeypatch):
+    saved, validated = [], []
+    trainer = make_trainer(tmp_path, 7, intervals=Intervals(log=1, validate=3, checkpoint=2))
+    save, validate = trainer._save, trainer._validate
+    monkeypatch.setattr(trainer, "_save", lambda: (saved.append(trainer.state.step), save()))
+    monkeypatch.setattr(
+        trainer, "_validate", lambda: (validated.append(trainer.state.step), validate())
+    )
+    trainer.run()
+    assert saved == [2, 3, 4, 6, 7]
+    assert validated == [3, 6, 7]
+
+
+# What goes wrong
+
+
+def test_a_nan_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path):
+    trainer = make_trainer(tmp_path, 8, intervals=Intervals(log=1, validate=100, checkpoint=2))
+    trainer.stop = lambda: trainer.state.step == 3 and _poison(trainer.state.model)
+    with pytest.raises(FloatingPointError, match=r"loss became nan after 3 steps.*last good state"):
+        trainer.run()
+    tensors, facts = checkpoints.read_checkpoint(tmp_path / CHECKPOINT)
+    assert facts["step"] == 2
+    assert all(tensor.isfinite().all() for tensor in tensors.values())
+
+
+def _poison(model):
+    with torch.no_grad():
+        next(model.parameters()).fill_(math.nan)
+    return False
+
+
+def test_an_infinite_gradient_leaves_the_weights_as_they_are(tmp_path):
+    trainer = make_trainer(tmp_path, 8)
+    trainer.state.model.prior.head.out.bias.register_hook(lambda grad: grad * math.inf)
+    before = {name: tensor.clone() for name, tensor in trainer.state.tensors().items()}
+    with pytest.raises(FloatingPointError, match=r"gradient became .* nothing was saved so far"):
+        trainer.run()
+    for name, tensor in trainer.state.tensors().items():
+        assert torch.equal(tensor, before[name]), name
+
+
+def test_a_failed_write_leaves_the_old_checkpoint_and_no_partial(tmp_path, monkeypatch):
+    path = tmp_path / CHECKPOINT
+    checkpoints.write_checkpoint(path, {"a": torch.zeros(2)}, {"step": 1})
+
+    def full(descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoints.write_checkpoint(path, {"a": torch.ones(2)}, {"step": 2})
+    assert os.listdir(tmp_path) == [CHECKPOINT]
+    tensors, facts = checkpoints.read_checkpoint(path)
+    assert facts == {"step": 1}
+    assert torch.equal(tensors["a"], torch.zeros(2))
+
+
+def test_a_second_run_into_one_folder_is_refused(tmp_path):
+    make_trainer(tmp_path, 2).run()
+    with pytest.raises(FileExistsError, match="already holds a run"):
+        make_trainer(tmp_path, 2)
+
+
+def test_there_must_be_something_to_resume(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no run to resume"):
+        make_trainer(tmp_path, 2, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"recipe": Recipe(batch=4, lr=0.02, warmup=3, ema=0.9)}, "lr was 0.01, now it is 0.02"),
+        ({"model": pixelsr.GatedPixelCNN(channels=3, layers=1, head_channels=3)}, "model was"),
+    ],
+    ids=["recipe", "model"],
+)
+def test_a_run_is_not_resumed_with_other_settings(tmp_path, changed, message):
+    make_trainer(tmp_path, 2).run()
+    with pytest.raises(ValueError, match=message):
+        make_trainer(tmp_path, 4, resume=True, **changed)
+
+
+def test_a_damaged_or_foreign_checkpoint_is_named(tmp_path):
+    make_trainer(tmp_path, 2).run()
+    path = tmp_path / CHECKPOINT
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ValueError, match="not a whole safetensors file"):
+        make_trainer(tmp_path, 4, resume=True)
+    save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(ValueError, match="not a checkpoint of pixelsr"):
+        make_trainer(tmp_path, 4, resume=True)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"batch": 0}, {"lr": 0.0}, {"lr": math.nan}, {"warmup": -1}, {"ema": 1.0}, {"seed": -1}],
+    ids=str,
+)
+def test_a_recipe_out_of_range_names_the_value(options):
+    ((name, value),) = options.items()
+    with pytest.raises(ValueError, match=f"{name} must be .* got {value}"):
+        Recipe(**options)
+
+
+@pytest.mark.parametrize("options", [{}, {"steps": 0}, {"minutes": 0.0}, {"minutes": math.nan}])
+def test_a_budget_must_end(options):
+    with pytest.raises(ValueError, match=r"give steps|must be"):
+        Budget(**options)
+
+
+def test_the_first_signal_is_a_request_and_the_second_acts_as_usual():
+    with Interrupt() as interrupt:
+        signal.raise_signal(signal.SIGINT)
+        assert interrupt.requested
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+# The command
+
+TINY_MODEL = {"channels": 4, "layers": 1, "head-channels": 8, "conditioning-channels": 4}
+TINY_RUN = {"size": 8, "magnification": 2, "conditioning-blocks": 1, "batch": 4, "threads": 1}
+TINY = [f"--{name}={value}" for name, value in (TINY_MODEL | TINY_RUN | {"log-every": 1}).items()]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    path = tmp_path / "pictures"
+    path.mkdir()
+    for k, image in enumerate(pictures(6)):
+        Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(path / f"{k}.png")
+    return path
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, ["train", *map(str, arguments)])
+
+
+def test_the_command_trains_and_resumes(folder, tmp_path):
+    (folder / "notes.txt").write_text("not a picture")
+    options = [folder, "--val", folder, "-o", tmp_path / "out", *TINY]
+    result = run(*options, "--steps", 2)
+    assert result.exit_code == 0, result.output
+    assert "notes.txt" in result.stderr
+    assert "step 2  validation, bits/dim: sum " in result.stdout
+    assert "Done after 2 steps" in result.stdout
+    result = run(*options, "--steps", 3, "--resume")
+    assert result.exit_code == 0, result.output
+    assert "from step 2" in result.stdout
+    model = pixelsr.PixelRecursiveSR.from_pretrained(tmp_path / "out" / "model")
+    assert model.magnification == 2
+
+
+def test_the_command_trains_a_prior_alone(folder, tmp_path):
+    options = ["--model", "PixelCNN", "--size", 8, "--channels", 3, "--layers", 2, "--steps", 1]
+    result = run(folder, "-o", tmp_path / "out", *options, "--head-channels", 6, "--threads", 1)
+    assert result.exit_code == 0, result.output
+    assert pixelsr.PixelCNN.from_pretrained(tmp_path / "out" / "model").config.layers == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "a training run needs an end"),
+        (["--steps", 1, "--lr", -1], "lr must be positive"),
+        (["--minutes", "nan"], "minutes must be positive and finite, got nan"),
+        (["--steps", 1, "--size", 9], "--size 9 is not a multiple of the magnification, 2"),
+        (["--steps", 1, "--size", 10], "holds no picture of at least 10x10 pixels"),
+        (["--steps", 1, "--magnification", 3], "magnification must be a power of two, got 3"),
+        (["--steps", 1, "--kernel-size", 4], "4"),
+        (["--steps", 1, "--model", "PixelCNN"], "PixelCNN is a prior alone"),
+        (["--steps", 1, "--resume"], "there is no run to resume"),
+        (["--steps", 1, "-o", "{folder}/0.png"], "0.png cannot be written: "),
+        (["--steps", 1, "-o", "{folder}/0.png/out"], "out cannot be written: Not a directory"),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
+)
+def test_bad_options_give_one_sentence(folder, tmp_path, options, message):
+    options = [str(option).format(folder=folder) for option in options]
+    result = run(folder, "-o", tmp_path / "out", *TINY, *options)
+    assert result.exit_code == 1
+    *skipped, sentence = result.stderr.splitlines()
+    assert message in sentence
+    assert all(line.startswith("skipped: ") for line in skipped)
+    assert not (tmp_path / "out" / CHECKPOINT).exists()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+def test_a_device_that_is_not_there_gives_one_sentence(folder, tmp_path):
+    result = run(folder, "-o", tmp_path / "out", *TINY, "--steps", 1, "--device", "cuda")
+    assert result.exit_code == 1
+    assert result.stderr == "Error: --device cuda: PyTorch finds no CUDA device on this machine\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_saves_and_ends_the_command(folder, tmp_path, number):
+    out = tmp_path / "out"
+    options = [folder, "-o", out, *TINY, "--steps", 10**6]
+    command = [sys.executable, "-m", "pixelsr.cli", "train", *options]
+    with subprocess.Popen(
+        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        while not process.stdout.readline().startswith("step 3"):
+            assert process.poll() is None, process.stderr.read()
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert "Traceback" not in stderr
+    _, facts = checkpoints.read_checkpoint(out / CHECKPOINT)
+    assert facts["step"] >= 3
+    assert stdout.splitlines()[-1].startswith(f"Saved at step {facts['step']}: ")
+    assert not list(out.glob("*.partial"))
