@@ -1,9 +1,9 @@
 # Every target makes .venv if it must; nothing is installed outside it.
 
 SHELL := /bin/bash
-CANDIDATES := python3 python3.11 python3.12 python3.13 python3.14 python3.10
+CANDIDATES := python3 python3.11 python3.12 python3.13 python3.14
 PYTHON ?= $(shell for p in $(CANDIDATES); do \
-	$$p -c 'import sys; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $$p && break; done)
+	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SOURCES := $(wildcard csrc/*/*.h csrc/*/*.cpp csrc/*/*.cu)
@@ -20,17 +20,26 @@ help:  ## show this
 
 venv: .venv/.installed  ## make .venv: the pinned torch, the package, the tools
 
+ifeq ($(SYSTEM_TORCH),1)
+# For a machine that has its own torch (one with a GPU, say): nothing is fetched.
+.venv/.torch:
+	$(PYTHON) -m venv --system-site-packages .venv
+	@touch $@
+INSTALL := --no-deps --no-build-isolation -e .
+else
 # torch comes first and alone: whatever is installed later finds it there and keeps it.
 .venv/.torch: constraints.txt
-	@test -n "$(PYTHON)" || { echo "pixelsr needs Python 3.10 or later; none found" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "no Python 3.11 or later was found; try make PYTHON=..." >&2; exit 1; }
 	@echo "making .venv with $$($(PYTHON) --version)"
 	$(PYTHON) -m venv .venv
 	$(PIP) setuptools wheel ninja
 	$(PIP) torch==2.13.0
 	@touch $@
+INSTALL := --no-build-isolation -e ".[dev]"
+endif
 
 .venv/.installed: .venv/.torch pyproject.toml setup.py $(SOURCES)
-	$(PIP) --no-build-isolation -e ".[dev]"
+	$(PIP) $(INSTALL)
 	@$(BIN)/python -c "from pixelsr.ops import WHY_NOT_COMPILED as why; \
 	print('C++ kernels:', why or 'built')"
 	@touch $@
@@ -59,7 +68,7 @@ bench: venv  ## measure this machine into benchmarks/results
 	@mkdir -p benchmarks/results
 	$(BIN)/python -m pytest benchmarks -m "" --benchmark-json=benchmarks/results/$(DEVICE).json
 
-gpu: venv  ## build, test and measure on a GPU
+gpu: venv  ## build, test and measure on a GPU (SYSTEM_TORCH=1: with the torch that is there)
 	@$(BIN)/python -c "import torch; raise SystemExit(not torch.cuda.is_available())" || \
 	{ echo "no GPU that this torch can use was found: nothing measured" >&2; exit 1; }
 	$(MAKE) test

@@ -32,6 +32,13 @@ def _check_masked_conv2d(
     check_mask(mask_type, (weight.shape[2], weight.shape[3]))
 
 
+def _autocasts(x: Tensor) -> bool:
+    """As for the library's convolution: float64 is never computed in less."""
+    device = x.device.type
+    available = torch.amp.is_autocast_available(device)
+    return available and torch.is_autocast_enabled(device) and x.dtype != torch.float64
+
+
 def masked_conv2d(
     x: Tensor,
     weight: Tensor,
@@ -65,7 +72,7 @@ def masked_conv2d(
         ValueError: shapes, dtypes or devices that do not fit, an unknown mask, parts that do not
             divide the channels, or an explicit `backend` that cannot run this.
     """
-    if torch.is_autocast_enabled(x.device.type):
+    if _autocasts(x):
         dtype = torch.get_autocast_dtype(x.device.type)
         x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
     _check_masked_conv2d(x, weight, bias, mask_type, dilation)
@@ -107,7 +114,7 @@ def scale_levels(images: Tensor, colours: int, levels: int, dtype: torch.dtype) 
 
 
 def to_logits(features: Tensor, colours: int, levels: int) -> Tensor:
-    """Colour-major channels ``[N, colours * levels, H, W]`` as logits ``[N, levels, colours, H, W]``."""
+    """Colour-major ``[N, colours * levels, H, W]`` as logits ``[N, levels, colours, H, W]``."""
     n, _, height, width = features.shape
     return features.view(n, colours, levels, height, width).transpose(1, 2)
 
@@ -135,7 +142,12 @@ def nats(logits: Tensor, images: Tensor) -> Tensor:
     Args:
         logits: ``[N, L, C, H, W]``.
         images: uint8 ``[N, C, H, W]``.
+    Raises:
+        ValueError: an intensity of L or more.
     """
+    levels = logits.shape[1]
+    if levels < 256 and not torch.compiler.is_compiling() and int(images.max()) >= levels:
+        raise ValueError(f"intensities must be below {levels}, got {int(images.max())}")
     logits = logits if logits.dtype == torch.float64 else logits.float()
     rows = logits.permute(0, 3, 4, 2, 1).flatten(0, 3)  # [N H W C, L], a view in channels_last
     targets = images.permute(0, 2, 3, 1).flatten().long()

@@ -244,9 +244,13 @@ def test_a_foreign_module_that_insists_on_float32_is_checked_as_it_is():
     assert all(past.row < out.row or past.column < out.column - 3 for out, past in report.blind)
 
 
-def test_a_module_with_old_weight_norm_can_be_checked():
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_module_that_keeps_a_computed_weight_can_be_checked():
     model = randomise(faulty.gated())
-    model.layers[0].link = nn.utils.parametrizations.weight_norm(model.layers[0].link)
+    nn.utils.weight_norm(model.layers[0].link)
+    model(torch.zeros(1, 3, 2, 2, dtype=torch.uint8))
+    with pytest.raises(RuntimeError):
+        copy.deepcopy(model)
     assert check_causality(model).blind == []
 
 

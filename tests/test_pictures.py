@@ -119,6 +119,7 @@ def test_32_bit_integers_are_scaled(tmp_path, values, expected):
     assert opened(picture, tmp_path / "a.tif")[0, :, 0].tolist() == expected
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_constant_float_picture_works(tmp_path):
     picture = Image.fromarray(np.full((2, 2), -3, dtype=np.float32))
     assert (opened(picture, tmp_path / "a.tif") == 0).all()
@@ -161,6 +162,13 @@ def test_truncated_file(tmp_path, suffix, part):
     Image.fromarray(pattern(40, 40)).save(path)
     path.write_bytes(path.read_bytes()[: int(part * path.stat().st_size)])
     refusal(path)
+
+
+def test_damaged_chunk(tmp_path):
+    path = tmp_path / "a.png"
+    pixels = zlib.compress(bytes(4 * 13))
+    path.write_bytes(png_header(4, 4) + chunk(b"IDAT", pixels[:4]) + b"\0\0\0\4????" + bytes(9))
+    assert "cannot be decoded" in refusal(path)
 
 
 def test_not_a_picture(tmp_path):

@@ -20,6 +20,7 @@ from ..models import (
 )
 from ..training import Budget, Intervals, Recipe, Trainer
 from ..training.interrupt import Interrupt
+from ..training.memory import keep_freed_memory
 from ..training.progress import display
 
 PRIORS: dict[str, type[PixelModel]] = {"GatedPixelCNN": GatedPixelCNN, "PixelCNN": PixelCNN}
@@ -120,6 +121,7 @@ def train(
     of them that is used. Ctrl-C saves a checkpoint and ends, and --resume goes on from there.
     OUT/model holds the averaged weights, for `pixelsr enlarge --model OUT/model`.
     """
+    keep_freed_memory()
     budget = Budget(steps, minutes)
     recipe = Recipe(**{name: options.pop(name) for name in RECIPE})
     intervals = Intervals(log_every, validate_every, checkpoint_every)

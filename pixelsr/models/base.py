@@ -34,7 +34,7 @@ class Config:
 class PixelModel(nn.Module):
     """A model that is made from a config, or from the config's fields by keyword."""
 
-    Config: ClassVar[type[Config]] = Config
+    Config: ClassVar[type[Any]] = Config
     config: Any
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -70,8 +70,11 @@ class PixelModel(nn.Module):
         """The inverse of `describe`: a freshly initialised model."""
         fields = dict(description)
         name = fields.pop("class", None)
-        if name not in _classes:
+        if not isinstance(name, str) or name not in _classes:
             raise ValueError(f"unknown model class {name!r}; expected one of {sorted(_classes)}")
+        known = [field.name for field in dataclasses.fields(_classes[name].Config)]
+        if foreign := sorted(fields.keys() - set(known)):
+            raise ValueError(f"{name} has no option {foreign[0]!r}; it has {known}")
         return _classes[name](**fields)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:

@@ -30,7 +30,7 @@ class PixelRecursiveSR(PixelModel):
         images, uint8 ``[N, C, H, W]``, and low_res, uint8 ``[N, C, h, w]``, to logits
         ``[N, L, C, H, W]``.
     Raises:
-        ValueError: the two networks differ in colours or levels.
+        ValueError: the two networks differ in colours or levels, or one is no `PixelModel`.
     """
 
     Config = PixelRecursiveSRConfig
@@ -69,7 +69,7 @@ class PixelRecursiveSR(PixelModel):
         return functional.add_logits(self.conditioning(low_res), self.prior(images))
 
     def loss(self, images: Tensor, low_res: Tensor) -> Tensor:
-        """``-log softmax(A + B)[y] - log softmax(A)[y]``, nats per image, mean over N (section 3.3).
+        """``-log softmax(A + B)[y] - log softmax(A)[y]``, nats per image, mean over N (3.3).
 
         The first term alone would be explained by B, and A ignored: its gradient into A's and B's
         logits is the same tensor, softmax(A + B) - onehot(y). The second term adds
@@ -87,4 +87,9 @@ class PixelRecursiveSR(PixelModel):
 def _model(given: PixelModel | dict[str, Any] | None, default: type[PixelModel]) -> PixelModel:
     if given is None:
         return default()
-    return PixelModel.from_description(given) if isinstance(given, dict) else given
+    if isinstance(given, dict):
+        return PixelModel.from_description(given)
+    if not isinstance(given, PixelModel):
+        kind = type(given).__name__
+        raise ValueError(f"prior and conditioning must be models or descriptions, got a {kind}")
+    return given

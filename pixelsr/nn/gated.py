@@ -12,7 +12,7 @@ class GatedLayer(nn.Module):
 
     With ``gate(x) = tanh(a) * sigmoid(b)`` of the two halves of x::
 
-        v = vertical(vertical_in)                     # n x n, the rows above of what knows the rows above
+        v = vertical(vertical_in)  # n x n, of what knows the rows above
         vertical_out = gate(v)
         horizontal_out = horizontal_in + out(gate(horizontal(horizontal_in) + link(v)))
 
@@ -31,9 +31,7 @@ class GatedLayer(nn.Module):
         super().__init__()
         both = 2 * channels
         self.vertical = MaskedConv2d(channels, both, kernel_size, "V", colours)
-        self.horizontal = MaskedConv2d(
-            channels, both, (1, kernel_size), "B", colours, out_parts=2
-        )
+        self.horizontal = MaskedConv2d(channels, both, (1, kernel_size), "B", colours, out_parts=2)
         self.link = nn.Conv2d(both, both, 1)
         self.out = MaskedConv2d(channels, channels, 1, "B", colours)
         init.normal_(self.vertical, gain=3.0)

@@ -24,7 +24,8 @@ class MaskedConv2d(nn.Conv2d):
     Shape:
         ``[N, in_channels, H, W]`` to ``[N, out_channels, H, W]``.
     Raises:
-        ValueError: an unknown mask, an even kernel, or parts that do not divide the channels.
+        ValueError: an unknown mask, an even kernel, parts that do not divide the channels, or a
+            dilation below 1.
     """
 
     def __init__(
@@ -43,6 +44,8 @@ class MaskedConv2d(nn.Conv2d):
         check_mask(mask_type, (height, width))
         channel_groups(in_channels, colours, in_parts)
         channel_groups(out_channels, colours, out_parts)
+        if dilation < 1:
+            raise ValueError(f"dilation must be positive, got {dilation}")
         padding = (dilation * (height // 2), dilation * (width // 2))
         super().__init__(
             in_channels,

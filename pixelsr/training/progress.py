@@ -27,7 +27,7 @@ class Bar:
 
     def __init__(self) -> None:
         self.progress = Progress(
-            BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.description}")
+            BarColumn(16), TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.description}")
         )
         self.task = self.progress.add_task("", total=1.0)
 

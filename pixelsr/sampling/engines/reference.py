@@ -21,7 +21,7 @@ OPCODES: dict[str, Callable[..., Tensor]] = {
     "relu": torch.relu,
     "tanh": torch.tanh,
     "sigmoid": torch.sigmoid,
-    "elu": nn.functional.elu,
+    "elu": nn.functional.elu,  # second operand: alpha
     "silu": nn.functional.silu,
 }
 

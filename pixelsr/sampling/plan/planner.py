@@ -34,6 +34,7 @@ _FUNCTIONS: dict[Any, str] = {
     **dict.fromkeys((torch.exp, "exp"), "exp"),
 }
 _BINARY = {"add", "sub", "mul", "div"}
+_PARAMETERS = {"elu": ("alpha", 1.0)}  # of a pointwise function: becomes its second operand
 _cache: "weakref.WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], Plan]]"
 _cache = weakref.WeakKeyDictionary()
 
@@ -135,7 +136,7 @@ class _Planner:
             target = type(module)
         if target in _LEAVES:
             return self._done(node, _LEAVES[target](self, node))
-        if target in _FUNCTIONS and not node.kwargs.keys() - {"inplace"}:
+        if target in _FUNCTIONS:
             return self._done(node, self._pointwise(node, _FUNCTIONS[target]))
         raise PlanError(
             f"the cached sampler does not know {_describe(node, self.modules)}; "
@@ -167,12 +168,18 @@ class _Planner:
         return Sum((convolution,), ())
 
     def _pointwise(self, node: fx.Node, opcode: str) -> Deferred:
-        operands = node.args[: 2 if opcode in _BINARY else 1]
-        if len(node.args) > len(operands) and node.op != "call_method":
-            raise PlanError(f"{_describe(node, self.modules)} with the options {node.args[1:]}")
+        options = {name: value for name, value in node.kwargs.items() if name != "inplace"}
+        operands = list(node.args)
+        if opcode in _PARAMETERS:
+            name, default = _PARAMETERS[opcode]
+            module = self.modules.get(str(node.target)) if node.op == "call_module" else None
+            operands.append(getattr(module, name, options.pop(name, default)))
+        expected = 2 if opcode in _BINARY or opcode in _PARAMETERS else 1
+        if options or len(operands) != expected:
+            raise PlanError(f"{_describe(node, self.modules)} with options cannot be planned")
         if opcode == "add" and all(isinstance(operand, fx.Node) for operand in operands):
             return self._add(*operands)
-        return self._formula(opcode, list(operands))
+        return self._formula(opcode, operands)
 
     def _add(self, a: Any, b: Any) -> Deferred:
         """A sum in which convolutions take part is accumulated in one buffer."""

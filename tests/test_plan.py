@@ -1,0 +1,210 @@
+"""The plan: every multiply-add once, and a proof of causality."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pixelsr import functional
+from pixelsr.errors import PlanError
+from pixelsr.masks import causal_mask
+from pixelsr.models import GatedPixelCNN, PixelCNN, PixelRecursiveSR
+from pixelsr.nn import MaskedConv2d
+from pixelsr.sampling import plan
+from pixelsr.sampling.engines import reference
+from pixelsr.sampling.plan import Product
+from pixelsr.sampling.request import make_request
+from tests.helpers import randomise
+from tests.networks import NETWORKS, Network, inputs, network
+
+
+def live_taps(model: nn.Module) -> int:
+    """Live multiply-adds at one pixel of every convolution, counted from the masks."""
+    total = 0
+    for layer in model.modules():
+        if isinstance(layer, MaskedConv2d):
+            parts = {name: getattr(layer, name) for name in ("colours", "in_parts", "out_parts")}
+            out, into, *kernel = layer.weight.shape
+            total += int(causal_mask(out, into, tuple(kernel), layer.mask_type, **parts).sum())
+        elif isinstance(layer, nn.Conv2d):
+            total += layer.weight.numel()
+    return total
+
+
+def make_plan(model: nn.Module, size: tuple[int, int] = (6, 4)):
+    low_res = inputs(model, size=size).get("low_res")
+    return plan(model, size, None if low_res is None else tuple(low_res.shape[2:]))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_plan_counts_the_live_multiply_adds_of_one_forward_pass(name):
+    model = network(name)
+    prior = model.prior if isinstance(model, PixelRecursiveSR) else model
+    assert make_plan(model).macs == 6 * 4 * live_taps(prior)
+
+
+@pytest.mark.parametrize("make", [GatedPixelCNN, PixelCNN, PixelRecursiveSR])
+def test_paper_size_plan_counts_the_live_multiply_adds(make):
+    model = make()
+    made = make_plan(model, (32, 32))
+    assert made.macs == 32 * 32 * live_taps(getattr(model, "prior", model))
+
+
+def executed_macs(model: nn.Module, known_mask: Tensor, monkeypatch) -> int:
+    """Multiply-adds that the engine does for one picture, counted where it does them."""
+    total = 0
+    bind = reference.ReferenceEngine._bind_product
+
+    def counting(self, step: Product):
+        run = bind(self, step)
+
+        def counted(row: int, col: int, pixels: int) -> None:
+            nonlocal total
+            total += step.macs * pixels
+            run(row, col, pixels)
+
+        return counted
+
+    monkeypatch.setattr(reference.ReferenceEngine, "_bind_product", counting)
+    what = inputs(model)
+    low_res = what.get("low_res")
+    known = torch.zeros(known_mask.shape, dtype=torch.uint8)
+    request = make_request(
+        model, 1, what.get("image_size"), low_res, known, known_mask, 0, "model"
+    )
+    positions = reference.ReferenceEngine(make_plan(model), request).positions()
+    try:
+        next(positions)
+        while True:
+            positions.send(torch.zeros(1, dtype=torch.long))
+    except StopIteration:
+        return total
+
+
+def known_masks(colours: int) -> dict[str, Tensor]:
+    nothing = torch.zeros(1, colours, 6, 4, dtype=torch.bool)
+    rows, hole, end, scattered = (nothing.clone() for _ in range(4))
+    rows[:, :, [2, 3]] = True
+    hole[:] = True
+    hole[:, :, 3:5, 1:3] = False
+    end[:, :, 4:] = True
+    end[:, -1, 3, 3] = True
+    scattered[:] = torch.rand(nothing.shape, generator=torch.Generator().manual_seed(0)) < 0.8
+    scattered[:, :, 0] = False
+    return {"nothing": nothing, "rows": rows, "hole": hole, "end": end, "scattered": scattered}
+
+
+@pytest.mark.parametrize("mask", known_masks(3))
+@pytest.mark.parametrize("name", ["GatedPixelCNN", "PixelCNN", "PixelRecursiveSR-gated", "Dilated"])
+def test_engine_does_the_predicted_multiply_adds(name, mask, monkeypatch):
+    model, known_mask = network(name), known_masks(3)[mask]
+    made = make_plan(model)
+    predicted = made.macs_with_known(~known_mask[0])
+    leading = 3 if mask == "hole" else 0
+    prefilled = leading * 4 * sum(p.step.macs for p in made.placed if not p.head)
+    assert executed_macs(model, known_mask, monkeypatch) == predicted - prefilled
+    assert predicted <= made.macs
+
+
+def test_nothing_known_costs_the_whole_pass():
+    made = make_plan(network("GatedPixelCNN"))
+    unknown = torch.ones(3, 6, 4, dtype=torch.bool)
+    last_stage = sum(step.macs for step in made.steps("colour", 3))
+    assert made.macs_with_known(unknown) == made.macs - last_stage
+
+
+def test_all_known_costs_only_what_a_prefill_would():
+    made = make_plan(network("PixelCNN"))
+    core = sum(placed.step.macs for placed in made.placed if not placed.head)
+    assert made.macs_with_known(torch.zeros(3, 6, 4, dtype=torch.bool)) == 6 * 4 * core
+
+
+def test_cached_rows_do_not_grow_with_the_height():
+    model = network("GatedPixelCNN")
+    tall, short = plan(model, (64, 4)), plan(model, (8, 4))
+    rows = {name: buffer.rows for name, buffer in short.buffers.items()}
+    assert rows == {name: buffer.rows for name, buffer in tall.buffers.items()}
+    assert max(rows.values()) == 4  # three rows above, for the first 7x7 layer
+
+
+def test_plan_is_made_once_for_a_size():
+    model = network("PixelCNN")
+    assert plan(model, (6, 4)) is plan(model, (6, 4))
+    assert plan(model, (6, 4)) is not plan(model, (4, 6))
+
+
+class Faulty(Network):
+    """One masked convolution to the logits, with something wrong in between."""
+
+    def __init__(self, wrong: nn.Module, mask_type: str = "A") -> None:
+        super().__init__()
+        self.first = MaskedConv2d(3, 6, 3, mask_type)
+        self.wrong = wrong
+        self.out = MaskedConv2d(6, 24, 1, "B")
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.logits(self.out(self.wrong(self.first(self.images(images)))))
+
+
+class FlippedColumns(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.flip(3)
+
+
+class Upsampled(Network):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = MaskedConv2d(3, 24, 3, "A")
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.first(self.images(images))
+        return x.view(x.shape[0], 3, 8, x.shape[2], x.shape[3]).transpose(1, 2)
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        (Faulty(nn.Conv2d(6, 6, 3, padding=1)), r"layer wrong reads the future.*row \+0, column \+1"),
+        (Faulty(nn.Identity(), "B"), r"logits of colour 0.*layer out, centre tap, input channel 0"),
+        (Faulty(nn.Conv2d(6, 6, 1)), r"logits of colour 0.*layer out, centre tap"),
+        (Faulty(nn.BatchNorm2d(6)), r"does not know BatchNorm2d \(layer wrong\).*ancestral"),
+        (Faulty(FlippedColumns()), r"does not know flip.*ancestral"),
+        (Faulty(nn.Conv2d(6, 6, 3)), r"layer wrong changes the size"),
+        (Faulty(nn.Conv2d(6, 6, 1, groups=2)), r"layer wrong: stride, groups"),
+        (Faulty(nn.Dropout(0.5)).train(), r"does not know Dropout"),
+        (Upsampled(), r"never calls pixelsr.functional.to_logits"),
+    ],
+)
+def test_what_cannot_be_planned_is_named(model, says):
+    with pytest.raises(PlanError, match=says):
+        plan(randomise(model), (6, 4))
+
+
+def test_dropout_in_eval_mode_is_nothing():
+    with_dropout = Faulty(nn.Dropout(0.5)).eval()
+    assert plan(with_dropout, (6, 4)).macs == plan(Faulty(nn.Identity()), (6, 4)).macs
+
+
+class ForwardThatBranches(Network):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = MaskedConv2d(3, 24, 3, "A")
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.first(self.images(images))
+        return self.logits(x if x.sum() > 0 else -x)
+
+
+def test_a_forward_that_cannot_be_traced_says_what_to_do():
+    with pytest.raises(PlanError, match=r'ForwardThatBranches cannot be traced.*"ancestral"'):
+        plan(ForwardThatBranches(), (6, 4))
+
+
+def test_the_leaves_of_functional_are_what_the_plan_takes_them_for():
+    x = torch.randn(2, 6, 3, 3, dtype=torch.float64)
+    a, b = x[:, :3], x[:, 3:]
+    torch.testing.assert_close(functional.gate(x), a.tanh() * b.sigmoid())
+    images = torch.arange(8, dtype=torch.uint8).view(1, 2, 2, 2)
+    scaled = functional.scale_levels(images, 2, 8, torch.float64)
+    torch.testing.assert_close(scaled, images.double() / 3.5 - 1)
+    logits = functional.to_logits(x, 2, 3)
+    assert torch.equal(logits[:, 2, 1], x[:, 5])
