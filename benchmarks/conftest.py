@@ -1,4 +1,4 @@
-"""No speed is reported while a test of the same thing fails; results say what they were made with."""
+"""No speed is reported while a test of the same thing fails; results name their machine."""
 
 import platform
 import subprocess

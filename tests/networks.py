@@ -100,7 +100,9 @@ def _sr(prior: nn.Module) -> PixelRecursiveSR:
 
 
 def _gated(**options: int) -> GatedPixelCNN:
-    return GatedPixelCNN(**{"channels": 7, "layers": 2, "head_channels": 10, "levels": 8, **options})
+    return GatedPixelCNN(
+        **{"channels": 7, "layers": 2, "head_channels": 10, "levels": 8, **options}
+    )
 
 
 def _pixelcnn(**options: int) -> PixelCNN:

@@ -1,6 +1,6 @@
 import dataclasses
-import json
 import math
+import os
 
 import pytest
 import torch
@@ -303,7 +303,7 @@ def test_nothing_half_written_is_left_where_saving_fails(tmp_path, monkeypatch):
     def full(*_, **__):
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(json, "dumps", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match="No space left"):
         model.save_pretrained(folder)
     assert (folder / "config.json").read_text() == config

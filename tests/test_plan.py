@@ -68,9 +68,7 @@ def executed_macs(model: nn.Module, known_mask: Tensor, monkeypatch) -> int:
     what = inputs(model)
     low_res = what.get("low_res")
     known = torch.zeros(known_mask.shape, dtype=torch.uint8)
-    request = make_request(
-        model, 1, what.get("image_size"), low_res, known, known_mask, 0, "model"
-    )
+    request = make_request(model, 1, what.get("image_size"), low_res, known, known_mask, 0, "model")
     positions = reference.ReferenceEngine(make_plan(model), request).positions()
     try:
         next(positions)
@@ -163,7 +161,10 @@ class Upsampled(Network):
 @pytest.mark.parametrize(
     ("model", "says"),
     [
-        (Faulty(nn.Conv2d(6, 6, 3, padding=1)), r"layer wrong reads the future.*row \+0, column \+1"),
+        (
+            Faulty(nn.Conv2d(6, 6, 3, padding=1)),
+            r"layer wrong reads the future.*row \+0, column \+1",
+        ),
         (Faulty(nn.Identity(), "B"), r"logits of colour 0.*layer out, centre tap, input channel 0"),
         (Faulty(nn.Conv2d(6, 6, 1)), r"logits of colour 0.*layer out, centre tap"),
         (Faulty(nn.BatchNorm2d(6)), r"does not know BatchNorm2d \(layer wrong\).*ancestral"),

@@ -394,12 +394,12 @@ def test_nan_weights_are_refused_by_name(method):
     model = network("PixelCNN")
     with torch.no_grad():
         model.head.out.weight[0, 0] = math.nan
-    with pytest.raises(ValueError, match="NaN or infinity, in head.out.weight"):
+    with pytest.raises(ValueError, match=r"NaN or infinity, in head\.out\.weight"):
         sample(model, method=method)
 
 
 def test_something_else_than_a_model_is_refused():
-    with pytest.raises(TypeError, match="model must be a torch.nn.Module, got str"):
+    with pytest.raises(TypeError, match=r"model must be a torch\.nn\.Module, got str"):
         pixelsr.sample("faces-8x32")
 
 

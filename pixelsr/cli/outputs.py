@@ -11,11 +11,9 @@ def check_folder(folder: Path) -> None:
     Raises:
         OSError: it is a file, or lies in a file or in a folder that is closed to this user.
     """
-    if folder.exists() and not folder.is_dir():
-        raise NotADirectoryError(f"{folder} is a file, expected a folder for the pictures")
     nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not nearest.is_dir():
-        raise NotADirectoryError(f"{folder} cannot be made: {nearest} is a file")
+        raise NotADirectoryError(f"{nearest} is a file, expected a folder for the pictures")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise PermissionError(f"{folder} cannot be written: no permission to write to {nearest}")
 

@@ -3,10 +3,11 @@
 import copy
 import dataclasses
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from typing_extensions import Self
 
 from .plan.trace import takes_low_res
 
@@ -134,9 +135,7 @@ def _layout(model: nn.Module) -> tuple[int, int]:
     return layout  # type: ignore[return-value]
 
 
-def check_images(
-    name: str, images: Tensor, colours: int, size: tuple[int, int] | None
-) -> None:
+def check_images(name: str, images: Tensor, colours: int, size: tuple[int, int] | None) -> None:
     if not isinstance(images, Tensor):
         raise TypeError(f"{name} must be a uint8 tensor, got {type(images).__name__}")
     fits = images.dim() == 4 and images.shape[1] == colours and images.numel() > 0

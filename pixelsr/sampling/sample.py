@@ -30,10 +30,10 @@ def sample(
     max_batch: int | None = None,
     progress: bool = False,
 ) -> Tensor:
-    """Draw pictures: at each value ``argmax(logits / temperature + Gumbel noise)``, in raster order.
+    """Draw pictures, value by value: ``argmax(logits / temperature + Gumbel noise)``.
 
-    The noise is a pure function of (seed, sample index, position, level), so that a picture does not
-    depend on the method, the batch that it is in, or the worker that draws it.
+    The noise is a pure function of (seed, sample index, position, level), so that a picture does
+    not depend on the method, the batch that it is in, or the worker that draws it.
 
     Args:
         model: a prior, or a model that takes a small picture too. Used in the mode it is in: call
@@ -60,9 +60,7 @@ def sample(
             was expected.
         PlanError: the cached method cannot plan this network; the message names the operation.
     """
-    request = make_request(
-        model, n, image_size, low_res, known, known_mask, first_index, weights
-    )
+    request = make_request(model, n, image_size, low_res, known, known_mask, first_index, weights)
     check_seed(seed)
     if not 0 <= temperature < math.inf:
         raise ValueError(f"temperature must be 0 or more and finite, got {temperature!r}")

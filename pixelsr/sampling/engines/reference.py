@@ -1,6 +1,7 @@
-"""The plan executed with PyTorch, on any device: clear before fast, and the oracle of the others."""
+"""The plan executed with PyTorch, on any device: clear before fast, the oracle of the others."""
 
 import itertools
+import operator
 from collections.abc import Callable, Generator
 
 import torch
@@ -10,6 +11,7 @@ from ..plan import Plan, Pointwise, Product, Schedule, Span, Step
 from ..plan.steps import Expression
 from ..plan.trace import image_stage_values, rows_of
 from ..request import Request
+from .ring import Ring
 
 OPCODES: dict[str, Callable[..., Tensor]] = {
     "add": torch.add,
@@ -24,46 +26,6 @@ OPCODES: dict[str, Callable[..., Tensor]] = {
     "elu": nn.functional.elu,  # second operand: alpha
     "silu": nn.functional.silu,
 }
-
-
-class _Ring:
-    """The storage of one buffer: ``[rows, N, left + W + right, channels]``."""
-
-    def __init__(
-        self, plan: Plan, name: str, samples: int, dtype: torch.dtype, device: torch.device
-    ) -> None:
-        buffer = plan.buffers[name]
-        self.rows, self.left = buffer.rows, buffer.left
-        self.width = plan.image_size[1]
-        self.order = list(buffer.order)
-        padded = buffer.left + self.width + buffer.right
-        shape = (buffer.rows, samples, padded, buffer.channels)
-        self.storage = torch.zeros(shape, dtype=dtype, device=device)
-        self.strides = self.storage.stride()
-
-    def row(self, row: int) -> Tensor:
-        """A row without its margins: ``[N, W, channels]``."""
-        return self.storage[row % self.rows][:, self.left : self.left + self.width]
-
-    def window(self, row: int, col: int, pixels: int, taps: int, first: int, count: int) -> Tensor:
-        """``[pixels * N, taps * count]``: at each of `pixels` places, `taps` neighbours from `col` on."""
-        slot, sample, place, _ = self.strides
-        samples = self.storage.shape[1]
-        offset = (row % self.rows) * slot + (self.left + col) * place + first
-        if pixels == 1 and (taps == 1 or count == place):
-            return self.storage.as_strided((samples, taps * count), (sample, 1), offset)
-        shape, strides = (samples, pixels, taps, count), (sample, place, place, 1)
-        window = self.storage.as_strided(shape, strides, offset)
-        return window.reshape(samples * pixels, taps * count)
-
-    def span(self, row: int, col: int, pixels: int, first: int, count: int) -> Tensor:
-        """A view of `count` channels at `pixels` places: ``[N, count]`` or ``[N, pixels, count]``."""
-        slot, sample, place, _ = self.strides
-        samples = self.storage.shape[1]
-        offset = (row % self.rows) * slot + (self.left + col) * place + first
-        if pixels == 1:
-            return self.storage.as_strided((samples, count), (sample, 1), offset)
-        return self.storage.as_strided((samples, pixels, count), (sample, place, 1), offset)
 
 
 Run = Callable[[int, int, int], None]
@@ -84,7 +46,7 @@ class ReferenceEngine:
             if value.is_floating_point()
         }
         self.rings = {
-            name: _Ring(plan, name, request.samples, self.dtype, self.device)
+            name: Ring(plan, name, request.samples, self.dtype, self.device)
             for name in plan.buffers
         }
         self.images = request.known.expand(request.samples, -1, -1, -1).clone()
@@ -93,29 +55,29 @@ class ReferenceEngine:
         self.bound = [self._bind(placed.step) for placed in plan.placed]
 
     def positions(self) -> Generator[tuple[tuple[int, int, int], Tensor], Tensor, None]:
-        """Draw: yields (row, column, colour) and the logits ``[samples, levels]``; takes the values.
+        """Draw: yields (row, column, colour) and logits ``[samples, levels]``; takes the values.
 
         Only values that are unknown in some sample are asked for; the others are filled in.
         """
         plan, (_, width) = self.plan, self.plan.image_size
         schedule = Schedule(self.request.unknown)
         self._prefill(schedule.leading_rows)
-        row_head, row_core = self._select("row"), self._select("row", head=False)
-        left_head, left_core = self._select("left"), self._select("left", head=False)
-        colours = range(plan.colours + 1)
-        head = [self._select("colour", colour) for colour in colours]
-        core = [self._select("colour", colour, head=False) for colour in colours]
+        stages = range(plan.colours + 1)
+        whole_row, left = self._select("row"), self._select("left")
+        colours = [self._select("colour", colour) for colour in stages]
+        left_core = self._select("left", head=False)
+        colours_core = [self._select("colour", colour, head=False) for colour in stages]
         for row in range(schedule.leading_rows, schedule.last_row + 1):
             self._load_values(row)
             if not schedule.row_has_unknown(row):
                 self._known_row(row)
                 continue
-            _run(row_head, row, 0, width)
+            _run(whole_row, row, 0, width)
             for col in range(width):
                 last, stop = schedule.last_unknown(row, col), schedule.stop(row, col)
-                _run(left_head if last >= 0 else left_core, row, col, 1)
+                _run(left if last >= 0 else left_core, row, col, 1)
                 for colour in range(stop):
-                    _run((head if colour <= last else core)[colour], row, col, 1)
+                    _run((colours if colour <= last else colours_core)[colour], row, col, 1)
                     if colour == plan.colours:
                         continue
                     drawn = None
@@ -141,8 +103,7 @@ class ReferenceEngine:
     def _load_values(self, row: int) -> None:
         """Copy a row of the image stage's values into their buffers."""
         for name, value in self.values.items():
-            height, _, width, _ = value.shape
-            source = value[row if height > 1 else 0].to(self.dtype)
+            source = value[row if len(value) > 1 else 0].to(self.dtype)
             target = self.rings[name].row(row)
             target.copy_(self._per_sample(source).expand_as(target))
 
@@ -247,7 +208,7 @@ class ReferenceEngine:
         return bias
 
     def _windows(self, step: Product) -> list[tuple[Callable[[int, int, int], Tensor], Tensor]]:
-        """For each row of taps, and each run of evenly spaced columns: its window and its weight."""
+        """For each row of taps, and each run of neighbouring columns: its window and its weight."""
         if step.src is None or step.weight is None:
             return []
         block = step.weight
@@ -265,7 +226,7 @@ class ReferenceEngine:
 
 
 def _window(
-    ring: _Ring, dr: int, dc: int, taps: int, first: int, count: int
+    ring: Ring, dr: int, dc: int, taps: int, first: int, count: int
 ) -> Callable[[int, int, int], Tensor]:
     return lambda row, col, pixels: ring.window(row + dr, col + dc, pixels, taps, first, count)
 
@@ -280,11 +241,11 @@ def _compile(expression: Expression) -> Callable[[list[Tensor]], Tensor]:
     """A function of the arguments that evaluates a pointwise expression."""
     opcode, *operands = expression
     if opcode == "arg":
-        return lambda args: args[operands[0]]  # type: ignore[index]
+        return operator.itemgetter(operands[0])
     if opcode == "const":
-        return lambda args: operands[0]  # type: ignore[return-value]
-    function = OPCODES[str(opcode)]
-    parts = [_compile(operand) for operand in operands]  # type: ignore[arg-type]
+        return lambda args: operands[0]
+    function = OPCODES[opcode]
+    parts = [_compile(operand) for operand in operands]
     return lambda args: function(*(part(args) for part in parts))
 
 

@@ -13,9 +13,7 @@ def ancestral(request: Request, drawing: Drawing, engine: str) -> Tensor:
     images = request.known.expand(request.samples, -1, -1, -1).clone()
     low_res = request.low_res
     inputs = (
-        []
-        if low_res is None
-        else [low_res.repeat_interleave(request.samples // len(low_res), 0)]
+        [] if low_res is None else [low_res.repeat_interleave(request.samples // len(low_res), 0)]
     )
     for row, col, colour in request.unknown.permute(1, 2, 0).nonzero().tolist():
         logits = request.model(images, *inputs)[:, :, colour, row, col]

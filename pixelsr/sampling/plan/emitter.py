@@ -17,7 +17,7 @@ from .values import (
     runs,
 )
 
-# When the taps of a convolution are summed: for the whole row, when the pixel opens, or colour by colour.
+# When taps are summed: for the whole row, when the pixel opens, or colour by colour.
 WHENS = ("row", "left", "colour")
 
 
@@ -42,9 +42,7 @@ class Emitter:
         self.buffers[node.name] = Buffer(node.name, node, order)
         place = {channel: index for index, channel in enumerate(order)}
         return Value(
-            tuple(
-                Channel(node.name, place[i], stages[i], causes[i]) for i in range(len(stages))
-            )
+            tuple(Channel(node.name, place[i], stages[i], causes[i]) for i in range(len(stages)))
         )
 
     def emit(self, step: Step, when: str, colour: int = 0) -> None:
@@ -77,10 +75,8 @@ def _places(value: Value, channels: list[int]) -> list[tuple[str, int]]:
     return [(value.channels[i].buffer, value.channels[i].index) for i in channels]
 
 
-def _by_stage(
-    out: Value, args: tuple[Value, ...]
-) -> list[tuple[int, list[list[tuple[str, int]]]]]:
-    """For each stage of `out`, in order: the places of its channels in `out` and in each argument."""
+def _by_stage(out: Value, args: tuple[Value, ...]) -> list[tuple[int, list[list[tuple[str, int]]]]]:
+    """For each stage of `out`: the places of its channels in `out` and in each argument."""
     order = sorted(range(len(out.channels)), key=lambda i: out.channels[i].index)
     columns = []
     for stage in sorted(set(out.stages.tolist())):
@@ -258,7 +254,7 @@ def _in_buffer_order(value: Value, channels: list[int] | np.ndarray) -> list[int
 
 
 def _rectangles(taps: BoolArray) -> list[tuple[list[int], list[int]]]:
-    """Cut the live taps of a kernel into rectangles: rows with the same live columns go together."""
+    """Cut the live taps of a kernel into rectangles: rows with equal columns go together."""
     return [
         (rows, [int(col) for col in np.flatnonzero(pattern)])
         for rows, pattern in groups_of_equal(taps)

@@ -3,7 +3,7 @@
 import operator
 import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -215,8 +215,7 @@ class _Planner:
     # The leaves of `functional` and the shape functions.
 
     def _scale_levels(self, node: fx.Node) -> Deferred:
-        arguments = node.normalized_arguments(self.model, normalize_to_only_use_kwargs=True)
-        levels = arguments.kwargs["levels"] if arguments else node.args[2]
+        levels: Any = node.kwargs["levels"] if "levels" in node.kwargs else node.args[2]
         scaled = self._formula("mul", [node.all_input_nodes[0], 2 / (levels - 1)])
         return Formula(("sub", scaled.expression, ("const", 1.0)), scaled.args)
 
@@ -231,10 +230,10 @@ class _Planner:
         return self._placed(node.all_input_nodes[0])
 
     def _getitem(self, node: fx.Node) -> Deferred:
-        source, index = node.args
+        source, index = cast("tuple[Any, Any]", node.args)
         if not isinstance(source, fx.Node) or source.target not in (torch.chunk, "chunk"):
             raise PlanError(f"the cached sampler does not know indexing {source}[{index}]")
-        _, parts, dim = (*source.args, source.kwargs.get("dim", 0))[:3]
+        parts, dim = cast("tuple[Any, Any]", (*source.args[1:], source.kwargs.get("dim", 0))[:2])
         if dim != 1:
             raise PlanError(f"chunk along dimension {dim}; only channels (1) can be cut")
         return _cut(self._placed(source), int(parts))[int(index)]
@@ -346,8 +345,7 @@ def _is_used(module: fx.GraphModule, name: str) -> bool:
 def _cut(value: Value, parts: int) -> list[Value]:
     size = -(-len(value.channels) // parts)
     return [
-        Value(value.channels[start : start + size])
-        for start in range(0, len(value.channels), size)
+        Value(value.channels[start : start + size]) for start in range(0, len(value.channels), size)
     ]
 
 

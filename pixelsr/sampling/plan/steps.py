@@ -7,6 +7,7 @@ of this very pixel, are drawn. The image itself has colour c at stage c + 1.
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from torch import Tensor, fx
 
@@ -45,9 +46,9 @@ class Span:
 
 @dataclass(frozen=True)
 class Weight:
-    """A rectangular block of a layer's weight: ``weight[out_channels][:, in_channels][:, :, taps]``.
+    """A block of a layer's weight: some channels, and some rows and columns of the kernel.
 
-    `taps` are the kernel's rows and columns as indices; `layer` names the module.
+    `layer` names the module.
     """
 
     layer: str
@@ -61,8 +62,8 @@ class Weight:
 class Product:
     """``out (+)= window(src) @ weight + sum(biases) + add``, at one pixel or for a whole row.
 
-    The window are the pixels at the offsets `rows` x `cols` of `src`. Without `src` it is the sum of
-    the biases. `biases` are (layer, channels) pairs.
+    The window are the pixels at the offsets `rows` x `cols` of `src`. Without `src` the result is
+    the sum of the biases. `biases` are (layer, channels) pairs.
     """
 
     out: Span
@@ -81,7 +82,7 @@ class Product:
         return taps * self.src.count * self.out.count if self.src else 0
 
 
-Expression = tuple[object, ...]
+Expression = tuple[Any, ...]
 """A pointwise formula: ("arg", i), ("const", value), or (opcode, operand, ...)."""
 
 
@@ -101,7 +102,7 @@ Step = Product | Pointwise
 
 @dataclass(frozen=True)
 class Placed:
-    """A step, when it runs, and whether it serves nothing but the logits of its own pixel (head)."""
+    """A step, when it runs, and whether it serves only the logits of its own pixel (head)."""
 
     step: Step
     when: str  # "row", "left" or "colour"
@@ -174,7 +175,7 @@ class Plan:
             unknown: bool ``[C, H, W]``, true where a value has to be drawn in any sample.
         """
         core, head = self._stage_macs(False), self._stage_macs(True)
-        height, width = self.image_size
+        width = self.image_size[1]
         schedule = Schedule(unknown)
         total = schedule.leading_rows * width * sum(core.values())
         for row in range(schedule.leading_rows, schedule.last_row + 1):
@@ -193,10 +194,8 @@ class Plan:
         return total
 
     def _stage_macs(self, head: bool) -> dict[int, int]:
-        """Multiply-adds at one pixel: of the row stage at ROW - 1, left at ROW, colours at 0 .. C."""
-        stages = {
-            colour: self.steps("colour", colour, head) for colour in range(self.colours + 1)
-        }
+        """Multiply-adds at a pixel: of the row stage at ROW - 1, left at ROW, colours at 0 .. C."""
+        stages = {colour: self.steps("colour", colour, head) for colour in range(self.colours + 1)}
         stages |= {ROW: self.steps("left", 0, head), ROW - 1: self.steps("row", 0, head)}
         return {stage: sum(step.macs for step in steps) for stage, steps in stages.items()}
 

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -15,7 +16,8 @@ class _Tracer(fx.Tracer):
     """Stops at convolutions and pointwise modules, and at every public function of `functional`."""
 
     def __init__(self) -> None:
-        super().__init__(autowrap_modules=(math, functional))
+        modules: Any = (math, functional)
+        super().__init__(autowrap_modules=modules)
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
         return isinstance(module, MaskedConv2d) or super().is_leaf_module(module, name)
@@ -31,8 +33,7 @@ def trace(model: nn.Module) -> fx.Graph:
         graph = _Tracer().trace(model)
     except (fx.proxy.TraceError, TypeError, RuntimeError) as error:
         raise PlanError(
-            f"{type(model).__name__} cannot be traced ({error}); "
-            'method="ancestral" needs no plan'
+            f'{type(model).__name__} cannot be traced ({error}); method="ancestral" needs no plan'
         ) from error
     return _without_dead_code(model, graph).graph
 
@@ -62,9 +63,10 @@ def extract(
     part = fx.Graph()
     copies = {node: part.placeholder(node.name) for node in inputs}
     for node in graph.nodes:
-        if node not in copies and node.op not in ("placeholder", "output"):
-            if all(argument in copies for argument in node.all_input_nodes):
-                copies[node] = part.node_copy(node, lambda argument: copies[argument])
+        if node in copies or node.op in ("placeholder", "output"):
+            continue
+        if all(argument in copies for argument in node.all_input_nodes):
+            copies[node] = part.node_copy(node, lambda argument: copies[argument])
     part.output(tuple(copies[node] for node in outputs))
     return _without_dead_code(model, part)
 

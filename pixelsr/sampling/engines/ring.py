@@ -1,0 +1,57 @@
+"""The storage of one buffer of a plan, and views of it."""
+
+import torch
+from torch import Tensor
+
+from ..plan import Plan
+
+
+class Ring:
+    """The last rows of some feature maps: ``[rows, N, left + W + right, channels]``.
+
+    Views are made once: in a picture each is asked for in every row, and making one costs as much
+    as the small product that reads it.
+    """
+
+    def __init__(
+        self, plan: Plan, name: str, samples: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
+        buffer = plan.buffers[name]
+        self.rows, self.left, self.width = buffer.rows, buffer.left, plan.image_size[1]
+        self.order = list(buffer.order)
+        padded = buffer.left + self.width + buffer.right
+        shape = (buffer.rows, samples, padded, buffer.channels)
+        self._storage = torch.zeros(shape, dtype=dtype, device=device)
+        self._views: dict[tuple[int, ...], Tensor] = {}
+
+    def row(self, row: int) -> Tensor:
+        """A row without its margins: ``[N, W, channels]``."""
+        return self._storage[row % self.rows][:, self.left : self.left + self.width]
+
+    def span(self, row: int, col: int, pixels: int, first: int, count: int) -> Tensor:
+        """`count` channels: ``[N, pixels, count]``, or ``[N, count]`` at one place."""
+        key = (row % self.rows, col, pixels, first, count)
+        view = self._views.get(key)
+        if view is None:
+            overlapping = self._make_view(*key, taps=1)
+            view = overlapping[:, 0, 0] if pixels == 1 else overlapping[:, :, 0]
+            self._views[key] = view
+        return view
+
+    def window(self, row: int, col: int, pixels: int, taps: int, first: int, count: int) -> Tensor:
+        """``[N * pixels, taps * count]``: at each place, `taps` neighbours from `col` on."""
+        key = (row % self.rows, col, pixels, first, count, taps)
+        view = self._views.get(key)
+        if view is None:
+            view = self._views[key] = self._make_view(*key)
+        return view.reshape(-1, taps * count)
+
+    def _make_view(
+        self, slot: int, col: int, pixels: int, first: int, count: int, taps: int
+    ) -> Tensor:
+        """``[N, pixels, taps, count]``, overlapping."""
+        rows, sample, place, _ = self._storage.stride()
+        shape, strides = (self._storage.shape[1], pixels, taps, count), (sample, place, place, 1)
+        return self._storage.as_strided(
+            shape, strides, slot * rows + (self.left + col) * place + first
+        )
