@@ -90,8 +90,8 @@ def gate(x: Tensor) -> Tensor:
     Returns:
         ``[N, p, H, W]``.
     """
-    if x.shape[1] % 2:
-        raise ValueError(f"gate cuts the channels in two halves, got {x.shape[1]} channels")
+    if x.dim() != 4 or x.shape[1] % 2 or not x.is_floating_point():
+        raise ValueError(f"gate takes float [N, 2 p, H, W], got {x.dtype} {list(x.shape)}")
     a, b = x.chunk(2, dim=1)
     return torch.tanh(a) * torch.sigmoid(b)
 
@@ -114,7 +114,17 @@ def scale_levels(images: Tensor, colours: int, levels: int, dtype: torch.dtype) 
 
 
 def to_logits(features: Tensor, colours: int, levels: int) -> Tensor:
-    """Colour-major ``[N, colours * levels, H, W]`` as logits ``[N, levels, colours, H, W]``."""
+    """Colour-major ``[N, colours * levels, H, W]`` as logits ``[N, levels, colours, H, W]``.
+
+    Equals ``features.view(N, colours, levels, H, W).transpose(1, 2)``.
+
+    Raises:
+        ValueError: another rank or number of channels.
+    """
+    if features.dim() != 4 or features.shape[1] != colours * levels:
+        raise ValueError(
+            f"to_logits takes [N, {colours} * {levels}, H, W], got {list(features.shape)}"
+        )
     n, _, height, width = features.shape
     return features.view(n, colours, levels, height, width).transpose(1, 2)
 
@@ -143,8 +153,15 @@ def nats(logits: Tensor, images: Tensor) -> Tensor:
         logits: ``[N, L, C, H, W]``.
         images: uint8 ``[N, C, H, W]``.
     Raises:
-        ValueError: an intensity of L or more.
+        ValueError: shapes or dtypes that do not fit, or an intensity of L or more.
     """
+    if logits.dim() != 5 or logits.shape[:1] + logits.shape[2:] != images.shape:
+        raise ValueError(
+            "nats takes logits [N, L, C, H, W] and images [N, C, H, W], got "
+            f"{list(logits.shape)} and {list(images.shape)}"
+        )
+    if images.dtype != torch.uint8 or not logits.is_floating_point():
+        raise ValueError(f"nats takes float and uint8, got {logits.dtype} and {images.dtype}")
     levels = logits.shape[1]
     if levels < 256 and not torch.compiler.is_compiling() and int(images.max()) >= levels:
         raise ValueError(f"intensities must be below {levels}, got {int(images.max())}")

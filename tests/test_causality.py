@@ -184,6 +184,23 @@ def test_reads_are_in_raster_order_and_no_more_than_there_are():
     assert set(report.blind) == set(past_pairs(3, 4)) - expected
 
 
+def test_a_read_that_shows_in_some_pictures_only_is_found():
+    class Gated(nn.Module):  # as a ReLU: the pixel to the left, where the one above it is bright
+        def forward(self, images):
+            left = nn.functional.pad(images, (1, 0))[..., :-1]
+            above = nn.functional.pad(left, (0, 0, 1, 0))[:, :, :-1]
+            read = torch.where(above < 4, torch.zeros_like(left), left)
+            return read.double().unsqueeze(1).expand(-1, 8, -1, -1, -1)
+
+    report = check_causality(Gated(), colours=1, levels=8)
+    seen = {pair for pair in past_pairs(5, 4, 1) if pair not in report.blind}
+    for row in range(1, 5):
+        for column in range(1, 4):
+            output = Position(row, column, 0)
+            assert (output, Position(row, column - 1, 0)) in seen
+            assert (output, Position(row - 1, column - 1, 0)) in seen
+
+
 def test_the_summary_groups_the_blind_pairs_by_relation():
     lines = str(check_causality(randomise(faulty.rgb_mask_left_out()))).splitlines()
     assert lines == [

@@ -343,8 +343,3 @@ def test_a_convolution_that_cannot_be_is_refused(x, weight, options, message):
 def test_a_layer_that_cannot_be_is_refused_when_it_is_made(arguments, message):
     with pytest.raises(ValueError, match=message):
         MaskedConv2d(*arguments)
-
-
-def test_a_gate_of_odd_channels_is_refused():
-    with pytest.raises(ValueError, match="two halves, got 3 channels"):
-        functional.gate(torch.zeros(1, 3, 2, 2))

@@ -58,7 +58,7 @@ def make_trainer(out, steps, *, model=None, recipe=RECIPE, validation=None, **op
         validation,
         out,
         recipe,
-        Budget(steps=steps),
+        options.pop("budget", Budget(steps=steps)),
         options.pop("intervals", intervals),
         Lines(),
         **options,
@@ -212,12 +212,19 @@ def test_time_goes_on_where_it_stopped(tmp_path):
     assert 1000 < resumed.state.seconds < 1060
 
 
-def test_minutes_end_a_run(tmp_path):
-    trainer = make_trainer(tmp_path, 1)
-    trainer.budget = Budget(minutes=0.2 / 60)
+def test_minutes_end_a_run(tmp_path, monkeypatch):
+    seconds = iter(range(1000))
+    monkeypatch.setattr("time.perf_counter", lambda: next(seconds))
+    trainer = make_trainer(tmp_path, 1000, budget=Budget(minutes=0.5))
+    rates = []
+    advance = trainer.state.advance
+    monkeypatch.setattr(
+        trainer.state, "advance", lambda batch, lr: (rates.append(lr), advance(batch, lr))[1]
+    )
     assert trainer.run()
-    assert trainer.state.step > 1
-    assert 0.2 <= trainer.state.seconds < 2
+    assert 30 <= trainer.state.seconds < 32
+    assert trainer.state.step == len(rates) > 10
+    assert max(rates) > 5 * rates[-1]
 
 
 def test_the_log_of_a_lost_stretch_is_cut_off(tmp_path):
