@@ -224,9 +224,10 @@ def test_the_sheet_has_a_row_a_photo_and_no_column_for_unknown_originals():
     assert draw_sheet([known, without]).height > draw_sheet([known]).height + 256
 
 
-def test_the_sheet_takes_any_name():
+def test_the_sheet_shows_a_question_mark_for_each_odd_letter_of_a_name():
     row = sheet_row(known=True)
-    draw_sheet([Row("фото\n\udcff" + 300 * "x", row.small, row.samples)])
+    odd, plain = (Row(name, row.small, row.samples) for name in ("фото\n\udcff.png", "??????.png"))
+    assert draw_sheet([odd]) == draw_sheet([plain])
 
 
 # --- what it refuses: one sentence, nothing written ---

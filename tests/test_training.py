@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import pixelsr
 from pixelsr.cli import main
+from pixelsr.cli.errors import sentence
 from pixelsr.data.area import area_average
 from pixelsr.training import Budget, Intervals, Recipe, Trainer, bits_per_dimension
 from pixelsr.training import checkpoint as checkpoints
@@ -286,12 +287,20 @@ def test_a_failed_write_leaves_the_old_checkpoint_and_no_partial(tmp_path, monke
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match=r"checkpoint.safetensors cannot be written: No space left"):
         checkpoints.write_checkpoint(path, {"a": torch.ones(2)}, {"step": 2})
     assert os.listdir(tmp_path) == [CHECKPOINT]
     tensors, facts = checkpoints.read_checkpoint(path)
     assert facts == {"step": 1}
     assert torch.equal(tensors["a"], torch.zeros(2))
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_log_on_a_full_disk_is_named(tmp_path):
+    trainer = make_trainer(tmp_path, 4)
+    trainer.log.path = "/dev/full"
+    with pytest.raises(OSError, match="/dev/full cannot be written: No space left on device"):
+        trainer.run()
 
 
 def test_a_second_run_into_one_folder_is_refused(tmp_path):
@@ -428,10 +437,15 @@ def test_bad_options_give_one_sentence(folder, tmp_path, options, message):
     options = [str(option).format(folder=folder) for option in options]
     result = run(folder, "-o", tmp_path / "out", *TINY, *options)
     assert result.exit_code == 1
-    *skipped, sentence = result.stderr.splitlines()
-    assert message in sentence
+    *skipped, last = result.stderr.splitlines()
+    assert message in last
     assert all(line.startswith("skipped: ") for line in skipped)
     assert not (tmp_path / "out" / CHECKPOINT).exists()
+
+
+def test_an_error_of_the_system_names_the_file_and_no_number():
+    error = PermissionError(13, "Permission denied", "out/log.jsonl")
+    assert sentence(error) == "out/log.jsonl: Permission denied"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")

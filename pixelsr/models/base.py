@@ -8,9 +8,11 @@ from typing import Any, ClassVar
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 from typing_extensions import Self
+
+from ..files import write_whole
 
 BUNDLED = Path(__file__).parent.parent / "weights"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -80,19 +82,16 @@ class PixelModel(nn.Module):
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write `config.json` and `model.safetensors` into `folder`, which is made if need be.
 
-        Each file is written beside its place and then moved there, so none is ever half-written.
+        Each file is written whole or not at all.
+
+        Raises:
+            OSError: the folder or a file cannot be written; the message names it.
         """
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
         weights = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        partial = path / f".{WEIGHTS}.partial"
-        try:
-            save_file(weights, partial)
-            os.replace(partial, path / WEIGHTS)
-            partial.write_text(json.dumps(self.describe(), indent=2) + "\n")
-            os.replace(partial, path / CONFIG)
-        finally:
-            partial.unlink(missing_ok=True)
+        write_whole(path / WEIGHTS, save(weights))
+        write_whole(path / CONFIG, (json.dumps(self.describe(), indent=2) + "\n").encode())
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str]) -> Self:

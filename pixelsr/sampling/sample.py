@@ -3,6 +3,7 @@
 import math
 
 import torch
+from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor, nn
 
@@ -52,7 +53,7 @@ def sample(
         engine: "auto", "reference", "cpu", "triton" or "cuda": what executes the cached method.
         weights: "model" (the parameters' dtype), or "float16", "bfloat16": rounded so.
         max_batch: draw at most so many at a time; the pictures are the same.
-        progress: show a progress bar.
+        progress: show a progress bar on stderr, where that is a terminal.
     Returns:
         uint8 ``[n, C, H, W]`` or ``[M * n, C, H, W]``, the samples of one input side by side.
     Raises:
@@ -74,7 +75,9 @@ def sample(
         request.part(first, min(size, request.samples - first))
         for first in range(0, request.samples, size)
     ]
-    with Progress(disable=not progress, transient=True) as bar:
+    console = Console(stderr=True)
+    show = progress and console.is_terminal
+    with Progress(console=console, disable=not show, transient=True) as bar:
         height = request.image_size[0]
         task = bar.add_task("sampling", total=request.samples * height)
         images = []

@@ -1,7 +1,6 @@
 """Checkpoints: one safetensors file, tensors and JSON together, written whole or not at all."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -9,27 +8,23 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from ..files import write_whole
+
 KEY = "pixelsr"
 
 
 def write_checkpoint(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-    """Write beside `path`, flush to the disk, then move into place.
+    """Write a checkpoint, whole or not at all.
 
     Args:
         tensors: the state of the run.
         facts: JSON values; stored in the metadata of the same file, so that the two never disagree.
+    Raises:
+        OSError: it cannot be written; what stood at `path` before still does.
     """
     dense = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     data = save(dense, metadata={KEY: json.dumps(facts)})
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with open(partial, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, data)
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

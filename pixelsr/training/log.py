@@ -23,8 +23,11 @@ class Log:
 
     def write(self, **entry: Any) -> None:
         """Append one entry."""
-        with open(self.path, "a") as file:
-            file.write(json.dumps(entry) + "\n")
+        try:
+            with open(self.path, "a") as file:
+                file.write(json.dumps(entry) + "\n")
+        except OSError as error:
+            raise OSError(f"{self.path} cannot be written: {error.strerror}") from None
 
 
 def _lines(path: Path) -> list[str]:
