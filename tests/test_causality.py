@@ -57,7 +57,7 @@ def test_pixelcnn_is_blind_above_on_the_right_and_nowhere_else(colours):
 
 def test_super_resolution_is_checked_with_a_random_small_picture():
     conditioning = pixelsr.ConditioningNetwork(channels=4, blocks=1, magnification=2, levels=4)
-    model = randomise(pixelsr.PixelRecursiveSR(small_prior(layers=3), conditioning))
+    model = randomise(pixelsr.PixelRecursiveSR(small_prior(channels=13, layers=3), conditioning))
     report = check_causality(model, (3, 4))
     assert report.image_size == (4, 4)  # rounded up
     assert report.blind == []

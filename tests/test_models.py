@@ -1,4 +1,5 @@
 import dataclasses
+import errno
 import math
 import os
 
@@ -301,7 +302,7 @@ def test_nothing_half_written_is_left_where_saving_fails(tmp_path, monkeypatch):
     config = (folder / "config.json").read_text()
 
     def full(*_, **__):
-        raise OSError("No space left on device")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match="No space left"):

@@ -43,8 +43,12 @@ class Ring:
         key = (row % self.rows, col, pixels, first, count, taps)
         view = self._views.get(key)
         if view is None:
-            view = self._views[key] = self._make_view(*key)
-        return view.reshape(-1, taps * count)
+            view = self._make_view(*key)
+            flat = view.reshape(-1, taps * count)
+            if flat.data_ptr() == view.data_ptr():  # no copy was needed, so none ever is
+                view = flat
+            self._views[key] = view
+        return view if view.dim() == 2 else view.reshape(-1, taps * count)
 
     def _make_view(
         self, slot: int, col: int, pixels: int, first: int, count: int, taps: int
