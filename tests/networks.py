@@ -94,6 +94,74 @@ class Conditioned(Network):
         return self.logits(self.out(torch.relu(hidden)))
 
 
+class HintAbove(Network):
+    """Features of the small picture that masked taps read in the rows above."""
+
+    magnification = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = nn.ConvTranspose2d(3, 6, 2, stride=2)
+        self.first = MaskedConv2d(3, 6, 3, "A")
+        self.mixed = MaskedConv2d(12, 24, 3, "B", in_parts=2)
+
+    def forward(self, images: Tensor, low_res: Tensor) -> Tensor:
+        joined = torch.cat([self.up(self.images(low_res)), self.first(self.images(images))], dim=-3)
+        return self.logits(self.mixed(joined))
+
+
+class Broadcast(Network):
+    """A scalar, a bias of one dimension less, and one channel that weighs all others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.zeros(()))
+        self.offset = nn.Parameter(torch.zeros(6, 1, 1))
+        self.first = MaskedConv2d(3, 6, 3, "A")
+        self.weigh = MaskedConv2d(3, 1, (3, 3), "V-first")
+        self.out = MaskedConv2d(6, 24, 1, "B")
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.images(images)
+        first = (1 - self.first(x)) * torch.sigmoid(self.weigh(x)) + self.offset
+        return self.logits(self.out(first + self.alpha * torch.relu(first)) + self.alpha)
+
+
+class ReadTwice(Network):
+    """A module called twice, a sum read twice by one reader, dropout, and in-place forms."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = MaskedConv2d(3, 6, 3, "A")
+        self.again = MaskedConv2d(6, 6, 3, "B")
+        self.dropout = nn.Dropout(0.5)
+        self.relu = nn.ReLU(inplace=True)
+        self.out = MaskedConv2d(6, 24, (1, 1), "B")
+
+    def forward(self, images: Tensor) -> Tensor:
+        first = self.dropout(self.again(self.first(self.images(images))))
+        doubled = first + first
+        doubled += self.again(doubled * doubled)
+        a, b, c = torch.chunk(-doubled, chunks=3, dim=1)
+        return self.logits(self.out(self.relu(torch.cat(tensors=[a, b, c + 1], dim=-3) + 1)))
+
+
+class TwoOutputs(Network):
+    """The levels of a colour from two layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = MaskedConv2d(3, 6, 3, "A")
+        self.low = MaskedConv2d(6, 12, 1, "A")
+        self.high = MaskedConv2d(6, 12, 1, "A")
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = torch.relu(self.first(self.images(images)))
+        low_red, low_green, low_blue = self.low(x).chunk(3, 1)
+        red, green, blue = self.high(x).chunk(3, 1)
+        return self.logits(torch.cat([low_red, red, low_green, green, low_blue, blue], 1))
+
+
 def _sr(prior: nn.Module) -> PixelRecursiveSR:
     conditioning = ConditioningNetwork(channels=4, blocks=1, magnification=2, levels=8)
     return PixelRecursiveSR(prior, conditioning)
@@ -122,6 +190,10 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "OtherGate": OtherGate,
     "Dilated": Dilated,
     "Conditioned": Conditioned,
+    "HintAbove": HintAbove,
+    "Broadcast": Broadcast,
+    "ReadTwice": ReadTwice,
+    "TwoOutputs": TwoOutputs,
 }
 
 

@@ -9,7 +9,7 @@ from pixelsr.errors import PlanError
 from pixelsr.masks import causal_mask
 from pixelsr.models import GatedPixelCNN, PixelCNN, PixelRecursiveSR
 from pixelsr.nn import MaskedConv2d
-from pixelsr.sampling import plan
+from pixelsr.sampling import logits, plan
 from pixelsr.sampling.engines import reference
 from pixelsr.sampling.plan import Product
 from pixelsr.sampling.request import make_request
@@ -17,16 +17,25 @@ from tests.helpers import randomise
 from tests.networks import NETWORKS, Network, inputs, network
 
 
-def live_taps(model: nn.Module) -> int:
-    """Live multiply-adds at one pixel of every convolution, counted from the masks."""
+def live_taps(model: nn.Module, low_res: Tensor | None = None) -> int:
+    """Live multiply-adds at one pixel of one forward pass, counted from the masks."""
     total = 0
-    for layer in model.modules():
-        if isinstance(layer, MaskedConv2d):
-            parts = {name: getattr(layer, name) for name in ("colours", "in_parts", "out_parts")}
-            out, into, *kernel = layer.weight.shape
-            total += int(causal_mask(out, into, tuple(kernel), layer.mask_type, **parts).sum())
-        elif isinstance(layer, nn.Conv2d):
+
+    def count(layer: nn.Conv2d, *_: object) -> None:
+        nonlocal total
+        if not isinstance(layer, MaskedConv2d):
             total += layer.weight.numel()
+            return
+        parts = {name: getattr(layer, name) for name in ("colours", "in_parts", "out_parts")}
+        out, into, *kernel = layer.weight.shape
+        total += int(causal_mask(out, into, tuple(kernel), layer.mask_type, **parts).sum())
+
+    layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d)]
+    hooks = [layer.register_forward_hook(count) for layer in layers]
+    images = torch.zeros(1, model.colours, 6, 4, dtype=torch.uint8)
+    model(images) if low_res is None else model(images, low_res)
+    for hook in hooks:
+        hook.remove()
     return total
 
 
@@ -38,8 +47,9 @@ def make_plan(model: nn.Module, size: tuple[int, int] = (6, 4)):
 @pytest.mark.parametrize("name", NETWORKS)
 def test_plan_counts_the_live_multiply_adds_of_one_forward_pass(name):
     model = network(name)
-    prior = model.prior if isinstance(model, PixelRecursiveSR) else model
-    assert make_plan(model).macs == 6 * 4 * live_taps(prior)
+    is_sum = isinstance(model, PixelRecursiveSR)
+    taps = live_taps(model.prior) if is_sum else live_taps(model, inputs(model).get("low_res"))
+    assert make_plan(model).macs == 6 * 4 * taps
 
 
 @pytest.mark.parametrize("make", [GatedPixelCNN, PixelCNN, PixelRecursiveSR])
@@ -158,6 +168,24 @@ class Upsampled(Network):
         return x.view(x.shape[0], 3, 8, x.shape[2], x.shape[3]).transpose(1, 2)
 
 
+class RawArithmetic(Upsampled):
+    def forward(self, images: Tensor) -> Tensor:
+        return self.logits(self.first((1 - images).double()))
+
+
+class TwoResults(Upsampled):
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.logits(self.first(self.images(images)))
+        return x, x
+
+
+class OtherLevels(Upsampled):
+    levels = 9
+
+    def forward(self, images: Tensor) -> Tensor:
+        return functional.to_logits(self.first(self.images(images)), 3, 8)
+
+
 @pytest.mark.parametrize(
     ("model", "says"),
     [
@@ -172,6 +200,11 @@ class Upsampled(Network):
         (Faulty(nn.Conv2d(6, 6, 3)), r"layer wrong changes the size"),
         (Faulty(nn.Conv2d(6, 6, 1, groups=2)), r"layer wrong: stride, groups"),
         (Faulty(nn.Dropout(0.5)).train(), r"does not know Dropout"),
+        (Faulty(nn.Conv2d(6, 6, (1, 2), padding="same")), r"layer wrong has an even kernel"),
+        (Faulty(nn.Conv2d(5, 6, 1)), r"layer wrong expects 5 channels, got 6"),
+        (RawArithmetic(), r"sub \(node sub\) on uint8 images would wrap around"),
+        (TwoResults(), "returns a tuple, expected logits alone"),
+        (OtherLevels(), "says that it has 3 colours and 9 levels, its logits have 3 and 8"),
         (Upsampled(), r"never calls pixelsr.functional.to_logits"),
     ],
 )
@@ -183,6 +216,77 @@ def test_what_cannot_be_planned_is_named(model, says):
 def test_dropout_in_eval_mode_is_nothing():
     with_dropout = Faulty(nn.Dropout(0.5)).eval()
     assert plan(with_dropout, (6, 4)).macs == plan(Faulty(nn.Identity()), (6, 4)).macs
+
+
+class InPlace(Network):
+    """Changes a feature map, of which another part of the network keeps a view or a reader."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+        self.first = MaskedConv2d(3, 6, 3, "A")
+        self.relu = nn.ReLU(inplace=True)
+        self.out = MaskedConv2d(6, 24, 1, "B")
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.first(self.images(images))
+        if self.how == "read later":
+            return self.logits(self.out(self.relu(x) + x))
+        if self.how == "a view":
+            self.relu(x.chunk(2, 1)[0])
+        elif self.how == "a statement":
+            x.mul_(3)
+        elif self.how == "an option":
+            nn.functional.relu(x, inplace=True)
+        return self.logits(self.out(x))
+
+
+@pytest.mark.parametrize("how", ["read later", "a view", "a statement", "an option"])
+def test_a_change_in_place_that_others_would_see_is_refused(how):
+    with pytest.raises(PlanError, match="changes a feature map in place that others may read"):
+        plan(InPlace(how), (6, 4))
+
+
+class Tripled(MaskedConv2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return 3 * super().forward(x)
+
+
+def test_a_layer_with_a_forward_of_its_own_is_not_taken_for_its_parent():
+    with pytest.raises(PlanError, match=r"does not know masked_conv2d .*ancestral"):
+        plan(Faulty(Tripled(6, 6, 1, "B")), (6, 4))
+
+
+def test_a_layer_with_a_hook_is_refused():
+    model = Faulty(nn.Identity())
+    model.first.register_forward_hook(lambda layer, args, output: 2 * output)
+    with pytest.raises(PlanError, match="layer first has hooks"):
+        plan(model, (6, 4))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: setattr(model, "wrong", MaskedConv2d(6, 6, 3, "B").double()),
+        lambda model: setattr(model.first, "mask_type", "V-first"),
+        lambda model: setattr(model.first, "weight", nn.Parameter(2 * model.first.weight)),
+        lambda model: model.float(),
+    ],
+    ids=["another layer", "another mask", "another parameter", "another dtype"],
+)
+def test_a_changed_network_is_planned_anew(change):
+    model = randomise(Faulty(MaskedConv2d(6, 6, 1, "B"))).double()
+    images = torch.randint(8, (1, 3, 6, 4), dtype=torch.uint8)
+    logits(model, images)
+    change(model)
+    torch.testing.assert_close(logits(model, images), model(images), check_dtype=False)
+
+
+def test_a_reparametrised_layer_is_sampled_as_it_computes():
+    model = randomise(Faulty(MaskedConv2d(6, 6, 1, "B"))).double()
+    nn.utils.parametrizations.weight_norm(model.wrong)
+    images = torch.randint(8, (1, 3, 6, 4), dtype=torch.uint8)
+    torch.testing.assert_close(logits(model, images), model(images))
 
 
 class ForwardThatBranches(Network):

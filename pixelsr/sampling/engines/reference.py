@@ -40,11 +40,6 @@ class ReferenceEngine:
         parameter = next(request.model.parameters())
         self.device = parameter.device
         self.dtype = torch.float64 if parameter.dtype == torch.float64 else torch.float32
-        self.parameters = {
-            name: value.detach().to(self.dtype)
-            for name, value in request.model.state_dict().items()
-            if value.is_floating_point()
-        }
         self.rings = {
             name: Ring(plan, name, request.samples, self.dtype, self.device)
             for name in plan.buffers
@@ -112,6 +107,9 @@ class ReferenceEngine:
         if rows == 0:
             return
         self._load_known(rows)
+        kept = max((self.rings[name].rows for name in self.values), default=0)
+        for row in range(max(0, rows - kept), rows):
+            self._load_values(row)
         prefill, known = self.plan.prefill, self.request.known[:, :, :rows]
         if prefill.values:
             known = known.expand(self.request.samples, -1, -1, -1)
@@ -201,10 +199,15 @@ class ReferenceEngine:
         ring, first, count = self.rings[span.buffer], span.first, span.count
         return lambda row, col, pixels: ring.span(row, col, pixels, first, count)
 
+    def _parameter(self, layer: str, name: str) -> Tensor:
+        """A parameter as the layer itself sees it, whatever reparametrisation it is under."""
+        parameter: Tensor = getattr(self.request.model.get_submodule(layer), name)
+        return parameter.detach().to(self.dtype)
+
     def _bias(self, step: Product) -> Tensor:
         bias = torch.zeros(step.out.count, dtype=self.dtype, device=self.device)
         for layer, channels in step.biases:
-            bias += self.parameters[f"{layer}.bias"][list(channels)]
+            bias += self._parameter(layer, "bias")[list(channels)]
         return bias
 
     def _windows(self, step: Product) -> list[tuple[Callable[[int, int, int], Tensor], Tensor]]:
@@ -212,7 +215,7 @@ class ReferenceEngine:
         if step.src is None or step.weight is None:
             return []
         block = step.weight
-        weight = self.parameters[f"{block.layer}.weight"][list(block.out_channels)]
+        weight = self._parameter(block.layer, "weight")[list(block.out_channels)]
         weight = weight[:, list(block.in_channels)]
         ring, first, count = self.rings[step.src.buffer], step.src.first, step.src.count
         windows = []

@@ -1,6 +1,6 @@
 """The plan: when each feature of a network becomes known, and what to compute then."""
 
-from .planner import plan
+from .remembered import plan
 from .steps import ROW, Buffer, Plan, Pointwise, Product, Schedule, Span, Step
 
 __all__ = ["ROW", "Buffer", "Plan", "Pointwise", "Product", "Schedule", "Span", "Step", "plan"]

@@ -1,7 +1,6 @@
 """Makes the plan of a model: gives every channel its stage and lays down the steps."""
 
 import operator
-import weakref
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -15,9 +14,21 @@ from ...errors import PlanError
 from ...masks import causal_mask
 from ...nn import MaskedConv2d
 from .emitter import Emitter
+from .graph import argument, describe, logits_layout, reads_of
 from .steps import ROW, Buffer, Placed, Plan, Pointwise, Prefill, Product, Span
-from .trace import depends_on, extract, image_stage_values, placeholders, trace
-from .values import Channel, Convolution, Deferred, Formula, Sum, Value, runs
+from .trace import depends_on, extract, image_stage_values, needed, placeholders, trace
+from .values import (
+    Channel,
+    Convolution,
+    Deferred,
+    Formula,
+    Sum,
+    Value,
+    broadcast,
+    cut,
+    runs,
+    shifted,
+)
 
 # Pointwise functions of a traced graph, by opcode; `engines` gives each opcode its meaning.
 _FUNCTIONS: dict[Any, str] = {
@@ -33,49 +44,32 @@ _FUNCTIONS: dict[Any, str] = {
     **dict.fromkeys((F.silu, nn.SiLU), "silu"),
     **dict.fromkeys((torch.exp, "exp"), "exp"),
 }
+_CHANNELS = (1, -3)  # the dimension of a feature map's channels
 _BINARY = {"add", "sub", "mul", "div"}
 _PARAMETERS = {"elu": ("alpha", 1.0)}  # of a pointwise function: becomes its second operand
-_cache: "weakref.WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], Plan]]"
-_cache = weakref.WeakKeyDictionary()
 
 
-def plan(
-    model: nn.Module, image_size: tuple[int, int], low_res_size: tuple[int, int] | None = None
-) -> Plan:
-    """The plan by which `model` draws pictures of `image_size`; made once, then remembered.
-
-    Args:
-        model: from images (and a small picture) to logits; made of pixelsr.nn layers,
-            convolutions and pointwise functions. What depends on the small picture alone may be
-            anything.
-        image_size: height and width of the picture.
-        low_res_size: of the small picture, for a model that takes one.
-    Raises:
-        PlanError: the model is not causal (the message names layer, tap and channel), or does
-            something that the planner does not know (the message names it).
-    """
-    plans = _cache.setdefault(model, {})
-    key = (image_size, low_res_size, model.training)
-    if key not in plans:
-        plans[key] = _Planner(model, image_size, low_res_size).run()
-    return plans[key]
-
-
-class _Planner:
+class Planner:
     """Walks the graph; each node becomes a value, or is put off until its reader is known."""
 
     def __init__(
         self, model: nn.Module, image_size: tuple[int, int], low_res_size: tuple[int, int] | None
     ) -> None:
         self.model, self.image_size, self.low_res_size = model, image_size, low_res_size
-        self.graph = trace(model)
+        self.graph = trace(model, low_res_size is not None)
         self.modules = dict(model.named_modules())
         self.emitter = Emitter()
         self.results: dict[fx.Node, Deferred] = {}
         self.image, *rest = placeholders(self.graph)
         self.low_res = rest[0] if rest else None
         self.by_image = depends_on(self.graph, self.image)
-        self.colours, self.levels = _logits_layout(self.graph, self.by_image)
+        self.colours, self.levels = logits_layout(self.graph, self.by_image)
+        said = getattr(model, "colours", self.colours), getattr(model, "levels", self.levels)
+        if said != (self.colours, self.levels):
+            raise PlanError(
+                f"the model says that it has {said[0]} colours and {said[1]} levels, "
+                f"its logits have {self.colours} and {self.levels}"
+            )
 
     def run(self) -> Plan:
         channels = tuple(Channel(self.image.name, c, c + 1, "") for c in range(self.colours))
@@ -83,6 +77,9 @@ class _Planner:
             self.image.name, self.image, tuple(range(self.colours))
         )
         self.results[self.image] = Value(channels)
+        for node in self.by_image - {self.image}:
+            if node.op != "output":
+                self._kind(node)
         image_stage, values = self._image_stage()
         for node in self.graph.nodes:
             if node.op == "output":
@@ -106,7 +103,12 @@ class _Planner:
         inputs = [self.low_res] if self.low_res is not None else []
         stage = extract(self.model, self.graph, inputs, border)
         for node, value in zip(border, self._try(stage), strict=True):
-            size = value.shape[-1]
+            height, _, width, size = value.shape
+            if height not in (1, self.image_size[0]) or width not in (1, self.image_size[1]):
+                raise PlanError(
+                    f"the small picture gives features ({node.name}) of {height} x {width} pixels "
+                    f"for pictures of {self.image_size[0]} x {self.image_size[1]}"
+                )
             self.results[node] = self.emitter.allocate(node, [ROW] * size, [""] * size)
         return stage, tuple(node.name for node in border)
 
@@ -123,43 +125,60 @@ class _Planner:
 
     # One node of the graph.
 
-    def _visit(self, node: fx.Node) -> Deferred:
-        target: Any = node.target
+    def _kind(self, node: fx.Node) -> Any:
+        """What a node does: a key of `_LEAVES` or `_FUNCTIONS`.
+
+        Raises:
+            PlanError: something else; the message names it.
+        """
+        kind: Any = node.target
         if node.op == "call_module":
-            module = self.modules[target]
-            if isinstance(module, nn.Conv2d):
-                return self._done(node, self._convolution(node, target, module))
-            if isinstance(module, nn.Identity) or (
-                isinstance(module, nn.Dropout | nn.Dropout2d) and not module.training
-            ):
-                return self.results[node.all_input_nodes[0]]
-            target = type(module)
-        if target in _LEAVES:
-            return self._done(node, _LEAVES[target](self, node))
-        if target in _FUNCTIONS:
-            return self._done(node, self._pointwise(node, _FUNCTIONS[target]))
-        raise PlanError(
-            f"the cached sampler does not know {_describe(node, self.modules)}; "
-            'method="ancestral" samples any causal model'
-        )
+            module = self.modules[kind]
+            if module._forward_hooks or module._forward_pre_hooks:
+                raise PlanError(f"layer {kind} has hooks, which the cached sampler cannot run")
+            is_dropout = isinstance(module, nn.Dropout | nn.Dropout2d) and not module.training
+            kind = nn.Identity if is_dropout else type(module)
+            kind = nn.Conv2d if isinstance(module, nn.Conv2d) else kind
+        if kind not in _LEAVES and kind not in _FUNCTIONS:
+            raise PlanError(
+                f"the cached sampler does not know {describe(node, self.modules)}; "
+                'method="ancestral" samples any causal model'
+            )
+        return kind
+
+    def _visit(self, node: fx.Node) -> Deferred:
+        kind = self._kind(node)
+        if kind in _LEAVES:
+            return self._done(node, _LEAVES[kind](self, node))
+        return self._done(node, self._pointwise(node, _FUNCTIONS[kind]))
 
     def _done(self, node: fx.Node, value: Deferred) -> Deferred:
-        """Put off what one reader may take over; place what several read."""
-        return value if len(node.users) == 1 else self.emitter.place(value, node)
+        """Put off what is read once; place what is read several times."""
+        return value if reads_of(node) == 1 else self.emitter.place(value, node)
 
     def _placed(self, node: fx.Node) -> Value:
         value = self.results[node] = self.emitter.place(self.results[node], node)
         return value
 
-    def _convolution(self, node: fx.Node, name: str, layer: nn.Conv2d) -> Sum:
+    def _convolution(self, node: fx.Node) -> Sum:
+        name = str(node.target)
+        layer = cast("nn.Conv2d", self.modules[name])
         if layer.stride != (1, 1) or layer.groups != 1 or layer.padding_mode != "zeros":
             raise PlanError(f"layer {name}: stride, groups and padding modes cannot be planned")
         (kh, kw), (dh, dw) = layer.kernel_size, layer.dilation
-        if layer.padding != "same" and layer.padding != (dh * (kh // 2), dw * (kw // 2)):
+        if kh % 2 == 0 or kw % 2 == 0:
+            raise PlanError(f"layer {name} has an even kernel, {layer.kernel_size}, without centre")
+        padding = (0, 0) if layer.padding == "valid" else layer.padding
+        if padding != "same" and padding != (dh * (kh // 2), dw * (kw // 2)):
             raise PlanError(f"layer {name} changes the size of its input: padding {layer.padding}")
+        source = self._placed(node.all_input_nodes[0])
+        if len(source.channels) != layer.in_channels:
+            raise PlanError(
+                f"layer {name} expects {layer.in_channels} channels, got {len(source.channels)}"
+            )
         convolution = Convolution(
             name,
-            self._placed(node.all_input_nodes[0]),
+            source,
             _live_taps(layer),
             tuple(dh * (row - kh // 2) for row in range(kh)),
             tuple(dw * (col - kw // 2) for col in range(kw)),
@@ -176,7 +195,12 @@ class _Planner:
             operands.append(getattr(module, name, options.pop(name, default)))
         expected = 2 if opcode in _BINARY or opcode in _PARAMETERS else 1
         if options or len(operands) != expected:
-            raise PlanError(f"{_describe(node, self.modules)} with options cannot be planned")
+            raise PlanError(f"{describe(node, self.modules)} with options cannot be planned")
+        if self.image in operands and opcode != "div":
+            raise PlanError(
+                f"{describe(node, self.modules)} on uint8 images would wrap around; "
+                "make them features first, by functional.scale_levels or .float()"
+            )
         if opcode == "add" and all(isinstance(operand, fx.Node) for operand in operands):
             return self._add(*operands)
         return self._formula(opcode, operands)
@@ -193,7 +217,8 @@ class _Planner:
                 convolutions, values = convolutions + term.convolutions, values + term.values
             else:
                 values += (self._placed(node),)
-        return Sum(convolutions, values)
+        width = max(len(c.live) for c in convolutions)
+        return Sum(convolutions, tuple(broadcast(value, width) for value in values))
 
     def _formula(self, opcode: str, operands: list[Any]) -> Formula:
         """An expression of the operands, taking over those that are formulas themselves."""
@@ -205,22 +230,26 @@ class _Planner:
                 continue
             value = self.results[operand]
             if isinstance(value, Formula):
-                parts.append(_shifted(value.expression, len(args)))
+                parts.append(shifted(value.expression, len(args)))
                 args += value.args
             else:
                 parts.append(("arg", len(args)))
                 args.append(self._placed(operand))
-        return Formula((opcode, *parts), tuple(args))
+        width = max(len(arg.channels) for arg in args)
+        return Formula((opcode, *parts), tuple(broadcast(arg, width) for arg in args))
 
     # The leaves of `functional` and the shape functions.
 
     def _scale_levels(self, node: fx.Node) -> Deferred:
-        levels: Any = node.kwargs["levels"] if "levels" in node.kwargs else node.args[2]
+        levels = argument(node, 2, "levels")
         scaled = self._formula("mul", [node.all_input_nodes[0], 2 / (levels - 1)])
         return Formula(("sub", scaled.expression, ("const", 1.0)), scaled.args)
 
     def _gate(self, node: fx.Node) -> Deferred:
-        a, b = _cut(self._placed(node.all_input_nodes[0]), 2)
+        source = self._placed(node.all_input_nodes[0])
+        if len(source.channels) % 2:
+            raise PlanError(f"{node.name} cuts {len(source.channels)} channels in two halves")
+        a, b = cut(source, 2)
         return Formula(("mul", ("tanh", ("arg", 0)), ("sigmoid", ("arg", 1))), (a, b))
 
     def _pass(self, node: fx.Node) -> Deferred:
@@ -231,18 +260,19 @@ class _Planner:
 
     def _getitem(self, node: fx.Node) -> Deferred:
         source, index = cast("tuple[Any, Any]", node.args)
-        if not isinstance(source, fx.Node) or source.target not in (torch.chunk, "chunk"):
+        is_chunk = isinstance(source, fx.Node) and source.target in (torch.chunk, "chunk")
+        if not is_chunk or not isinstance(index, int):
             raise PlanError(f"the cached sampler does not know indexing {source}[{index}]")
-        parts, dim = cast("tuple[Any, Any]", (*source.args[1:], source.kwargs.get("dim", 0))[:2])
-        if dim != 1:
+        dim = argument(source, 2, "dim", 0)
+        if dim not in _CHANNELS:
             raise PlanError(f"chunk along dimension {dim}; only channels (1) can be cut")
-        return _cut(self._placed(source), int(parts))[int(index)]
+        return cut(self._placed(source), argument(source, 1, "chunks"))[index]
 
     def _cat(self, node: fx.Node) -> Deferred:
-        dim = node.kwargs.get("dim", node.args[1] if len(node.args) > 1 else 0)
-        if dim != 1:
+        dim = argument(node, 1, "dim", 0)
+        if dim not in _CHANNELS:
             raise PlanError(f"cat along dimension {dim}; only channels (1) can be joined")
-        parts: Any = node.args[0]
+        parts = argument(node, 0, "tensors")
         return Value(tuple(c for part in parts for c in self._placed(part).channels))
 
     # The end.
@@ -250,9 +280,13 @@ class _Planner:
     def _finish(
         self, output: fx.Node, stage: fx.GraphModule | None, values: tuple[str, ...]
     ) -> Plan:
-        (result,) = output.all_input_nodes
+        result = output.args[0]
+        if not isinstance(result, fx.Node):
+            raise PlanError(f"the model returns a {type(result).__name__}, expected logits alone")
         logits = self._placed(result)
         self._check_logits(logits)
+        if len({channel.buffer for channel in logits.channels}) > 1:
+            logits = self.emitter.place(Formula(("arg", 0), (logits,)), output)
         spans = []
         for colour in range(self.colours):
             channels = logits.channels[colour * self.levels : (colour + 1) * self.levels]
@@ -306,29 +340,28 @@ class _Planner:
             for buffer in self.emitter.buffers.values()
             if buffer.rows > 1 and buffer.name not in (self.image.name, *values)
         ]
-        border = [node for node in self.graph.nodes if node.name in values]
-        module = extract(
-            self.model, self.graph, [self.image, *border], [buffer.node for buffer in kept]
-        )
-        needed = tuple(node.name for node in border if _is_used(module, node.name))
-        for node in placeholders(module.graph)[1:]:
-            if not node.users:
-                module.graph.erase_node(node)
-        module.recompile()
-        return Prefill(module, tuple(buffer.name for buffer in kept), needed)
+        outputs = [buffer.node for buffer in kept]
+        border = {node for node in self.graph.nodes if node.name in values}
+        read = needed(outputs, {self.image, *border})
+        inputs = [self.image, *(node for node in self.graph.nodes if node in border & read)]
+        module = extract(self.model, self.graph, inputs, outputs)
+        names = tuple(node.name for node in inputs[1:])
+        return Prefill(module, tuple(buffer.name for buffer in kept), names)
 
 
-_LEAVES: dict[Any, Callable[[_Planner, fx.Node], Deferred]] = {
-    functional.scale_levels: _Planner._scale_levels,
-    functional.gate: _Planner._gate,
-    functional.to_logits: _Planner._pass,
+_LEAVES: dict[Any, Callable[[Planner, fx.Node], Deferred]] = {
+    nn.Conv2d: Planner._convolution,
+    nn.Identity: Planner._pass,
+    functional.scale_levels: Planner._scale_levels,
+    functional.gate: Planner._gate,
+    functional.to_logits: Planner._pass,
     functional.add_logits: lambda planner, node: planner._add(*node.args),
-    torch.chunk: _Planner._chunk,
-    "chunk": _Planner._chunk,
-    operator.getitem: _Planner._getitem,
-    torch.cat: _Planner._cat,
-    "float": _Planner._pass,
-    "double": _Planner._pass,
+    torch.chunk: Planner._chunk,
+    "chunk": Planner._chunk,
+    operator.getitem: Planner._getitem,
+    torch.cat: Planner._cat,
+    "float": Planner._pass,
+    "double": Planner._pass,
 }
 
 
@@ -336,26 +369,6 @@ def _reads(step: Product | Pointwise) -> list[Span]:
     if isinstance(step, Pointwise):
         return list(step.args)
     return [span for span in (step.src, step.add) if span]
-
-
-def _is_used(module: fx.GraphModule, name: str) -> bool:
-    return any(node.name == name and node.users for node in placeholders(module.graph))
-
-
-def _cut(value: Value, parts: int) -> list[Value]:
-    size = -(-len(value.channels) // parts)
-    return [
-        Value(value.channels[start : start + size]) for start in range(0, len(value.channels), size)
-    ]
-
-
-def _shifted(expression: Any, offset: int) -> Any:
-    """The expression with its arguments counted from `offset`."""
-    if expression[0] == "arg":
-        return ("arg", expression[1] + offset)
-    if expression[0] == "const":
-        return expression
-    return (expression[0], *(_shifted(operand, offset) for operand in expression[1:]))
 
 
 def _live_taps(layer: nn.Conv2d) -> np.ndarray:
@@ -372,27 +385,8 @@ def _live_taps(layer: nn.Conv2d) -> np.ndarray:
     ).numpy()
 
 
-def _logits_layout(graph: fx.Graph, by_image: set[fx.Node]) -> tuple[int, int]:
-    """Colours and levels, as the `functional.to_logits` of the picture's own path has them."""
-    for node in graph.nodes:
-        if node.target is functional.to_logits and node in by_image:
-            arguments = dict(zip(("features", "colours", "levels"), node.args, strict=False))
-            arguments.update(node.kwargs)
-            return int(arguments["colours"]), int(arguments["levels"])
-    raise PlanError(
-        "the model never calls pixelsr.functional.to_logits, so its output has no known layout"
-    )
-
-
 def _single_span(channels: tuple[Channel, ...]) -> Span:
     (span, *more) = [run[0] for run in runs([(c.buffer, c.index) for c in channels])]
     if more:
         raise PlanError("the levels of a colour do not stand side by side in the output")
     return span
-
-
-def _describe(node: fx.Node, modules: dict[str, nn.Module]) -> str:
-    if node.op == "call_module":
-        return f"{type(modules[str(node.target)]).__name__} (layer {node.target})"
-    name = node.target if isinstance(node.target, str) else node.target.__name__
-    return f"{name} (node {node.name})"

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import operator
 from typing import Any
 
 import torch
@@ -13,38 +14,84 @@ from ...nn import MaskedConv2d
 
 
 class _Tracer(fx.Tracer):
-    """Stops at convolutions and pointwise modules, and at every public function of `functional`."""
+    """Stops at convolutions and pointwise modules, and at every public function of `functional`.
+
+    A subclass of a layer with a forward of its own is traced into.
+    """
 
     def __init__(self) -> None:
         modules: Any = (math, functional)
         super().__init__(autowrap_modules=modules)
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
-        return isinstance(module, MaskedConv2d) or super().is_leaf_module(module, name)
+        if isinstance(module, MaskedConv2d):
+            return type(module).forward is MaskedConv2d.forward
+        return super().is_leaf_module(module, name)
 
 
-def trace(model: nn.Module) -> fx.Graph:
-    """The model's forward as a graph.
+def trace(model: nn.Module, with_low_res: bool) -> fx.Graph:
+    """The model's forward as a graph; parameters that are not passed keep their defaults.
 
     Raises:
-        PlanError: the forward depends on values, or does what tracing cannot follow.
+        PlanError: the forward depends on values, does what tracing cannot follow, or changes in
+            place what others read later.
     """
+    _, *others = inspect.signature(model.forward).parameters.values()
+    defaults = {p.name: p.default for p in (others[1:] if with_low_res else others)}
     try:
-        graph = _Tracer().trace(model)
+        graph = _Tracer().trace(model, concrete_args=defaults)
     except (fx.proxy.TraceError, TypeError, RuntimeError) as error:
         raise PlanError(
             f'{type(model).__name__} cannot be traced ({error}); method="ancestral" needs no plan'
         ) from error
+    _check_in_place(model, graph)
     return _without_dead_code(model, graph).graph
 
 
-def takes_low_res(model: nn.Module) -> bool:
-    """Is the model called with a small picture too?"""
-    return len(inspect.signature(model.forward).parameters) > 1
+def takes_low_res(model: nn.Module) -> tuple[bool, bool]:
+    """Can the model be called with a small picture too, and must it be?"""
+    _, *others = inspect.signature(model.forward).parameters.values()
+    required = bool(others) and others[0].default is inspect.Parameter.empty
+    return required or (bool(others) and others[0].name == "low_res"), required
 
 
 def placeholders(graph: fx.Graph) -> list[fx.Node]:
-    return [node for node in graph.nodes if node.op == "placeholder"]
+    """The inputs that are not fixed to a default."""
+    return [node for node in graph.nodes if node.op == "placeholder" and node.users]
+
+
+_FRESH = {"call_function", "call_module", "call_method"}
+_ALIASES = (operator.getitem, torch.chunk, "chunk", functional.to_logits)
+
+
+def _check_in_place(model: nn.Module, graph: fx.Graph) -> None:
+    """Refuse a change in place that another part of the network would see: a plan has none."""
+    order = {node: number for number, node in enumerate(graph.nodes)}
+    modules = dict(model.named_modules())
+    for node in graph.nodes:
+        if not _is_in_place(node, modules):
+            continue
+        changed = node.all_input_nodes[0]
+        module = modules.get(str(changed.target)) if changed.op == "call_module" else None
+        alias = isinstance(module, nn.Identity | nn.Dropout | nn.Dropout2d)
+        alias = alias or changed.op not in _FRESH or changed.target in _ALIASES
+        seen_later = any(order[user] > order[node] for user in changed.users)
+        if alias or seen_later or not node.users:
+            raise PlanError(
+                f"{node.name} changes a feature map in place that others may read; "
+                "the cached sampler needs the form that returns a new one"
+            )
+
+
+def _is_in_place(node: fx.Node, modules: dict[str, nn.Module]) -> bool:
+    if node.op == "call_module":
+        return bool(getattr(modules[str(node.target)], "inplace", False))
+    if node.op == "call_method":
+        return str(node.target).endswith("_") and not str(node.target).endswith("__")
+    name = getattr(node.target, "__name__", "")
+    functions = (operator.iadd, operator.isub, operator.imul, operator.itruediv)
+    in_place = node.target in functions or bool(node.kwargs.get("inplace", False))
+    return node.op == "call_function" and (in_place or name.endswith("_"))
 
 
 def depends_on(graph: fx.Graph, source: fx.Node) -> set[fx.Node]:
@@ -54,6 +101,17 @@ def depends_on(graph: fx.Graph, source: fx.Node) -> set[fx.Node]:
         if any(argument in reached for argument in node.all_input_nodes):
             reached.add(node)
     return reached
+
+
+def needed(outputs: list[fx.Node], inputs: set[fx.Node]) -> set[fx.Node]:
+    """The nodes from which `outputs` are computed, looking no further back than `inputs`."""
+    found, waiting = set[fx.Node](), list(outputs)
+    while waiting:
+        node = waiting.pop()
+        if node not in found:
+            found.add(node)
+            waiting += [] if node in inputs else node.all_input_nodes
+    return found
 
 
 def extract(
@@ -79,7 +137,11 @@ def _without_dead_code(model: nn.Module, graph: fx.Graph) -> fx.GraphModule:
 
 
 def rows_of(value: Tensor) -> Tensor:
-    """A feature map or logits as rows: ``[H, N, W, channels]``, logits colour-major."""
+    """A feature map or logits as rows: ``[H, N, W, channels]``, logits colour-major.
+
+    What has fewer dimensions, a scalar or ``[C, 1, 1]``, is taken as broadcasting has it.
+    """
+    value = value.reshape((1,) * (4 - value.dim()) + value.shape)
     if value.dim() == 5:  # [N, L, C, H, W]
         return value.permute(3, 0, 4, 2, 1).flatten(3)
     return value.permute(2, 0, 3, 1)

@@ -1,10 +1,12 @@
 """Feature maps while a plan is made: where each channel stands, and when it is known."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...errors import PlanError
 from .steps import Expression, Span
 
 BoolArray = NDArray[np.bool_]
@@ -88,3 +90,26 @@ def groups_of_equal(patterns: NDArray[np.bool_]) -> list[tuple[list[int], BoolAr
         if pattern.any():
             found.setdefault(pattern.tobytes(), []).append(index)
     return [(indices, patterns[indices[0]]) for indices in found.values()]
+
+
+def cut(value: Value, parts: int) -> list[Value]:
+    size = -(-len(value.channels) // parts)
+    return [
+        Value(value.channels[start : start + size]) for start in range(0, len(value.channels), size)
+    ]
+
+
+def broadcast(value: Value, width: int) -> Value:
+    """A map of one channel as `width` equal ones."""
+    if len(value.channels) not in (1, width):
+        raise PlanError(f"feature maps of {len(value.channels)} and {width} channels together")
+    return value if len(value.channels) == width else Value(value.channels * width)
+
+
+def shifted(expression: Any, offset: int) -> Any:
+    """The expression with its arguments counted from `offset`."""
+    if expression[0] == "arg":
+        return ("arg", expression[1] + offset)
+    if expression[0] == "const":
+        return expression
+    return (expression[0], *(shifted(operand, offset) for operand in expression[1:]))
