@@ -2,10 +2,15 @@
 
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
+
+
+def say_why_not(reason: object) -> None:
+    print(f"pixelsr is installed without its C++ kernels: {reason}", file=sys.stderr)
 
 
 def why_no_extension() -> str | None:
@@ -24,7 +29,18 @@ def why_no_extension() -> str | None:
 
 def extension() -> dict[str, object]:
     """The arguments of `setup` that build pixelsr/_C.abi3.so, good for every later Python."""
+    from setuptools.errors import CCompilerError
     from torch.utils.cpp_extension import BuildExtension, CppExtension
+
+    class BuildIfPossible(BuildExtension):
+        """Goes on without the kernels where the compiler fails: the package works without them."""
+
+        def build_extensions(self) -> None:
+            try:
+                super().build_extensions()
+            # Of setuptools; of torch's ninja; of torch asking the compiler for its version.
+            except (CCompilerError, RuntimeError, subprocess.CalledProcessError) as error:
+                say_why_not(f"the compiler failed: {error}")
 
     module = CppExtension(
         "pixelsr._C",
@@ -35,17 +51,18 @@ def extension() -> dict[str, object]:
         define_macros=[("TORCH_TARGET_VERSION", "0x020a000000000000")],
         extra_compile_args=["-O3", "-fvisibility=hidden", "-Wall", "-Wextra"],
         py_limited_api=True,
+        optional=True,  # or what was not built would be missed when it is copied
     )
     return {
         "ext_modules": [module],
-        "cmdclass": {"build_ext": BuildExtension},
+        "cmdclass": {"build_ext": BuildIfPossible},
         "options": {"bdist_wheel": {"py_limited_api": "cp310"}},
     }
 
 
 why_not = why_no_extension()
 if why_not:
-    print(f"pixelsr is installed without its C++ kernels: {why_not}", file=sys.stderr)
+    say_why_not(why_not)
 
 setup(
     packages=[*find_packages(include=["pixelsr", "pixelsr.*"]), "pixelsr.kernels"],

@@ -109,15 +109,19 @@ def check_causality(
         image_size: ``(H, W)``; rounded up to multiples of ``model.magnification``, if it has one.
         low_res: uint8 ``[1, C, h, w]``; None for random ones where the model has a
             ``magnification``.
-        colours, levels: C and L, where ``model.config`` does not say.
+        colours, levels: C and L, where the model's attributes of these names, or those of its
+            ``config``, do not say.
     Returns:
         the report: `reads`, `blind`, and a summary as its `str`.
     Raises:
         CausalityError: an output reads the future; it names the first that does and the latest
             input that it reads.
+        TypeError: `model` is not a module.
         ValueError: wrong `image_size`, `low_res` or shape of the logits; NaN in the logits; logits
             that differ from call to call.
     """
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     colours, levels = _sizes(model, colours, levels)
     height, width = _image_size(model, image_size, low_res)
     probe = _Probe(model, (colours, height, width), levels, low_res)
@@ -226,14 +230,13 @@ def _copy(model: nn.Module) -> nn.Module:
 
 
 def _sizes(model: nn.Module, colours: int, levels: int) -> tuple[int, int]:
-    """C and L from the config of the model or of its prior, else as given."""
-    for owner in (getattr(model, "prior", None), model):
-        config = getattr(owner, "config", None)
-        colours = getattr(config, "colours", colours)
-        levels = getattr(config, "levels", levels)
-    if colours < 1:
-        raise ValueError(f"colours must be positive, got {colours}")
-    if not 2 <= levels <= 256:
+    """C and L from the model's attributes, else from its config, else as given."""
+    for owner in (getattr(model, "config", None), model):
+        colours = getattr(owner, "colours", colours)
+        levels = getattr(owner, "levels", levels)
+    if not isinstance(colours, int) or colours < 1:
+        raise ValueError(f"colours must be a positive int, got {colours}")
+    if not isinstance(levels, int) or not 2 <= levels <= 256:
         raise ValueError(f"levels must be 2 to 256, got {levels}")
     return colours, levels
 

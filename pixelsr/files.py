@@ -1,23 +1,36 @@
 """Files that are written whole or not at all."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write beside `path`, flush to the disk, then move into place.
+    """Write one file; see `write_all_whole`."""
+    write_all_whole({path: data})
+
+
+def write_all_whole(files: Mapping[Path, bytes]) -> None:
+    """Write each beside its place and flush it to the disk; when all are, move them into place.
+
+    So a full disk or an interrupt leaves neither a half-written file nor half of the files.
 
     Raises:
-        OSError: it cannot be written; what stood at `path` before still does.
+        OSError: a file cannot be written, and the message names it; where that shows before the
+            last step, which only renames, what stood at the paths before still does.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partials = {path: path.with_name(f".{path.name}-{os.getpid()}.partial") for path in files}
+    path = Path()
     try:
-        with open(partial, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        for path, data in files.items():
+            with open(partials[path], "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+        for path, partial in partials.items():
+            os.replace(partial, path)
     except OSError as error:
-        raise OSError(f"{path} cannot be written: {error.strerror}") from None
+        raise OSError(f"{path} cannot be written: {error.strerror or error}") from None
     finally:
-        partial.unlink(missing_ok=True)
+        for partial in partials.values():
+            partial.unlink(missing_ok=True)

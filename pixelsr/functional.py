@@ -6,7 +6,7 @@ from torch import Tensor
 
 from . import ops as _ops  # noqa: F401  registers torch.ops.pixelsr
 from .backends import MASKED_CONV2D, choose
-from .masks import check_mask
+from .masks import check_dilation, check_mask
 from .reference import masked_conv2d_ref
 
 
@@ -27,8 +27,7 @@ def _check_masked_conv2d(
         raise ValueError(f"x is on {x.device}, the weight on {weight.device}; expected one device")
     if bias is not None and bias.shape != (weight.shape[0],):
         raise ValueError(f"bias must be [{weight.shape[0]}], got {list(bias.shape)}")
-    if dilation < 1:
-        raise ValueError(f"dilation must be positive, got {dilation}")
+    check_dilation(dilation)
     check_mask(mask_type, (weight.shape[2], weight.shape[3]))
 
 
@@ -96,11 +95,14 @@ def gate(x: Tensor) -> Tensor:
     return torch.tanh(a) * torch.sigmoid(b)
 
 
-def scale_levels(images: Tensor, colours: int, levels: int, dtype: torch.dtype) -> Tensor:
+def scale_levels(
+    images: Tensor, colours: int, levels: int, dtype: torch.dtype, name: str = "images"
+) -> Tensor:
     """Intensities 0 .. levels - 1 as features in [-1, 1]: ``2 * images / (levels - 1) - 1``.
 
     Args:
         images: uint8 ``[N, colours, H, W]``.
+        name: what an error calls the images.
     Returns:
         ``[N, colours, H, W]`` of `dtype`.
     Raises:
@@ -108,7 +110,7 @@ def scale_levels(images: Tensor, colours: int, levels: int, dtype: torch.dtype) 
     """
     if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] != colours:
         raise ValueError(
-            f"images must be uint8 [N, {colours}, H, W], got {images.dtype} {list(images.shape)}"
+            f"{name} must be uint8 [N, {colours}, H, W], got {images.dtype} {list(images.shape)}"
         )
     return images.to(dtype) * (2 / (levels - 1)) - 1
 

@@ -31,6 +31,12 @@ def check_mask(mask_type: str, kernel_size: tuple[int, int]) -> None:
         raise ValueError(f'mask_type "V-first" needs a kernel of 3 rows or more, got {kernel_size}')
 
 
+def check_dilation(dilation: int) -> None:
+    """Raise ValueError where this is no distance between taps."""
+    if type(dilation) is not int or dilation < 1:
+        raise ValueError(f"dilation must be a positive int, got {dilation!r}")
+
+
 def group_sizes(channels: int, colours: int) -> list[int]:
     """Sizes of the contiguous colour groups: the first `channels % colours` have one more."""
     return [channels // colours + (group < channels % colours) for group in range(colours)]

@@ -1,8 +1,14 @@
 """The package without its compiled parts, and what importing it must not do."""
 
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
 
 
 def run(script, **environment):
@@ -42,3 +48,22 @@ print("fine")
 
 def test_importing_the_package_imports_no_kernel():
     assert run("import sys, pixelsr; print('pixelsr.kernels' in sys.modules)") == "False"
+
+
+@pytest.mark.skipif(not (ROOT / "setup.py").exists(), reason="not in a source tree")
+def test_a_compiler_that_fails_does_not_fail_the_install(tmp_path):
+    shutil.copytree(ROOT / "csrc", tmp_path / "csrc")
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    for name in ("pixelsr", "kernels"):
+        (tmp_path / name).mkdir()
+        shutil.copy(ROOT / name / "__init__.py", tmp_path / name)
+    done = subprocess.run(
+        [sys.executable, "setup.py", "build_ext", "--inplace"],
+        cwd=tmp_path,
+        env={**os.environ, "CXX": "false", "PIXELSR_NO_EXTENSION": "0"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "installed without its C++ kernels: the compiler failed: " in done.stderr

@@ -327,3 +327,31 @@ def test_a_small_picture_of_another_size_is_refused():
         check_causality(model, low_res=torch.zeros(1, 3, 2, 2, dtype=torch.uint8))
     with pytest.raises(ValueError, match=r"low_res must be \[1, C, h, w\]"):
         check_causality(model, low_res=torch.zeros(2, 3, 3, 2, dtype=torch.uint8))
+
+
+def test_colours_and_levels_are_those_of_the_model():
+    class Own(nn.Module):
+        """A prior whose attributes, and not its config, are right."""
+
+        colours, levels = 2, 4
+
+        def __init__(self):
+            super().__init__()
+            self.net = randomise(small_prior(colours=2))
+            self.config = {"unlike": "ours"}
+
+        def forward(self, images):
+            return self.net(images)
+
+    model = Own()
+    assert check_causality(model, (2, 2)).colours == 2
+    model.config = pixelsr.GatedPixelCNN.Config(colours=3, levels=8)
+    assert check_causality(model, (2, 2)).colours == 2
+    model.levels = 4.0
+    with pytest.raises(ValueError, match=r"levels must be 2 to 256, got 4\.0"):
+        check_causality(model, (2, 2))
+
+
+def test_something_else_than_a_module_is_refused():
+    with pytest.raises(TypeError, match=r"model must be a torch\.nn\.Module, got function"):
+        check_causality(lambda images: images)

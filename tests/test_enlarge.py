@@ -306,6 +306,51 @@ def test_a_bad_option_is_refused(calls, model, photo, out, options, reason):
     assert not out.exists()
 
 
+@pytest.mark.parametrize(
+    "options", [["--tau", 1e31], ["--temperature", 1 / 1e31], ["--tau", 1e-320]], ids=str
+)
+def test_a_temperature_that_the_sampler_refuses_is_named(model, photo, out, options):
+    message = refusal(enlarge(photo, "-o", out, "--model", model, *options), out)
+    reason = "is too small" if options[1] != 1e-320 else "must be 0 or more and finite, got inf"
+    assert message.startswith("Error: temperature ")
+    assert reason in message
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB.\nMore\nlines"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to"),
+        MemoryError(),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_too_little_memory_gives_one_sentence(model, photo, out, monkeypatch, error):
+    def exhausted(*arguments, **options):
+        raise error
+
+    monkeypatch.setattr(pixelsr, "sample", exhausted)
+    message = refusal(enlarge(photo, "-o", out, "--model", model), out)
+    assert message.startswith("Error: out of memory")
+    assert "--max-batch" in message
+
+
+def test_the_torch_of_this_machine_says_so_where_memory_runs_out(model, photo, out, monkeypatch):
+    monkeypatch.setattr(pixelsr, "sample", lambda *arguments, **options: torch.empty(2**60))
+    message = refusal(enlarge(photo, "-o", out, "--model", model), out)
+    assert message.startswith("Error: out of memory")
+
+
+def test_another_error_of_torch_is_not_hidden(model, photo, out, monkeypatch):
+    def broken(*arguments, **options):
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(pixelsr, "sample", broken)
+    result = enlarge(photo, "-o", out, "--model", model)
+    assert isinstance(result.exception, RuntimeError)
+
+
 def no_weights(model: Path) -> None:
     (model / "model.safetensors").unlink()
 
@@ -415,15 +460,13 @@ def test_a_photo_is_never_written_over(calls, model, tmp_path):
 
 
 def test_a_full_disk_leaves_no_file(calls, model, photo, out, monkeypatch):
-    save, count = Image.Image.save, iter(range(100))
+    count = iter(range(100))
 
-    def save_until_full(self, path, **options):
+    def full(descriptor):
         if next(count) == 3:
-            Path(path).write_bytes(b"half")
             raise OSError(28, "No space left on device")
-        save(self, path, **options)
 
-    monkeypatch.setattr(Image.Image, "save", save_until_full)
+    monkeypatch.setattr(os, "fsync", full)
     message = refusal(enlarge(photo, "-o", out, "--model", model), out)
     assert "No space left on device" in message
     assert "photo-4.png" in message
@@ -438,6 +481,13 @@ def test_an_interrupt_leaves_no_file(model, photo, out, monkeypatch):
     assert result.exit_code != 0
     assert isinstance(result.exception, SystemExit)
     assert not out.exists()
+
+
+def test_every_command_is_summed_up_in_a_line_that_is_whole():
+    for width in (80, 72):
+        help = CliRunner().invoke(main, ["--help"], terminal_width=width).output
+        assert "enlarge  " in help
+        assert "..." not in help.split("Commands:")[1]
 
 
 def test_help_tells_of_every_option():

@@ -298,6 +298,14 @@ def test_pixelcnn_block_is_its_formula():
     assert block.up.weight.shape == (14, 7, 1, 1)
 
 
+@pytest.mark.parametrize("kind", TYPES)
+def test_a_layer_tells_its_mask(kind):
+    conv = layer((3, 5), kind)
+    expected = causal_mask(14, 8, (3, 5), kind, in_parts=2, out_parts=2)
+    assert torch.equal(conv.mask(), expected)
+    assert conv.to("meta").mask().device.type == "meta"
+
+
 WEIGHT = torch.zeros(6, 3, 3, 3)
 
 
@@ -311,7 +319,14 @@ WEIGHT = torch.zeros(6, 3, 3, 3)
         (torch.zeros(1, 3, 4, 4), WEIGHT, {"mask_type": "C"}, "mask_type must be one of"),
         (torch.zeros(1, 3, 4, 4), WEIGHT[..., :2], {}, "kernel_size must be odd"),
         (torch.zeros(1, 3, 4, 4), WEIGHT, {"bias": torch.zeros(5)}, r"bias must be \[6\], got"),
-        (torch.zeros(1, 3, 4, 4), WEIGHT, {"dilation": 0}, "dilation must be positive, got 0"),
+        (
+            torch.zeros(1, 3, 4, 4),
+            WEIGHT,
+            {"dilation": 0},
+            "dilation must be a positive int, got 0",
+        ),
+        (torch.zeros(1, 3, 4, 4), WEIGHT, {"dilation": 2.0}, r"positive int, got 2\.0"),
+        (torch.zeros(1, 3, 4, 4), WEIGHT, {"dilation": (1, 2)}, r"positive int, got \(1, 2\)"),
         (torch.zeros(1, 3, 4, 4), WEIGHT, {"in_parts": 2}, "3 channels cannot be cut into 2"),
         (torch.zeros(1, 3, 4, 4), WEIGHT, {"backend": "gpu"}, "backend must be auto or one of"),
         (
@@ -337,7 +352,13 @@ def test_a_convolution_that_cannot_be_is_refused(x, weight, options, message):
         ((3, 6, 3, "A", 3, 2), "3 channels cannot be cut into 2 equal parts"),
         ((3, 6, 3, "A", 3, 1, 4), "6 channels cannot be cut into 4 equal parts"),
         ((3, 6, (1, 3), "V-first"), "needs a kernel of 3 rows"),
-        ((3, 6, 3, "A", 3, 1, 1, 0), "dilation must be positive"),
+        ((3, 6, 3, "A", 3, 1, 1, 0), "dilation must be a positive int, got 0"),
+        ((3, 6, 3, "A", 3, 1, 1, 2.0), r"dilation must be a positive int, got 2\.0"),
+        ((3, 6, 3, "A", 3, 1, 1, (1, 2)), r"dilation must be a positive int, got \(1, 2\)"),
+        ((3, 6, 3.0, "A"), r"kernel_size must be an int or two, got 3\.0"),
+        ((3, 6, (3, 3.0), "A"), r"kernel_size must be an int or two, got \(3, 3\.0\)"),
+        ((3, 6, (3, 3, 3), "A"), r"kernel_size must be an int or two, got \(3, 3, 3\)"),
+        ((3, 6, "3", "A"), "kernel_size must be an int or two, got '3'"),
     ],
 )
 def test_a_layer_that_cannot_be_is_refused_when_it_is_made(arguments, message):

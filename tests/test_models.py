@@ -377,3 +377,33 @@ def test_an_intensity_beyond_the_levels_is_refused_by_the_loss():
     images[0, 1, 2, 3] = 8
     with pytest.raises(ValueError, match="intensities must be below 8, got 8"):
         small_system().loss(images, small)
+
+
+@pytest.mark.parametrize("small", [torch.zeros(1, 3, 2, 2), torch.zeros(3, 2, 2).byte()])
+def test_a_small_picture_of_another_kind_is_refused_by_its_name(small):
+    model = small_system()
+    for network in (model.conditioning, lambda low_res: model(pictures(1, 3, 4, 4, 8), low_res)):
+        with pytest.raises(ValueError, match=r"low_res must be uint8 \[N, 3, H, W\], got"):
+            network(small)
+
+
+def test_a_save_that_fails_on_its_second_file_leaves_the_older_model_whole(tmp_path, monkeypatch):
+    older = small_system(levels=8)
+    older.save_pretrained(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    count, sync = iter(range(9)), os.fsync
+
+    def full(descriptor):
+        if next(count) == 1:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match=r"cannot be written: No space left on device"):
+        small_system(levels=4).save_pretrained(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_layer_can_be_made_without_memory():
+    with torch.device("meta"):
+        assert PixelCNN(**SMALL).device.type == "meta"

@@ -11,9 +11,11 @@ import pixelsr
 from pixelsr import sampling
 from pixelsr.functional import nats
 from pixelsr.models import GatedPixelCNN
+from pixelsr.sampling.methods import METHODS, drawing
 from pixelsr.sampling.noise import draw, gumbel_noise
+from pixelsr.sampling.request import make_request
 from tests.helpers import randomise
-from tests.networks import NETWORKS, inputs, network
+from tests.networks import NETWORKS, Network, inputs, network
 
 TEMPERATURE = 0.5  # makes the past matter: see `tests.helpers.randomise`
 
@@ -122,7 +124,7 @@ def masks(shape: tuple[int, ...]) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("mask", masks((1, 1, 6, 4)))
 @pytest.mark.parametrize(
-    "name", ["GatedPixelCNN", "PixelCNN", "PixelRecursiveSR-gated", "Conditioned", "Dilated"]
+    "name", ["GatedPixelCNN", "PixelCNN", "PixelRecursiveSR-gated", "Conditioned", "HintAbove"]
 )
 def test_known_values_stay_and_both_methods_agree_on_the_rest(name, mask):
     model = network(name)
@@ -185,6 +187,18 @@ def test_temperature_zero_is_the_mode_at_each_step():
     pictures = sample(model, temperature=0)
     assert torch.equal(pictures, sample(model, temperature=0, seed=5))
     assert torch.equal(model(pictures).argmax(1).to(torch.uint8), pictures)
+
+
+@pytest.mark.parametrize("method", ["cached", "ancestral"])
+@pytest.mark.parametrize("temperature", [0.5, 0])
+def test_progress_moves_by_rows_and_the_mode_makes_no_noise(monkeypatch, method, temperature):
+    made, shown = [], []
+    monkeypatch.setattr(drawing, "gumbel_noise", lambda *a: made.append(a[3]) or gumbel_noise(*a))
+    request = make_request(network("PixelCNN"), 2, (3, 4), None, None, None, 0, "model")
+    draws = drawing.Drawing(0, temperature, lambda samples, row: shown.append((samples, row)))
+    METHODS[method](request, draws, "reference")
+    assert shown == [(2, 0), (2, 1), (2, 2)]
+    assert made == ([] if temperature == 0 else [0, 12, 24])  # the first position of each row
 
 
 def test_a_tie_goes_to_the_lowest_level():
@@ -303,11 +317,24 @@ def test_steps_skip_known_values():
     assert state.images.unique().tolist() == [1, 2, 3]
 
 
+@pytest.mark.parametrize("method", ["cached", "ancestral"])
+def test_values_that_are_not_given_are_zero_until_they_are_drawn(method):
+    model, known_mask = network("PixelCNN"), masks((1, 3, 6, 4))["hole"]
+    known = torch.full((1, 3, 6, 4), 5, dtype=torch.uint8).masked_fill(~known_mask, 255)
+    given = {"known": known, "known_mask": known_mask}
+    images = sampling.start(model, 2, image_size=(6, 4), **given).images
+    assert torch.equal(images, torch.where(known_mask, 5, 0).byte().expand(2, -1, -1, -1))
+    zeroed = {"known": known * known_mask, "known_mask": known_mask}
+    assert torch.equal(sample(model, **given, method=method), sample(model, **zeroed))
+
+
 def test_steps_refuse_values_that_do_not_fit():
     state = sampling.start(network("PixelCNN"), 2, image_size=(2, 2))
     with pytest.raises(ValueError, match="no values in the first step"):
         state.step(torch.zeros(2, dtype=torch.long))
     state.step()
+    with pytest.raises(TypeError, match=r"values must be an int tensor \[2\], got list"):
+        state.step([0, 1])
     for values, says in [
         (None, "needs the values of position"),
         (torch.zeros(3, dtype=torch.long), r"must be ints \[2\], got torch.int64 \[3\]"),
@@ -330,6 +357,21 @@ BAD = {
     "first_index": ({"first_index": -1}, "first_index must be an int .* got -1"),
     "temperature": ({"temperature": -0.5}, "temperature must be 0 or more and finite, got -0.5"),
     "nan": ({"temperature": math.nan}, "temperature must be 0 or more and finite, got nan"),
+    "tiny": (
+        {"temperature": 1e-31},
+        "temperature 1e-31 is too small to divide by, expected at least 1e-30, or 0 for the mode",
+    ),
+    "huge": ({"temperature": 10**400}, "temperature must be 0 or more and finite, got 1000"),
+    "three sizes": (
+        {"image_size": (3, 6, 4)},
+        r"image_size must be two ints, \(height, width\), got \(3, 6, 4\)",
+    ),
+    "float size": ({"image_size": 6.0}, r"image_size must be two ints, .* got 6\.0"),
+    "float sizes": ({"image_size": (6.0, 4)}, r"image_size\[0\] must be a positive int, got 6\.0"),
+    "last index": (
+        {"first_index": 2**63 - 2},
+        r"first_index \+ samples must be at most 2\^63 - 1, got 9223372036854775806 \+ 2",
+    ),
     "method": ({"method": "fast"}, r"method must be one of \['cached', 'ancestral'\], got 'fast'"),
     "engine": ({"engine": "tpu"}, "engine must be auto or one of .*, got 'tpu'"),
     "absent": ({"engine": "cuda"}, "engine 'cuda' cannot run: this version has no CUDA engine"),
@@ -356,6 +398,13 @@ BAD = {
         {"known": torch.full((1, 3, 6, 4), 9).byte(), "known_mask": torch.ones(1, 3, 6, 4).bool()},
         "known holds the value 9; the model has 8 levels",
     ),
+    "given level": (
+        {
+            "known": torch.tensor([8, 9]).byte().repeat(1, 3, 6, 2),
+            "known_mask": torch.tensor([True, False]).repeat(1, 3, 6, 2),
+        },
+        "known holds the value 8; the model has 8 levels",
+    ),
 }
 
 
@@ -366,6 +415,18 @@ def test_bad_input_gets_one_clear_sentence(case):
     with pytest.raises(ValueError, match=says) as raised:
         pixelsr.sample(network("PixelCNN"), **arguments)
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("temperature", ["1", None, True, 1j, torch.ones(())], ids=repr)
+def test_a_temperature_that_is_no_number_is_refused(temperature):
+    with pytest.raises(TypeError, match="temperature must be a real number, got"):
+        sample(network("PixelCNN"), temperature=temperature)
+
+
+def test_a_mask_that_is_no_tensor_is_refused():
+    known = torch.zeros(1, 3, 6, 4, dtype=torch.uint8)
+    with pytest.raises(TypeError, match="known_mask must be a bool tensor, got list"):
+        sample(network("PixelCNN"), known=known, known_mask=known.bool().tolist())
 
 
 @pytest.mark.parametrize(
@@ -398,9 +459,44 @@ def test_nan_weights_are_refused_by_name(method):
         sample(model, method=method)
 
 
+@pytest.mark.parametrize(
+    ("weights", "value", "most"), [("float16", 1e6, "65504"), ("bfloat16", 1e300, "3.3895e\\+38")]
+)
+def test_weights_that_are_too_large_for_16_bits_are_refused_by_name(weights, value, most):
+    model = network("PixelCNN")
+    with torch.no_grad():
+        model.head.out.weight[0, 0] = value
+    says = rf"head\.out\.weight does not fit weights='{weights}': .* beyond {most}"
+    with pytest.raises(ValueError, match=says):
+        sample(model, weights=weights)
+
+
+def test_a_nan_in_a_buffer_is_refused_and_an_infinity_is_not():
+    model = network("PixelCNN")
+    model.register_buffer("count", torch.tensor(3))
+    model.register_buffer("shift", torch.tensor([0, -math.inf]))
+    expected = sample(network("PixelCNN"))
+    assert torch.equal(sample(model), expected)
+    model.shift[0] = math.nan
+    with pytest.raises(ValueError, match="the buffer shift holds NaN"):
+        sample(model)
+
+
+def test_a_model_without_parameters_is_refused():
+    class Constant(Network):
+        def forward(self, images: Tensor) -> Tensor:
+            return torch.zeros(len(images), 8, *images.shape[1:])
+
+    with pytest.raises(ValueError, match="Constant has no parameters"):
+        pixelsr.sample(Constant(), image_size=(2, 2))
+
+
 def test_something_else_than_a_model_is_refused():
     with pytest.raises(TypeError, match=r"model must be a torch\.nn\.Module, got str"):
         pixelsr.sample("faces-8x32")
+    images = torch.zeros(1, 3, 6, 4, dtype=torch.uint8)
+    with pytest.raises(TypeError, match=r"model must be a torch\.nn\.Module, got str"):
+        sampling.logits("faces-8x32", images)
 
 
 def test_logits_refuse_images_that_do_not_fit():
@@ -411,3 +507,9 @@ def test_logits_refuse_images_that_do_not_fit():
         sampling.logits(model, images, low_res=low_res)
     with pytest.raises(ValueError, match="images must be uint8"):
         sampling.logits(model, images.float(), low_res=low_res)
+    with pytest.raises(ValueError, match=r"uint8 \[N, 3, h, w\], got torch.uint8 \[2, 1, 6, 4\]"):
+        sampling.logits(model, images[:, :1], low_res=low_res)
+    with pytest.raises(ValueError, match=r"image_size is \(5, 4\), but low_res magnified is"):
+        sampling.logits(model, images[:, :, :5], low_res=low_res)
+    with pytest.raises(TypeError, match="images must be a uint8 tensor, got ndarray"):
+        sampling.logits(model, images.numpy(), low_res=low_res)

@@ -1,6 +1,7 @@
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pixelsr
 from pixelsr.cli import main
 from pixelsr.cli.errors import sentence
 from pixelsr.data.area import area_average
+from pixelsr.files import write_whole
 from pixelsr.training import Budget, Intervals, Recipe, Trainer, bits_per_dimension
 from pixelsr.training import checkpoint as checkpoints
 from pixelsr.training.batches import Batches
@@ -237,6 +239,18 @@ def test_the_log_of_a_lost_stretch_is_cut_off(tmp_path):
     assert log.read_text() == kept
 
 
+@pytest.mark.parametrize("line", ['{"train": 1.0}', "7", '{"step": "two"}'])
+def test_a_log_that_is_none_of_ours_is_named_and_kept(tmp_path, line):
+    make_trainer(tmp_path, 8, stop=stop_at(4)).run()
+    log = tmp_path / "log.jsonl"
+    log.write_text(foreign := log.read_text() + line + "\n")
+    with pytest.raises(
+        ValueError, match=r'log\.jsonl .* line without a "step": ' + re.escape(line)
+    ):
+        make_trainer(tmp_path, 8, resume=True)
+    assert log.read_text() == foreign
+
+
 def test_checkpoints_and_models_come_at_their_intervals(tmp_path, monkeypatch):
     saved, validated = [], []
     trainer = make_trainer(tmp_path, 7, intervals=Intervals(log=1, validate=3, checkpoint=2))
@@ -293,6 +307,22 @@ def test_a_failed_write_leaves_the_old_checkpoint_and_no_partial(tmp_path, monke
     tensors, facts = checkpoints.read_checkpoint(path)
     assert facts == {"step": 1}
     assert torch.equal(tensors["a"], torch.zeros(2))
+
+
+def test_an_error_without_a_text_of_the_system_is_told_too(tmp_path, monkeypatch):
+    def broken(*arguments, **options):
+        raise OSError("the disk is on fire")
+
+    trainer = make_trainer(tmp_path, 4)
+    for target, call in [
+        ("os.fsync", lambda: write_whole(tmp_path / "a", b"")),
+        ("builtins.open", lambda: trainer.log.write(step=1)),
+        ("tempfile.TemporaryFile", lambda: make_trainer(tmp_path, 4)),
+    ]:
+        with monkeypatch.context() as patch:
+            patch.setattr(target, broken)
+            with pytest.raises(OSError, match=r"cannot be written: the disk is on fire$"):
+                call()
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")

@@ -39,7 +39,7 @@ def _finite(context: click.Context, option: click.Parameter, value: float | None
     return value
 
 
-@click.command()
+@click.command(short_help="Draw larger pictures that small photos may have come from.")
 @click.argument(
     "photos", metavar="PHOTO...", nargs=-1, required=True, type=click.Path(path_type=Path)
 )

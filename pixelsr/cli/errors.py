@@ -4,6 +4,7 @@ import errno
 from typing import Any
 
 import click
+import torch
 
 
 class SentenceGroup(click.Group):
@@ -16,6 +17,19 @@ class SentenceGroup(click.Group):
             if isinstance(error, OSError) and error.errno == errno.EPIPE:
                 raise
             raise click.ClickException(sentence(error)) from error
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise click.ClickException(
+                "out of memory; smaller batches need less: --max-batch of enlarge, --batch of train"
+            ) from error
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """For memory of the CPU, torch has no exception of its own."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
 def sentence(error: Exception) -> str:

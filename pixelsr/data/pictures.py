@@ -1,5 +1,6 @@
 """Picture files: any that Pillow reads, as upright RGB; and PNGs, written whole or not at all."""
 
+import io
 import os
 import struct
 import warnings
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from ..files import write_all_whole
 
 MAX_SIDE = 16_384
 """Pixels; a wider or higher picture is refused by its header. Pillow's limit of area holds too."""
@@ -47,33 +50,23 @@ def open_picture(path: str | os.PathLike[str]) -> Image.Image:
 
 
 def save_pictures(pictures: Mapping[Path, Image.Image]) -> None:
-    """Write PNG files into folders that exist.
-
-    Each is written beside its place first; when all are written, they are moved there. So a full
-    disk or an interrupt leaves neither a half-written file nor half of the files.
+    """Write PNG files into folders that exist, all of them whole, or none.
 
     Raises:
         OSError: a file cannot be written; the message names it.
     """
-    partials = {
-        path: path.with_name(f".{os.getpid()}-{k}.partial") for k, path in enumerate(pictures)
-    }
-    path = Path()
-    try:
-        for path, image in pictures.items():
-            image.save(partials[path], format="PNG")
-        for path, partial in partials.items():
-            os.replace(partial, path)
-    except OSError as error:
-        raise OSError(f"{path} cannot be written: {error.strerror or error}") from None
-    finally:
-        for partial in partials.values():
-            partial.unlink(missing_ok=True)
+    write_all_whole({path: _png(image) for path, image in pictures.items()})
 
 
 def save_picture(image: Image.Image, path: str | os.PathLike[str]) -> None:
     """Write one PNG file, whole or not at all; see `save_pictures`."""
     save_pictures({Path(path): image})
+
+
+def _png(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, format="PNG")
+    return file.getvalue()
 
 
 def _check_file(path: Path) -> None:

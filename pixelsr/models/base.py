@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 from typing_extensions import Self
 
-from ..files import write_whole
+from ..files import write_all_whole
 
 BUNDLED = Path(__file__).parent.parent / "weights"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -82,7 +82,7 @@ class PixelModel(nn.Module):
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write `config.json` and `model.safetensors` into `folder`, which is made if need be.
 
-        Each file is written whole or not at all.
+        Both files are written whole, or neither.
 
         Raises:
             OSError: the folder or a file cannot be written; the message names it.
@@ -90,8 +90,8 @@ class PixelModel(nn.Module):
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
         weights = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        write_whole(path / WEIGHTS, save(weights))
-        write_whole(path / CONFIG, (json.dumps(self.describe(), indent=2) + "\n").encode())
+        config = json.dumps(self.describe(), indent=2) + "\n"
+        write_all_whole({path / WEIGHTS: save(weights), path / CONFIG: config.encode()})
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str]) -> Self:

@@ -71,8 +71,8 @@ class ConditioningNetwork(PixelModel):
 
     def forward(self, low_res: Tensor) -> Tensor:
         c = self.config
-        x = self.body(functional.scale_levels(low_res, c.colours, c.levels, self.dtype))
-        return functional.to_logits(self.out(F.relu(x)), c.colours, c.levels)
+        x = functional.scale_levels(low_res, c.colours, c.levels, self.dtype, name="low_res")
+        return functional.to_logits(self.out(F.relu(self.body(x))), c.colours, c.levels)
 
 
 def _doubling(channels: int) -> nn.Module:

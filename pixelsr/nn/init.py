@@ -5,7 +5,6 @@ import math
 import torch
 from torch import nn
 
-from ..masks import causal_mask
 from .masked_conv import MaskedConv2d
 
 
@@ -18,16 +17,8 @@ def normal_(layer: nn.Conv2d, gain: float = 1.0) -> None:
     """
     live = layer.weight[0].numel()
     if isinstance(layer, MaskedConv2d):
-        mask = causal_mask(
-            layer.out_channels,
-            layer.in_channels,
-            (layer.kernel_size[0], layer.kernel_size[1]),
-            layer.mask_type,
-            colours=layer.colours,
-            in_parts=layer.in_parts,
-            out_parts=layer.out_parts,
-        )
-        live = max(1, int(mask.sum()) // layer.out_channels)
+        # Counted on the CPU: a layer on the meta device has no taps to count.
+        live = max(1, int(layer.mask("cpu").sum()) // layer.out_channels)
     layer.weight.normal_(0, gain / math.sqrt(live))
     if layer.bias is not None:
         layer.bias.zero_()

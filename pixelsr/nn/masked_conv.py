@@ -1,9 +1,12 @@
 """The masked convolution as a module."""
 
+from typing import Any
+
+import torch
 from torch import Tensor, nn
 
 from .. import functional
-from ..masks import channel_groups, check_mask
+from ..masks import causal_mask, channel_groups, check_dilation, check_mask
 
 
 class MaskedConv2d(nn.Conv2d):
@@ -25,7 +28,7 @@ class MaskedConv2d(nn.Conv2d):
         ``[N, in_channels, H, W]`` to ``[N, out_channels, H, W]``.
     Raises:
         ValueError: an unknown mask, an even kernel, parts that do not divide the channels, or a
-            dilation below 1.
+            dilation or a kernel size that is not made of positive ints.
     """
 
     def __init__(
@@ -40,12 +43,11 @@ class MaskedConv2d(nn.Conv2d):
         dilation: int = 1,
         bias: bool = True,
     ) -> None:
-        height, width = (kernel_size,) * 2 if isinstance(kernel_size, int) else kernel_size
+        height, width = _pair(kernel_size)
         check_mask(mask_type, (height, width))
         channel_groups(in_channels, colours, in_parts)
         channel_groups(out_channels, colours, out_parts)
-        if dilation < 1:
-            raise ValueError(f"dilation must be positive, got {dilation}")
+        check_dilation(dilation)
         padding = (dilation * (height // 2), dilation * (width // 2))
         super().__init__(
             in_channels,
@@ -72,8 +74,33 @@ class MaskedConv2d(nn.Conv2d):
             dilation=self.dilation[0],
         )
 
+    def mask(self, device: torch.device | str | None = None) -> Tensor:
+        """The live taps, bool, of the weight's shape; not to be written to.
+
+        Args:
+            device: where the mask is to be; None for the weight's device.
+        """
+        return causal_mask(
+            self.out_channels,
+            self.in_channels,
+            (self.kernel_size[0], self.kernel_size[1]),
+            self.mask_type,
+            colours=self.colours,
+            in_parts=self.in_parts,
+            out_parts=self.out_parts,
+            device=self.weight.device if device is None else device,
+        )
+
     def extra_repr(self) -> str:
         return (
             f"{super().extra_repr()}, mask_type={self.mask_type!r}, colours={self.colours}, "
             f"in_parts={self.in_parts}, out_parts={self.out_parts}"
         )
+
+
+def _pair(kernel_size: Any) -> tuple[int, int]:
+    """Height and width."""
+    sizes = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
+    if not isinstance(sizes, tuple | list) or list(map(type, sizes)) != [int, int]:
+        raise ValueError(f"kernel_size must be an int or two, got {kernel_size!r}")
+    return sizes[0], sizes[1]

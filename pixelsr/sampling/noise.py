@@ -3,15 +3,37 @@
 The generator is defined in `pixelsr.reference`; position = (row * W + column) * C + colour.
 """
 
+import numbers
+import sys
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from .. import ops as _ops  # noqa: F401  registers torch.ops.pixelsr
 
+MIN_TEMPERATURE = 1e-30
+"""Below it, logits / temperature may leave float32's range, and infinities cancel to NaN."""
+
 
 def check_seed(seed: int) -> None:
     if type(seed) is not int or not 0 <= seed < 2**64:
         raise ValueError(f"seed must be an int from 0 to 2^64 - 1, got {seed!r}")
+
+
+def check_temperature(temperature: Any) -> float:
+    """The temperature as a float, where it is one that can be drawn at."""
+    is_real = isinstance(temperature, numbers.Real) and not isinstance(temperature, bool)
+    if not is_real:
+        raise TypeError(f"temperature must be a real number, got {temperature!r}")
+    if not 0 <= temperature <= sys.float_info.max:
+        raise ValueError(f"temperature must be 0 or more and finite, got {temperature!r}")
+    if 0 < temperature < MIN_TEMPERATURE:
+        raise ValueError(
+            f"temperature {temperature!r} is too small to divide by, "
+            f"expected at least {MIN_TEMPERATURE}, or 0 for the mode"
+        )
+    return float(temperature)
 
 
 def gumbel_noise(
@@ -40,9 +62,12 @@ def gumbel_noise(
 def draw(logits: Tensor, noise: Tensor, temperature: float) -> Tensor:
     """``argmax(logits / temperature + noise)`` over the last dimension, the lowest level on a tie.
 
-    A temperature of 0 is the mode: no noise. Half-precision logits are summed in float32.
+    Half-precision logits are summed in float32. The temperature is positive: see `mode` for 0.
     """
     logits = logits if logits.dtype == torch.float64 else logits.float()
-    if temperature == 0:
-        return logits.argmax(-1)
     return (logits / temperature + noise).argmax(-1)
+
+
+def mode(logits: Tensor) -> Tensor:
+    """What `draw` becomes at temperature 0: the likeliest level, the lowest on a tie."""
+    return logits.argmax(-1)

@@ -24,7 +24,8 @@ class Request:
         image_size: height and width.
         colours, levels: of the picture.
         low_res: uint8 ``[M, C, h, w]`` or None; `samples` is a multiple of M.
-        known: uint8 ``[1 or samples, C, H, W]``; known_mask: bool, true where it is given.
+        known: uint8 ``[1 or samples, C, H, W]``, zero where it is not given; known_mask: bool, true
+            where it is.
         first_index: index of the first sample in the noise.
     """
 
@@ -84,15 +85,14 @@ def make_request(
     Raises:
         ValueError, TypeError: one sentence that names the value and what was expected.
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    colours, levels = layout(model)
+    model = getattr(model, "_orig_mod", model)  # of torch.compile: a plan has no use for it
     check_positive("n", n)
     if type(first_index) is not int or not 0 <= first_index < 2**63:
         raise ValueError(f"first_index must be an int from 0 to 2^63 - 1, got {first_index!r}")
-    _check_weights(model)
-    colours, levels = _layout(model)
-    device = next(model.parameters()).device
-    if takes_low_res(model) != (low_res is not None):
+    device = _check_weights(model)
+    takes, needs = takes_low_res(model)
+    if (needs and low_res is None) or (low_res is not None and not takes):
         verb = "needs" if low_res is None else "takes no"
         raise ValueError(f"{type(model).__name__} {verb} low_res")
     if low_res is not None:
@@ -100,6 +100,10 @@ def make_request(
         low_res = low_res.to(device)
     size = _image_size(model, image_size, low_res)
     samples = n * (1 if low_res is None else len(low_res))
+    if first_index + samples > 2**63 - 1:
+        raise ValueError(
+            f"first_index + samples must be at most 2^63 - 1, got {first_index} + {samples}"
+        )
     known, known_mask = _known(known, known_mask, samples, colours, levels, size, device)
     return Request(
         _rounded(model, weights),
@@ -119,14 +123,25 @@ def check_positive(name: str, value: Any) -> None:
         raise ValueError(f"{name} must be a positive int, got {value!r}")
 
 
-def _check_weights(model: nn.Module) -> None:
+def _check_weights(model: nn.Module) -> torch.device:
+    """The device of the weights, which are finite; a buffer may be infinite, as a mask is."""
+    device = None
     for name, parameter in model.named_parameters():
+        device = device or parameter.device
         if not torch.isfinite(parameter).all():
             raise ValueError(f"the weights hold NaN or infinity, in {name}; expected finite ones")
+    for name, buffer in model.named_buffers():
+        if buffer.is_floating_point() and buffer.isnan().any():
+            raise ValueError(f"the buffer {name} holds NaN")
+    if device is None:
+        raise ValueError(f"{type(model).__name__} has no parameters; expected a network")
+    return device
 
 
-def _layout(model: nn.Module) -> tuple[int, int]:
+def layout(model: nn.Module) -> tuple[int, int]:
     """Colours and levels of a model's pictures."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     layout = getattr(model, "colours", None), getattr(model, "levels", None)
     if not all(isinstance(value, int) for value in layout):
         raise ValueError(
@@ -159,7 +174,10 @@ def _image_size(
         if own is None:
             raise ValueError(f"{type(model).__name__} needs image_size, (height, width)")
         return own
-    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    sizes = (image_size, image_size) if isinstance(image_size, int) else image_size
+    if not isinstance(sizes, tuple | list) or len(sizes) != 2:
+        raise ValueError(f"image_size must be two ints, (height, width), got {image_size!r}")
+    height, width = sizes
     check_positive("image_size[0]", height)
     check_positive("image_size[1]", width)
     if own not in (None, (height, width)):
@@ -182,15 +200,19 @@ def _known(
         nothing = torch.zeros(1, colours, *size, dtype=torch.uint8, device=device)
         return nothing, nothing.bool()
     check_images("known", known, colours, size)
+    if not isinstance(mask, Tensor):
+        raise TypeError(f"known_mask must be a bool tensor, got {type(mask).__name__}")
     if mask.dtype != torch.bool or mask.shape != known.shape:
         raise ValueError(
             f"known_mask must be bool {list(known.shape)}, got {mask.dtype} {list(mask.shape)}"
         )
     if len(known) not in (1, samples):
         raise ValueError(f"known must hold 1 or {samples} pictures, got {len(known)}")
-    if known[mask].numel() and int(known[mask].max()) >= levels:
+    known, mask = known.to(device), mask.to(device)
+    known = known.masked_fill(~mask, 0)
+    if int(known.max()) >= levels:
         raise ValueError(f"known holds the value {int(known.max())}; the model has {levels} levels")
-    return known.to(device), mask.to(device)
+    return known, mask
 
 
 def _rounded(model: nn.Module, weights: str) -> nn.Module:
@@ -199,8 +221,14 @@ def _rounded(model: nn.Module, weights: str) -> nn.Module:
         return model
     if weights not in WEIGHTS:
         raise ValueError(f"weights must be model, float16 or bfloat16, got {weights!r}")
+    dtype = WEIGHTS[weights]
     rounded = copy.deepcopy(model)
     with torch.no_grad():
-        for parameter in rounded.parameters():
-            parameter.copy_(parameter.to(WEIGHTS[weights]))
+        for name, parameter in rounded.named_parameters():
+            parameter.copy_(parameter.to(dtype))
+            if not torch.isfinite(parameter).all():
+                raise ValueError(
+                    f"{name} does not fit weights={weights!r}: "
+                    f"it holds a value beyond {torch.finfo(dtype).max:.5g}"
+                )
     return rounded

@@ -1,7 +1,5 @@
 """The front door: `pixelsr.sample`."""
 
-import math
-
 import torch
 from rich.console import Console
 from rich.progress import Progress
@@ -10,7 +8,7 @@ from torch import Tensor, nn
 from .engines import choose_engine
 from .methods import METHODS
 from .methods.drawing import Drawing
-from .noise import check_seed
+from .noise import check_seed, check_temperature
 from .request import check_positive, make_request
 
 
@@ -47,7 +45,7 @@ def sample(
         seed: 0 to 2^64 - 1.
         first_index: index of the first sample; sample k of input m has first_index + m * n + k.
         temperature: divides the logits; the paper's tau is 1 / temperature; 0 is the mode at each
-            step.
+            step, else it is at least 1e-30.
         method: "cached" (each feature computed once) or "ancestral" (the whole network for each
             value).
         engine: "auto", "reference", "cpu", "triton" or "cuda": what executes the cached method.
@@ -63,8 +61,7 @@ def sample(
     """
     request = make_request(model, n, image_size, low_res, known, known_mask, first_index, weights)
     check_seed(seed)
-    if not 0 <= temperature < math.inf:
-        raise ValueError(f"temperature must be 0 or more and finite, got {temperature!r}")
+    temperature = check_temperature(temperature)
     if method not in METHODS:
         raise ValueError(f"method must be one of {list(METHODS)}, got {method!r}")
     choose_engine(engine, request.device)

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from .engines import choose_engine
 from .plan import plan
-from .request import Request, check_images, make_request
+from .request import Request, check_images, layout, make_request
 
 
 class State:
@@ -39,8 +39,8 @@ class State:
             logits ``[samples, levels]`` of the next unknown position in raster order, or None when
             every value is drawn.
         Raises:
-            ValueError: values where none are expected, none where they are, or of another shape,
-                dtype or range.
+            ValueError, TypeError: values where none are expected, none where they are, or of
+                another type, shape, dtype or range.
         """
         self._check(values)
         self._started = True
@@ -63,6 +63,10 @@ class State:
             when = "after the last position" if self._started else "in the first step"
             raise ValueError(f"step takes no values {when}")
         samples, levels = self._request.samples, self._request.levels
+        if not isinstance(values, Tensor):
+            raise TypeError(
+                f"values must be an int tensor [{samples}], got {type(values).__name__}"
+            )
         if values.shape != (samples,) or values.is_floating_point() or values.is_complex():
             raise ValueError(
                 f"values must be ints [{samples}], got {values.dtype} {list(values.shape)}"
@@ -111,11 +115,11 @@ def logits(
     Returns:
         ``[N, L, C, H, W]``, float64 for a float64 model, else float32.
     """
-    check_images("images", images, images.shape[1] if images.dim() == 4 else 3, None)
+    colours, _ = layout(model)
+    check_images("images", images, colours, None)
     n = len(images) if low_res is None else 1
     size = (int(images.shape[2]), int(images.shape[3]))
     request = make_request(model, n, size, low_res, None, None, 0, "model")
-    check_images("images", images, request.colours, size)
     if request.samples != len(images):
         raise ValueError(f"low_res must hold {len(images)} pictures, got {request.samples}")
     state = State(request, engine)

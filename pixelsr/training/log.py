@@ -1,9 +1,10 @@
 """The log of a run: one JSON object a line."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
+
+from ..files import write_whole
 
 
 class Log:
@@ -12,14 +13,16 @@ class Log:
     Args:
         path: the file; it is made, or cut back to the entries up to `first_step`.
         first_step: where the run starts or resumes.
+    Raises:
+        ValueError: the file holds a line that is JSON but no entry; it is left as it is.
+        OSError: it cannot be written.
     """
 
     def __init__(self, path: Path, first_step: int) -> None:
         self.path = path
-        kept = [line for line in _lines(path) if _step(line) <= first_step] if first_step else []
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_text("".join(kept))
-        os.replace(partial, path)
+        lines = _lines(path) if first_step else []
+        kept = [line for line in lines if _step(path, line) <= first_step]
+        write_whole(path, "".join(kept).encode())
 
     def write(self, **entry: Any) -> None:
         """Append one entry."""
@@ -27,16 +30,22 @@ class Log:
             with open(self.path, "a") as file:
                 file.write(json.dumps(entry) + "\n")
         except OSError as error:
-            raise OSError(f"{self.path} cannot be written: {error.strerror}") from None
+            raise OSError(f"{self.path} cannot be written: {error.strerror or error}") from None
 
 
 def _lines(path: Path) -> list[str]:
     return path.read_text().splitlines(keepends=True) if path.is_file() else []
 
 
-def _step(line: str) -> float:
+def _step(path: Path, line: str) -> float:
     """The step of an entry; infinite for a line that was cut off."""
     try:
-        return float(json.loads(line)["step"])
+        entry = json.loads(line)
     except ValueError:
         return float("inf")
+    step = entry.get("step") if isinstance(entry, dict) else None
+    if not isinstance(step, int | float):
+        raise ValueError(
+            f'{path} is no log of a run: it has a line without a "step": {line.strip()}'
+        )
+    return step

@@ -171,4 +171,4 @@ def _check_writable(out: Path) -> None:
             with tempfile.TemporaryFile(dir=folder):
                 pass
         except OSError as error:
-            raise OSError(f"{folder} cannot be written: {error.strerror}") from None
+            raise OSError(f"{folder} cannot be written: {error.strerror or error}") from None

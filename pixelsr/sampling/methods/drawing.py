@@ -3,9 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
-from ..noise import draw, gumbel_noise
+from ..noise import draw, gumbel_noise, mode
 from ..request import Request
 
 
@@ -26,22 +27,19 @@ class Drawing:
     def values(self, request: Request, position: tuple[int, int, int], logits: Tensor) -> Tensor:
         """The values of one position: ints ``[samples]`` from logits ``[samples, levels]``."""
         row, col, colour = position
-        noise = self._row_noise(request, row, logits)
-        return draw(logits, noise[:, col * request.colours + colour], self.temperature)
-
-    def _row_noise(self, request: Request, row: int, logits: Tensor) -> Tensor:
-        """``[samples, W * C, levels]``, computed once a row."""
-        if self._noise is None or row != self._row:
-            self._row = row
-            count = request.image_size[1] * request.colours
-            self._noise = gumbel_noise(
-                self.seed,
-                request.first_index,
-                request.samples,
-                row * count,
-                count,
-                request.levels,
-                logits.device,
-            )
+        if row != self._row:
+            self._row, self._noise = row, None
             self.advance(request.samples, row)
-        return self._noise
+        if self.temperature == 0:
+            return mode(logits)
+        if self._noise is None:
+            self._noise = _row_noise(self.seed, request, row, logits.device)
+        return draw(logits, self._noise[:, col * request.colours + colour], self.temperature)
+
+
+def _row_noise(seed: int, request: Request, row: int, device: torch.device) -> Tensor:
+    """The noise of a row, ``[samples, W * C, levels]``."""
+    count = request.image_size[1] * request.colours
+    return gumbel_noise(
+        seed, request.first_index, request.samples, row * count, count, request.levels, device
+    )

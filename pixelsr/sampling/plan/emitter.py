@@ -19,6 +19,7 @@ from .values import (
 
 # When taps are summed: for the whole row, when the pixel opens, or colour by colour.
 WHENS = ("row", "left", "colour")
+_ROW, _LEFT, _COLOUR = range(3)
 
 
 class Emitter:
@@ -99,10 +100,9 @@ class _SumEmitter:
 
     def run(self) -> Value:
         pending = list(self.total.values)
-        for when in WHENS[:2]:
+        for when in (_ROW, _LEFT):
             for convolution, taps in zip(self.total.convolutions, self.taps, strict=True):
-                live = taps == WHENS.index(when)
-                self._products(convolution, live, when, 0, None)
+                self._products(convolution, taps == when, WHENS[when], 0, None)
         self._constants()
         for stage in sorted(set(self.stages.tolist())):
             self._at_stage(stage, pending)
@@ -111,9 +111,7 @@ class _SumEmitter:
     def _at_stage(self, stage: int, pending: list[Value]) -> None:
         """The centre taps of the channels of one stage, and the feature maps that are added."""
         channels = np.flatnonzero(self.stages == stage)
-        centre = [
-            (taps == WHENS.index("colour")) & _only(self.stages == stage) for taps in self.taps
-        ]
+        centre = [(taps == _COLOUR) & _only(self.stages == stage) for taps in self.taps]
         with_products = np.logical_and.reduce(
             [live.any(axis=(1, 2, 3))[channels] for live in centre] or [np.zeros(len(channels))]
         )
@@ -134,13 +132,13 @@ class _SumEmitter:
                 if channel.stage > stages[o]:
                     stages[o], causes[o] = channel.stage, channel.cause
         for convolution, taps in zip(self.total.convolutions, self.taps, strict=True):
-            centre = taps == WHENS.index("colour")  # [out, in, rows, cols]
+            centre = taps == _COLOUR  # [out, in, rows, cols]
             sources = convolution.source.stages
             for o in range(size):
                 reads = centre[o].any(axis=(1, 2))
                 latest = int(np.where(reads, sources, ROW).argmax())
                 late = int(sources[latest]) if reads[latest] else ROW
-                late = max(late, 0) if (taps[o] == WHENS.index("left")).any() else late
+                late = max(late, 0) if (taps[o] == _LEFT).any() else late
                 if late > stages[o]:
                     stages[o] = late
                     causes[o] = f"layer {convolution.layer}, centre tap, input channel {latest}"
@@ -225,7 +223,7 @@ class _SumEmitter:
         """Channels whose first product comes at no moment at all are their bias."""
         centre = np.zeros_like(self.written)
         for taps in self.taps:
-            centre |= (taps == WHENS.index("colour")).any(axis=(1, 2, 3))
+            centre |= (taps == _COLOUR).any(axis=(1, 2, 3))
         constant = [int(o) for o in np.flatnonzero(~self.written & ~centre)]
         ordered = _in_buffer_order(self.out, constant)
         start = 0
@@ -278,5 +276,5 @@ def _binding_times(convolution: Convolution) -> np.ndarray:
             f"layer {convolution.layer} reads the future: its tap at row {convolution.rows[r]:+d}, "
             f"column {convolution.cols[c]:+d}, input channel {channel}"
         )
-    when = np.where(by_pixel & (rows == 0), np.where(cols < 0, 1, 2), 0)
+    when = np.where(by_pixel & (rows == 0), np.where(cols < 0, _LEFT, _COLOUR), _ROW)
     return np.where(convolution.live, np.broadcast_to(when, convolution.live.shape[1:]), -1)

@@ -11,13 +11,13 @@ from torch import Tensor, fx, nn
 
 from ... import functional
 from ...errors import PlanError
-from ...masks import causal_mask
 from ...nn import MaskedConv2d
 from .emitter import Emitter
 from .graph import argument, describe, logits_layout, reads_of
 from .steps import ROW, Buffer, Placed, Plan, Pointwise, Prefill, Product, Span
 from .trace import depends_on, extract, image_stage_values, needed, placeholders, trace
 from .values import (
+    BoolArray,
     Channel,
     Convolution,
     Deferred,
@@ -371,18 +371,10 @@ def _reads(step: Product | Pointwise) -> list[Span]:
     return [span for span in (step.src, step.add) if span]
 
 
-def _live_taps(layer: nn.Conv2d) -> np.ndarray:
-    if not isinstance(layer, MaskedConv2d):
-        return np.ones(layer.weight.shape, dtype=bool)
-    return causal_mask(
-        layer.out_channels,
-        layer.in_channels,
-        (layer.kernel_size[0], layer.kernel_size[1]),
-        layer.mask_type,
-        colours=layer.colours,
-        in_parts=layer.in_parts,
-        out_parts=layer.out_parts,
-    ).numpy()
+def _live_taps(layer: nn.Conv2d) -> BoolArray:
+    if isinstance(layer, MaskedConv2d):
+        return layer.mask().cpu().numpy()
+    return np.ones(layer.weight.shape, dtype=bool)
 
 
 def _single_span(channels: tuple[Channel, ...]) -> Span:
