@@ -1,10 +1,13 @@
 """Splits convolutions by the stage at which their taps are known, and lays the steps down."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 from torch import fx
 
 from ...errors import PlanError
-from .steps import ROW, Buffer, Pointwise, Product, Span, Step, Weight
+from .steps import ROW, Buffer, Pointwise, Product, Step, Weight
 from .values import (
     BoolArray,
     Channel,
@@ -55,8 +58,9 @@ class Emitter:
             for arguments in zip(*(arg.channels for arg in formula.args), strict=True)
         ]
         out = self.allocate(node, [c.stage for c in latest], [c.cause for c in latest])
-        for stage, columns in _by_stage(out, formula.args):
-            for span, *args in runs(*columns):
+        for stage in sorted(set(out.stages.tolist())):
+            channels = np.flatnonzero(out.stages == stage).tolist()
+            for _, span, *args in _runs_of(channels, out, *formula.args):
                 self.emit_at(Pointwise(span, tuple(args), formula.expression), stage)
         return out
 
@@ -67,23 +71,12 @@ class Emitter:
     def add(self, out: Value, channels: list[int], term: Value, stage: int) -> None:
         """Emit ``out += term`` for some channels, at `stage`."""
         expression = ("add", ("arg", 0), ("arg", 1))
-        columns = [_places(out, channels), _places(out, channels), _places(term, channels)]
-        for span, own, other in runs(*columns):
-            self.emit_at(Pointwise(span, (own, other), expression), stage)
+        for _, own, other in _runs_of(channels, out, term):
+            self.emit_at(Pointwise(own, (own, other), expression), stage)
 
 
 def _places(value: Value, channels: list[int]) -> list[tuple[str, int]]:
     return [(value.channels[i].buffer, value.channels[i].index) for i in channels]
-
-
-def _by_stage(out: Value, args: tuple[Value, ...]) -> list[tuple[int, list[list[tuple[str, int]]]]]:
-    """For each stage of `out`: the places of its channels in `out` and in each argument."""
-    order = sorted(range(len(out.channels)), key=lambda i: out.channels[i].index)
-    columns = []
-    for stage in sorted(set(out.stages.tolist())):
-        channels = [i for i in order if out.channels[i].stage == stage]
-        columns.append((stage, [_places(value, channels) for value in (out, *args)]))
-    return columns
 
 
 class _SumEmitter:
@@ -121,7 +114,7 @@ class _SumEmitter:
         ):
             self._products(convolution, live, "colour", stage, attach if number == 0 else None)
         for term in pending[1:] if attach else pending:
-            self.emitter.add(self.out, _in_buffer_order(self.out, channels), term, stage)
+            self.emitter.add(self.out, channels.tolist(), term, stage)
 
     def _stages(self) -> tuple[list[int], list[str]]:
         """Each channel's stage: the latest of all that it reads; and the tap that made it so."""
@@ -147,14 +140,14 @@ class _SumEmitter:
     def _products(
         self, convolution: Convolution, live: BoolArray, when: str, stage: int, attach: Value | None
     ) -> None:
-        """Cut the live taps of one moment into rectangles, each a product."""
-        size = len(live)
-        for outs, pattern in groups_of_equal(live.reshape(size, -1)):
-            ins_taps = pattern.reshape(live.shape[1], -1)
-            for number, (ins, taps) in enumerate(groups_of_equal(ins_taps)):
-                add = attach if number == 0 else None
+        """Cut the live taps of one moment into rectangles, each a product or more."""
+        for outs, pattern in groups_of_equal(live.reshape(len(live), -1)):
+            add = attach
+            for ins, taps in groups_of_equal(pattern.reshape(live.shape[1], -1)):
                 for rows, cols in _rectangles(taps.reshape(live.shape[2:])):
-                    self._rectangle(convolution, outs, ins, rows, cols, when, stage, add)
+                    for product in self._rectangle(convolution, outs, ins, rows, cols, add):
+                        self.emitter.emit(product, when, stage)
+                    self.written[outs] = True
                     add = None
 
     def _rectangle(
@@ -164,52 +157,25 @@ class _SumEmitter:
         ins: list[int],
         rows: list[int],
         cols: list[int],
-        when: str,
-        stage: int,
         attach: Value | None,
-    ) -> None:
-        source, out = convolution.source, self.out
-        ins = _in_buffer_order(source, ins)
-        for fresh in (True, False):
-            chosen = [o for o in _in_buffer_order(out, outs) if self.written[o] != fresh]
-            columns = [_places(out, chosen)] + ([_places(attach, chosen)] if attach else [])
-            start = 0
-            for out_span, *add in runs(*columns) if chosen else []:
-                channels = tuple(chosen[start : start + out_span.count])
-                start += out_span.count
-                self._spans(convolution, channels, out_span, ins, rows, cols, when, stage, add)
-        self.written[outs] = True
-
-    def _spans(
-        self,
-        convolution: Convolution,
-        outs: tuple[int, ...],
-        out_span: Span,
-        ins: list[int],
-        rows: list[int],
-        cols: list[int],
-        when: str,
-        stage: int,
-        add: list[Span],
-    ) -> None:
-        """One product for each run of input channels; the first writes the bias, if none has."""
-        overwrite = not self.written[outs[0]]
-        start = 0
-        for (src,) in runs(_places(convolution.source, ins)):
-            channels = tuple(ins[start : start + src.count])
-            start += src.count
-            weight = Weight(convolution.layer, outs, channels, tuple(rows), tuple(cols))
-            offsets = (
-                tuple(convolution.rows[r] for r in rows),
-                tuple(convolution.cols[c] for c in cols),
-            )
-            self._reserve(src.buffer, *offsets)
-            biases = self._biases(outs) if overwrite else ()
-            product = Product(
-                out_span, src, *offsets, weight, biases, overwrite, add[0] if add else None
-            )
-            self.emitter.emit(product, when, stage)
-            overwrite, add = False, []
+    ) -> Iterator[Product]:
+        """A product for each run of channels; the first into a channel writes bias and `attach`."""
+        offsets = (
+            tuple(convolution.rows[row] for row in rows),
+            tuple(convolution.cols[col] for col in cols),
+        )
+        for written in (False, True):
+            chosen = [o for o in outs if self.written[o] == written]
+            for out_run, out, *add in _runs_of(chosen, self.out, *([attach] if attach else [])):
+                overwrite = not written
+                for in_run, src in _runs_of(ins, convolution.source):
+                    self._reserve(src.buffer, *offsets)
+                    weight = Weight(convolution.layer, out_run, in_run, tuple(rows), tuple(cols))
+                    biases = self._biases(out_run) if overwrite else ()
+                    yield Product(
+                        out, src, *offsets, weight, biases, overwrite, add[0] if add else None
+                    )
+                    overwrite, add = False, []
 
     def _biases(self, outs: tuple[int, ...]) -> tuple[tuple[str, tuple[int, ...]], ...]:
         return tuple((c.layer, outs) for c in self.total.convolutions if c.has_bias)
@@ -224,13 +190,9 @@ class _SumEmitter:
         centre = np.zeros_like(self.written)
         for taps in self.taps:
             centre |= (taps == _COLOUR).any(axis=(1, 2, 3))
-        constant = [int(o) for o in np.flatnonzero(~self.written & ~centre)]
-        ordered = _in_buffer_order(self.out, constant)
-        start = 0
-        for (span,) in runs(_places(self.out, ordered)) if ordered else []:
-            outs = tuple(ordered[start : start + span.count])
-            start += span.count
-            self.emitter.emit(Product(span, None, (), (), None, self._biases(outs), True), "row")
+        constant = np.flatnonzero(~self.written & ~centre).tolist()
+        for run, out in _runs_of(constant, self.out):
+            self.emitter.emit(Product(out, None, (), (), None, self._biases(run), True), "row")
         self.written[constant] = True
 
 
@@ -246,9 +208,14 @@ def _only(chosen: BoolArray) -> BoolArray:
     return chosen[:, None, None, None]
 
 
-def _in_buffer_order(value: Value, channels: list[int] | np.ndarray) -> list[int]:
-    places = value.channels
-    return sorted(map(int, channels), key=lambda i: (places[i].buffer, places[i].index))
+def _runs_of(channels: list[int], *values: Value) -> Iterator[Any]:
+    """Cut channels into runs that stand side by side in each value: the channels, and the spans."""
+    places = values[0].channels
+    ordered = sorted(channels, key=lambda i: (places[i].buffer, places[i].index))
+    start = 0
+    for spans in runs(*(_places(value, ordered) for value in values)) if ordered else []:
+        yield tuple(ordered[start : start + spans[0].count]), *spans
+        start += spans[0].count
 
 
 def _rectangles(taps: BoolArray) -> list[tuple[list[int], list[int]]]:
