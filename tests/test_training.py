@@ -386,6 +386,15 @@ def test_a_budget_must_end(options):
         Budget(**options)
 
 
+@pytest.fixture
+def _python_handles_sigint():
+    """A shell starts what runs in its background with SIGINT ignored, and Python keeps that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_python_handles_sigint")
 def test_the_first_signal_is_a_request_and_the_second_acts_as_usual():
     with Interrupt() as interrupt:
         signal.raise_signal(signal.SIGINT)
