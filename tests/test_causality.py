@@ -1,15 +1,15 @@
 import copy
 import random
 
-import faulty
 import pytest
 import torch
-from helpers import randomise
 from torch import nn
 
 import pixelsr
 from pixelsr import CausalityError, check_causality
 from pixelsr.causality import Position, relation
+from tests import faulty
+from tests.helpers import randomise
 
 
 def positions(height, width, colours=3):

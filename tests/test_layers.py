@@ -3,13 +3,13 @@ import itertools
 import pytest
 import torch
 import torch.nn.functional as F
-from faulty import WeightDataMasked
-from helpers import randomise
 from torch import nn
 
 from pixelsr import functional
 from pixelsr.masks import causal_mask
 from pixelsr.nn import GatedLayer, MaskedConv2d, PixelCNNBlock
+from tests.faulty import WeightDataMasked
+from tests.helpers import randomise
 
 TYPES = ["A", "B", "V-first", "V"]
 EVERY = [

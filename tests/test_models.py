@@ -6,12 +6,12 @@ import os
 import pytest
 import torch
 import torch.nn.functional as F
-from helpers import randomise
 from safetensors.torch import load_file, save_file
 
 import pixelsr
 from pixelsr import ConditioningNetwork, GatedPixelCNN, PixelCNN, PixelRecursiveSR
 from pixelsr.models import PixelModel
+from tests.helpers import randomise
 
 PRIORS = [GatedPixelCNN, PixelCNN]
 SMALL = {"channels": 6, "layers": 2, "head_channels": 8}

@@ -5,10 +5,10 @@ import os
 
 import pytest
 import torch
-from noise_cases import EXTREMES, SHAPES_AND_PLACES
 
 from pixelsr import ops
 from pixelsr.reference import gumbel_noise_ref, gumbel_of_words_ref, philox4x32_ref
+from tests.noise_cases import EXTREMES, SHAPES_AND_PLACES
 
 needs_extension = pytest.mark.skipif(
     ops.WHY_NOT_COMPILED is not None, reason=str(ops.WHY_NOT_COMPILED)

@@ -4,10 +4,10 @@ import math
 
 import pytest
 import torch
-from aot import resources
-from noise_cases import EXTREMES, SHAPES_AND_PLACES
 
 from pixelsr.reference import gumbel_noise_ref
+from tests.aot import resources
+from tests.noise_cases import EXTREMES, SHAPES_AND_PLACES
 
 pytest.importorskip("triton")
 from pixelsr.kernels.noise import launch_gumbel_noise
