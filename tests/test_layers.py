@@ -220,7 +220,7 @@ LAYERS = {
 }
 
 
-def _compiled_equals_eager(name, backend, tolerance):
+def _check_compiled_equals_eager(name, backend, tolerance):
     make, count, channels = LAYERS[name]
     module = randomise(make())
     compiled = torch.compile(module, fullgraph=True, backend=backend)
@@ -235,13 +235,13 @@ def _compiled_equals_eager(name, backend, tolerance):
 
 @pytest.mark.parametrize("name", LAYERS)
 def test_every_layer_compiles_as_one_graph(name):
-    _compiled_equals_eager(name, "aot_eager", 1e-6)
+    _check_compiled_equals_eager(name, "aot_eager", 1e-6)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LAYERS)
 def test_every_layer_compiles_to_code(name):
-    _compiled_equals_eager(name, "inductor", 1e-4)
+    _check_compiled_equals_eager(name, "inductor", 1e-4)
 
 
 def test_autocast_computes_in_bfloat16_and_leaves_float64_alone():
