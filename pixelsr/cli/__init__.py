@@ -9,6 +9,9 @@ from .errors import SentenceGroup
 
 COMMANDS = {
     "enlarge": "pixelsr.cli.enlarge:enlarge",
+    "sample": "pixelsr.cli.sample:sample",
+    "complete": "pixelsr.cli.complete:complete",
+    "evaluate": "pixelsr.cli.evaluate:evaluate",
     "train": "pixelsr.cli.train:train",
     "doctor": "pixelsr.cli.doctor:doctor",
 }

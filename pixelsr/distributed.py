@@ -1,0 +1,78 @@
+"""The processes of one command: one alone, or those that `torchrun` started."""
+
+import contextlib
+import dataclasses
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Workers:
+    """This process among `count`; with one alone, every method is the identity.
+
+    All but `share` are collective: every worker must call them, in the same order.
+    """
+
+    rank: int = 0
+    count: int = 1
+    local_rank: int = 0
+
+    @property
+    def is_first(self) -> bool:
+        """True in the one process that writes and speaks."""
+        return self.rank == 0
+
+    def share(self, total: int) -> slice:
+        """This worker's part of `total` items: contiguous, in the order of the ranks."""
+        return slice(total * self.rank // self.count, total * (self.rank + 1) // self.count)
+
+    def agree(self, value: Any) -> Any:
+        """The first worker's value, in every worker."""
+        values = [value]
+        if self.count > 1:
+            dist.broadcast_object_list(values)
+        return values[0]
+
+    def gather(self, value: Any) -> list[Any]:
+        """Every worker's value, in the order of the ranks, in every worker."""
+        values = [value] * self.count
+        if self.count > 1:
+            dist.all_gather_object(values, value)
+        return values
+
+    def mean(self, value: Tensor) -> Tensor:
+        """The mean over the workers, elementwise."""
+        if self.count > 1:
+            dist.all_reduce(value)
+            value /= self.count
+        return value
+
+
+@contextlib.contextmanager
+def workers(device: torch.device) -> Iterator[Workers]:
+    """The processes of this command, connected while the context lasts.
+
+    Args:
+        device: what the workers compute on: NCCL connects GPUs, Gloo everything else.
+    """
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count == 1:
+        yield Workers()
+        return
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield Workers(dist.get_rank(), count, local_rank())
+    finally:
+        dist.destroy_process_group()
+
+
+def local_rank() -> int:
+    """Number of this process among those on this machine: the GPU that it takes."""
+    return int(os.environ.get("LOCAL_RANK", "0"))
