@@ -7,13 +7,13 @@ PYTHON ?= $(shell for p in $(CANDIDATES); do \
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SOURCES := $(wildcard csrc/*/*.h csrc/*/*.cpp csrc/*/*.cu)
-PYTHON_CODE := setup.py pixelsr kernels benchmarks tests
+PYTHON_CODE := setup.py pixelsr kernels benchmarks docs examples tests
 DEVICE = $(shell $(BIN)/python -c "import platform, re, torch; \
 	name = torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu-' + platform.machine(); \
 	print(re.sub('[^a-z0-9]+', '-', name.lower()))")
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-slow lint format bench gpu clean
+.PHONY: help venv demo test test-slow lint format docs bench gpu clean
 
 help:  ## show this
 	@grep -E '^[a-z-]+: .*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -63,6 +63,9 @@ format: venv  ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix $(PYTHON_CODE)
 	$(BIN)/ruff format $(PYTHON_CODE)
 	$(BIN)/clang-format -i $(SOURCES)
+
+docs: venv  ## write the commands' pages in docs/commands from their help
+	$(BIN)/python docs/commands.py
 
 bench: venv  ## measure this machine into benchmarks/results
 	@mkdir -p benchmarks/results

@@ -45,6 +45,10 @@ class Workers:
             dist.all_gather_object(values, value)
         return values
 
+    def wait(self) -> None:
+        """Until every worker has come here."""
+        self.gather(None)
+
     def mean(self, value: Tensor) -> Tensor:
         """The mean over the workers, elementwise."""
         if self.count > 1:

@@ -53,7 +53,8 @@ class OtherGate(Network):
         self.out = MaskedConv2d(7, 24, 1, "B")
 
     def forward(self, images: Tensor) -> Tensor:
-        first = self.first(self.images(images))
+        x = functional.scale_levels(images, 3, 8, self.first.weight.dtype)
+        first = self.first(x)
         a, b, c = self.parts(nn.functional.elu(first)).chunk(3, dim=1)
         gated = torch.relu(a) * b.sigmoid() - c / 2
         return self.logits(self.out(gated + first))

@@ -4,7 +4,7 @@ import torch
 from PIL import Image
 
 from pixelsr.data.area import area_average
-from pixelsr.data.folder import load_folder
+from pixelsr.data.load import load_pictures
 
 
 def draw(path, width, height, mode="RGB", seed=0):
@@ -59,7 +59,7 @@ def test_area_average_refuses_what_it_cannot_cut(images, factor):
 
 def test_a_picture_of_the_right_size_stays_as_it_is(tmp_path):
     values = draw(tmp_path / "a.png", 8, 8)
-    images = load_folder(tmp_path, 8, refuse)
+    images = load_pictures(tmp_path, 8, refuse)
     assert images.dtype == torch.uint8
     assert images.is_contiguous()
     assert torch.equal(images, torch.from_numpy(values).permute(2, 0, 1)[None])
@@ -68,21 +68,21 @@ def test_a_picture_of_the_right_size_stays_as_it_is(tmp_path):
 def test_the_centre_square_is_averaged_down(tmp_path):
     values = draw(tmp_path / "a.png", 40, 32)
     square = torch.from_numpy(values[:, 4:36]).permute(2, 0, 1)[None]
-    assert torch.equal(load_folder(tmp_path, 8, refuse), area_average(square, 4))
+    assert torch.equal(load_pictures(tmp_path, 8, refuse), area_average(square, 4))
 
 
 def test_pictures_come_sorted_from_all_folders_below(tmp_path):
     names = ["b.png", "a/z.png", "a/b/c.png", "c/a.png"]
     values = {name: draw(tmp_path / name, 8, 8, seed=k) for k, name in enumerate(names)}
     expected = [values[name] for name in ["a/b/c.png", "a/z.png", "b.png", "c/a.png"]]
-    images = load_folder(tmp_path, 8, refuse)
+    images = load_pictures(tmp_path, 8, refuse)
     assert torch.equal(images, torch.from_numpy(np.stack(expected)).permute(0, 3, 1, 2))
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK"])
 def test_any_mode_becomes_three_colours(tmp_path, mode):
     draw(tmp_path / ("a.jpg" if mode == "CMYK" else "a.png"), 9, 8, mode)
-    assert load_folder(tmp_path, 8, refuse).shape == (1, 3, 8, 8)
+    assert load_pictures(tmp_path, 8, refuse).shape == (1, 3, 8, 8)
 
 
 def test_what_cannot_be_used_is_named_and_skipped(tmp_path):
@@ -96,7 +96,7 @@ def test_what_cannot_be_used_is_named_and_skipped(tmp_path):
     (tmp_path / "dangling.png").symlink_to(tmp_path / "nowhere")
     (tmp_path / ".hidden").write_text("not a picture, and of no interest")
     said = []
-    assert len(load_folder(tmp_path, 8, said.append)) == 1
+    assert len(load_pictures(tmp_path, 8, said.append)) == 1
     assert len(said) == 5
     for name in ["cut.png", "dangling.png", "empty.png", "notes.txt", "small.png"]:
         (sentence,) = [s for s in said if name in s]
@@ -107,9 +107,9 @@ def test_what_cannot_be_used_is_named_and_skipped(tmp_path):
 def test_a_folder_without_a_picture_is_an_error(tmp_path):
     (tmp_path / "notes.txt").write_text("not a picture")
     with pytest.raises(ValueError, match="holds no picture of at least 8x8"):
-        load_folder(tmp_path, 8, lambda sentence: None)
+        load_pictures(tmp_path, 8, lambda sentence: None)
 
 
 def test_a_missing_folder_is_an_error(tmp_path):
     with pytest.raises(NotADirectoryError, match="nowhere is not a folder"):
-        load_folder(tmp_path / "nowhere", 8, refuse)
+        load_pictures(tmp_path / "nowhere", 8, refuse)

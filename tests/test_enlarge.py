@@ -14,9 +14,10 @@ import pixelsr
 from pixelsr.cli import main
 from pixelsr.cli.outputs import unique_names
 from pixelsr.cli.sheet import Row, draw_sheet
-from pixelsr.data.small import SmallPicture, small_picture, to_tensor
+from pixelsr.data.small import from_tensor, small_picture, to_tensor
 
 SAMPLES = Path(pixelsr.__file__).parent / "samples"
+SAMPLER = "pixelsr.cli.enlarge.sample_sharded"
 
 
 def tiny(magnification: int = 2, **options: int) -> pixelsr.PixelRecursiveSR:
@@ -49,14 +50,14 @@ def calls(monkeypatch) -> list[dict]:
     """Puts a painter in the sampler's place; the list receives what it was asked."""
     asked: list[dict] = []
 
-    def paint(model, n=1, *, low_res, seed=0, **options):
+    def paint(workers, model, n=1, *, low_res, seed=0, **options):
         asked.append({"model": model, "n": n, "low_res": low_res, "seed": seed, **options})
         size = [model.magnification * side for side in low_res.shape[-2:]]
         shape = (n * low_res.shape[0], low_res.shape[1], *size)
         generator = torch.Generator().manual_seed(seed)
         return torch.randint(256, shape, generator=generator, dtype=torch.uint8)
 
-    monkeypatch.setattr(pixelsr, "sample", paint)
+    monkeypatch.setattr(SAMPLER, paint)
     return asked
 
 
@@ -194,11 +195,18 @@ def test_a_grey_model_draws_grey_pictures(calls, photo, out, tmp_path):
 # --- the sheet ---
 
 
-def sheet_row(known: bool, seed: int = 0) -> Row:
+CAPTIONS = ["8x8 input", "bicubic", "sample 1", "sample 2", "original"]
+
+
+def sheet_row(count: int, seed: int = 0) -> Row:
     generator = torch.Generator().manual_seed(seed)
-    images = torch.randint(256, (3, 3, 32, 32), generator=generator, dtype=torch.uint8)
-    small = SmallPicture(images[0, :, :8, :8].clone(), images[0] if known else None)
-    return Row("photo.png", small, images[1:])
+    tiles = torch.randint(256, (count, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    return Row("photo.png", [from_tensor(tile) for tile in tiles])
+
+
+def draw(*rows: Row, scale: int = 2) -> Image.Image:
+    captions = CAPTIONS[: max(len(row.tiles) for row in rows)]
+    return draw_sheet(captions, rows, (32, 32), scale)
 
 
 def holds(sheet: Image.Image, tile: torch.Tensor, scale: int) -> bool:
@@ -209,25 +217,149 @@ def holds(sheet: Image.Image, tile: torch.Tensor, scale: int) -> bool:
     return any(np.array_equal(values[y : y + height, x : x + width], large) for y, x in starts)
 
 
-def test_the_sheet_holds_input_samples_and_original():
-    row = sheet_row(known=True)
-    sheet = draw_sheet([row], scale=2)
-    assert holds(sheet, row.small.low_res, 8)
-    for tile in (*row.samples, row.small.original):
-        assert holds(sheet, tile, 2)
+def test_the_sheet_holds_input_samples_and_original(calls, model, photo, out):
+    assert enlarge(photo, "-o", out, "--model", model, "--samples", 2).exit_code == 0
+    sheet = Image.open(out / "sheet.png")
+    small = small_picture(Image.open(photo), magnification=2)
+    assert holds(sheet, small.low_res, 32)
+    for tile in (picture(out / "photo-1.png"), picture(out / "photo-2.png"), small.original):
+        assert holds(sheet, tile, 16)
 
 
-def test_the_sheet_has_a_row_a_photo_and_no_column_for_unknown_originals():
-    without, known = sheet_row(known=False), sheet_row(known=True, seed=1)
-    assert draw_sheet([known]).width > draw_sheet([without]).width
-    assert draw_sheet([known, without]).width == draw_sheet([known]).width
-    assert draw_sheet([known, without]).height > draw_sheet([known]).height + 256
+def test_the_sheet_has_no_column_for_originals_that_nobody_knows(calls, model, photo, tmp_path):
+    tiny_photo = save_photo(tmp_path / "tiny.png", 8, 8)
+    widths = {}
+    for name, photos in {"none": [tiny_photo], "one": [tiny_photo, photo], "all": [photo]}.items():
+        assert enlarge(*photos, "-o", tmp_path / name, "--model", model).exit_code == 0
+        widths[name] = Image.open(tmp_path / name / "sheet.png").width
+    assert widths["none"] < widths["one"] == widths["all"]
+
+
+def test_the_sheet_has_a_row_a_photo():
+    one, other = sheet_row(5), sheet_row(5, seed=1)
+    sheet = draw(one, other)
+    assert sheet.height > draw(one).height + 64
+    for tile in (*one.tiles, *other.tiles):
+        assert holds(sheet, to_tensor(tile), 2)
+
+
+def test_tiles_of_many_columns_or_large_pictures_are_smaller():
+    row = sheet_row(1)
+    few, many = (draw_sheet(["sample"] * count, [row], (32, 32)) for count in (8, 67))
+    assert few.width > 8 * 256
+    assert many.width <= 8192 + 32
+    assert draw_sheet(["sample"], [row], (300, 300)).width == 32 + 300
 
 
 def test_the_sheet_shows_a_question_mark_for_each_odd_letter_of_a_name():
-    row = sheet_row(known=True)
-    odd, plain = (Row(name, row.small, row.samples) for name in ("фото\n\udcff.png", "??????.png"))
-    assert draw_sheet([odd]) == draw_sheet([plain])
+    row = sheet_row(5)
+    odd, plain = (Row(name, row.tiles) for name in ("фото\n\udcff.png", "??????.png"))
+    assert draw(odd) == draw(plain)
+
+
+# --- folders ---
+
+
+def test_a_folder_stands_for_all_its_pictures(calls, model, out, tmp_path):
+    for k, name in enumerate(["b.png", "deep/er/a.jpg", ".hidden.png", ".cache/c.png"]):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_photo(path, seed=k)
+    (tmp_path / "photos/b.json").write_text("{}")
+    single = save_photo(tmp_path / "single.png")
+    result = enlarge(single, tmp_path / "photos", "-o", out, "--model", model, "--samples", 1)
+    assert result.exit_code == 0, result.output
+    assert list(written(out)) == ["a-1.png", "b-1.png", "sheet.png", "single-1.png"]
+    assert len(calls[0]["low_res"]) == 3
+    expected = small_picture(Image.open(tmp_path / "photos/b.png"), magnification=2).low_res
+    assert torch.equal(calls[0]["low_res"][1], expected)
+
+
+def test_what_is_no_picture_in_a_folder_is_named_and_skipped(calls, model, out, tmp_path):
+    folder = tmp_path / "photos"
+    save_photo(folder / "good.png")
+    words(folder / "words.txt")
+    small(folder / "small.png")
+    result = enlarge(folder, "-o", out, "--model", model, "--samples", 1)
+    assert result.exit_code == 0, result.output
+    assert list(written(out)) == ["good-1.png", "sheet.png"]
+    lines = result.stderr.splitlines()
+    assert lines[0].startswith(f"skipped: {folder / 'small.png'}: the square")
+    assert lines[1].startswith(f"skipped: {folder / 'words.txt'} is not a picture")
+    assert len(lines) == 2
+
+
+def test_a_folder_without_a_usable_picture_is_refused(calls, model, out, tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    words(folder / "words.txt")
+    message = refusal(enlarge(folder, "-o", out, "--model", model), out)
+    assert message == "Error: none of the files found is a picture that can be used"
+    assert not calls
+
+
+def test_pictures_of_an_earlier_run_are_no_photos(calls, model, photo):
+    folder = photo.parent
+    options = ["--model", model, "--samples", 1]
+    for _ in range(2):
+        result = enlarge(photo.parent, "-o", folder / "out", *options)
+        assert result.exit_code == 0, result.output
+    assert [len(call["low_res"]) for call in calls] == [1, 1]
+
+
+def test_an_unreadable_file_of_a_folder_is_not_written_over_either(calls, model, tmp_path):
+    folder = tmp_path / "photos"
+    save_photo(folder / "me.png")
+    words(folder / "me-1.png")
+    result = enlarge(folder, "-o", folder, "--model", model)
+    assert f"{folder / 'me-1.png'} is one of the inputs" in result.stderr
+    assert result.exit_code == 1
+    assert not calls
+
+
+def test_the_sheet_of_many_photos_shows_the_first_24_and_says_so(calls, model, out, tmp_path):
+    folder = tmp_path / "photos"
+    for k in range(25):
+        save_photo(folder / f"{k:02d}.png", 16, 16, seed=k)
+    result = enlarge(folder, "-o", out, "--model", model, "--samples", 1)
+    assert result.exit_code == 0, result.output
+    assert len(written(out)) == 25 + 1
+    says = f"25 pictures in {out}, those of the first 24 photos side by side in {out / 'sheet.png'}"
+    assert result.stdout == says + "\n"
+    sheet = Image.open(out / "sheet.png")
+    assert holds(sheet, picture(out / "23-1.png"), 16)
+    assert not holds(sheet, picture(out / "24-1.png"), 16)
+
+
+# --- the size that a model was trained at ---
+
+
+def test_the_small_size_is_the_trained_one_over_the_magnification(calls, model, photo, out):
+    (model / "training.toml").write_text("size = 24\n")
+    assert enlarge(photo, "-o", out, "--model", model).exit_code == 0
+    assert calls[0]["low_res"].shape == (1, 3, 12, 12)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("size = 25", "25 pixels a side"),
+        ("size = 0", "size must be a positive int, got 0"),
+        ("size = '32'", "size must be a positive int, got '32'"),
+        ("size = true", "size must be a positive int, got True"),
+        ("size =", "training.toml is not TOML"),
+    ],
+)
+def test_a_bad_trained_size_is_refused(calls, model, photo, out, text, reason):
+    (model / "training.toml").write_text(text)
+    assert reason in refusal(enlarge(photo, "-o", out, "--model", model), out)
+    assert not calls
+
+
+def test_a_training_file_may_not_tell_the_size(calls, model, photo, out):
+    (model / "training.toml").write_text("seed = 1\n")
+    assert enlarge(photo, "-o", out, "--model", model).exit_code == 0
+    assert calls[0]["low_res"].shape == (1, 3, 8, 8)
 
 
 # --- what it refuses: one sentence, nothing written ---
@@ -258,7 +390,7 @@ def small(path: Path) -> None:
     ("make", "reason"),
     [
         (lambda path: None, "no such picture"),
-        (Path.mkdir, "folder"),
+        (Path.mkdir, "is a folder without a picture"),
         (empty, "empty"),
         (truncated, "cannot be decoded"),
         (words, "not a picture"),
@@ -288,7 +420,9 @@ def test_a_bad_photo_is_named_before_anything_is_drawn(
         (["--temperature", -1], "x>=0"),
         (["--temperature", "inf"], "finite"),
         (["--samples", 0], "1<=x<=64"),
-        (["--seed", -1], "x>=0"),
+        (["--samples", 65], "1<=x<=64"),
+        (["--seed", -1], "0<=x<=18446744073709551615"),
+        (["--seed", 2**64], "0<=x<=18446744073709551615"),
         (["--engine", "steam"], "steam"),
         (["--box", "1,2,3"], "LEFT,TOP,RIGHT,BOTTOM"),
         (["--box", "a,b,c,d"], "LEFT,TOP,RIGHT,BOTTOM"),
@@ -330,14 +464,14 @@ def test_too_little_memory_gives_one_sentence(model, photo, out, monkeypatch, er
     def exhausted(*arguments, **options):
         raise error
 
-    monkeypatch.setattr(pixelsr, "sample", exhausted)
+    monkeypatch.setattr(SAMPLER, exhausted)
     message = refusal(enlarge(photo, "-o", out, "--model", model), out)
     assert message.startswith("Error: out of memory")
     assert "--max-batch" in message
 
 
 def test_the_torch_of_this_machine_says_so_where_memory_runs_out(model, photo, out, monkeypatch):
-    monkeypatch.setattr(pixelsr, "sample", lambda *arguments, **options: torch.empty(2**60))
+    monkeypatch.setattr(SAMPLER, lambda *arguments, **options: torch.empty(2**60))
     message = refusal(enlarge(photo, "-o", out, "--model", model), out)
     assert message.startswith("Error: out of memory")
 
@@ -346,7 +480,7 @@ def test_another_error_of_torch_is_not_hidden(model, photo, out, monkeypatch):
     def broken(*arguments, **options):
         raise RuntimeError("a mistake of ours")
 
-    monkeypatch.setattr(pixelsr, "sample", broken)
+    monkeypatch.setattr(SAMPLER, broken)
     result = enlarge(photo, "-o", out, "--model", model)
     assert isinstance(result.exception, RuntimeError)
 
@@ -454,7 +588,7 @@ def test_a_photo_is_never_written_over(calls, model, tmp_path):
     before = second.read_bytes()
     result = enlarge(first, second, "-o", tmp_path, "--model", model)
     assert result.exit_code == 1
-    assert f"{second} is a photo to enlarge" in result.stderr
+    assert f"{second} is one of the inputs" in result.stderr
     assert second.read_bytes() == before
     assert not calls
 
@@ -476,7 +610,7 @@ def test_an_interrupt_leaves_no_file(model, photo, out, monkeypatch):
     def interrupted(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pixelsr, "sample", interrupted)
+    monkeypatch.setattr(SAMPLER, interrupted)
     result = enlarge(photo, "-o", out, "--model", model)
     assert result.exit_code != 0
     assert isinstance(result.exception, SystemExit)

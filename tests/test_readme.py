@@ -23,9 +23,3 @@ def test_the_python_of_the_readme_runs():
     assert names["images"].shape == (4, 3, 32, 32)
     assert torch.equal(names["whole"][:1][mask], names["upper"][mask])
     assert names["report"].blind == []
-
-
-def test_the_readme_names_files_that_are_there():
-    links = re.findall(r"\]\(([^):]+)\)", README.read_text())
-    assert links
-    assert [link for link in links if not (README.parent / link).exists()] == []

@@ -1,23 +1,29 @@
 """`pixelsr train`, as its user meets it."""
 
+import re
 import signal
 import subprocess
 import sys
 
 import pytest
+import tomlkit
 import torch
 from click.testing import CliRunner
 from PIL import Image
+from safetensors.torch import load_file
 
 import pixelsr
 from pixelsr.cli import main
 from pixelsr.cli.errors import sentence
 from pixelsr.training import checkpoint as checkpoints
+from pixelsr.training import tensorboard as boards
 from tests.test_training import CHECKPOINT, pictures
 
 TINY_MODEL = {"channels": 4, "layers": 1, "head-channels": 8, "conditioning-channels": 4}
 TINY_RUN = {"size": 8, "magnification": 2, "conditioning-blocks": 1, "batch": 4, "threads": 1}
-TINY = [f"--{name}={value}" for name, value in (TINY_MODEL | TINY_RUN | {"log-every": 1}).items()]
+QUIET_RUN = {"log-every": 1, "grid": 0, "workers": 0}
+TINY = [f"--{key}={value}" for key, value in (TINY_MODEL | TINY_RUN | QUIET_RUN).items()]
+TINY.append("--no-tensorboard")
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +76,113 @@ def test_the_command_trains_a_prior_alone(folder, tmp_path):
     result = run(folder, "-o", tmp_path / "out", *options, "--head-channels", 6, "--threads", 1)
     assert result.exit_code == 0, result.output
     assert pixelsr.PixelCNN.from_pretrained(tmp_path / "out" / "model").config.layers == 2
+    assert list((tmp_path / "out" / "tensorboard").iterdir())
+    with Image.open(tmp_path / "out" / "samples" / "step-0000001.png") as grid:
+        assert grid.size == (4 * 4 * 10, 4 * 4 * 10)  # 4 draws of 4 pictures, framed, 4-fold
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--model", "ConditioningNetwork"], {"class": "ConditioningNetwork", "blocks": 1}),
+        (["--colours", 1, "--levels", 2], {"class": "PixelRecursiveSR"}),
+        (["--prior", "PixelCNN", "--first-kernel-size", 3], {"class": "PixelRecursiveSR"}),
+    ],
+    ids=["conditioning", "binary", "other prior"],
+)
+def test_the_command_trains_every_class(folder, tmp_path, options, expected):
+    sizes = TINY
+    if "ConditioningNetwork" in options:
+        sizes = [o for o in TINY if not re.match("--(channels|layers|head)", o)]
+    result = run(folder, "-o", tmp_path / "out", *sizes, "--steps", 1, "--grid", 1, *options)
+    assert result.exit_code == 0, result.output
+    model = pixelsr.models.PixelModel.from_pretrained(tmp_path / "out" / "model")
+    assert expected.items() <= model.describe().items()
+    flags = dict(zip(options[::2], options[1::2], strict=True))
+    assert model.colours == flags.get("--colours", 3)
+    assert model.levels == flags.get("--levels", 256)
+    if "--prior" in flags:
+        assert model.prior.config == pixelsr.PixelCNN.Config(
+            channels=4, layers=1, head_channels=8, first_kernel_size=3
+        )
+
+
+def test_the_papers_optimiser_brings_its_learning_rate_and_schedule(folder, tmp_path):
+    result = run(folder, "-o", tmp_path / "out", *TINY, "--steps", 1, "--optimizer", "rmsprop")
+    assert result.exit_code == 0, result.output
+    saved = tomlkit.parse((tmp_path / "out" / "model" / "training.toml").read_text())
+    assert (saved["lr"], saved["schedule"]) == (4e-4, "halving")
+
+
+def test_a_run_can_start_with_the_weights_of_a_model(folder, tmp_path):
+    assert run(folder, "-o", tmp_path / "a", *TINY, "--steps", 1).exit_code == 0
+    small = [option for option in TINY if re.match("--(size|batch|grid|no-tens)", option)]
+    options = ["--from", tmp_path / "a" / "model", "--steps", 1, "--lr", 1e-30, *small]
+    result = run(folder, "-o", tmp_path / "b", *options)
+    assert result.exit_code == 0, result.output
+    first, second = (load_file(tmp_path / n / "model" / "model.safetensors") for n in "ab")
+    for name, tensor in first.items():
+        torch.testing.assert_close(second[name], tensor, rtol=0, atol=1e-6)
+    again = run("--config", tmp_path / "b" / "model" / "training.toml", "-o", tmp_path / "c")
+    assert again.exit_code == 0, again.output
+
+
+# The file of options
+
+
+def test_the_options_of_a_run_repeat_it(folder, tmp_path):
+    assert run(folder, "-o", tmp_path / "a", *TINY, "--steps", 2, "--lr", 0.02).exit_code == 0
+    config = tmp_path / "a" / "model" / "training.toml"
+    result = run("--config", config, "-o", tmp_path / "b")
+    assert result.exit_code == 0, result.output
+    weights = [(tmp_path / n / "model" / "model.safetensors").read_bytes() for n in "ab"]
+    assert weights[0] == weights[1]
+    assert (tmp_path / "b" / "model" / "training.toml").read_text() == config.read_text()
+
+
+def test_the_command_line_goes_before_the_file(folder, tmp_path):
+    config = tmp_path / "my.toml"
+    config.write_text("steps = 1\nlr = 0.5\nflip = false\n")
+    result = run(folder, "--config", config, "-o", tmp_path / "out", *TINY, "--lr", 0.25)
+    assert result.exit_code == 0, result.output
+    saved = tomlkit.parse((tmp_path / "out" / "model" / "training.toml").read_text())
+    assert (saved["steps"], saved["lr"], saved["flip"]) == (1, 0.25, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("chanels = 3", "my.toml has the key 'chanels'; the nearest option is 'channels'"),
+        ("head_channels = 3", "the key 'head_channels'; the nearest option is 'head-channels'"),
+        ("config = 'x'", "my.toml has the key 'config'"),
+        ("channels = 'many'", "Invalid value for '--channels': 'many' is not a valid integer"),
+        ("steps = 0", "Invalid value for '--steps': 0 is not in the range x>=1"),
+        ("steps", "my.toml is not TOML: "),
+        ("model = 'PixelRNN'", "Invalid value for '--model': 'PixelRNN' is not one of"),
+    ],
+)
+def test_a_bad_file_of_options_gives_one_sentence(folder, tmp_path, text, message):
+    config = tmp_path / "my.toml"
+    config.write_text(text + "\n")
+    result = run(folder, "--config", config, "-o", tmp_path / "out")
+    assert result.exit_code == 2
+    assert message in result.stderr.splitlines()[-1]
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_is_not_resumed_with_another_file(folder, tmp_path):
+    assert run(folder, "-o", tmp_path / "out", *TINY, "--steps", 1).exit_code == 0
+    saved = tmp_path / "out" / "model" / "training.toml"
+    other = tmp_path / "my.toml"
+    other.write_text(saved.read_text().replace("lr = 0.001", "lr = 0.5"))
+    before = saved.read_text()
+    result = run("--config", other, "-o", tmp_path / "out", "--resume")
+    assert result.exit_code == 1
+    assert result.stderr.endswith("is of another run: lr was 0.001, now it is 0.5\n")
+    assert saved.read_text() == before
+
+
+# What goes wrong
 
 
 @pytest.mark.parametrize(
@@ -78,11 +191,24 @@ def test_the_command_trains_a_prior_alone(folder, tmp_path):
         ([], "a training run needs an end"),
         (["--steps", 1, "--lr", -1], "lr must be positive"),
         (["--minutes", "nan"], "minutes must be positive and finite, got nan"),
-        (["--steps", 1, "--size", 9], "--size 9 is not a multiple of the magnification, 2"),
+        (["--steps", 1, "--size", 9], "sides that are multiples of 2, got 9x9"),
         (["--steps", 1, "--size", 10], "holds no picture of at least 10x10 pixels"),
         (["--steps", 1, "--magnification", 3], "magnification must be a power of two, got 3"),
         (["--steps", 1, "--kernel-size", 4], "4"),
-        (["--steps", 1, "--model", "PixelCNN"], "PixelCNN is a prior alone"),
+        (["--steps", 1, "--model", "PixelCNN"], "PixelCNN has no conditioning network"),
+        (["--steps", 1, "--model", "ConditioningNetwork"], "ConditioningNetwork has no prior"),
+        (["--steps", 1, "--from", "faces-8x32"], "--channels has no place here"),
+        (["--steps", 1, "--from", "nowhere"], "--from nowhere brings all sizes with it"),
+        (["--steps", 1, "--warmup", -1], "warmup must be at least 0 steps, got -1"),
+        (["--steps", 1, "--floor", 2], "floor must be from 0 to 1, got 2.0"),
+        (["--steps", 1, "--clip", 0], "clip must be positive and finite, got 0.0"),
+        (["--steps", 1, "--ema", 1], "ema must be at least 0 and less than 1, got 1.0"),
+        (["--steps", 1, "--weight-decay", "nan"], "weight_decay must be at least 0, got nan"),
+        (["--steps", 1, "--conditioning-weight", 0], "conditioning_weight must be positive"),
+        (["--steps", 1, "--seed", -1], "seed must be at least 0 and less than 2**63, got -1"),
+        (["--steps", 1, "--accumulate", 7], "a step needs at least 7 pictures"),
+        (["--steps", 1, "--levels", 1], "levels must be 2 to 256, got 1"),
+        (["--steps", 1, "--val", "{folder}/none"], "{folder}/none"),
         (["--steps", 1, "--resume"], "there is no run to resume"),
         (["--steps", 1, "-o", "{folder}/0.png"], "0.png cannot be written: "),
         (["--steps", 1, "-o", "{folder}/0.png/out"], "out cannot be written: Not a directory"),
@@ -94,9 +220,25 @@ def test_bad_options_give_one_sentence(folder, tmp_path, options, message):
     result = run(folder, "-o", tmp_path / "out", *TINY, *options)
     assert result.exit_code == 1
     *skipped, last = result.stderr.splitlines()
-    assert message in last
+    assert message.format(folder=folder) in last
     assert all(line.startswith("skipped: ") for line in skipped)
     assert not (tmp_path / "out" / CHECKPOINT).exists()
+
+
+@pytest.mark.parametrize("flag", ["steps", "patience", "size", "batch", "log-every", "threads"])
+def test_a_count_below_one_is_refused(folder, tmp_path, flag):
+    result = run(folder, "-o", tmp_path / "out", f"--{flag}", 0)
+    assert result.exit_code == 2
+    assert f"Invalid value for '--{flag}': 0 is not in the range x>=1" in result.stderr
+
+
+def test_tensorboard_is_asked_for_in_vain_where_it_is_not(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(boards, "is_installed", lambda: False)
+    options = [folder, "-o", tmp_path / "out", *TINY, "--steps", 1]
+    result = run(*options, "--tensorboard")
+    assert result.exit_code == 1
+    assert "pip install tensorboard" in result.stderr
+    assert run(*options).exit_code == 0
 
 
 def test_an_error_of_the_system_names_the_file_and_no_number():

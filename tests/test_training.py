@@ -11,12 +11,12 @@ from safetensors.torch import load_file, save_file
 import pixelsr
 from pixelsr.data.area import area_average
 from pixelsr.files import write_whole
-from pixelsr.training import Budget, Intervals, Recipe, Trainer, bits_per_dimension
+from pixelsr.training import Budget, Intervals, Recipe, RunFiles, Trainer, bits_per_dimension
 from pixelsr.training import checkpoint as checkpoints
 from pixelsr.training.batches import Batches
 from pixelsr.training.ema import Ema
 from pixelsr.training.interrupt import Interrupt
-from pixelsr.training.objective import loss_terms
+from pixelsr.training.objective import Objective
 from pixelsr.training.progress import Lines
 from pixelsr.training.schedule import learning_rate
 
@@ -40,11 +40,11 @@ def small_model(levels=256):
     )
 
 
-def pictures(n, seed=0):
+def pictures(n, seed=0, side=8):
     """Dark and plain, so that there is something to learn."""
     generator = torch.Generator().manual_seed(seed)
     shades = torch.randint(0, 8, (n, 3, 1, 1), generator=generator)
-    return (shades + torch.randint(0, 3, (n, 3, 8, 8), generator=generator)).to(torch.uint8)
+    return (shades + torch.randint(0, 3, (n, 3, side, side), generator=generator)).to(torch.uint8)
 
 
 def make_trainer(out, steps, *, model=None, recipe=RECIPE, validation=None, **options):
@@ -53,7 +53,7 @@ def make_trainer(out, steps, *, model=None, recipe=RECIPE, validation=None, **op
         model or small_model(),
         pictures(10),
         validation,
-        out,
+        RunFiles(out, resume=options.pop("resume", False)),
         recipe,
         options.pop("budget", Budget(steps=steps)),
         options.pop("intervals", intervals),
@@ -140,7 +140,7 @@ def test_the_average_follows_the_weights():
 def test_the_loss_is_the_models_own_by_the_value():
     model, images = small_model(), pictures(4)
     expected = model.loss(images, area_average(images, 2)) / (3 * 8 * 8)
-    torch.testing.assert_close(torch.stack(loss_terms(model, images)).sum(), expected)
+    torch.testing.assert_close(Objective(model)(images).sum(), expected)
 
 
 def test_bits_per_dimension_of_a_prior_that_knows_nothing_are_log2_of_the_levels():
@@ -216,7 +216,7 @@ def test_minutes_end_a_run(tmp_path, monkeypatch):
     rates = []
     advance = trainer.state.advance
     monkeypatch.setattr(
-        trainer.state, "advance", lambda batch, lr: (rates.append(lr), advance(batch, lr))[1]
+        trainer.state, "advance", lambda parts, lr: (rates.append(lr), advance(parts, lr))[1]
     )
     assert trainer.run()
     assert 30 <= trainer.state.seconds < 32
@@ -281,7 +281,7 @@ def test_an_infinite_gradient_leaves_the_weights_as_they_are(tmp_path):
     trainer = make_trainer(tmp_path, 8)
     trainer.state.model.prior.head.out.bias.register_hook(lambda grad: grad * math.inf)
     before = {name: tensor.clone() for name, tensor in trainer.state.tensors().items()}
-    with pytest.raises(FloatingPointError, match=r"gradient became .* nothing was saved so far"):
+    with pytest.raises(FloatingPointError, match=r"gradient became .* nothing was saved"):
         trainer.run()
     for name, tensor in trainer.state.tensors().items():
         assert torch.equal(tensor, before[name]), name
@@ -310,7 +310,7 @@ def test_an_error_without_a_text_of_the_system_is_told_too(tmp_path, monkeypatch
     trainer = make_trainer(tmp_path, 4)
     for target, call in [
         ("os.fsync", lambda: write_whole(tmp_path / "a", b"")),
-        ("builtins.open", lambda: trainer.log.write(step=1)),
+        ("builtins.open", lambda: trainer.files.log.write(step=1)),
         ("tempfile.TemporaryFile", lambda: make_trainer(tmp_path, 4)),
     ]:
         with monkeypatch.context() as patch:
@@ -322,7 +322,7 @@ def test_an_error_without_a_text_of_the_system_is_told_too(tmp_path, monkeypatch
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_log_on_a_full_disk_is_named(tmp_path):
     trainer = make_trainer(tmp_path, 4)
-    trainer.log.path = "/dev/full"
+    trainer.files.log.path = "/dev/full"
     with pytest.raises(OSError, match="/dev/full cannot be written: No space left on device"):
         trainer.run()
 

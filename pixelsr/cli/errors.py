@@ -21,7 +21,8 @@ class SentenceGroup(click.Group):
             if not is_out_of_memory(error):
                 raise
             raise click.ClickException(
-                "out of memory; smaller batches need less: --max-batch of enlarge, --batch of train"
+                "out of memory; smaller batches need less: --max-batch where pictures are drawn, "
+                "--batch of train and evaluate"
             ) from error
 
 

@@ -4,6 +4,15 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from PIL import Image
+from torch import Tensor
+
+from ..data.pictures import save_pictures
+from ..data.small import from_tensor
+from .sheet import MAX_ROWS
+
+SHEET = "sheet.png"
+
 
 def check_folder(folder: Path) -> None:
     """That `folder` can be written to, or made; nothing is made yet.
@@ -29,7 +38,20 @@ def check_files(outputs: Iterable[Path], inputs: Sequence[Path]) -> None:
         if path.is_dir():
             raise IsADirectoryError(f"{path} is a folder, and would have to be written as a file")
         if path.resolve() in kept:
-            raise FileExistsError(f"{path} is a photo to enlarge, and would be written over")
+            raise FileExistsError(f"{path} is one of the inputs, and would be written over")
+
+
+def photo_files(
+    out: Path, photos: Sequence[Path], samples: int, inputs: Sequence[Path]
+) -> list[Path]:
+    """A file for each sample of each photo, OUT/<photo>-1.png and so on; checked with the sheet.
+
+    Raises:
+        OSError: as `check_files`.
+    """
+    files = [out / f"{name}-{k + 1}.png" for name in unique_names(photos) for k in range(samples)]
+    check_files([*files, out / SHEET], inputs)
+    return files
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
@@ -45,3 +67,28 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
         used.add(name.casefold())
         names.append(name)
     return names
+
+
+def write_pictures(
+    out: Path, files: Sequence[Path], images: Iterable[Tensor], sheet: Image.Image
+) -> None:
+    """Write each image, uint8 ``[C, H, W]``, into its file, and the sheet: all of them, or none.
+
+    Raises:
+        OSError: the folder or a file cannot be written; the message names it.
+    """
+    pictures = {path: from_tensor(image) for path, image in zip(files, images, strict=True)}
+    out.mkdir(parents=True, exist_ok=True)
+    save_pictures({**pictures, out / SHEET: sheet})
+
+
+def summary(out: Path, pictures: int, shown: str) -> str:
+    """The last line of a command: what was written where, and what of it the sheet shows."""
+    count = "1 picture" if pictures == 1 else f"{pictures:,} pictures"
+    return f"{count} in {out}, {shown}side by side in {out / SHEET}"
+
+
+def photo_summary(out: Path, photos: int, samples: int) -> str:
+    """The last line of a command that draws `samples` pictures for each photo."""
+    shown = "" if photos <= MAX_ROWS else f"those of the first {MAX_ROWS} photos "
+    return summary(out, photos * samples, shown)

@@ -1,36 +1,40 @@
-"""The sheet of `pixelsr enlarge`: each photo's input, its enlargements and, where known, itself."""
+"""Sheets: many pictures in one, a row a photo under captions, or a bare grid."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
-
-from ..data.small import SmallPicture, from_tensor
 
 MARGIN, GAP, CAPTION, NAME = 16, 4, 22, 26
 FONT_SIZE = 14
 BACKGROUND, INK, PALE = "#fafafa", "#333333", "#777777"
+TILE, ROW_WIDTH, GRID_WIDTH = 256, 8192, 2048
+"""Pixels: a tile is enlarged by the largest whole number that keeps it and its row within these."""
+MAX_ROWS, MAX_TILES = 24, 400
+"""What a command shows of many photos, or of many pictures in a grid; it says so."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One photo on the sheet."""
+    """One photo on the sheet: a picture for each caption; the last may be missing."""
 
     name: str
-    small: SmallPicture
-    samples: Tensor  # uint8 [n, C, H, W]
+    tiles: Sequence[Image.Image]
 
 
-def draw_sheet(rows: Sequence[Row], scale: int = 8) -> Image.Image:
-    """A row a photo: input, bicubic, samples, original where known; under captions.
+def draw_sheet(
+    captions: Sequence[str], rows: Sequence[Row], size: tuple[int, int], scale: int | None = None
+) -> Image.Image:
+    """A row a photo, its name below it, each column under its caption.
 
     Args:
-        rows: of equally many samples of one size.
-        scale: each pixel of a sample becomes a square of this side.
+        rows: at least one.
+        size: width and height that every tile is brought to, before it is enlarged.
+        scale: each pixel becomes a square of this side; None for tiles of up to `TILE` pixels.
     """
-    height, width = (scale * side for side in rows[0].samples.shape[-2:])
-    captions = _captions(rows)
+    scale = scale or _scale(size, len(captions), ROW_WIDTH)
+    width, height = (scale * side for side in size)
     sheet = Image.new(
         "RGB",
         (
@@ -46,27 +50,36 @@ def draw_sheet(rows: Sequence[Row], scale: int = 8) -> Image.Image:
         draw.text((x + width // 2, MARGIN), caption, INK, font, anchor="ma")
     for r, row in enumerate(rows):
         y = MARGIN + CAPTION + r * (NAME + height)
-        for k, tile in enumerate(_tiles(row)):
+        for k, tile in enumerate(row.tiles):
             large = tile.resize((width, height), Image.Resampling.NEAREST)
             sheet.paste(large, (MARGIN + k * (width + GAP), y))
         draw.text((MARGIN, y + height + 4), _printable(row.name), PALE, font)
     return sheet
 
 
-def _captions(rows: Sequence[Row]) -> list[str]:
-    height, width = rows[0].small.low_res.shape[-2:]
-    captions = [f"{width}x{height} input", "bicubic"]
-    captions += [f"sample {k + 1}" for k in range(len(rows[0].samples))]
-    known = any(row.small.original is not None for row in rows)
-    return [*captions, "original"] if known else captions
+def draw_grid(tiles: Sequence[Image.Image]) -> Image.Image:
+    """Pictures of one size, row by row, in as many rows as columns or one less.
+
+    Args:
+        tiles: at least one.
+    """
+    columns = math.ceil(math.sqrt(len(tiles)))
+    rows = math.ceil(len(tiles) / columns)
+    scale = _scale(tiles[0].size, columns, GRID_WIDTH)
+    width, height = (scale * side for side in tiles[0].size)
+    border = 2 * MARGIN - GAP
+    grid = Image.new(
+        "RGB", (border + columns * (width + GAP), border + rows * (height + GAP)), BACKGROUND
+    )
+    for k, tile in enumerate(tiles):
+        row, column = divmod(k, columns)
+        large = tile.resize((width, height), Image.Resampling.NEAREST)
+        grid.paste(large, (MARGIN + column * (width + GAP), MARGIN + row * (height + GAP)))
+    return grid
 
 
-def _tiles(row: Row) -> list[Image.Image]:
-    small = from_tensor(row.small.low_res)
-    samples = [from_tensor(sample) for sample in row.samples]
-    bicubic = small.resize(samples[0].size, Image.Resampling.BICUBIC)
-    original = [] if row.small.original is None else [from_tensor(row.small.original)]
-    return [small, bicubic, *samples, *original]
+def _scale(size: tuple[int, int], columns: int, row_width: int) -> int:
+    return max(1, min(TILE // max(size), (row_width // columns - GAP) // size[0]))
 
 
 def _printable(name: str) -> str:

@@ -42,11 +42,25 @@ def open_picture(path: str | os.PathLike[str]) -> Image.Image:
             the message names the file.
     """
     _check_file(Path(path))
+    return _read(Path(path), str(path))
+
+
+def decode_picture(data: bytes, name: str) -> Image.Image:
+    """The picture in the bytes of a file, as `open_picture` gives it; `name` is for messages.
+
+    Raises:
+        ValueError: damaged or foreign data, or a picture that is too large; the message begins with
+            the name.
+    """
+    return _read(io.BytesIO(data), name)
+
+
+def _read(source: Path | io.BytesIO, name: str) -> Image.Image:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of odd metadata, and of sizes near the limit
-        with _open(Path(path)) as image:
-            _check_size(Path(path), image.size)
-            return _decode(Path(path), image)
+        with _open(source, name) as image:
+            _check_size(name, image.size)
+            return _decode(name, image)
 
 
 def save_pictures(pictures: Mapping[Path, Image.Image]) -> None:
@@ -78,42 +92,42 @@ def _check_file(path: Path) -> None:
         raise ValueError(f"{path} is empty (0 bytes), expected a picture")
 
 
-def _open(path: Path) -> Image.Image:
+def _open(source: Path | io.BytesIO, name: str) -> Image.Image:
     """Read the header alone."""
     try:
-        return Image.open(path)
+        return Image.open(source)
     except UnidentifiedImageError:
-        raise ValueError(f"{path} is not a picture, or of a kind that Pillow cannot read") from None
+        raise ValueError(f"{name} is not a picture, or of a kind that Pillow cannot read") from None
     except Image.DecompressionBombError:
         limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
         raise ValueError(
-            f"{path} is too large: expected at most {limit} million pixels "
+            f"{name} is too large: expected at most {limit} million pixels "
             f"and at most {MAX_SIDE:,} on a side"
         ) from None
     except _DAMAGED as error:
-        raise ValueError(f"{path} cannot be read: {_reason(error)}") from None
+        raise ValueError(f"{name} cannot be read: {one_line(error)}") from None
 
 
-def _check_size(path: Path, size: tuple[int, int]) -> None:
+def _check_size(name: str, size: tuple[int, int]) -> None:
     width, height = size
     if max(size) > MAX_SIDE:
         raise ValueError(
-            f"{path} is too large: {width:,} x {height:,} pixels, "
+            f"{name} is too large: {width:,} x {height:,} pixels, "
             f"expected at most {MAX_SIDE:,} on a side"
         )
     if min(size) < 1:
-        raise ValueError(f"{path} holds no pixels: {width} x {height}")
+        raise ValueError(f"{name} holds no pixels: {width} x {height}")
 
 
-def _decode(path: Path, image: Image.Image) -> Image.Image:
+def _decode(name: str, image: Image.Image) -> Image.Image:
     try:
         image.load()
         return to_rgb(ImageOps.exif_transpose(image))
     except _DAMAGED as error:
-        raise ValueError(f"{path} cannot be decoded: {_reason(error)}") from None
+        raise ValueError(f"{name} cannot be decoded: {one_line(error)}") from None
 
 
-def _reason(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     """The error in one line without the file's name, which the message already has."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(text.split()) or type(error).__name__

@@ -84,21 +84,25 @@ def area_resize(image: Tensor, size: int) -> Tensor:
         uint8 ``[C, size, size]``.
     """
     side = image.shape[-1]
-    shares = _shares(side, size)
-    rows = []
-    for j in range(size):  # row by row, so that a large photo needs little memory in float64
-        first, last = j * side // size, -((j + 1) * -side // size)
-        above = torch.tensordot(shares[j, first:last], image[:, first:last].double(), ([0], [1]))
-        rows.append(above @ shares.T)  # [C, size]
-    # All sums are integers below 2**53, so float64 holds them exactly, ties too.
-    return (torch.stack(rows, 1) / side**2).round().to(torch.uint8)
+    rows = _sum_rows(image.numpy(), size)  # [C, size, S]
+    sums = _sum_rows(rows.swapaxes(1, 2), size).swapaxes(1, 2)
+    # Below 2**53, so that the division finds every tie.
+    return torch.from_numpy(np.ascontiguousarray(np.rint(sums / side**2), np.uint8))
 
 
-def _shares(side: int, size: int) -> Tensor:
-    """How much of each of `side` pixels lies in each of `size` cells, in 1/size of a pixel."""
-    cell, pixel = torch.arange(size)[:, None] * side, torch.arange(side)[None] * size
-    overlap = torch.minimum(cell + side, pixel + size) - torch.maximum(cell, pixel)
-    return overlap.clamp(min=0).double()  # [size, side]
+def _sum_rows(values: np.ndarray, size: int) -> np.ndarray:
+    """``[C, S, W]`` integers to ``[C, size, W]``: `size` times the sum over each band of rows."""
+    starts, before = np.divmod(np.arange(size) * values.shape[1], size)
+    ends = [*starts[1:], values.shape[1]]
+    bands = [
+        np.add.reduce(values[:, start:end], 1, np.int64)
+        for start, end in zip(starts, ends, strict=True)
+    ]
+    sums = size * np.stack(bands, 1)
+    # A band starts within a row: that share of the row, in 1/size, is of the band before.
+    borders = before[:, None] * values[:, starts]
+    sums[:, :-1] += borders[:, 1:]
+    return sums - borders
 
 
 def to_tensor(picture: Image.Image) -> Tensor:

@@ -1,6 +1,6 @@
 """The networks of the papers."""
 
-from .base import PixelModel
+from .base import Config, PixelModel
 from .conditioning import ConditioningNetwork, ConditioningNetworkConfig
 from .gated_pixelcnn import GatedPixelCNN, GatedPixelCNNConfig
 from .pixelcnn import PixelCNN, PixelCNNConfig
@@ -9,6 +9,7 @@ from .prsr import PixelRecursiveSR, PixelRecursiveSRConfig
 __all__ = [
     "ConditioningNetwork",
     "ConditioningNetworkConfig",
+    "Config",
     "GatedPixelCNN",
     "GatedPixelCNNConfig",
     "PixelCNN",

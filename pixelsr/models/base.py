@@ -104,7 +104,7 @@ class PixelModel(nn.Module):
             FileNotFoundError: no such folder and no such bundled name, or a file is missing.
             ValueError: a file is damaged, of another model class, or of another shape.
         """
-        folder = _find(name)
+        folder = find_model(name)
         model = cls.from_description(_read_config(folder / CONFIG))
         if not isinstance(model, cls):
             raise ValueError(f"{folder} holds a {type(model).__name__}, expected a {cls.__name__}")
@@ -126,7 +126,12 @@ class PixelModel(nn.Module):
         return model.eval()
 
 
-def _find(name: str | os.PathLike[str]) -> Path:
+def find_model(name: str | os.PathLike[str]) -> Path:
+    """The folder of a model: a local one, or a bundled one by its name.
+
+    Raises:
+        FileNotFoundError: neither; the message lists the bundled names.
+    """
     if Path(name).is_dir():
         return Path(name)
     if (BUNDLED / name / CONFIG).is_file():

@@ -69,6 +69,11 @@ class ConditioningNetwork(PixelModel):
         self.out = nn.Conv2d(c.channels, c.colours * c.levels, 1)
         init.smooth_levels_(self.out, c.levels)
 
+    @property
+    def magnification(self) -> int:
+        """The size of a large picture in small ones, along one side."""
+        return self.config.magnification
+
     def forward(self, low_res: Tensor) -> Tensor:
         c = self.config
         x = functional.scale_levels(low_res, c.colours, c.levels, self.dtype, name="low_res")

@@ -9,7 +9,7 @@ from .engines import choose_engine
 from .methods import METHODS
 from .methods.drawing import Drawing
 from .noise import check_seed, check_temperature
-from .request import check_positive, make_request
+from .request import Request, check_positive, make_request
 
 
 def sample(
@@ -60,6 +60,26 @@ def sample(
         PlanError: the cached method cannot plan this network; the message names the operation.
     """
     request = make_request(model, n, image_size, low_res, known, known_mask, first_index, weights)
+    share = slice(0, request.samples)
+    return draw_share(request, share, seed, temperature, method, engine, max_batch, progress)
+
+
+def draw_share(
+    request: Request,
+    share: slice,
+    seed: int,
+    temperature: float,
+    method: str,
+    engine: str,
+    max_batch: int | None,
+    progress: bool,
+) -> Tensor:
+    """The samples `share.start` to `share.stop` of a request; how to draw as in `sample`.
+
+    Returns:
+        uint8 ``[share.stop - share.start, C, H, W]``; of an empty share, none, and the model is
+        not run, but the arguments are checked all the same.
+    """
     check_seed(seed)
     temperature = check_temperature(temperature)
     if method not in METHODS:
@@ -67,20 +87,18 @@ def sample(
     choose_engine(engine, request.device)
     if max_batch is not None:
         check_positive("max_batch", max_batch)
-    size = min(max_batch or request.samples, request.samples)
-    parts = [
-        request.part(first, min(size, request.samples - first))
-        for first in range(0, request.samples, size)
-    ]
+    count = share.stop - share.start
+    size = max_batch or max(count, 1)
     console = Console(stderr=True)
     show = progress and console.is_terminal
     with Progress(console=console, disable=not show, transient=True) as bar:
         height = request.image_size[0]
-        task = bar.add_task("sampling", total=request.samples * height)
-        images = []
-        for number, part in enumerate(parts):
+        task = bar.add_task("sampling", total=count * height)
+        images = [request.known[:0]]  # the type and shape where there is nothing to draw
+        for done in range(0, count, size):
+            part = request.part(share.start + done, min(size, count - done))
 
-            def advance(samples: int, row: int, done: int = number * size) -> None:
+            def advance(samples: int, row: int, done: int = done) -> None:
                 bar.update(task, completed=done * height + samples * row)
 
             drawing = Drawing(seed, temperature, advance)

@@ -13,14 +13,22 @@ class Batches:
 
     Args:
         images: ``[N, C, H, W]``.
-        batch: pictures a step; N where there are fewer.
+        batch: pictures a step, of all workers together; N where there are fewer.
         seed: of the order and the flips.
         flip: mirror half of the pictures, left to right.
+        parts: equal pieces that a step will be cut into; its batch is made a multiple of them.
+    Raises:
+        ValueError: fewer pictures than parts.
     """
 
-    def __init__(self, images: Tensor, batch: int, seed: int, flip: bool) -> None:
+    def __init__(self, images: Tensor, batch: int, seed: int, flip: bool, parts: int = 1) -> None:
         self.images, self.seed, self.flip = images, seed, flip
-        self.batch = min(batch, len(images))
+        if len(images) < parts:
+            raise ValueError(
+                f"a step needs at least {parts} pictures, one for each worker and each batch that "
+                f"is accumulated; there are {len(images)}"
+            )
+        self.batch = min(batch, len(images)) // parts * parts
         self.steps_per_epoch = len(images) // self.batch
         self._epoch = -1
 

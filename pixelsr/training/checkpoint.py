@@ -31,11 +31,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and the facts of `write_checkpoint`.
 
     Raises:
-        FileNotFoundError: no such file.
         ValueError: the file is damaged, or not a checkpoint of pixelsr.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: there is no run to resume")
     try:
         with safe_open(path, framework="pt") as file:
             facts, names = (file.metadata() or {}).get(KEY), file.keys()

@@ -1,27 +1,28 @@
 """The training loop."""
 
 import dataclasses
-import os
-import tempfile
+import functools
+import math
 import time
+import zlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from ..distributed import Workers
 from ..models import PixelModel
 from .batches import Batches
-from .checkpoint import read_checkpoint, write_checkpoint
-from .log import Log
+from .best import Best
+from .checkpoint import read_checkpoint
+from .files import RunFiles
+from .grid import draw_grid
 from .meter import Meter, Reading
 from .progress import Display
 from .recipe import Budget, Intervals, Recipe
 from .schedule import learning_rate
 from .state import State
-from .validate import bits_per_dimension
-
-CHECKPOINT, MODEL, LOG = "checkpoint.safetensors", "model", "log.jsonl"
+from .validate import ALONE, bits_per_dimension
 
 
 class Trainer:
@@ -31,21 +32,22 @@ class Trainer:
         model: trained in place.
         images: uint8 ``[N, C, H, W]``, to train on.
         validation: uint8 ``[M, C, H, W]``, or None for no validation.
-        out: receives `checkpoint.safetensors`, `log.jsonl` and `model/`, the averaged weights as
-            `save_pretrained` writes them.
+        files: what the run writes, or goes on with: the checkpoint of a run with the same model,
+            pictures, recipe and number of workers; batches, and with a budget of steps the weights
+            too, are then those of a run that was never stopped. Its model is the average of the
+            weights at the best validation, or where there is none, the last.
         recipe: how to train.
         budget: when to stop.
         intervals: how often to log, validate and save.
         display: where progress is shown.
-        resume: go on from the checkpoint in `out`, of a run with the same model, pictures and
-            recipe; batches, and with a budget of steps the weights too, are those of a run that was
-            never stopped.
         stop: asked after every step; true ends the run with a checkpoint.
+        workers: processes that share each step: with `batch` pictures for each of k workers, the
+            run is that of one process with batches of k times the size. The first one writes.
+        grid: pictures of which samples are drawn at each validation.
+        tensorboard: write `tensorboard/` too.
     Raises:
-        FileExistsError: `out` already holds a run, and `resume` is false.
-        FileNotFoundError: `out` holds no run, and `resume` is true.
         ValueError: the checkpoint is damaged, or of a run with other settings.
-        OSError: `out` cannot be written.
+        OSError: a file cannot be written.
     """
 
     def __init__(
@@ -53,28 +55,30 @@ class Trainer:
         model: PixelModel,
         images: Tensor,
         validation: Tensor | None,
-        out: str | os.PathLike[str],
+        files: RunFiles,
         recipe: Recipe,
         budget: Budget,
         intervals: Intervals,
         display: Display,
         *,
-        resume: bool = False,
         stop: Callable[[], bool] = lambda: False,
+        workers: Workers = ALONE,
+        grid: int = 0,
+        tensorboard: bool = False,
     ) -> None:
-        self.images, self.validation, self.out = images, validation, Path(out)
+        self.images, self.validation = images, validation
         self.recipe, self.budget, self.intervals = recipe, budget, intervals
-        self.display, self.stop = display, stop
-        self.batches = Batches(images, recipe.batch, recipe.seed, recipe.flip)
-        self.state = State(model, recipe)
-        _check_writable(self.out)
-        if resume:
+        self.files, self.display, self.stop, self.workers = files, display, stop, workers
+        self.grid = (images if validation is None else validation)[:grid]
+        self.parts = recipe.accumulate * workers.count
+        batch = recipe.batch * self.parts
+        self.batches = Batches(images, batch, recipe.seed, recipe.flip, self.parts)
+        self.best = Best()
+        self.state = State(model, recipe, workers)
+        if files.resume:
             self._resume()
-        elif (self.out / CHECKPOINT).exists():
-            raise FileExistsError(f"{self.out} already holds a run: resume it, or choose another")
-        self.log = Log(self.out / LOG, self.state.step)
+        files.open_logs(self.state.step, tensorboard)
         self._start = time.perf_counter() - self.state.seconds
-        self._meter = Meter(intervals.log, self.state.seconds, self._used())
 
     def run(self) -> bool:
         """Train until the budget is used (true), or until `stop` says so (false).
@@ -82,41 +86,52 @@ class Trainer:
         Raises:
             FloatingPointError: the loss is not finite; the last checkpoint is kept.
         """
-        with self.display:
-            while (used := self._used()) < 1:
-                self._advance(used)
-                if self.stop():
-                    self._save()
-                    return False
-                self._keep()
-            self._save()
+        try:
+            with self.display:
+                return self._run()
+        finally:
+            self.files.close()
+
+    def _run(self) -> bool:
+        used = self._read_clock()
+        meter = Meter(self.intervals.log, self.state.seconds, used)
+        while used < 1 and not self.best.is_stale(self.budget.patience):
+            meter.skip_to(self.state.seconds)
+            bits = self._advance(used)
+            used = self._read_clock()
+            pictures = self.batches.batch
+            self._report(meter.read(self.state.step, self.state.seconds, used, bits, pictures))
+            if self.workers.agree(self.stop()):
+                self._leave()
+                return False
+            self._keep()
+            used = self._read_clock()
+        if self.state.step % self.intervals.validate:
             self._validate()
+        self._save()
         return True
 
-    def _used(self) -> float:
-        """Read the clock: the fraction of the budget that is used."""
-        self.state.seconds = time.perf_counter() - self._start
+    def _read_clock(self) -> float:
+        """The fraction of the budget that is used, the same for every worker."""
+        self.state.seconds = self.workers.agree(time.perf_counter() - self._start)
         return self.budget.used(self.state.step, self.state.seconds)
 
-    def _advance(self, used: float) -> None:
-        state, batch = self.state, self.batches[self.state.step]
-        self._meter.skip_to(state.seconds)
+    def _advance(self, used: float) -> float:
+        """Take one step; the bits per dimension before it."""
+        parts = self.batches[self.state.step].chunk(self.parts)
+        lr = learning_rate(self.recipe, self.state.step, used)
         try:
-            bits = state.advance(batch, learning_rate(self.recipe, state.step, used))
+            return self.state.advance(parts[self.workers.rank :: self.workers.count], lr)
         except FloatingPointError as error:
-            raise FloatingPointError(f"{error}; {self._what_is_left()}") from None
-        used = self._used()
-        self._report(self._meter.read(state.step, state.seconds, used, bits, len(batch)))
-
-    def _what_is_left(self) -> str:
-        path = self.out / CHECKPOINT
-        return f"{path} holds the last good state" if path.exists() else "nothing was saved so far"
+            path = self.files.checkpoint
+            left = f"{path} holds the last good state" if path.exists() else "nothing was saved"
+            raise FloatingPointError(f"{error}; {left}") from None
 
     def _report(self, reading: Reading) -> None:
         logged = reading.step % self.intervals.log == 0
         self.display.update(reading, logged)
         if logged:
-            self.log.write(
+            self.files.write_log(
                 step=reading.step,
                 seconds=round(reading.seconds, 1),
                 train=round(reading.bits, 4),
@@ -124,51 +139,65 @@ class Trainer:
             )
 
     def _keep(self) -> None:
-        """Save and validate where it is time to."""
+        """Validate and save where it is time to; what it found is saved too."""
         validate = self.state.step % self.intervals.validate == 0
-        if validate or self.state.step % self.intervals.checkpoint == 0:
-            self._save()
         if validate:
             self._validate()
+        if validate or self.state.step % self.intervals.checkpoint == 0:
+            self._save()
 
     def _validate(self) -> None:
-        """Save the averaged model, and measure it."""
+        """Measure the averaged model, show what it draws, and save it where it is the best."""
         average, step = self.state.ema.model, self.state.step
-        average.save_pretrained(self.out / MODEL)
         if self.validation is None:
-            return
-        bits = bits_per_dimension(average, self.validation, self.recipe.batch)
-        self.log.write(step=step, seconds=round(self.state.seconds, 1), validation=bits)
-        parts = ", ".join(f"{name} {value:.4f}" for name, value in bits.items())
-        self.display.say(f"step {step}  validation, bits/dim: {parts}")
+            self.files.save_model(average)
+        else:
+            bits = bits_per_dimension(average, self.validation, self.recipe.batch, self.workers)
+            self.files.write_log(step=step, seconds=round(self.state.seconds, 1), validation=bits)
+            parts = ", ".join(f"{name} {value:.4f}" for name, value in bits.items())
+            self.display.say(f"step {step}  validation, bits/dim: {parts}")
+            if self.best.take(next(iter(bits.values()))):
+                self.files.save_model(average)
+        if len(self.grid) and self.workers.is_first:
+            self.files.save_grid(step, draw_grid(average, self.grid, self.recipe.seed))
 
+    def _leave(self) -> None:
+        """Save what a run that is stopped has so far, a model too if there is none yet."""
+        self._save()
+        if self.validation is None or math.isinf(self.best.bits):
+            self.files.save_model(self.state.ema.model)
+
+    @functools.cached_property
     def _settings(self) -> dict[str, Any]:
         """What a resumed run must have in common with the first, as JSON values."""
-        recipe = dataclasses.asdict(self.recipe) | {"betas": list(self.recipe.betas)}
-        return {"model": self.state.model.describe(), "images": list(self.images.shape), **recipe}
+        pictures = {
+            "shape": list(self.images.shape),
+            "crc32": zlib.crc32(self.images.contiguous().numpy().data),
+        }
+        return {
+            "model": self.state.model.describe(),
+            "pictures": pictures,
+            "workers": self.workers.count,
+            **dataclasses.asdict(self.recipe),
+        }
 
     def _save(self) -> None:
-        facts = {"step": self.state.step, "seconds": self.state.seconds, **self._settings()}
-        write_checkpoint(self.out / CHECKPOINT, self.state.tensors(), facts)
+        facts = {
+            "step": self.state.step,
+            "seconds": self.state.seconds,
+            "best": dataclasses.asdict(self.best),
+            **self._settings,
+        }
+        self.files.save_checkpoint(self.state.tensors(), facts)
 
     def _resume(self) -> None:
-        path = self.out / CHECKPOINT
+        path = self.files.checkpoint
         tensors, facts = read_checkpoint(path)
-        for name, value in self._settings().items():
+        for name, value in self._settings.items():
             if facts.get(name) != value:
                 raise ValueError(
                     f"{path} is of another run: {name} was {facts.get(name)}, now it is {value}"
                 )
         self.state.load_tensors(tensors)
         self.state.step, self.state.seconds = facts["step"], facts["seconds"]
-
-
-def _check_writable(out: Path) -> None:
-    """Find out now, not after hours of training."""
-    for folder in (out, out / MODEL):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        except OSError as error:
-            raise OSError(f"{folder} cannot be written: {error.strerror or error}") from None
+        self.best = Best(**facts["best"])

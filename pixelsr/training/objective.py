@@ -1,10 +1,13 @@
 """What is trained and measured: a model's distributions over the values of a picture."""
 
-from torch import Tensor
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
 
 from .. import functional
 from ..data.area import area_average
-from ..models import PixelModel, PixelRecursiveSR
+from ..models import ConditioningNetwork, PixelModel, PixelRecursiveSR
 
 
 def distributions(model: PixelModel, images: Tensor) -> dict[str, Tensor]:
@@ -16,6 +19,8 @@ def distributions(model: PixelModel, images: Tensor) -> dict[str, Tensor]:
     Args:
         images: uint8 ``[N, C, H, W]``; the small pictures are their area averages.
     """
+    if isinstance(model, ConditioningNetwork):
+        return {"model": model(area_average(images, model.magnification))}
     if not isinstance(model, PixelRecursiveSR):
         return {"model": model(images)}
     conditioning = model.conditioning(area_average(images, model.magnification))
@@ -24,14 +29,41 @@ def distributions(model: PixelModel, images: Tensor) -> dict[str, Tensor]:
     return {"sum": total, "conditioning": conditioning, "prior": prior}
 
 
-def loss_terms(model: PixelModel, images: Tensor) -> list[Tensor]:
+def check_size(model: PixelModel, size: Sequence[int]) -> None:
+    """That a model has distributions over pictures of this height and width.
+
+    Raises:
+        ValueError: they are no multiples of its magnification.
+    """
+    factor = getattr(model, "magnification", 1)
+    height, width = size
+    if height % factor or width % factor:
+        raise ValueError(
+            f"the model magnifies {factor} times: pictures must have sides that are multiples of "
+            f"{factor}, got {height}x{width}"
+        )
+
+
+class Objective(nn.Module):
     """The terms of the loss, nats per value; the first is that of the model's own distribution.
 
-    Their sum is, for `PixelRecursiveSR`, its ``loss`` divided by the number of values of a picture,
-    so that the learning rate does not depend on the size; B alone has no term.
+    For `PixelRecursiveSR` they are -log softmax(A + B) and -log softmax(A / conditioning_weight);
+    with a weight of 1 their sum is its ``loss`` divided by the number of values of a picture, so
+    that the learning rate does not depend on the size. B alone has no term. A module, so that it
+    can be compiled, and wrapped for several workers, as a whole.
+
+    Shape:
+        uint8 ``[N, C, H, W]`` to ``[terms]``, means over the N pictures.
     """
-    return [
-        functional.nats(logits, images).mean() / images[0].numel()
-        for name, logits in distributions(model, images).items()
-        if name != "prior"
-    ]
+
+    def __init__(self, model: PixelModel, conditioning_weight: float = 1.0) -> None:
+        super().__init__()
+        self.model, self.conditioning_weight = model, conditioning_weight
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits = distributions(self.model, images)
+        logits.pop("prior", None)
+        if "conditioning" in logits:
+            logits["conditioning"] = logits["conditioning"] / self.conditioning_weight
+        terms = [functional.nats(some, images).mean() for some in logits.values()]
+        return torch.stack(terms) / images[0].numel()

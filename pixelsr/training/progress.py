@@ -62,6 +62,15 @@ class Lines:
         print(sentence, flush=True)
 
 
-def display() -> Display:
-    """A bar where stdout is a terminal, lines elsewhere."""
+class Silence(Lines):
+    """Nothing: for the workers that leave the speaking to the first."""
+
+    def say(self, sentence: str) -> None:
+        pass
+
+
+def display(speaks: bool = True) -> Display:
+    """A bar where stdout is a terminal, lines elsewhere; silence where it does not speak."""
+    if not speaks:
+        return Silence()
     return Bar() if sys.stdout.isatty() else Lines()

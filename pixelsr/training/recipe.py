@@ -2,6 +2,17 @@
 
 import dataclasses
 import math
+from typing import Any
+
+import torch
+
+OPTIMIZERS = ("adamw", "rmsprop")
+SCHEDULES = ("cosine", "halving")
+PRECISIONS = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -9,59 +20,89 @@ class Recipe:
     """Everything beside the model and the pictures that decides the weights.
 
     Args:
-        batch: pictures a step.
-        lr: peak learning rate of AdamW.
-        betas: decay of its two running moments.
-        weight_decay: decoupled, as in AdamW.
+        batch: pictures that one worker computes at once.
+        accumulate: such batches whose gradients make one step.
+        optimizer: "adamw", or "rmsprop": with decay 0.95, momentum 0.9 and epsilon 1e-8 the one of
+            the PRSR paper (1702.00783).
+        lr: peak learning rate.
+        weight_decay: decoupled, as in AdamW; RMSProp takes none.
+        schedule: "cosine", half a wave from the peak to `floor` over the whole budget, or
+            "halving", the paper's: halved again and again.
         warmup: steps in which the learning rate rises to its peak.
-        floor: the learning rate at the end, as a fraction of the peak.
-        clip: largest norm of the gradient.
+        floor: where the cosine ends, as a fraction of the peak.
+        halve_every: steps between two halvings.
+        clip: largest norm of the gradient; a larger one is scaled down to it.
         ema: decay of the exponential moving average of the weights; 0 is the weights themselves.
+        precision: "float32", or the dtype that autocast computes in: "bfloat16" or "float16", the
+            latter with a scaled loss. Weights, their average and the loss stay float32.
+        channels_last: the memory format of weights and pictures.
+        compile: run model and loss through `torch.compile`.
+        conditioning_weight: of `PixelRecursiveSR`: how much A counts in the sum, more than it
+            would by itself. Its own term of the loss is -log softmax(A / weight); 1 is the paper's.
         flip: mirror half of the pictures, others in each epoch.
         seed: of the order of the pictures and the flips.
     """
 
     batch: int = 16
+    accumulate: int = 1
+    optimizer: str = "adamw"
     lr: float = 1e-3
-    betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.01
+    schedule: str = "cosine"
     warmup: int = 200
     floor: float = 0.03
+    halve_every: int = 500_000
     clip: float = 1.0
     ema: float = 0.999
+    precision: str = "float32"
+    channels_last: bool = True
+    compile: bool = False
+    conditioning_weight: float = 1.0
     flip: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise ValueError(f"batch must be at least 1 picture, got {self.batch}")
-        if not 0 < self.lr < math.inf:
-            raise ValueError(f"lr must be positive and finite, got {self.lr}")
-        if self.warmup < 0:
-            raise ValueError(f"warmup must be at least 0 steps, got {self.warmup}")
-        if not 0 <= self.ema < 1:
-            raise ValueError(f"ema must be at least 0 and less than 1, got {self.ema}")
-        if not 0 <= self.seed < 2**63:
-            raise ValueError(f"seed must be at least 0 and less than 2**63, got {self.seed}")
+        for name in ("batch", "accumulate", "halve_every"):
+            _check(name, getattr(self, name) >= 1, "at least 1", getattr(self, name))
+        for name in ("lr", "clip", "conditioning_weight"):
+            value = getattr(self, name)
+            _check(name, 0 < value < math.inf, "positive and finite", value)
+        _check("weight_decay", 0 <= self.weight_decay < math.inf, "at least 0", self.weight_decay)
+        _check("warmup", self.warmup >= 0, "at least 0 steps", self.warmup)
+        _check("floor", 0 <= self.floor <= 1, "from 0 to 1", self.floor)
+        _check("ema", 0 <= self.ema < 1, "at least 0 and less than 1", self.ema)
+        _check("seed", 0 <= self.seed < 2**63, "at least 0 and less than 2**63", self.seed)
+        for name, known in (
+            ("optimizer", OPTIMIZERS),
+            ("schedule", SCHEDULES),
+            ("precision", PRECISIONS),
+        ):
+            _check(name, getattr(self, name) in known, f"one of {list(known)}", getattr(self, name))
 
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """How long to train: until `steps` or `minutes` are used up, whichever comes first."""
+    """How long to train: until `steps` or `minutes` are used up, whichever comes first.
+
+    Args:
+        patience: stop early, after so many validations in a row without a new best.
+    """
 
     steps: int | None = None
     minutes: float | None = None
+    patience: int | None = None
 
     def __post_init__(self) -> None:
         if self.steps is None and self.minutes is None:
             raise ValueError("a training run needs an end: give steps, minutes or both")
-        if self.steps is not None and self.steps < 1:
-            raise ValueError(f"steps must be at least 1, got {self.steps}")
-        if self.minutes is not None and not 0 < self.minutes < math.inf:
-            raise ValueError(f"minutes must be positive and finite, got {self.minutes}")
+        for name in ("steps", "patience"):
+            value = getattr(self, name)
+            _check(name, value is None or value >= 1, "at least 1", value)
+        minutes = self.minutes
+        _check("minutes", minutes is None or 0 < minutes < math.inf, "positive and finite", minutes)
 
     def used(self, step: int, seconds: float) -> float:
-        """The fraction of the budget that is used, 0 to 1."""
+        """The fraction of steps or minutes that is used, 0 to 1."""
         by_steps = step / self.steps if self.steps is not None else 0.0
         by_time = seconds / (60 * self.minutes) if self.minutes is not None else 0.0
         return min(1.0, max(by_steps, by_time))
@@ -77,5 +118,9 @@ class Intervals:
 
     def __post_init__(self) -> None:
         for name, steps in dataclasses.asdict(self).items():
-            if steps < 1:
-                raise ValueError(f"the interval of {name} must be at least 1 step, got {steps}")
+            _check(f"the interval of {name}", steps >= 1, "at least 1 step", steps)
+
+
+def _check(name: str, fits: bool, expected: str, value: Any) -> None:
+    if not fits:
+        raise ValueError(f"{name} must be {expected}, got {value}")

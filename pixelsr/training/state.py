@@ -1,67 +1,96 @@
 """Everything that changes while a model is trained."""
 
+import contextlib
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
 
+from ..distributed import Workers
 from ..models import PixelModel
 from .ema import Ema
-from .objective import loss_terms
-from .recipe import Recipe
-
-MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+from .objective import Objective
+from .recipe import PRECISIONS, Recipe
 
 
 class State:
-    """Model, optimiser, average of the weights, and the counts of steps and seconds."""
+    """Model, optimiser, average of the weights, and the counts of steps and seconds.
 
-    def __init__(self, model: PixelModel, recipe: Recipe) -> None:
-        self.model = model.to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    Args:
+        model: trained in place.
+        recipe: how.
+        workers: those that share each step; all hold the same weights.
+    """
+
+    def __init__(self, model: PixelModel, recipe: Recipe, workers: Workers) -> None:
+        self.layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+        self.model = model.to(memory_format=self.layout).train()  # type: ignore[call-overload]
         self.ema = Ema(model, recipe.ema)
-        self.optimizer = torch.optim.AdamW(
-            model.parameters(), lr=recipe.lr, betas=recipe.betas, weight_decay=recipe.weight_decay
-        )
-        self.clip = recipe.clip
+        self.optimizer = _make_optimizer(model, recipe)
+        self.dtype = PRECISIONS[recipe.precision]
+        self.scaler = torch.amp.GradScaler(model.device.type, enabled=self.dtype is torch.float16)
+        self.clip, self.workers = recipe.clip, workers
+        objective: Any = Objective(model, recipe.conditioning_weight)
+        if workers.count > 1:
+            objective = DistributedDataParallel(objective)
+        self.objective: Any = torch.compile(objective) if recipe.compile else objective
         self.step = 0
         self.seconds = 0.0
 
-    def advance(self, images: Tensor, lr: float) -> float:
+    def advance(self, parts: Sequence[Tensor], lr: float) -> float:
         """Take one step, and give the model's bits per dimension before it.
 
         Args:
-            images: uint8 ``[N, C, H, W]``.
+            parts: this worker's batches, each uint8 ``[N, C, H, W]``; the gradient is their mean.
             lr: learning rate.
         Raises:
             FloatingPointError: the loss or its gradient is not finite; the weights are unchanged.
         """
-        images = images.to(self.model.device).contiguous(memory_format=torch.channels_last)
-        terms = loss_terms(self.model, images)
-        loss = torch.stack(terms).sum()
-        self._check_finite("loss", loss)
         self.optimizer.zero_grad()
-        loss.backward()
+        terms = torch.stack([self._backward(images, parts) for images in parts]).mean(0)
+        terms = self.workers.mean(terms)
+        self._check_finite("loss", terms.sum())
+        self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
-        self._check_finite("gradient", norm)
+        if not self.scaler.is_enabled():  # which else leaves out a step that overflowed
+            self._check_finite("gradient", norm)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.ema.update(self.model, self.step)
         self.step += 1
         return terms[0].item() / math.log(2)
+
+    def _backward(self, images: Tensor, parts: Sequence[Tensor]) -> Tensor:
+        """Add one part's gradient; the terms of its loss. Workers wait at the last part only."""
+        images = images.to(self.model.device).contiguous(memory_format=self.layout)
+        wait = self.workers.count == 1 or images is parts[-1]
+        with contextlib.nullcontext() if wait else self.objective.no_sync():
+            with torch.autocast(
+                images.device.type, self.dtype, enabled=self.dtype is not torch.float32
+            ):
+                terms = self.objective(images)
+            self.scaler.scale(terms.sum() / len(parts)).backward()
+        return terms.detach()
 
     def _check_finite(self, name: str, value: Tensor) -> None:
         if not torch.isfinite(value):
             raise FloatingPointError(f"the {name} became {value.item()} after {self.step} steps")
 
     def tensors(self) -> dict[str, Tensor]:
-        """Weights, average and moments, by name."""
+        """Weights, average, the optimiser's moments and the scale of the loss, by name."""
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         average = self.ema.model.state_dict()
         tensors |= {f"ema.{name}": tensor for name, tensor in average.items()}
         for name, parameter in self.model.named_parameters():
             moments = self.optimizer.state.get(parameter, {})
-            tensors |= {f"optimizer.{key}.{name}": moments[key] for key in MOMENTS if moments}
+            tensors |= {f"optimizer.{name}.{key}": value for key, value in moments.items()}
+        for key, value in self.scaler.state_dict().items():
+            tensors[f"scaler.{key}"] = torch.tensor(value)
         return tensors
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
@@ -69,18 +98,29 @@ class State:
         self.model.load_state_dict(_below("model.", tensors))
         self.ema.model.load_state_dict(_below("ema.", tensors))
         for name, parameter in self.model.named_parameters():
-            if f"optimizer.step.{name}" in tensors:
-                self.optimizer.state[parameter] = _moments(parameter, name, tensors)
+            if moments := _below(f"optimizer.{name}.", tensors):
+                self.optimizer.state[parameter] = _placed(moments, parameter.detach())
+        if scaler := _below("scaler.", tensors):
+            self.scaler.load_state_dict({key: value.item() for key, value in scaler.items()})
+
+
+def _make_optimizer(model: PixelModel, recipe: Recipe) -> torch.optim.Optimizer:
+    if recipe.optimizer == "rmsprop":
+        return torch.optim.RMSprop(
+            model.parameters(), lr=recipe.lr, alpha=0.95, momentum=0.9, eps=1e-8
+        )
+    return torch.optim.AdamW(
+        model.parameters(), lr=recipe.lr, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
+    )
 
 
 def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
-def _moments(parameter: Tensor, name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _placed(moments: dict[str, Tensor], parameter: Tensor) -> dict[str, Tensor]:
     """The optimiser's tensors of a parameter, in the parameter's memory format and device."""
-    moments = {key: tensors[f"optimizer.{key}.{name}"] for key in MOMENTS}
     return {
-        key: value if key == "step" else torch.empty_like(parameter.detach()).copy_(value)
+        key: value if key == "step" else torch.empty_like(parameter).copy_(value)
         for key, value in moments.items()
     }

@@ -6,18 +6,24 @@ import torch
 from torch import Tensor
 
 from .. import functional
+from ..distributed import Workers
 from ..models import PixelModel
 from .objective import distributions
 
+ALONE = Workers()
+
 
 @torch.inference_mode()
-def bits_per_dimension(model: PixelModel, images: Tensor, batch: int) -> dict[str, float]:
+def bits_per_dimension(
+    model: PixelModel, images: Tensor, batch: int, workers: Workers = ALONE
+) -> dict[str, float]:
     """``-log2 p(y)`` divided by the number of values, mean over all images.
 
     Args:
         model: computed in eval mode, and put back into its own mode afterwards.
         images: uint8 ``[N, C, H, W]``.
         batch: images at a time; the result does not depend on it, beyond rounding.
+        workers: share the images; each gets the result for all of them.
     Returns:
         for `PixelRecursiveSR` "sum", of softmax(A + B), "conditioning", of softmax(A), and "prior",
         of softmax(B); for any other model "model".
@@ -25,10 +31,14 @@ def bits_per_dimension(model: PixelModel, images: Tensor, batch: int) -> dict[st
     was_training = model.training
     model.eval()
     totals: dict[str, float] = {}
-    for some in images.split(batch):
-        some = some.to(model.device)
+    mine = images[workers.share(len(images))]
+    for first in range(0, len(mine), batch):
+        some = mine[first : first + batch].to(model.device)
         for name, logits in distributions(model, some).items():
             nats = functional.nats(logits, some).double().sum().item()
             totals[name] = totals.get(name, 0.0) + nats
     model.train(was_training)
-    return {name: nats / (images.numel() * math.log(2)) for name, nats in totals.items()}
+    every = workers.gather(totals)
+    names = max(every, key=len)  # a worker without an image has no names
+    nats_of = {name: sum(totals.get(name, 0.0) for totals in every) for name in names}
+    return {name: nats / (images.numel() * math.log(2)) for name, nats in nats_of.items()}

@@ -3,6 +3,7 @@
 import inspect
 import math
 import operator
+from functools import partial
 from typing import Any
 
 import torch
@@ -44,8 +45,26 @@ def trace(model: nn.Module, with_low_res: bool) -> fx.Graph:
         raise PlanError(
             f'{type(model).__name__} cannot be traced ({error}); method="ancestral" needs no plan'
         ) from error
+    _fold_properties(model, graph)
     _check_in_place(model, graph)
     return _without_dead_code(model, graph).graph
+
+
+def _fold_properties(model: nn.Module, graph: fx.Graph) -> None:
+    """Replace what the forward asks of a parameter, its dtype or shape, by the answer."""
+    for node in list(graph.nodes):
+        if node.target is not getattr or node.args[0].op != "get_attr":
+            continue
+        parameter, name = node.args
+        answers = {node: getattr(operator.attrgetter(parameter.target)(model), name)}
+        replace = partial(_replaced, answers)
+        for user in list(node.users):
+            user.args, user.kwargs = fx.node.map_arg((user.args, user.kwargs), replace)
+        graph.erase_node(node)
+
+
+def _replaced(answers: dict[fx.Node, Any], node: fx.Node) -> Any:
+    return answers.get(node, node)
 
 
 def takes_low_res(model: nn.Module) -> tuple[bool, bool]:

@@ -1,0 +1,49 @@
+"""A sampling rule of your own, one colour step at a time: the k likeliest values, no others.
+
+`pixelsr.sampling.start` gives the logits of one value of all pictures at a time, and takes the
+values that you choose: for top-k, guidance, scoring, or a mixture of models.
+
+    python examples/own_sampling.py --model faces-8x32 -o top-k.png
+"""
+
+from pathlib import Path
+
+import click
+import torch
+from torch import Tensor
+
+import pixelsr
+from pixelsr.data.pictures import open_picture, save_picture
+from pixelsr.data.small import from_tensor, small_picture
+
+SAMPLES = Path(pixelsr.__file__).parent / "samples"
+
+
+def top_k(logits: Tensor, k: int, generator: torch.Generator) -> Tensor:
+    """A draw from the k likeliest levels; ``[N, levels]`` to ``[N]``."""
+    values, levels = logits.topk(k, dim=1)
+    choice = torch.multinomial(values.softmax(1), 1, generator=generator)
+    return levels.gather(1, choice)[:, 0]
+
+
+@click.command()
+@click.option("--model", default="faces-8x32", show_default=True)
+@click.option("--photo", default=SAMPLES / "astronaut.png", type=click.Path(path_type=Path))
+@click.option("-o", "--out", required=True, type=click.Path(path_type=Path))
+@click.option("-n", default=4, show_default=True)
+@click.option("-k", default=20, show_default=True)
+def main(model: str, photo: Path, out: Path, n: int, k: int) -> None:
+    """Enlarge a photo with top-k draws."""
+    network = pixelsr.PixelRecursiveSR.from_pretrained(model)
+    small = small_picture(open_picture(photo), magnification=network.magnification)
+    state = pixelsr.sampling.start(network, n=n, low_res=small.low_res[None])
+    generator = torch.Generator().manual_seed(0)
+    logits = state.step()  # of the first value
+    while logits is not None:
+        logits = state.step(top_k(logits, k, generator))
+    save_picture(from_tensor(torch.cat(list(state.images), dim=2)), out)
+    print(f"{n} pictures in {out}")
+
+
+if __name__ == "__main__":
+    main()

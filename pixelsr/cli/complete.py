@@ -1,0 +1,221 @@
+"""`pixelsr complete`: a part of each photo in, the rest of it drawn."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from ..data.levels import from_levels, to_levels
+from ..data.pictures import MAX_SIDE, open_picture
+from ..data.small import Box, centre_square, from_tensor, small_picture, to_tensor
+from ..models import PixelModel
+from ..sampling.sharded import sample_sharded
+from .models import drawn_side, prior_of
+from .options import (
+    box_option,
+    model_option,
+    out_option,
+    photos_argument,
+    samples_option,
+    sampling_options,
+)
+from .outputs import check_folder, photo_files, photo_summary, write_pictures
+from .photos import find_photos, read_photos
+from .sheet import MAX_ROWS, Row, draw_sheet
+from .team import by_first, team
+
+KEEP = ("upper", "lower", "left", "right")
+MARKED = 128
+HATCH = 112, 144
+"""Greys of the hidden pixels on the sheet, in turns."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """The square of a photo, and what of it is to be drawn."""
+
+    square: Tensor  # uint8 [C, S, S], in the model's levels
+    hidden: Tensor  # bool [S, S]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    prior: PixelModel
+    photos: list[Path]
+    parts: list[_Part]
+    files: list[Path]  # of photo 1, then of photo 2, ...
+
+
+@click.command(short_help="Keep a part of each photo and draw the rest.")
+@photos_argument
+@out_option
+@samples_option
+@click.option(
+    "--keep",
+    type=click.Choice(KEEP),
+    help="The half of each photo to keep; the other is drawn.  [default: upper]",
+)
+@click.option(
+    "--mask",
+    metavar="MASK",
+    type=click.Path(path_type=Path),
+    help="A picture, white where pixels are to be drawn and black where they are kept, of the "
+    "size of the photo or of --size; instead of --keep.",
+)
+@click.option(
+    "--size",
+    metavar="N",
+    type=click.IntRange(1, MAX_SIDE),
+    help="Side of the pictures, in pixels.  [default: as the model was trained]",
+)
+@model_option("faces-8x32")
+@box_option
+@sampling_options
+def complete(
+    photos: Sequence[Path],
+    out: Path,
+    samples: int,
+    keep: str | None,
+    mask: Path | None,
+    size: int | None,
+    model: str,
+    box: Box | None,
+    **sampling: Any,
+) -> None:
+    """Keep a part of each PHOTO and draw the rest, as the model thinks that it may go on.
+
+    Of each photo the centre square (or --box) is averaged down to --size; the mask goes through the
+    same cut, and a pixel is drawn if any part of it is marked: mid grey or lighter. What is kept
+    comes back untouched. A PHOTO that is a folder stands for all pictures below it.
+
+    Of a PixelRecursiveSR, such as the bundled model, the prior alone draws: the small picture would
+    give the hidden part away.
+
+    Writes each completed picture as OUT/<photo>-1.png and so on, and all of them side by side, with
+    what was kept and the original, as OUT/sheet.png, which shows the first 24 photos. OUT is a
+    folder.
+
+    Under `torchrun` the workers share the samples; the pictures are the same.
+    """
+    if mask is not None and keep is not None:
+        raise click.UsageError("--mask says what to keep: give --mask or --keep, not both")
+    with team(sampling["engine"]) as (workers, device):
+        job = by_first(
+            workers, lambda: _prepare(photos, out, samples, keep or KEEP[0], mask, size, model, box)
+        )
+        squares = torch.stack([part.square for part in job.parts])
+        hidden = torch.stack([part.hidden for part in job.parts])[:, None].expand_as(squares)
+        images = sample_sharded(
+            workers,
+            job.prior.to(device),
+            len(squares) * samples,
+            image_size=(squares.shape[2], squares.shape[3]),
+            known=squares.repeat_interleave(samples, 0),
+            known_mask=~hidden.repeat_interleave(samples, 0),
+            progress=True,
+            **sampling,
+        )
+    if not workers.is_first:
+        return
+    images = from_levels(images, job.prior.levels)
+    write_pictures(out, job.files, images, _sheet(job, images.split(samples)))
+    click.echo(photo_summary(out, len(job.photos), samples))
+
+
+def _prepare(
+    photos: Sequence[Path],
+    out: Path,
+    samples: int,
+    keep: str,
+    mask: Path | None,
+    size: int | None,
+    model: str,
+    box: Box | None,
+) -> _Job:
+    check_folder(out)
+    found = find_photos(photos, out)
+    marked = None if mask is None else to_tensor(open_picture(mask).convert("L"))[0] >= MARKED
+    network = PixelModel.from_pretrained(model)
+    prior = prior_of(model, network)
+    side = size or drawn_side(model, network)
+
+    def cut(path: Path, picture: Image.Image) -> _Part:
+        try:
+            square = _square(picture, side, prior.colours, box)
+            if marked is None:
+                hidden = _other_half(keep, side)
+            else:
+                hidden = _marked_pixels(marked, picture.size, side, box)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
+        return _Part(to_levels(square, prior.levels), hidden)
+
+    paths, parts = read_photos(found, cut)
+    inputs = [photo.path for photo in found] + ([] if mask is None else [mask])
+    return _Job(prior, paths, parts, photo_files(out, paths, samples, inputs))
+
+
+def _square(picture: Image.Image, side: int, colours: int, box: Box | None) -> Tensor:
+    """The square of a photo at the model's size, uint8 [C, side, side]."""
+    cut = min(picture.size) if box is None else box[2] - box[0]
+    if 0 < cut < side:
+        raise ValueError(f"the square to complete is {cut} pixels a side, expected at least {side}")
+    return small_picture(picture, size=side, magnification=1, colours=colours, box=box).low_res
+
+
+def _other_half(keep: str, side: int) -> Tensor:
+    """Bool [side, side], true outside the half to keep."""
+    hidden = torch.ones(side, side, dtype=torch.bool)
+    half = side // 2
+    kept = {
+        "upper": hidden[:half],
+        "lower": hidden[side - half :],
+        "left": hidden[:, :half],
+        "right": hidden[:, side - half :],
+    }
+    kept[keep][:] = False
+    return hidden
+
+
+def _marked_pixels(marked: Tensor, photo: tuple[int, int], side: int, box: Box | None) -> Tensor:
+    """Bool [side, side], true where any of the mask's pixels in the cell is marked."""
+    size = marked.shape[1], marked.shape[0]
+    if size == photo:
+        left, top, right, bottom = box or centre_square(photo)
+        # Its cells are those of the area average: a pixel that lies across a border is in both.
+        cells = F.adaptive_max_pool2d(marked[None, top:bottom, left:right].float(), side)
+        hidden = cells[0].bool()
+    elif size == (side, side):
+        hidden = marked
+    else:
+        raise ValueError(
+            f"the mask is {size[0]}x{size[1]} pixels, expected the photo's "
+            f"{photo[0]}x{photo[1]} or the model's {side}x{side}"
+        )
+    if not hidden.any():
+        raise ValueError("the mask marks nothing to draw: no pixel in the square is white")
+    return hidden
+
+
+def _sheet(job: _Job, samples: Sequence[Tensor]) -> Image.Image:
+    shown = list(zip(job.photos, job.parts, samples, strict=True))[:MAX_ROWS]
+    captions = ["given", *(f"sample {k + 1}" for k in range(len(samples[0]))), "original"]
+    rows = []
+    for path, part, images in shown:
+        original = from_levels(part.square, job.prior.levels)
+        pictures = [_hatched(original, part.hidden), *images, original]
+        rows.append(Row(path.name, [from_tensor(picture) for picture in pictures]))
+    return draw_sheet(captions, rows, rows[0].tiles[0].size)
+
+
+def _hatched(image: Tensor, hidden: Tensor) -> Tensor:
+    """The image, its hidden pixels a chequered grey."""
+    line = torch.arange(len(hidden))
+    hatch = torch.tensor(HATCH, dtype=torch.uint8)[(line[:, None] + line) % 2]
+    return torch.where(hidden, hatch, image)

@@ -1,0 +1,216 @@
+"""`pixelsr evaluate`: how good a model is, on pictures that it has not seen."""
+
+import json as json_format
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from ..data.load import load_pictures
+from ..evaluation import Enlargement, Report
+from ..evaluation import evaluate as measure
+from ..evaluation.metrics import MS_SSIM_SIDE, SSIM_SIDE
+from ..files import write_whole
+from ..models import PixelModel, PixelRecursiveSR
+from ..training.objective import check_size
+from .models import trained_size
+from .options import engine_option, model_option, seed_option, temperature_options
+from .outputs import check_files, check_folder
+from .team import find_device
+
+SIZE = 32
+"""Side of the pictures, in pixels, where a model does not tell the size that it was trained at."""
+METHODS = {
+    "model": "drawn by the model",
+    "bicubic": "bicubic",
+    "nearest_neighbour": "nearest neighbour",
+}
+
+
+@click.command(short_help="Measure a model on pictures that it has not seen.")
+@click.argument("folder")
+@model_option()
+@click.option(
+    "--train",
+    metavar="FOLDER",
+    help="Pictures that the model was trained on: the nearest of them is a baseline.",
+)
+@click.option(
+    "--samples",
+    default=1,
+    show_default=True,
+    metavar="K",
+    type=click.IntRange(min=1),
+    help="Drawn of each picture that is enlarged.",
+)
+@click.option(
+    "--pictures",
+    default=64,
+    show_default=True,
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="To enlarge, spread evenly over FOLDER; all where there are fewer.",
+)
+@click.option(
+    "--batch",
+    default=32,
+    show_default=True,
+    metavar="B",
+    type=click.IntRange(min=1),
+    help="Pictures at once: fewer save memory.",
+)
+@seed_option
+@temperature_options
+@engine_option
+@click.option(
+    "--size",
+    metavar="S",
+    type=click.IntRange(min=1),
+    help=f"Side of the pictures, in pixels.  [default: as the model was trained, or {SIZE}]",
+)
+@click.option(
+    "--workers",
+    default=0,
+    show_default=True,
+    metavar="W",
+    type=click.IntRange(min=0),
+    help="Processes that read the pictures; 0 reads them in this one.",
+)
+@click.option(
+    "--json",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="File to write every figure to, unrounded; one of the same name is written over.",
+)
+def evaluate(
+    folder: str,
+    model: str,
+    train: str | None,
+    samples: int,
+    pictures: int,
+    batch: int,
+    seed: int,
+    temperature: float,
+    engine: str,
+    size: int | None,
+    workers: int,
+    json: Path | None,
+) -> None:
+    """Measure a model on the pictures in FOLDER, which it should not have been trained on.
+
+    Prints bits per dimension: what the model needs, on average, to name one value of a picture. Of
+    a model that enlarges, it also makes --pictures of them small, enlarges them, and prints how
+    near the results are to the true pictures, beside bicubic interpolation and, with --train, the
+    training picture that looks most alike when small.
+
+    FOLDER, and that of --train, may also be a file or a data set that `pixelsr train` reads.
+    """
+    if json:
+        check_folder(json.parent)
+        check_files([json], [])
+    network = PixelModel.from_pretrained(model)
+    if train and not isinstance(network, PixelRecursiveSR):
+        raise ValueError(
+            f"model {model} is a {type(network).__name__}, which enlarges nothing: --train is for "
+            "PixelRecursiveSR"
+        )
+    size = size or trained_size(model) or SIZE
+    check_size(network, (size, size))
+    load = partial(load_pictures, size=size, report=_warn, colours=network.colours, workers=workers)
+    report = measure(
+        network.to(find_device(engine)),
+        load(folder),
+        train=load(train) if train else None,
+        samples=samples,
+        pictures=pictures,
+        batch=batch,
+        seed=seed,
+        temperature=temperature,
+        engine=engine,
+        progress=True,
+    )
+    if json:
+        _write(json, {"model": model, "folder": folder, "train": train, **report.as_json()})
+    _show(report)
+
+
+def _warn(sentence: str) -> None:
+    click.echo(sentence, err=True)
+
+
+def _write(path: Path, values: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, (json_format.dumps(values, indent=2, allow_nan=False) + "\n").encode())
+
+
+def _show(report: Report) -> None:
+    console = Console(highlight=False, emoji=False, markup=False)
+    size = _by(report.size)
+    table = _table(f"{_count(report.pictures, 'picture')} of {size}", "bits per dimension")
+    for name, bits in report.bits_per_dimension.items():
+        table.add_row(name, f"{bits:.4f}")
+    console.print(table)
+    if report.enlargement:
+        console.print()
+        console.print(_scores(report.enlargement))
+        for note in _notes(report.enlargement, report.size):
+            console.print(note)
+
+
+def _scores(enlargement: Enlargement) -> Table:
+    table = _table(
+        _count(enlargement.pictures, "picture") + ", enlarged",
+        "pSNR, dB",
+        "SSIM",
+        "MS-SSIM",
+        "consistency, MSE",
+    )
+    for method, scores in enlargement.scores.items():
+        table.add_row(
+            METHODS[method],
+            f"{scores.psnr:.2f}",
+            _similarity(scores.ssim),
+            _similarity(scores.ms_ssim),
+            f"{scores.consistency:.6f}",
+        )
+    return table
+
+
+def _notes(enlargement: Enlargement, size: tuple[int, int]) -> Iterator[str]:
+    """What the figures do not say."""
+    draws = enlargement.draws
+    yield (
+        f"{_count(draws.samples, 'sample')} of each, seed {draws.seed}, "
+        f"temperature {draws.temperature:g}, engine {draws.engine}"
+    )
+    for name, side in {"SSIM": SSIM_SIDE, "MS-SSIM": MS_SSIM_SIDE}.items():
+        if min(size) < side:
+            yield f"{name} is not defined at {_by(size)}: it needs {side} pixels a side"
+    if enlargement.train is None:
+        yield "no nearest neighbour: --train names the pictures to look for it in"
+
+
+def _table(*heads: str) -> Table:
+    """Names on the left, figures on the right."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for k, head in enumerate(heads):
+        table.add_column(head, justify="right" if k else "left")
+    return table
+
+
+def _similarity(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
+
+
+def _by(size: tuple[int, int]) -> str:
+    height, width = size
+    return f"{width}x{height}"
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

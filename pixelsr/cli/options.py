@@ -1,0 +1,157 @@
+"""Options that several commands have, each said once."""
+
+import functools
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..data.pictures import MAX_SIDE
+from ..data.small import Box
+from ..sampling.engines import ENGINES
+
+Command = Callable[..., Any]
+Option = Callable[[Command], Command]
+Size = tuple[int, int]
+"""Height and width, in pixels."""
+MAX_BATCH = 256
+
+
+def _read_box(context: click.Context, option: click.Parameter, text: str | None) -> Box | None:
+    if text is None:
+        return None
+    try:
+        left, top, right, bottom = (int(part) for part in text.split(","))
+    except ValueError:
+        raise click.BadParameter(
+            f"{text!r} is not LEFT,TOP,RIGHT,BOTTOM: four whole numbers of pixels"
+        ) from None
+    return left, top, right, bottom
+
+
+def _read_size(context: click.Context, option: click.Parameter, text: str | None) -> Size | None:
+    if text is None:
+        return None
+    height, by, width = text.partition("x")
+    try:
+        size = int(height), int(width if by else height)
+    except ValueError:
+        size = (0, 0)
+    if not all(1 <= side <= MAX_SIDE for side in size):
+        raise click.BadParameter(
+            f"{text!r} is not H or HxW: whole numbers of pixels from 1 to {MAX_SIDE}"
+        )
+    return size
+
+
+def _finite(context: click.Context, option: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is not a finite number")
+    return value
+
+
+photos_argument = click.argument(
+    "photos", metavar="PHOTO...", nargs=-1, required=True, type=click.Path(path_type=Path)
+)
+
+out_option = click.option(
+    "-o",
+    "--out",
+    metavar="OUT",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder for the pictures, made if need be; files of the same names are written over.",
+)
+
+samples_option = click.option(
+    "--samples",
+    default=4,
+    show_default=True,
+    type=click.IntRange(1, 64),
+    help="Pictures drawn for each photo.",
+)
+
+box_option = click.option(
+    "--box",
+    metavar="LEFT,TOP,RIGHT,BOTTOM",
+    callback=_read_box,
+    help="The square of each photo to take, in pixels.  [default: the centre square]",
+)
+
+size_option = click.option(
+    "--size",
+    metavar="H or HxW",
+    callback=_read_size,
+    help="Height and width of the pictures, in pixels.  [default: as the model was trained]",
+)
+
+seed_option = click.option(
+    "--seed",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0, 2**64 - 1),
+    metavar="N",
+    help="The same seed draws the same pictures.",
+)
+
+engine_option = click.option(
+    "--engine",
+    default="auto",
+    show_default=True,
+    type=click.Choice(["auto", *ENGINES]),
+    help="What does the sampling; `pixelsr doctor` tells which can run here.",
+)
+
+max_batch_option = click.option(
+    "--max-batch",
+    default=MAX_BATCH,
+    show_default=True,
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Pictures drawn at once, at most: fewer save memory. The pictures stay the same.",
+)
+
+
+def model_option(default: str | None = None) -> Option:
+    """--model: a name or a folder; required where there is no default."""
+    given: dict[str, Any] = {"required": True} if default is None else {"default": default}
+    return click.option(
+        "--model",
+        show_default=True,
+        help="A bundled model's name, or a folder such as RUN/model of `pixelsr train -o RUN`.",
+        **given,
+    )
+
+
+def temperature_options(command: Command) -> Command:
+    """--temperature and --tau, of which the command sees a `temperature: float`."""
+
+    @click.option(
+        "--temperature",
+        type=click.FloatRange(min=0),
+        callback=_finite,
+        help="Divides the logits: less than 1 is tamer, 0 takes the likeliest value each time.  "
+        "[default: 1]",
+    )
+    @click.option(
+        "--tau",
+        type=click.FloatRange(min=0, min_open=True),
+        callback=_finite,
+        help="The paper's multiplier of the logits, 1/temperature; instead of --temperature.",
+    )
+    @functools.wraps(command)
+    def merged(*, temperature: float | None, tau: float | None, **options: Any) -> Any:
+        if tau is not None and temperature is not None:
+            raise click.UsageError("--tau is 1/temperature: give --tau or --temperature, not both")
+        if tau is not None:
+            temperature = 1 / tau
+        return command(temperature=1.0 if temperature is None else temperature, **options)
+
+    return merged
+
+
+def sampling_options(command: Command) -> Command:
+    """How to draw: seed, temperature, engine and max_batch, by the names of `pixelsr.sample`."""
+    return seed_option(temperature_options(engine_option(max_batch_option(command))))

@@ -1,0 +1,67 @@
+"""What the commands that sample do where `torchrun` starts several of them."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+import click
+import torch
+
+from ..distributed import Workers, local_rank, workers
+
+T = TypeVar("T")
+
+
+@contextlib.contextmanager
+def team(engine: str) -> Iterator[tuple[Workers, torch.device]]:
+    """The workers of this command, and where this one draws.
+
+    Arguments that do not fit are found by every worker alike, and the first one speaks for all.
+
+    Raises:
+        ValueError: more workers on this machine than GPUs.
+    """
+    device = find_device(engine)
+    with workers(device) as all_workers:
+        try:
+            yield all_workers, device
+        except ValueError:
+            if all_workers.is_first:
+                raise
+            raise click.exceptions.Exit(1) from None
+
+
+def by_first(team: Workers, work: Callable[[], T]) -> T:
+    """What `work` returns in the first worker, which alone runs it, in every worker.
+
+    Where it raises, the first worker speaks of it, and the others end without a word.
+    """
+    if not team.is_first:
+        made: T | None = team.agree(None)
+        if made is None:
+            raise click.exceptions.Exit(1)
+        return made
+    try:
+        made = work()
+    except BaseException:
+        team.agree(None)
+        raise
+    team.agree(made)
+    return made
+
+
+def find_device(engine: str) -> torch.device:
+    """Where this worker draws: a GPU of its own where there is one, unless `engine` is "cpu".
+
+    Raises:
+        ValueError: more workers on this machine than GPUs.
+    """
+    if engine == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    number, count = local_rank(), torch.cuda.device_count()
+    if number >= count:
+        raise ValueError(
+            f"worker {number + 1} needs a GPU of its own on this machine, which has {count}; "
+            "expected at most as many workers as GPUs"
+        )
+    return torch.device("cuda", number)

@@ -1,0 +1,171 @@
+"""The options of `pixelsr train`, under their headings."""
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ..training import Intervals, Recipe
+from ..training.recipe import OPTIMIZERS, PRECISIONS, SCHEDULES
+from .config_file import read_config
+from .grouped import option_of
+from .train_model import model_options
+
+Options = tuple[Callable[..., Any], ...]
+OF_RECIPE = tuple(field.name for field in dataclasses.fields(Recipe))
+PAPERS_LR = 4e-4
+"""Of RMSProp, in the PRSR paper."""
+READERS = min(4, os.cpu_count() or 1)
+
+_pictures, _recipe, _run = option_of("Pictures"), option_of("How to train"), option_of("The run")
+
+
+def _count(option: Callable[..., Any], name: str, help: str, default: int | None = None) -> Any:
+    """An option that is a positive int."""
+    return option(name, metavar="N", type=click.IntRange(min=1), default=default, help=help)
+
+
+def _number(name: str, default: float | None, help: str, kind: Any = float) -> Any:
+    return _recipe(name, metavar="X", type=kind, default=default, help=help)
+
+
+def train_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """All options of the command, model first; those of `OF_RECIPE` by the names in `Recipe`."""
+    for option in reversed((*_of_pictures(), model_options, *_of_recipe(), *_of_run())):
+        command = option(command)
+    return command
+
+
+def _of_pictures() -> Options:
+    return (
+        _pictures("--val", metavar="PICTURES", help="Pictures to validate on."),
+        _count(_pictures, "--size", "Side of the pictures, in pixels.", 32),
+        _recipe_of_pictures(),
+        _pictures(
+            "--workers",
+            metavar="N",
+            type=click.IntRange(min=0),
+            default=READERS,
+            show_default="one for each core, at most 4",
+            help="Processes that read the pictures; 0: this one does.",
+        ),
+    )
+
+
+def _recipe_of_pictures() -> Any:
+    return _pictures(
+        "--flip/--no-flip", default=Recipe.flip, help="Mirror half of the pictures, at random."
+    )
+
+
+def _of_recipe() -> Options:
+    return (
+        _count(_recipe, "--batch", "Pictures that a worker computes at once.", Recipe.batch),
+        _count(
+            _recipe, "--accumulate", "Such batches that make one step, together.", Recipe.accumulate
+        ),
+        _recipe(
+            "--optimizer",
+            type=click.Choice(OPTIMIZERS),
+            default=Recipe.optimizer,
+            help="rmsprop with decay 0.95 and momentum 0.9 is the PRSR paper's.",
+        ),
+        _number("--lr", None, f"At its peak.  [default: {Recipe.lr}, of rmsprop {PAPERS_LR}]"),
+        _number("--weight-decay", Recipe.weight_decay, "Of adamw."),
+        _recipe(
+            "--schedule",
+            type=click.Choice(SCHEDULES),
+            help="A cosine down to the floor over the whole run, or halving again and again.  "
+            "[default: cosine, of rmsprop halving]",
+        ),
+        _number("--warmup", Recipe.warmup, "Steps until the peak.", int),
+        _number("--floor", Recipe.floor, "Where the cosine ends, as a fraction of the peak."),
+        _count(_recipe, "--halve-every", "Steps between two halvings.", Recipe.halve_every),
+        _number("--clip", Recipe.clip, "Largest norm of the gradient."),
+        _number("--ema", Recipe.ema, "Decay of the average of the weights; 0 is no average."),
+        _recipe(
+            "--precision",
+            type=click.Choice(list(PRECISIONS)),
+            default=Recipe.precision,
+            help="What is computed in; weights stay float32.",
+        ),
+        _recipe(
+            "--channels-last/--contiguous",
+            default=Recipe.channels_last,
+            help="Memory format of weights and pictures.",
+        ),
+        _recipe(
+            "--compile/--no-compile",
+            default=Recipe.compile,
+            help="Run model and loss through torch.compile.",
+        ),
+        _number(
+            "--conditioning-weight",
+            Recipe.conditioning_weight,
+            "Of PixelRecursiveSR: how much "
+            "A counts in A + B. More than the paper's 1 keeps what is drawn closer to the small "
+            "picture, for some likelihood.",
+        ),
+        _number("--seed", Recipe.seed, "Of the first weights, the order and the flips.", int),
+    )
+
+
+def _of_run() -> Options:
+    return (
+        _run(
+            "-o",
+            "--out",
+            metavar="OUT",
+            required=True,
+            type=click.Path(path_type=Path),
+            help="Folder to write, one for each run.",
+        ),
+        _count(_run, "--steps", "Stop after so many steps."),
+        _run("--minutes", metavar="M", type=float, help="Stop after so much time."),
+        _count(
+            _run,
+            "--patience",
+            "Stop after so many validations in a row that are no better than the best.",
+        ),
+        _run(
+            "--resume",
+            is_flag=True,
+            show_default=False,
+            help="Go on with the run in OUT, given the same options.",
+        ),
+        _run(
+            "--config",
+            metavar="FILE",
+            is_eager=True,
+            expose_value=False,
+            callback=read_config,
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="TOML file of options, such as OUT/model/training.toml of another run; "
+            "what the command line says goes before.",
+        ),
+        _count(_run, "--log-every", "Steps between two lines of the log.", Intervals.log),
+        _count(_run, "--validate-every", "Steps between two validations.", Intervals.validate),
+        _count(_run, "--checkpoint-every", "Steps between two checkpoints.", Intervals.checkpoint),
+        _run(
+            "--grid",
+            metavar="N",
+            type=click.IntRange(0, 64),
+            default=4,
+            help="Pictures of which each validation draws samples, always the same; 0 for none.",
+        ),
+        _run(
+            "--tensorboard/--no-tensorboard",
+            default=None,
+            help="Write curves and samples for TensorBoard.  [default: if it is installed]",
+        ),
+        _count(_run, "--threads", "Of the CPU.  [default: one for each core]"),
+        _run(
+            "--device",
+            type=click.Choice(["auto", "cpu", "cuda"]),
+            default="auto",
+            help="auto is cuda where there is one.",
+        ),
+    )

@@ -1,0 +1,109 @@
+"""Pictures of any source as one tensor, without all of them in memory."""
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import PIL
+import torch
+from rich.console import Console
+from rich.progress import MofNCompleteColumn, Progress
+from torch import Tensor
+
+from .fingerprint import fingerprint
+from .raw import RawFile
+from .sources import open_source
+from .squares import Squares, batches
+from .store import Prepared, Store
+
+_VERSION = 1  # of the preparation: another one makes every store anew
+
+
+def load_pictures(
+    where: str | os.PathLike[str],
+    size: int,
+    report: Callable[[str], None],
+    *,
+    colours: int = 3,
+    workers: int = 0,
+    store: Path | None = None,
+) -> Tensor:
+    """All pictures at `where`, in an order that never changes.
+
+    Each is cut to its centre square and reduced by area average; a square of `size` x `size` stays
+    as it is, bit for bit. They are prepared once, into a file that is then mapped into memory: a
+    page of it takes memory while it is used. A bar on stderr shows how far it is, where that is a
+    terminal.
+
+    Args:
+        where: a folder of pictures, searched recursively, hidden files passed over; an idx file, as
+            of MNIST, gzipped or not; a folder that `datasets.Dataset.save_to_disk` wrote; or
+            "hf:NAME", "hf:NAME#SPLIT", for ``datasets.load_dataset(NAME, split=SPLIT)``, where
+            SPLIT is "train" if not given and NAME may be a local folder.
+        size: side of the pictures, in pixels.
+        report: receives one sentence for each picture that is skipped: unreadable, or too small.
+        colours: 3, or 1 for grey.
+        workers: processes that prepare; 0 is this process alone. The result does not depend on it.
+        store: a folder that keeps the prepared pictures for the next call with the same pictures,
+            size and colours, which then decodes nothing and reports the same; what else it keeps is
+            replaced. None keeps nothing.
+    Returns:
+        uint8 ``[N, colours, size, size]``; not to be written to.
+    Raises:
+        ValueError: not one usable picture; a damaged or foreign file; labels for pictures; a data
+            set that cannot be loaded, or without pictures; or an argument out of range.
+        OSError: there is nothing at `where`, a disk is full, or a worker was killed; nothing is
+            left half-written.
+    """
+    _check(size, colours, workers)
+    source = open_source(where, size)
+
+    def prepare(file: RawFile) -> Prepared:
+        return _prepare(Squares(source, size, colours), workers, report, file, f"{where}")
+
+    if store is None:
+        with RawFile.temporary() as file:
+            return prepare(file).images
+    facts = (_VERSION, PIL.__version__, size, colours, type(source).__name__, source.fingerprint())
+    shelf = Store(store, fingerprint(facts))
+    kept = shelf.read()
+    if kept is None:
+        return shelf.write(prepare).images
+    for sentence in kept.skipped:
+        report(sentence)
+    return kept.images
+
+
+def _check(size: int, colours: int, workers: int) -> None:
+    if size < 1:
+        raise ValueError(f"size must be at least 1, got {size}")
+    if colours not in (1, 3):
+        raise ValueError(f"colours must be 1 or 3, got {colours}")
+    if workers < 0:
+        raise ValueError(f"workers must be at least 0, got {workers}")
+
+
+def _prepare(
+    squares: Squares, workers: int, report: Callable[[str], None], file: RawFile, where: str
+) -> Prepared:
+    total, skipped = len(squares), []
+    with contextlib.closing(batches(squares, workers)) as made, _bar() as bar:
+        task = bar.add_task("preparing pictures", total=total)
+        for batch in made:
+            file.append(batch.values)
+            for sentence in batch.skipped:
+                report(sentence)
+            skipped += batch.skipped
+            bar.advance(task, batch.pictures)
+    usable, side = total - len(skipped), squares.size
+    if not usable:
+        raise ValueError(f"{where} holds no picture of at least {side}x{side} pixels")
+    images = torch.from_numpy(file.map((usable, squares.colours, side, side)))
+    return Prepared(images, skipped)
+
+
+def _bar() -> Progress:
+    console = Console(stderr=True)
+    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
+    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)

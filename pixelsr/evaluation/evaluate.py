@@ -1,0 +1,118 @@
+"""The front door: `pixelsr.evaluation.evaluate`."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from .. import __version__
+from ..data.levels import to_levels
+from ..models import PixelModel, PixelRecursiveSR
+from ..sampling.engines import ENGINES, choose_engine, why_not
+from ..sampling.noise import check_seed, check_temperature
+from ..sampling.request import check_images, check_positive
+from ..training.objective import check_size
+from ..training.validate import bits_per_dimension
+from .enlarging import measure_enlargements
+from .progress import track
+from .report import Draws, Report
+
+
+def evaluate(
+    model: PixelModel,
+    images: Tensor,
+    *,
+    train: Tensor | None = None,
+    samples: int = 1,
+    pictures: int | None = None,
+    batch: int = 32,
+    seed: int = 0,
+    temperature: float = 1.0,
+    engine: str = "auto",
+    progress: bool = False,
+) -> Report:
+    """Measure a model on pictures that it has not seen.
+
+    Bits per dimension are of all images. A `PixelRecursiveSR` also enlarges the area averages of
+    some of them, as do bicubic interpolation and the nearest neighbour in `train`, and each answer
+    is compared with the true picture: pSNR, SSIM, MS-SSIM and consistency, each the mean over
+    pictures and samples of a figure of one picture (`pixelsr.evaluation.metrics`).
+
+    A model of fewer than 256 levels is given ``images * levels // 256``, and so is everything that
+    it is compared with; metrics are taken of the levels scaled back to intensities.
+
+    Args:
+        model: computed in eval mode, and put back into its own mode afterwards.
+        images: uint8 ``[N, C, H, W]``, intensities of 8 bits.
+        train: uint8 ``[T, C, H, W]``; None leaves the nearest neighbour out.
+        samples: drawn for each picture that is enlarged; sample k of the m-th has the index
+            m * samples + k in the noise.
+        pictures: how many to enlarge, spread evenly over `images`; None, or more than there are,
+            is all.
+        batch: pictures at a time; no figure depends on it, beyond rounding.
+        seed, temperature, engine: as for `pixelsr.sample`.
+        progress: show progress bars on stderr, where that is a terminal.
+    Raises:
+        ValueError: an argument that does not fit; the message names the value and what was
+            expected.
+        FloatingPointError: the model gives a figure that is not finite.
+    """
+    _check_pictures(model, images, train)
+    check_positive("samples", samples)
+    check_positive("batch", batch)
+    if pictures is not None:
+        check_positive("pictures", pictures)
+    check_seed(seed)
+    temperature = check_temperature(temperature)
+    draws = Draws(samples, batch, seed, temperature, _resolve(engine, model.device))
+    bits = _bits(model, images, batch, progress)
+    enlargement = None
+    if isinstance(model, PixelRecursiveSR):
+        chosen = _spread(images, pictures)
+        enlargement = measure_enlargements(model, chosen, train, draws, progress)
+    height, width = images.shape[2:]
+    versions = {"pixelsr": __version__, "torch": torch.__version__}
+    return Report(model.describe(), len(images), (height, width), bits, enlargement, versions)
+
+
+def _check_pictures(model: PixelModel, images: Tensor, train: Tensor | None) -> None:
+    check_images("images", images, model.colours, None)
+    check_size(model, images.shape[2:])
+    if train is None:
+        return
+    if not isinstance(model, PixelRecursiveSR):
+        raise ValueError(
+            f"{type(model).__name__} enlarges nothing, and has no use for the pictures that it was "
+            "trained on; expected train=None"
+        )
+    height, width = images.shape[2:]
+    check_images("train", train, model.colours, (height, width))
+
+
+def _resolve(engine: str, device: torch.device) -> str:
+    choose_engine(engine, device)
+    if engine != "auto":
+        return engine
+    return next(name for name in ENGINES if why_not(name, device) is None)
+
+
+def _bits(model: PixelModel, images: Tensor, batch: int, progress: bool) -> dict[str, float]:
+    """Bits per dimension, mean over all images; batch by batch, for the sake of the bar."""
+    totals: dict[str, float] = {}
+    for some in track(images.split(batch), "bits per dimension", progress):
+        quantised = to_levels(some, model.levels)
+        for name, bits in bits_per_dimension(model, quantised, batch).items():
+            totals[name] = totals.get(name, 0.0) + bits * len(some)
+    for name, total in totals.items():
+        if not math.isfinite(total):
+            raise FloatingPointError(
+                f"bits per dimension of the model ({name}) come to {total}, expected a finite "
+                "number: do its weights hold NaN or infinity?"
+            )
+    return {name: total / len(images) for name, total in totals.items()}
+
+
+def _spread(images: Tensor, count: int | None) -> Tensor:
+    """So many of the images, evenly spread: a folder is often sorted by what its pictures show."""
+    count = min(count or len(images), len(images))
+    return images[torch.arange(count) * len(images) // count]

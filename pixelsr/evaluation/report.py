@@ -1,0 +1,84 @@
+"""What an evaluation found."""
+
+import dataclasses
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Scores:
+    """How near the answers of one method are to the true pictures.
+
+    Each is the mean over pictures, and over the samples of each, of a figure of one picture;
+    `pixelsr.evaluation.metrics` has the formulas.
+
+    Attributes:
+        psnr: in dB; higher is nearer.
+        ssim: up to 1, higher is nearer; None where it is not defined at this size.
+        ms_ssim: the same.
+        consistency: mean squared error of the answer, made small again, against the small picture,
+            of intensities in [0, 1]; lower is nearer.
+    """
+
+    psnr: float
+    ssim: float | None
+    ms_ssim: float | None
+    consistency: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Draws:
+    """How the model drew.
+
+    Attributes:
+        samples: of each picture.
+        batch: pictures at a time.
+        seed, temperature, engine: as for `pixelsr.sample`; "auto" is resolved.
+    """
+
+    samples: int
+    batch: int
+    seed: int
+    temperature: float
+    engine: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Enlargement:
+    """How well small pictures were enlarged.
+
+    Attributes:
+        pictures: how many were.
+        draws: how the model drew them.
+        train: pictures among which the nearest neighbours were sought; None where none were given.
+        scores: of "model", "bicubic" and, where `train` is known, "nearest_neighbour".
+    """
+
+    pictures: int
+    draws: Draws
+    train: int | None
+    scores: dict[str, Scores]
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What an evaluation found.
+
+    Attributes:
+        network: the model as `PixelModel.describe` gives it.
+        pictures: how many the bits per dimension are the mean of.
+        size: height and width of the pictures, in pixels.
+        bits_per_dimension: see `pixelsr.training.validate.bits_per_dimension`.
+        enlargement: None for a model that enlarges nothing.
+        versions: of pixelsr and torch.
+    """
+
+    network: dict[str, Any]
+    pictures: int
+    size: tuple[int, int]
+    bits_per_dimension: dict[str, float]
+    enlargement: Enlargement | None
+    versions: dict[str, str]
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as JSON values; every number in it is finite, what is not defined is None."""
+        return {**dataclasses.asdict(self), "size": list(self.size)}

@@ -1,0 +1,120 @@
+"""What a run writes: one folder, one run at a time."""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from PIL import Image
+from torch import Tensor
+
+from ..data.pictures import save_picture
+from ..files import write_whole
+from ..models import PixelModel
+from .checkpoint import write_checkpoint
+from .log import Log
+from .tensorboard import TensorBoard
+
+CHECKPOINT, LOG = "checkpoint.safetensors", "log.jsonl"
+MODEL, TRAINING = "model", "training.toml"
+SAMPLES, TENSORBOARD, LOCK = "samples", "tensorboard", ".lock"
+
+
+class RunFiles:
+    """The files of a run; until `close` no other run can have the folder.
+
+    `checkpoint.safetensors`; `log.jsonl`; `model/`, as `save_pretrained` writes it, with
+    `training.toml`, the run's configuration, beside the weights; `samples/`, grids of pictures;
+    `tensorboard/`.
+
+    Args:
+        out: the folder, made if need be.
+        resume: there is a run in it to go on with; else there must be none.
+        writes: false for a worker that leaves the writing to another: nothing is made or written.
+    Raises:
+        FileExistsError: `out` holds a run, and `resume` is false; or a run is writing to it now.
+        FileNotFoundError: `out` holds no run, and `resume` is true.
+        OSError: `out` cannot be written.
+    """
+
+    def __init__(
+        self, out: str | os.PathLike[str], *, resume: bool = False, writes: bool = True
+    ) -> None:
+        self.out, self.resume, self.writes = Path(out), resume, writes
+        self.log: Log | None = None
+        self.tensorboard: TensorBoard | None = None
+        if not writes:
+            return
+        if resume and not self.checkpoint.is_file():
+            raise FileNotFoundError(f"{self.checkpoint} is missing: there is no run to resume")
+        for folder in (self.out, self.out / MODEL):
+            _check_writable(folder)
+        self.lock = FileLock(self.out / LOCK, timeout=0)
+        try:
+            self.lock.acquire()
+        except Timeout:
+            raise FileExistsError(
+                f"another run is writing to {out} now: wait for its end, or choose another folder"
+            ) from None
+        if self.checkpoint.exists() and not resume:
+            self.lock.release()
+            raise FileExistsError(f"{out} already holds a run: resume it, or choose another folder")
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the checkpoint is, or will be."""
+        return self.out / CHECKPOINT
+
+    def open_logs(self, first_step: int, tensorboard: bool) -> None:
+        """Begin to log, after step `first_step`: later entries are those of a lost stretch."""
+        if self.writes:
+            self.log = Log(self.out / LOG, first_step)
+            if tensorboard:
+                self.tensorboard = TensorBoard(self.out / TENSORBOARD, first_step)
+
+    def write_log(self, **entry: Any) -> None:
+        """Append an entry, which has a "step"."""
+        for log in (self.log, self.tensorboard):
+            if log:
+                log.write(**entry)
+
+    def save_checkpoint(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Replace the checkpoint, whole or not at all."""
+        if self.writes:
+            write_checkpoint(self.checkpoint, tensors, facts)
+
+    def save_config(self, toml: str) -> None:
+        """Replace the configuration that lies beside the weights."""
+        if self.writes:
+            write_whole(self.out / MODEL / TRAINING, toml.encode())
+
+    def save_model(self, model: PixelModel) -> None:
+        """Replace the model, whole or not at all."""
+        if self.writes:
+            model.save_pretrained(self.out / MODEL)
+
+    def save_grid(self, step: int, grid: Image.Image) -> None:
+        """Add a picture of samples."""
+        folder = self.out / SAMPLES
+        folder.mkdir(exist_ok=True)
+        save_picture(grid, folder / f"step-{step:07d}.png")
+        if self.tensorboard:
+            self.tensorboard.show(step, grid)
+
+    def close(self) -> None:
+        """Let another run have the folder."""
+        if self.tensorboard:
+            self.tensorboard.close()
+        if self.writes:
+            self.lock.release()
+
+
+def _check_writable(folder: Path) -> None:
+    """Find out now, not after hours of training."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(f"{folder} cannot be written: {error.strerror or error}") from None

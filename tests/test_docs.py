@@ -1,0 +1,46 @@
+"""The documents: links lead somewhere, code runs, the commands' pages are their help."""
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+from pixelsr.cli import COMMANDS
+from pixelsr.data.small import from_tensor
+from tests.test_training import pictures
+
+ROOT = Path(__file__).parent.parent
+PAGES = [
+    ROOT / "README.md",
+    *sorted(ROOT.glob("docs/**/*.md")),
+    *sorted(ROOT.glob("pixelsr/**/*.md")),
+]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files_that_are_there(page):
+    links = re.findall(r"\]\(([^):#]+)\)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_page_of_a_command_is_its_help(name):
+    made = runpy.run_path(str(ROOT / "docs" / "commands.py"))["page"](name)
+    kept = (ROOT / "docs" / "commands" / f"{name}.md").read_text()
+    assert kept == made, "make docs writes the pages anew"
+
+
+@pytest.mark.parametrize("page", ["training", "own-network"])
+def test_the_python_of_a_page_runs(page, tmp_path, capsys):
+    for k, image in enumerate(pictures(4, side=16)):
+        from_tensor(image).save(tmp_path / f"{k}.png")
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names = {"folder": tmp_path, "out": tmp_path / "run", "steps": 1}
+    exec(code, names)  # the page's own lines
+    if page == "training":
+        assert names["drawn"].shape == (4, 3, 16, 16)
+    else:
+        assert "reads" in capsys.readouterr().out
+        assert names["images"].shape == (2, 3, 8, 8)
