@@ -56,7 +56,7 @@ def test_neither_the_way_of_decoding_nor_the_format_of_a_data_set_matters(
     folder, values = pictures
     columns = {"image": [str(folder / f"{k}.png") for k in range(3)]}
     dataset = datasets.Dataset.from_dict(columns).cast_column("image", datasets.Image(**feature))
-    dataset.with_format("torch").save_to_disk(tmp_path / "saved")
+    dataset.with_format("arrow").save_to_disk(tmp_path / "saved")
     assert torch.equal(load_pictures(tmp_path / "saved", 8, refuse), values)
 
 

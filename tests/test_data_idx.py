@@ -102,10 +102,11 @@ def test_pictures_that_are_too_small_give_one_sentence_for_all(write):
         lambda packed: packed[: len(packed) // 2],
         lambda packed: packed[:5],
         lambda packed: packed[:-5] + b"\0" + packed[-4:],
+        lambda packed: packed[:10] + b"\xff" + packed[11:],
         lambda packed: packed[:40] + bytes(20) + packed[60:],
         lambda packed: packed + b"and more",
     ],
-    ids=["last byte gone", "half", "header", "checksum", "zeros within", "trailing text"],
+    ids=["last byte gone", "half", "header", "checksum", "block", "zeros within", "trailing text"],
 )
 def test_a_damaged_gzip_file_gives_one_sentence(tmp_path, damage):
     path = tmp_path / "damaged.gz"

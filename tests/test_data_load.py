@@ -348,6 +348,24 @@ def test_a_killed_worker_gives_one_sentence():
         list(batches(Squares(Deadly(), 8, 3), workers=1))
 
 
+class Telling(Deadly):
+    """A source that tells what a process that reads it does about signals."""
+
+    def __getitem__(self, index):
+        raise ValueError([signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)])
+
+
+def test_a_worker_does_not_run_the_signal_handlers_of_the_program():
+    """Else each of them would answer Ctrl-C, and none would end when told to."""
+    usual = {n: signal.signal(n, lambda *_: None) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        (batch,) = batches(Squares(Telling(), 8, 3), workers=1)
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+    assert batch.skipped == [f"skipped: {[signal.SIG_IGN, signal.SIG_DFL]}"]
+
+
 INTERRUPTED = """
 import sys, time
 from pathlib import Path

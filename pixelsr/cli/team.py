@@ -50,13 +50,13 @@ def by_first(team: Workers, work: Callable[[], T]) -> T:
     return made
 
 
-def find_device(engine: str) -> torch.device:
-    """Where this worker draws: a GPU of its own where there is one, unless `engine` is "cpu".
+def find_device(wanted: str) -> torch.device:
+    """Where this worker computes: a GPU of its own where there is one, unless "cpu" is wanted.
 
     Raises:
         ValueError: more workers on this machine than GPUs.
     """
-    if engine == "cpu" or not torch.cuda.is_available():
+    if wanted == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     number, count = local_rank(), torch.cuda.device_count()
     if number >= count:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..data.levels import to_levels
 from ..data.load import load_pictures
-from ..distributed import Workers, local_rank, workers
+from ..distributed import Workers, workers
 from ..models import PixelModel
 from ..training import Budget, Intervals, Recipe, RunFiles, Trainer
 from ..training import tensorboard as boards
@@ -19,6 +19,7 @@ from ..training.objective import check_size
 from ..training.progress import display
 from .config_file import write_config
 from .grouped import GroupedCommand
+from .team import find_device
 from .train_model import NAMES, describe, make_model
 from .train_options import OF_RECIPE, PAPERS_LR, train_options
 
@@ -55,33 +56,36 @@ def train(context: click.Context, /, out: Path, resume: bool, **options: Any) ->
     check_size(model, (options["size"], options["size"]))
     sizes = {} if options["start"] else describe(model)
     resolved = options | sizes | {name: getattr(recipe, name) for name in OF_RECIPE}
-    with workers(device) as team, Interrupt() as interrupt:
+    with workers(device) as team:
         files = RunFiles(out, resume=resume, writes=team.is_first)
         images, validation = _load(options, model, out, team)
-        trainer = Trainer(
-            model,
-            images,
-            validation,
-            files,
-            recipe,
-            budget,
-            intervals,
-            display(team.is_first),
-            stop=lambda: interrupt.requested,
-            workers=team,
-            grid=options["grid"],
-            tensorboard=board,
-        )
-        files.save_config(write_config(context.command, resolved))
-        parameters = sum(parameter.numel() for parameter in model.parameters())
-        start = trainer.state.step
-        trainer.display.say(
-            f"{len(images):,} pictures, {parameters:,} parameters, from step {start}"
-        )
-        finished = trainer.run()
+        with Interrupt() as interrupt:
+            trainer = Trainer(
+                model,
+                images,
+                validation,
+                files,
+                recipe,
+                budget,
+                intervals,
+                display(team.is_first),
+                stop=lambda: interrupt.requested,
+                workers=team,
+                grid=options["grid"],
+                tensorboard=board,
+            )
+            files.save_config(write_config(context.command, resolved))
+            _say_start(trainer)
+            finished = trainer.run()
     done = f"Done after {trainer.state.step} steps: the model is in {out / 'model'}."
     stopped = f"Saved at step {trainer.state.step}: the same command with --resume goes on."
     trainer.display.say(done if finished else stopped)
+
+
+def _say_start(trainer: Trainer) -> None:
+    pictures, step = len(trainer.images), trainer.state.step
+    parameters = sum(parameter.numel() for parameter in trainer.state.model.parameters())
+    trainer.display.say(f"{pictures:,} pictures, {parameters:,} parameters, from step {step}")
 
 
 def _recipe(options: dict[str, Any]) -> Recipe:
@@ -124,9 +128,7 @@ def _load(
 def _find_device(device: str) -> torch.device:
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("--device cuda: PyTorch finds no CUDA device on this machine")
-    if device == "cpu" or not torch.cuda.is_available():
-        return torch.device("cpu")
-    return torch.device("cuda", local_rank())
+    return find_device(device)
 
 
 def _warn(sentence: str) -> None:
