@@ -50,8 +50,9 @@ class State:
             FloatingPointError: the loss or its gradient is not finite; the weights are unchanged.
         """
         self.optimizer.zero_grad()
-        terms = torch.stack([self._backward(images, parts) for images in parts]).mean(0)
-        terms = self.workers.mean(terms)
+        last = len(parts) - 1
+        every = [self._backward(part, 1 / len(parts), k == last) for k, part in enumerate(parts)]
+        terms = self.workers.mean(torch.stack(every).mean(0))
         self._check_finite("loss", terms.sum())
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
@@ -65,16 +66,19 @@ class State:
         self.step += 1
         return terms[0].item() / math.log(2)
 
-    def _backward(self, images: Tensor, parts: Sequence[Tensor]) -> Tensor:
-        """Add one part's gradient; the terms of its loss. Workers wait at the last part only."""
+    def _backward(self, images: Tensor, share: float, last: bool) -> Tensor:
+        """Add `share` of a part's gradient; the terms of its loss.
+
+        Workers average what they have added up after the last part, not before.
+        """
         images = images.to(self.model.device).contiguous(memory_format=self.layout)
-        wait = self.workers.count == 1 or images is parts[-1]
-        with contextlib.nullcontext() if wait else self.objective.no_sync():
+        alone = self.workers.count == 1
+        with contextlib.nullcontext() if alone or last else self.objective.no_sync():
             with torch.autocast(
                 images.device.type, self.dtype, enabled=self.dtype is not torch.float32
             ):
                 terms = self.objective(images)
-            self.scaler.scale(terms.sum() / len(parts)).backward()
+            self.scaler.scale(share * terms.sum()).backward()
         return terms.detach()
 
     def _check_finite(self, name: str, value: Tensor) -> None:
