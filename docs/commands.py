@@ -14,7 +14,7 @@ FOLDER = Path(__file__).parent / "commands"
 
 def page(name: str) -> str:
     """The page of a command, in Markdown."""
-    with click.Context(main, info_name="pixelsr") as parent:
+    with click.Context(main, info_name="pixelsr", **main.context_settings) as parent:
         command = main.get_command(parent, name)
         assert command is not None
         with click.Context(command, info_name=name, parent=parent, terminal_width=100) as context:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import datetime
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+
+PATIENCE = datetime.timedelta(days=1)
+"""How long workers wait for one that reads a million pictures, or draws a large share."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,10 +49,6 @@ class Workers:
             dist.all_gather_object(values, value)
         return values
 
-    def wait(self) -> None:
-        """Until every worker has come here."""
-        self.gather(None)
-
     def mean(self, value: Tensor) -> Tensor:
         """The mean over the workers, elementwise."""
         if self.count > 1:
@@ -70,7 +70,7 @@ def workers(device: torch.device) -> Iterator[Workers]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield Workers(dist.get_rank(), count, local_rank())
     finally:

@@ -4,6 +4,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+PARTIAL = ".partial"
+
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write one file; see `write_all_whole`."""
@@ -19,7 +21,7 @@ def write_all_whole(files: Mapping[Path, bytes]) -> None:
         OSError: a file cannot be written, and the message names it; where that shows before the
             last step, which only renames, what stood at the paths before still does.
     """
-    partials = {path: path.with_name(f".{path.name}-{os.getpid()}.partial") for path in files}
+    partials = {path: path.with_name(f".{path.name}-{os.getpid()}{PARTIAL}") for path in files}
     path = Path()
     try:
         for path, data in files.items():
@@ -34,3 +36,9 @@ def write_all_whole(files: Mapping[Path, bytes]) -> None:
     finally:
         for partial in partials.values():
             partial.unlink(missing_ok=True)
+
+
+def remove_partials(folder: Path) -> None:
+    """Remove what processes that were killed have left; none may be writing to the folder now."""
+    for path in folder.glob(f".*{PARTIAL}"):
+        path.unlink(missing_ok=True)

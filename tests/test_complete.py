@@ -10,6 +10,7 @@ from PIL import Image
 
 import pixelsr
 from pixelsr.cli import main
+from pixelsr.data.area import area_average
 from pixelsr.data.levels import from_levels, to_levels
 from pixelsr.data.small import area_resize, centre_square, to_tensor
 from tests.test_enlarge import holds, picture, refusal, save_photo, tiny, words, written
@@ -43,9 +44,11 @@ def complete(*arguments: object) -> Result:
     return CliRunner().invoke(main, ["complete", *(str(argument) for argument in arguments)])
 
 
-def square(photo: Path, box: tuple[int, int, int, int] | None = None) -> torch.Tensor:
+def square(
+    photo: Path, box: tuple[int, int, int, int] | None = None, side: int = SIDE
+) -> torch.Tensor:
     image = Image.open(photo)
-    return area_resize(to_tensor(image.crop(box or centre_square(image.size))), SIDE)
+    return area_resize(to_tensor(image.crop(box or centre_square(image.size))), side)
 
 
 def save_mask(path: Path, size: tuple[int, int], marks: dict[tuple[int, int], int]) -> Path:
@@ -108,14 +111,26 @@ def test_the_index_counts_on_from_photo_to_photo(model, photo, out):
     assert torch.equal(torch.stack(images), expected)
 
 
-def test_of_an_enlarger_the_prior_alone_draws(photo, out, tmp_path):
+def test_an_enlarger_sees_the_whole_photo_made_small(photo, out, tmp_path):
     model = save(tiny(), tmp_path / "enlarger")
-    assert complete(photo, "-o", out, "--model", model, "--samples", 1).exit_code == 0
-    known = square(photo)[None]
-    mask = torch.zeros(1, 3, SIDE, SIDE, dtype=torch.bool)
-    mask[:, :, :3] = True
-    expected = pixelsr.sample(tiny().prior, image_size=(SIDE, SIDE), known=known, known_mask=mask)
-    assert torch.equal(picture(out / "photo-1.png"), expected[0])
+    options = ["--model", model, "--samples", 2, "--size", 8]
+    assert complete(photo, "-o", out, *options).exit_code == 0
+    known = square(photo, side=8)[None]
+    mask = torch.zeros(1, 3, 8, 8, dtype=torch.bool)
+    mask[:, :, :4] = True
+    expected = pixelsr.sample(
+        tiny(), n=2, low_res=area_average(known, 2), known=known, known_mask=mask
+    )
+    images = [picture(out / f"photo-{k}.png") for k in (1, 2)]
+    assert torch.equal(torch.stack(images), expected)
+
+
+def test_an_enlarger_completes_sizes_that_it_magnifies(photo, out, tmp_path):
+    model = save(tiny(), tmp_path / "enlarger")
+    result = complete(photo, "-o", out, "--model", model, "--size", 7)
+    assert result.exit_code == 1
+    assert "sides that are multiples of 2, got 7x7" in result.stderr
+    assert not out.exists()
 
 
 def test_an_enlarger_that_tells_no_size_draws_eight_small_pixels(photo, out, tmp_path):

@@ -130,9 +130,12 @@ def test_a_run_can_start_with_the_weights_of_a_model(folder, tmp_path):
 # The file of options
 
 
-def test_the_options_of_a_run_repeat_it(folder, tmp_path):
-    assert run(folder, "-o", tmp_path / "a", *TINY, "--steps", 2, "--lr", 0.02).exit_code == 0
+def test_the_options_of_a_run_repeat_it_from_anywhere(folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(folder.parent)
+    options = [folder.name, "--val", folder.name, "-o", tmp_path / "a", *TINY, "--no-flip"]
+    assert run(*options, "--steps", 2, "--lr", 0.02).exit_code == 0
     config = tmp_path / "a" / "model" / "training.toml"
+    monkeypatch.chdir("/")
     result = run("--config", config, "-o", tmp_path / "b")
     assert result.exit_code == 0, result.output
     weights = [(tmp_path / n / "model" / "model.safetensors").read_bytes() for n in "ab"]
@@ -158,6 +161,11 @@ def test_the_command_line_goes_before_the_file(folder, tmp_path):
         ("channels = 'many'", "Invalid value for '--channels': 'many' is not a valid integer"),
         ("steps = 0", "Invalid value for '--steps': 0 is not in the range x>=1"),
         ("steps", "my.toml is not TOML: "),
+        ("batch = [1, 2]", "my.toml: batch must be a text, a number, true or false, got [1, 2]"),
+        ("batch = 2.7", "Invalid value for '--batch': '2.7' is not a valid integer"),
+        ("batch = true", "Invalid value for '--batch': 'true' is not a valid integer"),
+        ("batch = inf", "Invalid value for '--batch': 'inf' is not a valid integer"),
+        ("flip = 3", "Invalid value for '--flip': '3' is not a valid boolean"),
         ("model = 'PixelRNN'", "Invalid value for '--model': 'PixelRNN' is not one of"),
     ],
 )
@@ -190,7 +198,7 @@ def test_a_run_is_not_resumed_with_another_file(folder, tmp_path):
     [
         ([], "a training run needs an end"),
         (["--steps", 1, "--lr", -1], "lr must be positive"),
-        (["--minutes", "nan"], "minutes must be positive and finite, got nan"),
+        (["--minutes", "nan"], "minutes must be more than 0 and at most a million, got nan"),
         (["--steps", 1, "--size", 9], "sides that are multiples of 2, got 9x9"),
         (["--steps", 1, "--size", 10], "holds no picture of at least 10x10 pixels"),
         (["--steps", 1, "--magnification", 3], "magnification must be a power of two, got 3"),
@@ -206,16 +214,19 @@ def test_a_run_is_not_resumed_with_another_file(folder, tmp_path):
         (["--steps", 1, "--weight-decay", "nan"], "weight_decay must be at least 0, got nan"),
         (["--steps", 1, "--conditioning-weight", 0], "conditioning_weight must be positive"),
         (["--steps", 1, "--seed", -1], "seed must be at least 0 and less than 2**63, got -1"),
+        (["--steps", 1, "--patience", 2], "needs pictures to validate on, --val"),
+        (["--steps", 1, "-o", "{folder}/run"], "would be read as pictures"),
         (["--steps", 1, "--accumulate", 7], "a step needs at least 7 pictures"),
         (["--steps", 1, "--levels", 1], "levels must be 2 to 256, got 1"),
         (["--steps", 1, "--val", "{folder}/none"], "{folder}/none"),
         (["--steps", 1, "--resume"], "there is no run to resume"),
-        (["--steps", 1, "-o", "{folder}/0.png"], "0.png cannot be written: "),
-        (["--steps", 1, "-o", "{folder}/0.png/out"], "out cannot be written: Not a directory"),
+        (["--steps", 1, "-o", "{folder}/../file"], "file cannot be written: "),
+        (["--steps", 1, "-o", "{folder}/../file/out"], "out cannot be written: Not a directory"),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
 )
 def test_bad_options_give_one_sentence(folder, tmp_path, options, message):
+    (tmp_path / "file").touch()
     options = [str(option).format(folder=folder) for option in options]
     result = run(folder, "-o", tmp_path / "out", *TINY, *options)
     assert result.exit_code == 1
@@ -230,6 +241,21 @@ def test_a_count_below_one_is_refused(folder, tmp_path, flag):
     result = run(folder, "-o", tmp_path / "out", f"--{flag}", 0)
     assert result.exit_code == 2
     assert f"Invalid value for '--{flag}': 0 is not in the range x>=1" in result.stderr
+
+
+def test_a_prior_alone_has_no_conditioning_to_weigh(folder, tmp_path):
+    options = ["--model", "PixelCNN", "--channels", 3, "--layers", 1, "--head-channels", 3]
+    options += ["--size", 8, "--steps", 1, "--conditioning-weight", 2]
+    result = run(folder, "-o", tmp_path / "out", *options)
+    assert result.exit_code == 1
+    assert "--conditioning-weight weighs A against B, and a PixelCNN has but one" in result.stderr
+
+
+def test_patience_says_that_it_ended_the_run(folder, tmp_path):
+    options = ["--val", folder, *TINY, "--steps", 50, "--validate-every", 1, "--patience", 2]
+    result = run(folder, "-o", tmp_path / "out", *options, "--lr", 1e-30)
+    assert result.exit_code == 0, result.output
+    assert "Stopped after 3 steps, 2 validations without a new best" in result.stdout
 
 
 def test_tensorboard_is_asked_for_in_vain_where_it_is_not(folder, tmp_path, monkeypatch):

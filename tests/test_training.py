@@ -342,7 +342,10 @@ def test_there_must_be_something_to_resume(tmp_path):
     ("changed", "message"),
     [
         ({"recipe": Recipe(batch=4, lr=0.02, warmup=3, ema=0.9)}, "lr was 0.01, now it is 0.02"),
-        ({"model": pixelsr.GatedPixelCNN(channels=3, layers=1, head_channels=3)}, "model was"),
+        (
+            {"model": pixelsr.GatedPixelCNN(channels=3, layers=1, head_channels=3)},
+            "class was PixelRecursiveSR, now",
+        ),
     ],
     ids=["recipe", "model"],
 )
@@ -374,7 +377,9 @@ def test_a_recipe_out_of_range_names_the_value(options):
         Recipe(**options)
 
 
-@pytest.mark.parametrize("options", [{}, {"steps": 0}, {"minutes": 0.0}, {"minutes": math.nan}])
+@pytest.mark.parametrize(
+    "options", [{}, {"steps": 0}, {"minutes": 0.0}, {"minutes": math.nan}, {"minutes": 1e308}]
+)
 def test_a_budget_must_end(options):
     with pytest.raises(ValueError, match=r"give steps|must be"):
         Budget(**options)

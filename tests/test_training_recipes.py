@@ -229,6 +229,43 @@ def test_a_run_that_is_stopped_before_a_validation_has_a_model(tmp_path):
     assert all(torch.equal(model[name], average[name]) for name in model)
 
 
+@pytest.mark.parametrize("stop", [3, 6, 8])
+def test_a_run_stopped_where_it_validates_resumes_exactly(tmp_path, stop):
+    options = {
+        "validation": pictures(3, seed=1),
+        "intervals": Intervals(log=2, validate=3, checkpoint=100),
+    }
+    assert make_trainer(tmp_path / "whole", 8, **options).run()
+    make_trainer(tmp_path / "parts", 8, stop=stop_at(stop), **options).run()
+    for _ in range(2):  # the second time there is nothing left to do
+        assert make_trainer(tmp_path / "parts", 8, resume=True, **options).run()
+    logs, models = [], []
+    for name in ("whole", "parts"):
+        entries = map(json.loads, (tmp_path / name / "log.jsonl").read_text().splitlines())
+        logs.append([(e["step"], e["validation"]) for e in entries if "validation" in e])
+        models.append((tmp_path / name / "model" / "model.safetensors").read_bytes())
+    assert [step for step, _ in logs[0]] == [3, 6, 8]
+    assert logs[0] == logs[1]
+    assert models[0] == models[1]
+
+
+def test_the_average_has_the_buffers_of_the_model():
+    model = small_model()
+    model.prior.register_buffer("scale", torch.zeros(2))
+    state = make_state(model)
+    model.prior.scale += 3
+    state.advance([pictures(4)], lr=0.01)
+    assert state.ema.model.prior.scale.tolist() == [3, 3]
+
+
+def test_float16_that_is_nan_at_any_scale_ends_the_run():
+    state = make_state(precision="float16")
+    state.model.prior.head.out.bias.register_hook(lambda grad: grad * math.nan)
+    steps = (state.advance([pictures(4)], lr=0.01) for _ in range(40))
+    with pytest.raises(FloatingPointError, match="not finite at any scale of the loss"):
+        list(steps)
+
+
 # What a run shows
 
 
@@ -282,8 +319,8 @@ def test_tensorboard_gets_the_curves_and_the_grids(tmp_path):
     logged = [entry["train"] for entry in log if "train" in entry]
     assert [event.step for event in events.Scalars("train")] == [1, 2, 3]
     assert [event.value for event in events.Scalars("train")] == pytest.approx(logged)
-    assert [event.step for event in events.Scalars("validation/sum")] == [3]
-    assert [event.step for event in events.Images("samples")] == [3]
+    assert [event.step for event in events.Scalars("validation/sum")] == [2, 3]
+    assert [event.step for event in events.Images("samples")] == [2, 3]
 
 
 # One folder, one run
@@ -297,13 +334,20 @@ def test_two_runs_at_the_same_time_do_not_share_a_folder(tmp_path):
     RunFiles(tmp_path).close()
 
 
+def test_a_trainer_that_cannot_be_made_leaves_the_folder_free(tmp_path):
+    with pytest.raises(ValueError, match="a step needs at least 99 pictures"):
+        make_trainer(tmp_path, 2, recipe=dataclasses.replace(RECIPE, accumulate=99))
+    assert make_trainer(tmp_path, 2).run()
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"images": pictures(10, seed=9)}, "pictures was"),
+        ({"images": pictures(10, seed=9)}, r"pictures was \[10, 3, 8, 8\] with the checksum"),
+        ({"validation": pictures(2)}, "validation pictures was none, now it is "),
         ({"workers": Workers(0, 2)}, "workers was 1, now it is 2"),
     ],
-    ids=["pictures", "workers"],
+    ids=["pictures", "validation", "workers"],
 )
 def test_a_run_is_not_resumed_with_other_pictures_or_workers(tmp_path, changed, message):
     make_trainer(tmp_path, 2).run()

@@ -11,12 +11,14 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from ..data.area import area_average
 from ..data.levels import from_levels, to_levels
 from ..data.pictures import MAX_SIDE, open_picture
 from ..data.small import Box, centre_square, from_tensor, small_picture, to_tensor
-from ..models import PixelModel
+from ..models import PixelModel, PixelRecursiveSR
 from ..sampling.sharded import sample_sharded
-from .models import drawn_side, prior_of
+from ..training.objective import check_size
+from .models import drawn_side, load_completer
 from .options import (
     box_option,
     model_option,
@@ -46,7 +48,7 @@ class _Part:
 
 @dataclasses.dataclass(frozen=True)
 class _Job:
-    prior: PixelModel
+    network: PixelModel
     photos: list[Path]
     parts: list[_Part]
     files: list[Path]  # of photo 1, then of photo 2, ...
@@ -94,8 +96,8 @@ def complete(
     same cut, and a pixel is drawn if any part of it is marked: mid grey or lighter. What is kept
     comes back untouched. A PHOTO that is a folder stands for all pictures below it.
 
-    Of a PixelRecursiveSR, such as the bundled model, the prior alone draws: the small picture would
-    give the hidden part away.
+    A PixelRecursiveSR, such as the bundled model, also sees all of the photo made small, 8x8 pixels
+    of it, hidden ones included. A prior alone sees nothing of what it draws.
 
     Writes each completed picture as OUT/<photo>-1.png and so on, and all of them side by side, with
     what was kept and the original, as OUT/sheet.png, which shows the first 24 photos. OUT is a
@@ -111,11 +113,15 @@ def complete(
         )
         squares = torch.stack([part.square for part in job.parts])
         hidden = torch.stack([part.hidden for part in job.parts])[:, None].expand_as(squares)
+        network, low_res, n = job.network.to(device), None, len(squares) * samples
+        if isinstance(network, PixelRecursiveSR):
+            low_res, n = area_average(squares, network.magnification), samples
         images = sample_sharded(
             workers,
-            job.prior.to(device),
-            len(squares) * samples,
+            network,
+            n,
             image_size=(squares.shape[2], squares.shape[3]),
+            low_res=low_res,
             known=squares.repeat_interleave(samples, 0),
             known_mask=~hidden.repeat_interleave(samples, 0),
             progress=True,
@@ -123,7 +129,7 @@ def complete(
         )
     if not workers.is_first:
         return
-    images = from_levels(images, job.prior.levels)
+    images = from_levels(images, job.network.levels)
     write_pictures(out, job.files, images, _sheet(job, images.split(samples)))
     click.echo(photo_summary(out, len(job.photos), samples))
 
@@ -141,24 +147,24 @@ def _prepare(
     check_folder(out)
     found = find_photos(photos, out)
     marked = None if mask is None else to_tensor(open_picture(mask).convert("L"))[0] >= MARKED
-    network = PixelModel.from_pretrained(model)
-    prior = prior_of(model, network)
+    network = load_completer(model)
     side = size or drawn_side(model, network)
+    check_size(network, (side, side))
 
     def cut(path: Path, picture: Image.Image) -> _Part:
         try:
-            square = _square(picture, side, prior.colours, box)
+            square = _square(picture, side, network.colours, box)
             if marked is None:
                 hidden = _other_half(keep, side)
             else:
                 hidden = _marked_pixels(marked, picture.size, side, box)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
-        return _Part(to_levels(square, prior.levels), hidden)
+        return _Part(to_levels(square, network.levels), hidden)
 
     paths, parts = read_photos(found, cut)
     inputs = [photo.path for photo in found] + ([] if mask is None else [mask])
-    return _Job(prior, paths, parts, photo_files(out, paths, samples, inputs))
+    return _Job(network, paths, parts, photo_files(out, paths, samples, inputs))
 
 
 def _square(picture: Image.Image, side: int, colours: int, box: Box | None) -> Tensor:
@@ -208,7 +214,7 @@ def _sheet(job: _Job, samples: Sequence[Tensor]) -> Image.Image:
     captions = ["given", *(f"sample {k + 1}" for k in range(len(samples[0]))), "original"]
     rows = []
     for path, part, images in shown:
-        original = from_levels(part.square, job.prior.levels)
+        original = from_levels(part.square, job.network.levels)
         pictures = [_hatched(original, part.hidden), *images, original]
         rows.append(Row(path.name, [from_tensor(picture) for picture in pictures]))
     return draw_sheet(captions, rows, rows[0].tiles[0].size)

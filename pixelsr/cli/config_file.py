@@ -24,10 +24,18 @@ def read_config(context: click.Context, option: click.Parameter, path: Path | No
         raise click.BadParameter(f"{path} is not TOML: {error}") from None
     parameters = [known for known in context.command.params if known.expose_value]
     names = {_key(parameter): parameter.name for parameter in parameters}
-    for key in values:
+    for key, value in values.items():
         if key not in names:
             raise click.BadParameter(f"{path} has the key {key!r}; {_nearest(key, list(names))}")
-    context.default_map = {str(names[key]): value for key, value in values.items()}
+        if not isinstance(value, str | int | float):
+            raise click.BadParameter(
+                f"{path}: {key} must be a text, a number, true or false, got {value!r}"
+            )
+    # As text, so that 2.7 for a whole number is refused as it is on the command line.
+    context.default_map = {
+        str(names[key]): str(value).lower() if isinstance(value, bool) else str(value)
+        for key, value in values.items()
+    }
 
 
 def write_config(command: click.Command, values: Mapping[str, Any]) -> str:

@@ -93,21 +93,25 @@ def load_prior(model: str) -> PixelModel:
         raise ValueError(
             f"model {model} needs small pictures, as every PixelRecursiveSR: use `pixelsr enlarge`"
         )
-    return prior_of(model, network)
+    return _checked(model, network)
 
 
-def prior_of(model: str, network: PixelModel) -> PixelModel:
-    """The model that draws from nothing: the network itself, or of a `PixelRecursiveSR` B.
+def load_completer(model: str) -> PixelModel:
+    """A model that sees what is drawn already, on the CPU.
 
     Raises:
-        ValueError: it sees no drawn pixel, or does not draw 1 or 3 colours.
+        FileNotFoundError, ValueError: it cannot be loaded, sees no drawn pixel, or does not draw 1
+            or 3 colours.
     """
-    prior = network.prior if isinstance(network, PixelRecursiveSR) else network
-    if isinstance(prior, ConditioningNetwork):
+    return _checked(model, PixelModel.from_pretrained(model))
+
+
+def _checked(model: str, network: PixelModel) -> PixelModel:
+    if isinstance(network, ConditioningNetwork):
         raise ValueError(
             f"model {model} is a ConditioningNetwork, which sees no pixel drawn before; "
             "expected a prior, such as a GatedPixelCNN"
         )
-    if prior.colours not in (1, 3):
-        raise ValueError(f"model {model} draws {prior.colours} colours; pictures need 1 or 3")
-    return prior
+    if network.colours not in (1, 3):
+        raise ValueError(f"model {model} draws {network.colours} colours; pictures need 1 or 3")
+    return network

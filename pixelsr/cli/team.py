@@ -1,4 +1,4 @@
-"""What the commands that sample do where `torchrun` starts several of them."""
+"""What a command does where `torchrun` starts several of it."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -13,19 +13,19 @@ T = TypeVar("T")
 
 
 @contextlib.contextmanager
-def team(engine: str) -> Iterator[tuple[Workers, torch.device]]:
-    """The workers of this command, and where this one draws.
+def team(wanted: str) -> Iterator[tuple[Workers, torch.device]]:
+    """The workers of this command, and where this one computes: "cpu", or a GPU if there is one.
 
     Arguments that do not fit are found by every worker alike, and the first one speaks for all.
 
     Raises:
         ValueError: more workers on this machine than GPUs.
     """
-    device = find_device(engine)
+    device = find_device(wanted)
     with workers(device) as all_workers:
         try:
             yield all_workers, device
-        except ValueError:
+        except (ValueError, FloatingPointError):
             if all_workers.is_first:
                 raise
             raise click.exceptions.Exit(1) from None

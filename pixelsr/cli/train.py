@@ -1,5 +1,8 @@
 """`pixelsr train`."""
 
+import dataclasses
+import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +10,9 @@ import click
 import torch
 from torch import Tensor
 
-from ..data.levels import to_levels
 from ..data.load import load_pictures
-from ..distributed import Workers, workers
-from ..models import PixelModel
+from ..distributed import Workers
+from ..models import PixelModel, PixelRecursiveSR
 from ..training import Budget, Intervals, Recipe, RunFiles, Trainer
 from ..training import tensorboard as boards
 from ..training.interrupt import Interrupt
@@ -19,7 +21,7 @@ from ..training.objective import check_size
 from ..training.progress import display
 from .config_file import write_config
 from .grouped import GroupedCommand
-from .team import find_device
+from .team import by_first, team
 from .train_model import NAMES, describe, make_model
 from .train_options import OF_RECIPE, PAPERS_LR, train_options
 
@@ -44,21 +46,18 @@ def train(context: click.Context, /, out: Path, resume: bool, **options: Any) ->
     Under `torchrun` each worker takes --batch pictures a step.
     """
     keep_freed_memory()
-    recipe = _recipe(options)
-    budget = Budget(options["steps"], options["minutes"], options["patience"])
-    intervals = Intervals(*(options[f"{name}_every"] for name in ("log", "validate", "checkpoint")))
-    board = _tensorboard(options["tensorboard"])
-    device = _find_device(options["device"])
-    if options["threads"]:
-        torch.set_num_threads(options["threads"])
-    torch.manual_seed(recipe.seed)
-    model = make_model({name: options[name] for name in NAMES}).to(device)
-    check_size(model, (options["size"], options["size"]))
-    sizes = {} if options["start"] else describe(model)
-    resolved = options | sizes | {name: getattr(recipe, name) for name in OF_RECIPE}
-    with workers(device) as team:
-        files = RunFiles(out, resume=resume, writes=team.is_first)
-        images, validation = _load(options, model, out, team)
+    with team(options["device"]) as (workers, device):
+        _check_options(options, out)
+        recipe = _recipe(options)
+        budget = Budget(options["steps"], options["minutes"], options["patience"])
+        every = (options[f"{name}_every"] for name in ("log", "validate", "checkpoint"))
+        if options["threads"]:
+            torch.set_num_threads(options["threads"])
+        torch.manual_seed(recipe.seed)
+        model = make_model({name: options[name] for name in NAMES}).to(device)
+        _check_model(model, options)
+        files = by_first(workers, lambda: RunFiles(out, resume=resume))
+        images, validation = _load(options, model, out, workers)
         with Interrupt() as interrupt:
             trainer = Trainer(
                 model,
@@ -67,25 +66,69 @@ def train(context: click.Context, /, out: Path, resume: bool, **options: Any) ->
                 files,
                 recipe,
                 budget,
-                intervals,
-                display(team.is_first),
+                Intervals(*every),
+                display(workers.is_first),
                 stop=lambda: interrupt.requested,
-                workers=team,
+                workers=workers,
                 grid=options["grid"],
-                tensorboard=board,
+                tensorboard=_wants_tensorboard(options),
             )
-            files.save_config(write_config(context.command, resolved))
+            files.save_config(write_config(context.command, _resolved(options, model, recipe)))
             _say_start(trainer)
             finished = trainer.run()
-    done = f"Done after {trainer.state.step} steps: the model is in {out / 'model'}."
-    stopped = f"Saved at step {trainer.state.step}: the same command with --resume goes on."
-    trainer.display.say(done if finished else stopped)
+    _say_end(trainer, finished, out)
+
+
+def _check_options(options: dict[str, Any], out: Path) -> None:
+    if options["device"] == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: PyTorch finds no CUDA device on this machine")
+    if options["tensorboard"] and not boards.is_installed():
+        raise ValueError("--tensorboard: TensorBoard is not installed; pip install tensorboard")
+    if options["patience"] and not options["val"]:
+        raise ValueError("--patience counts validations: it needs pictures to validate on, --val")
+    folders = (out.resolve(), *out.resolve().parents)
+    for name in ("pictures", "val"):
+        if options[name] and Path(options[name]).resolve() in folders:
+            raise ValueError(
+                f"{out} lies in {options[name]}: what the run writes would be read as pictures"
+            )
+
+
+def _check_model(model: PixelModel, options: dict[str, Any]) -> None:
+    check_size(model, (options["size"], options["size"]))
+    if options["conditioning_weight"] != 1 and not isinstance(model, PixelRecursiveSR):
+        raise ValueError(
+            f"--conditioning-weight weighs A against B, and a {type(model).__name__} has but one"
+        )
+
+
+def _resolved(options: dict[str, Any], model: PixelModel, recipe: Recipe) -> dict[str, Any]:
+    """The options, nothing left to a default, and files by where they are from anywhere."""
+    sizes = {} if options["start"] else describe(model)
+    paths = {
+        name: os.path.abspath(options[name])
+        for name in ("pictures", "val", "start")
+        if options[name] and os.path.exists(options[name])
+    }
+    return options | sizes | paths | dataclasses.asdict(recipe)
 
 
 def _say_start(trainer: Trainer) -> None:
     pictures, step = len(trainer.images), trainer.state.step
     parameters = sum(parameter.numel() for parameter in trainer.state.model.parameters())
     trainer.display.say(f"{pictures:,} pictures, {parameters:,} parameters, from step {step}")
+
+
+def _say_end(trainer: Trainer, finished: bool, out: Path) -> None:
+    step, patience = trainer.state.step, trainer.budget.patience
+    if not finished:
+        sentence = f"Saved at step {step}: the same command with --resume goes on."
+    elif trainer.best.is_stale(patience):
+        sentence = f"Stopped after {step} steps, {patience} validations without a new best: "
+        sentence += f"the best model is in {out / 'model'}."
+    else:
+        sentence = f"Done after {step} steps: the model is in {out / 'model'}."
+    trainer.display.say(sentence)
 
 
 def _recipe(options: dict[str, Any]) -> Recipe:
@@ -95,40 +138,30 @@ def _recipe(options: dict[str, Any]) -> Recipe:
     return Recipe(**given)
 
 
-def _tensorboard(wanted: bool | None) -> bool:
-    if wanted and not boards.is_installed():
-        raise ValueError("--tensorboard: TensorBoard is not installed; pip install tensorboard")
+def _wants_tensorboard(options: dict[str, Any]) -> bool:
+    wanted: bool | None = options["tensorboard"]
     return boards.is_installed() if wanted is None else wanted
 
 
 def _load(
-    options: dict[str, Any], model: PixelModel, out: Path, team: Workers
+    options: dict[str, Any], model: PixelModel, out: Path, workers: Workers
 ) -> tuple[Tensor, Tensor | None]:
-    """The pictures to train and to validate on, read by the first worker, then mapped by all."""
+    """The pictures to train and to validate on, prepared by the first worker, mapped by all."""
 
     def load(where: str, name: str) -> Tensor:
-        if not team.is_first:
-            team.wait()
-        pictures = load_pictures(
+        read = partial(
+            load_pictures,
             where,
             options["size"],
-            _warn if team.is_first else _ignore,
             colours=model.colours,
             workers=options["workers"],
             store=out / "pictures" / name,
         )
-        if team.is_first:
-            team.wait()
-        return to_levels(pictures, model.levels)
+        by_first(workers, lambda: len(read(_warn)))
+        return read(_ignore)
 
     val = options["val"]
     return load(options["pictures"], "train"), load(val, "val") if val else None
-
-
-def _find_device(device: str) -> torch.device:
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: PyTorch finds no CUDA device on this machine")
-    return find_device(device)
 
 
 def _warn(sentence: str) -> None:

@@ -10,10 +10,12 @@ class Best:
     Args:
         bits: per dimension; infinite before the first validation.
         stale: validations since.
+        measured: the step of the last validation.
     """
 
     bits: float = float("inf")
     stale: int = 0
+    measured: int = 0
 
     def take(self, bits: float) -> bool:
         """Take one validation; true where it is a new best."""

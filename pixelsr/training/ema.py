@@ -11,7 +11,7 @@ class Ema:
     """A second model whose weights follow the first's: ``a += (1 - decay) * (weights - a)``.
 
     Early on the decay is ``(1 + step) / (10 + step)`` where that is less, so that the first,
-    untrained weights are soon forgotten.
+    untrained weights are soon forgotten. Buffers are copied.
     """
 
     def __init__(self, model: PixelModel, decay: float) -> None:
@@ -24,3 +24,5 @@ class Ema:
         decay = min(self.decay, (1 + step) / (10 + step))
         for average, weight in zip(self.model.parameters(), model.parameters(), strict=True):
             average.lerp_(weight, 1 - decay)
+        for copied, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
+            copied.copy_(buffer)

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..data.pictures import save_picture
-from ..files import write_whole
+from ..files import remove_partials, write_whole
 from ..models import PixelModel
 from .checkpoint import write_checkpoint
 from .log import Log
@@ -60,6 +61,12 @@ class RunFiles:
         if self.checkpoint.exists() and not resume:
             self.lock.release()
             raise FileExistsError(f"{out} already holds a run: resume it, or choose another folder")
+        for folder in (self.out, self.out / MODEL, self.out / SAMPLES):
+            remove_partials(folder)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """In another worker: the same folder, whose writing is left to this one."""
+        return partial(RunFiles, resume=self.resume, writes=False), (self.out,)
 
     @property
     def checkpoint(self) -> Path:

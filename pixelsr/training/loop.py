@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ..data.levels import to_levels
 from ..distributed import Workers
 from ..models import PixelModel
 from .batches import Batches
@@ -30,7 +31,7 @@ class Trainer:
 
     Args:
         model: trained in place.
-        images: uint8 ``[N, C, H, W]``, to train on.
+        images: uint8 ``[N, C, H, W]``, to train on, 8 bits whatever the model's levels are.
         validation: uint8 ``[M, C, H, W]``, or None for no validation.
         files: what the run writes, or goes on with: the checkpoint of a run with the same model,
             pictures, recipe and number of workers; batches, and with a budget of steps the weights
@@ -69,15 +70,24 @@ class Trainer:
         self.images, self.validation = images, validation
         self.recipe, self.budget, self.intervals = recipe, budget, intervals
         self.files, self.display, self.stop, self.workers = files, display, stop, workers
-        self.grid = (images if validation is None else validation)[:grid]
         self.parts = recipe.accumulate * workers.count
+        self.best = Best()
+        try:
+            self._begin(model, grid, tensorboard)
+        except BaseException:
+            files.close()
+            raise
+
+    def _begin(self, model: PixelModel, grid: int, tensorboard: bool) -> None:
+        images, recipe = self.images, self.recipe
         batch = recipe.batch * self.parts
         self.batches = Batches(images, batch, recipe.seed, recipe.flip, self.parts)
-        self.best = Best()
-        self.state = State(model, recipe, workers)
-        if files.resume:
+        shown = images if self.validation is None else self.validation
+        self.grid = to_levels(shown[:grid], model.levels)
+        self.state = State(model, recipe, self.workers)
+        if self.files.resume:
             self._resume()
-        files.open_logs(self.state.step, tensorboard)
+        self.files.open_logs(self.state.step, tensorboard)
         self._start = time.perf_counter() - self.state.seconds
 
     def run(self) -> bool:
@@ -93,32 +103,36 @@ class Trainer:
             self.files.close()
 
     def _run(self) -> bool:
-        used = self._read_clock()
+        used = self.budget.used(self.state.step, self.state.seconds)
         meter = Meter(self.intervals.log, self.state.seconds, used)
         while used < 1 and not self.best.is_stale(self.budget.patience):
-            meter.skip_to(self.state.seconds)
+            meter.skip_to(self._clock())
             bits = self._advance(used)
-            used = self._read_clock()
+            used, stopped = self._look()
             pictures = self.batches.batch
             self._report(meter.read(self.state.step, self.state.seconds, used, bits, pictures))
-            if self.workers.agree(self.stop()):
+            self._keep()
+            if stopped:
                 self._leave()
                 return False
-            self._keep()
-            used = self._read_clock()
-        if self.state.step % self.intervals.validate:
+        if self.best.measured != self.state.step:
             self._validate()
         self._save()
         return True
 
-    def _read_clock(self) -> float:
-        """The fraction of the budget that is used, the same for every worker."""
-        self.state.seconds = self.workers.agree(time.perf_counter() - self._start)
-        return self.budget.used(self.state.step, self.state.seconds)
+    def _clock(self) -> float:
+        """Seconds that the run has taken, over all of its sessions."""
+        return time.perf_counter() - self._start
+
+    def _look(self) -> tuple[float, bool]:
+        """The fraction of the budget that is used, and the wish to stop: those of all workers."""
+        self.state.seconds, stopped = self.workers.agree((self._clock(), self.stop()))
+        return self.budget.used(self.state.step, self.state.seconds), stopped
 
     def _advance(self, used: float) -> float:
         """Take one step; the bits per dimension before it."""
-        parts = self.batches[self.state.step].chunk(self.parts)
+        batch = to_levels(self.batches[self.state.step], self.state.model.levels)
+        parts = batch.chunk(self.parts)
         lr = learning_rate(self.recipe, self.state.step, used)
         try:
             return self.state.advance(parts[self.workers.rank :: self.workers.count], lr)
@@ -149,10 +163,12 @@ class Trainer:
     def _validate(self) -> None:
         """Measure the averaged model, show what it draws, and save it where it is the best."""
         average, step = self.state.ema.model, self.state.step
+        self.best.measured = step
         if self.validation is None:
             self.files.save_model(average)
         else:
-            bits = bits_per_dimension(average, self.validation, self.recipe.batch, self.workers)
+            images = to_levels(self.validation, average.levels)
+            bits = bits_per_dimension(average, images, self.recipe.batch, self.workers)
             self.files.write_log(step=step, seconds=round(self.state.seconds, 1), validation=bits)
             parts = ", ".join(f"{name} {value:.4f}" for name, value in bits.items())
             self.display.say(f"step {step}  validation, bits/dim: {parts}")
@@ -170,13 +186,10 @@ class Trainer:
     @functools.cached_property
     def _settings(self) -> dict[str, Any]:
         """What a resumed run must have in common with the first, as JSON values."""
-        pictures = {
-            "shape": list(self.images.shape),
-            "crc32": zlib.crc32(self.images.contiguous().numpy().data),
-        }
         return {
-            "model": self.state.model.describe(),
-            "pictures": pictures,
+            **self.state.model.describe(),
+            "pictures": _summary(self.images),
+            "validation pictures": _summary(self.validation),
             "workers": self.workers.count,
             **dataclasses.asdict(self.recipe),
         }
@@ -186,18 +199,37 @@ class Trainer:
             "step": self.state.step,
             "seconds": self.state.seconds,
             "best": dataclasses.asdict(self.best),
-            **self._settings,
+            "settings": self._settings,
         }
         self.files.save_checkpoint(self.state.tensors(), facts)
 
     def _resume(self) -> None:
         path = self.files.checkpoint
         tensors, facts = read_checkpoint(path)
-        for name, value in self._settings.items():
-            if facts.get(name) != value:
+        before, now = _flat(facts["settings"]), _flat(self._settings)
+        for name in before | now:
+            if before.get(name) != now.get(name):
                 raise ValueError(
-                    f"{path} is of another run: {name} was {facts.get(name)}, now it is {value}"
+                    f"{path} is of another run: {name} was {before.get(name)}, "
+                    f"now it is {now.get(name)}"
                 )
         self.state.load_tensors(tensors)
         self.state.step, self.state.seconds = facts["step"], facts["seconds"]
         self.best = Best(**facts["best"])
+
+
+def _summary(images: Tensor | None) -> str:
+    """Enough of the pictures to know them again."""
+    if images is None:
+        return "none"
+    checksum = zlib.crc32(images.contiguous().numpy().data)
+    return f"{list(images.shape)} with the checksum {checksum:08x}"
+
+
+def _flat(settings: dict[str, Any]) -> dict[str, Any]:
+    """Nested settings side by side: {"prior": {"layers": 2}} as {"prior layers": 2}."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        inner = _flat(value) if isinstance(value, dict) else None
+        flat |= {name: value} if inner is None else {f"{name} {k}": v for k, v in inner.items()}
+    return flat

@@ -61,5 +61,5 @@ class Meter:
             used=used,
             bits=sum(every_bits) / len(every_bits),
             pictures_per_second=sum(pictures) / sum(durations),
-            seconds_left=(1 - used) * (seconds - self._begin) / (used - self._used),
+            seconds_left=(1 - used) * (seconds - self._begin) / max(used - self._used, 1e-9),
         )

@@ -99,7 +99,8 @@ class Budget:
             value = getattr(self, name)
             _check(name, value is None or value >= 1, "at least 1", value)
         minutes = self.minutes
-        _check("minutes", minutes is None or 0 < minutes < math.inf, "positive and finite", minutes)
+        fits = minutes is None or 0 < minutes <= 1e6
+        _check("minutes", fits, "more than 0 and at most a million", minutes)
 
     def used(self, step: int, seconds: float) -> float:
         """The fraction of steps or minutes that is used, 0 to 1."""

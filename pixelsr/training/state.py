@@ -15,6 +15,9 @@ from .ema import Ema
 from .objective import Objective
 from .recipe import PRECISIONS, Recipe
 
+SMALLEST_SCALE = 2.0**-16
+"""Of a loss that is scaled for float16: below this, it is not the scale that makes NaN."""
+
 
 class State:
     """Model, optimiser, average of the weights, and the counts of steps and seconds.
@@ -62,6 +65,10 @@ class State:
             group["lr"] = lr
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        if self.scaler.is_enabled() and self.scaler.get_scale() < SMALLEST_SCALE:
+            raise FloatingPointError(
+                f"the gradient was not finite at any scale of the loss after {self.step} steps"
+            )
         self.ema.update(self.model, self.step)
         self.step += 1
         return terms[0].item() / math.log(2)
