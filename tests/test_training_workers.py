@@ -72,12 +72,13 @@ def test_a_step_of_two_processes_is_the_step_of_one(tmp_path):
 
 
 def test_bad_input_is_told_once_and_ends_all_workers(folder, tmp_path):
-    (tmp_path / "empty").mkdir()
-    for pictures, lr, message in [
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for source, lr, message in [
         (folder, -1, "lr must be positive and finite, got -1.0"),
-        (tmp_path / "empty", 1, f"{tmp_path / 'empty'} holds no picture of at least 8x8 pixels"),
+        (empty, 1, f"{empty} holds no picture of at least 8x8 pixels"),
     ]:
-        result = train(pictures, tmp_path / "out", "--steps", 1, "--lr", lr, workers=2)
+        result = train(source, tmp_path / "out", "--steps", 1, "--lr", lr, workers=2)
         assert result.returncode != 0
         said = [line for line in result.stderr.splitlines() if line.startswith("Error")]
         assert said == [f"Error: {message}"]
