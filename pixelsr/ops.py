@@ -27,6 +27,12 @@ _library.define(
 _library.define(
     "gumbel_noise_(Tensor(a!) out, int seed, int first_index, int first_position) -> ()"
 )
+_library.define(
+    "run_plan_(Tensor program, Tensor weights, Tensor constants, Tensor(a!) storage, Tensor values,"
+    " Tensor(b!) images, Tensor known_mask, Tensor unknown, Tensor last_and_stop,"
+    " Tensor(c!) cursor, int seed, int first_index, float temperature, bool draw, int rows,"
+    " int threads) -> ()"
+)
 
 
 @torch.library.impl(_library, "masked_conv2d", "CompositeExplicitAutograd")

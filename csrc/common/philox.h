@@ -51,4 +51,15 @@ PIXELSR_HOST_DEVICE Words noise_words(uint64_t seed, uint64_t sample, uint32_t p
   return philox4x32(counter, key);
 }
 
+// The noise of all levels of one value of one sample; they stand `stride` apart.
+inline void fill_gumbel(float* out, int64_t levels, uint64_t seed, uint64_t sample,
+                        uint32_t position, int64_t stride = 1) {
+  for (int64_t level = 0; level < levels; level += 4) {
+    const Words words = noise_words(seed, sample, position, static_cast<uint32_t>(level / 4));
+    for (int64_t i = 0; i < 4 && level + i < levels; ++i) {
+      out[(level + i) * stride] = gumbel_of_word(words.value[i]);
+    }
+  }
+}
+
 }  // namespace pixelsr

@@ -12,17 +12,6 @@
 namespace pixelsr {
 namespace {
 
-void fill_value(float* out, int64_t levels, int64_t stride, uint64_t seed, uint64_t sample,
-                uint32_t position) {
-  for (int64_t level = 0; level < levels; level += 4) {
-    const Words words = noise_words(seed, sample, position, static_cast<uint32_t>(level / 4));
-    const int64_t count = std::min<int64_t>(4, levels - level);
-    for (int64_t i = 0; i < count; ++i) {
-      out[(level + i) * stride] = gumbel_of_word(words.value[i]);
-    }
-  }
-}
-
 void gumbel_noise_(torch::stable::Tensor out, int64_t seed, int64_t first_index,
                    int64_t first_position) {
   STD_TORCH_CHECK(out.scalar_type() == torch::headeronly::ScalarType::Float && out.dim() == 3,
@@ -34,9 +23,9 @@ void gumbel_noise_(torch::stable::Tensor out, int64_t seed, int64_t first_index,
   const auto fill = [&](int64_t begin, int64_t end) {
     for (int64_t value = begin; value < end; ++value) {
       const int64_t sample = value / positions, position = value % positions;
-      fill_value(data + sample * out.stride(0) + position * out.stride(1), levels, out.stride(2),
-                 static_cast<uint64_t>(seed), static_cast<uint64_t>(first_index + sample),
-                 static_cast<uint32_t>(first_position + position));
+      fill_gumbel(data + sample * out.stride(0) + position * out.stride(1), levels,
+                  static_cast<uint64_t>(seed), static_cast<uint64_t>(first_index + sample),
+                  static_cast<uint32_t>(first_position + position), out.stride(2));
     }
   };
   torch::stable::parallel_for(0, out.size(0) * positions, grain, fill);

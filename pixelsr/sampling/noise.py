@@ -54,9 +54,13 @@ def gumbel_noise(
         first_position: of a value in the picture, in raster order.
     """
     out = torch.empty(samples, positions, levels, device=device)
-    signed = seed - 2**64 if seed >= 2**63 else seed
-    torch.ops.pixelsr.gumbel_noise_(out, signed, first_index, first_position)
+    torch.ops.pixelsr.gumbel_noise_(out, signed(seed), first_index, first_position)
     return out
+
+
+def signed(seed: int) -> int:
+    """The 64 bits of a seed as operators take them."""
+    return seed - 2**64 if seed >= 2**63 else seed
 
 
 def draw(logits: Tensor, noise: Tensor, temperature: float) -> Tensor:

@@ -1,6 +1,5 @@
 """What is asked of a sampler: checked once, at the door."""
 
-import copy
 import dataclasses
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +9,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from .plan.trace import takes_low_res
-
-WEIGHTS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+from .rounded import WEIGHTS, rounded
 
 
 @dataclass(frozen=True)
@@ -20,6 +18,7 @@ class Request:
 
     Attributes:
         model: the network, its weights already rounded as asked.
+        weights: what they were rounded to; None where they were left as they are.
         samples: how many pictures, the samples of one small picture side by side.
         image_size: height and width.
         colours, levels: of the picture.
@@ -30,6 +29,7 @@ class Request:
     """
 
     model: nn.Module
+    weights: torch.dtype | None
     samples: int
     image_size: tuple[int, int]
     colours: int
@@ -106,7 +106,8 @@ def make_request(
         )
     known, known_mask = _known(known, known_mask, samples, colours, levels, size, device)
     return Request(
-        _rounded(model, weights),
+        rounded(model, weights),
+        WEIGHTS.get(weights),
         samples,
         size,
         colours,
@@ -213,22 +214,3 @@ def _known(
     if int(known.max()) >= levels:
         raise ValueError(f"known holds the value {int(known.max())}; the model has {levels} levels")
     return known, mask
-
-
-def _rounded(model: nn.Module, weights: str) -> nn.Module:
-    """The model, or a copy of it with its weights rounded to 16 bits."""
-    if weights == "model":
-        return model
-    if weights not in WEIGHTS:
-        raise ValueError(f"weights must be model, float16 or bfloat16, got {weights!r}")
-    dtype = WEIGHTS[weights]
-    rounded = copy.deepcopy(model)
-    with torch.no_grad():
-        for name, parameter in rounded.named_parameters():
-            parameter.copy_(parameter.to(dtype))
-            if not torch.isfinite(parameter).all():
-                raise ValueError(
-                    f"{name} does not fit weights={weights!r}: "
-                    f"it holds a value beyond {torch.finfo(dtype).max:.5g}"
-                )
-    return rounded

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from .engines import choose_engine
 from .methods import METHODS
-from .methods.drawing import Drawing
+from .drawing import Drawing
 from .noise import check_seed, check_temperature
 from .request import Request, check_positive, make_request
 

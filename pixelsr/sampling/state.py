@@ -3,8 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from .engines import choose_engine
-from .plan import plan
+from .engines import start_engine
 from .request import Request, check_images, layout, make_request
 
 
@@ -17,12 +16,8 @@ class State:
     """
 
     def __init__(self, request: Request, engine: str) -> None:
-        low_res = request.low_res
-        low_res_size = None if low_res is None else (low_res.shape[2], low_res.shape[3])
-        made = plan(request.model, request.image_size, low_res_size)
         self._request = request
-        with torch.no_grad():
-            run = choose_engine(engine, request.device)(made, request)
+        run = start_engine(engine, request)
         self._positions = run.positions()
         self.images = run.images
         self.position: tuple[int, int, int] | None = None

@@ -5,13 +5,13 @@ from collections.abc import Callable
 
 import torch
 
+from ..plan import plan
+from ..request import Request
+from .base import Engine
+from .cpu import CpuEngine
 from .reference import ReferenceEngine
 
 _log = logging.getLogger("pixelsr")
-
-
-def can_run_reference(device: torch.device) -> str | None:
-    return None
 
 
 def _absent(kind: str) -> Callable[[torch.device], str | None]:
@@ -21,12 +21,12 @@ def _absent(kind: str) -> Callable[[torch.device], str | None]:
 ENGINES: dict[str, Callable[[torch.device], str | None]] = {
     "cuda": _absent("CUDA"),
     "triton": _absent("Triton"),
-    "cpu": _absent("C++"),
-    "reference": can_run_reference,
+    "cpu": CpuEngine.why_not_here,
+    "reference": ReferenceEngine.why_not_here,
 }
 """For each engine, the best first: None where it can run on a device, otherwise the reason."""
 
-_CLASSES = {"reference": ReferenceEngine}
+_CLASSES: dict[str, type[Engine]] = {"cpu": CpuEngine, "reference": ReferenceEngine}
 
 
 def why_not(name: str, device: torch.device) -> str | None:
@@ -34,9 +34,13 @@ def why_not(name: str, device: torch.device) -> str | None:
     return ENGINES[name](device)
 
 
-def choose_engine(name: str, device: torch.device) -> type[ReferenceEngine]:
+def choose_engine(
+    name: str, device: torch.device, why_not_more: Callable[[type[Engine]], str | None] | None = None
+) -> type[Engine]:
     """The named engine, or with "auto" the best that can run.
 
+    Args:
+        why_not_more: a further reason against an engine, beyond the device.
     Raises:
         ValueError: the name is unknown, or the explicitly named engine cannot run; it says why.
     """
@@ -44,9 +48,26 @@ def choose_engine(name: str, device: torch.device) -> type[ReferenceEngine]:
         raise ValueError(f"engine must be auto or one of {list(ENGINES)}, got {name!r}")
     for candidate in ENGINES if name == "auto" else [name]:
         reason = why_not(candidate, device)
+        if reason is None and why_not_more is not None:
+            reason = why_not_more(_CLASSES[candidate])
         if reason is None:
             return _CLASSES[candidate]
         if name != "auto":
             raise ValueError(f"engine {name!r} cannot run: {reason}")
         _log.debug("engine %r passed over: %s", candidate, reason)
     raise ValueError(f"no engine can run on {device}")
+
+
+@torch.no_grad()
+def start_engine(name: str, request: Request) -> Engine:
+    """The engine, with its plan made and the first rows filled in.
+
+    Raises:
+        ValueError: as `choose_engine` does.
+        PlanError: the model has no plan.
+    """
+    low_res = request.low_res
+    low_res_size = None if low_res is None else (low_res.shape[2], low_res.shape[3])
+    made = plan(request.model, request.image_size, low_res_size)
+    engine = choose_engine(name, request.device, lambda kind: kind.why_not(made, request))
+    return engine(made, request)

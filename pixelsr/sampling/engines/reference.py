@@ -1,17 +1,20 @@
 """The plan executed with PyTorch, on any device: clear before fast, the oracle of the others."""
 
+import contextlib
 import itertools
 import operator
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from ..plan import Plan, Pointwise, Product, Schedule, Span, Step
+from ..drawing import Drawing
+from ..plan import Buffer, Plan, Pointwise, Product, Schedule, Span, Step
 from ..plan.steps import Expression
-from ..plan.trace import image_stage_values, rows_of
 from ..request import Request
-from .ring import Ring
+from .base import Engine, Positions
+from .features import Features, feature_dtype
+from .ring import Ring, ring_shape
 
 OPCODES: dict[str, Callable[..., Tensor]] = {
     "add": torch.add,
@@ -32,38 +35,45 @@ Run = Callable[[int, int, int], None]
 """Executes a step at `pixels` places of a row: (row, first column, pixels)."""
 
 
-class ReferenceEngine:
-    """One batch of pictures on its way: the buffers, the packed weights, and the steps to run."""
+class ReferenceEngine(Engine):
+    """The buffers, the packed weights, and the steps to run as functions."""
 
     def __init__(self, plan: Plan, request: Request) -> None:
         self.plan, self.request = plan, request
-        parameter = next(request.model.parameters())
-        self.device = parameter.device
-        self.dtype = torch.float64 if parameter.dtype == torch.float64 else torch.float32
-        self.rings = {
-            name: Ring(plan, name, request.samples, self.dtype, self.device)
-            for name in plan.buffers
-        }
-        self.images = request.known.expand(request.samples, -1, -1, -1).clone()
-        """The pictures so far, uint8 ``[samples, C, H, W]``."""
-        self.values = self._image_stage()
+        self.device, self.dtype = request.device, feature_dtype(request)
+        width = plan.image_size[1]
+
+        def ring(buffer: Buffer) -> Ring:
+            shape = ring_shape(buffer, width, request.samples)
+            return Ring(buffer, width, torch.zeros(shape, dtype=self.dtype, device=self.device))
+
+        self.rings = {name: ring(buffer) for name, buffer in plan.buffers.items()}
+        self.features = Features(plan, request, self.rings)
+        self.images = self.features.images
         self.bound = [self._bind(placed.step) for placed in plan.placed]
 
-    def positions(self) -> Generator[tuple[tuple[int, int, int], Tensor], Tensor, None]:
-        """Draw: yields (row, column, colour) and logits ``[samples, levels]``; takes the values.
+    @staticmethod
+    def why_not_here(device: torch.device) -> str | None:
+        return None
 
-        Only values that are unknown in some sample are asked for; the others are filled in.
-        """
+    def draw(self, drawing: Drawing) -> None:
+        positions, values = self.positions(), None
+        with contextlib.suppress(StopIteration):
+            while True:
+                position, logits = next(positions) if values is None else positions.send(values)
+                values = drawing.values(self.request, position, logits)
+
+    def positions(self) -> Positions:
         plan, (_, width) = self.plan, self.plan.image_size
         schedule = Schedule(self.request.unknown)
-        self._prefill(schedule.leading_rows)
+        self.features.prefill(schedule.leading_rows)
         stages = range(plan.colours + 1)
         whole_row, left = self._select("row"), self._select("left")
         colours = [self._select("colour", colour) for colour in stages]
         left_core = self._select("left", head=False)
         colours_core = [self._select("colour", colour, head=False) for colour in stages]
         for row in range(schedule.leading_rows, schedule.last_row + 1):
-            self._load_values(row)
+            self.features.load_values(row)
             if not schedule.row_has_unknown(row):
                 self._known_row(row)
                 continue
@@ -82,57 +92,11 @@ class ReferenceEngine:
                 if schedule.is_last(row, col):
                     break
 
-    # What is computed before the first row.
-
-    def _image_stage(self) -> dict[str, Tensor]:
-        """The values that depend on the small picture alone, as rows ``[H, M, W, channels]``."""
-        if self.plan.image_stage is None:
-            return {}
-        values = image_stage_values(self.plan.image_stage, self.request.low_res)
-        return dict(zip(self.plan.values, values, strict=True))
-
-    def _per_sample(self, rows: Tensor) -> Tensor:
-        """Repeat ``[M, ...]`` for the samples of each input."""
-        return rows.repeat_interleave(self.request.samples // len(rows), 0)
-
-    def _load_values(self, row: int) -> None:
-        """Copy a row of the image stage's values into their buffers."""
-        for name, value in self.values.items():
-            source = value[row if len(value) > 1 else 0].to(self.dtype)
-            target = self.rings[name].row(row)
-            target.copy_(self._per_sample(source).expand_as(target))
-
-    def _prefill(self, rows: int) -> None:
-        """Fill the buffers as if the first `rows` rows, which are known, had been drawn."""
-        if rows == 0:
-            return
-        self._load_known(rows)
-        kept = max((self.rings[name].rows for name in self.values), default=0)
-        for row in range(max(0, rows - kept), rows):
-            self._load_values(row)
-        prefill, known = self.plan.prefill, self.request.known[:, :, :rows]
-        if prefill.values:
-            known = known.expand(self.request.samples, -1, -1, -1)
-        values = [
-            self._per_sample(self.values[name].movedim(1, 0)[:, :rows]).permute(0, 3, 1, 2)
-            for name in prefill.values
-        ]
-        for name, value in zip(prefill.buffers, prefill.module(known, *values), strict=True):
-            ring, height = self.rings[name], value.shape[2]
-            ordered = rows_of(value)[..., ring.order].to(self.dtype)
-            for row in range(max(0, height - ring.rows), height):
-                ring.row(row).copy_(ordered[row].expand_as(ring.row(row)))
-
-    def _load_known(self, rows: int) -> None:
-        image = self.rings[self.plan.image]
-        for row in range(max(0, rows - image.rows), rows):
-            image.row(row).copy_(self.images[:, :, row].transpose(1, 2))  # [N, W, C]
-
     # One row, one pixel, one colour.
 
     def _known_row(self, row: int) -> None:
         """Everything that a known row leaves to the rows below, the whole row at a time."""
-        self.rings[self.plan.image].row(row).copy_(self.images[:, :, row].transpose(1, 2))
+        self.features.load_known(row)
         steps = [
             run for run, placed in zip(self.bound, self.plan.placed, strict=True) if not placed.head
         ]

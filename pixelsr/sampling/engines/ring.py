@@ -1,9 +1,8 @@
 """The storage of one buffer of a plan, and views of it."""
 
-import torch
 from torch import Tensor
 
-from ..plan import Plan
+from ..plan import Buffer
 
 
 class Ring:
@@ -11,17 +10,15 @@ class Ring:
 
     Views are made once: in a picture each is asked for in every row, and making one costs as much
     as the small product that reads it.
+
+    Args:
+        storage: zeros of `ring_shape`.
     """
 
-    def __init__(
-        self, plan: Plan, name: str, samples: int, dtype: torch.dtype, device: torch.device
-    ) -> None:
-        buffer = plan.buffers[name]
-        self.rows, self.left, self.width = buffer.rows, buffer.left, plan.image_size[1]
+    def __init__(self, buffer: Buffer, width: int, storage: Tensor) -> None:
+        self.rows, self.left, self.width = buffer.rows, buffer.left, width
         self.order = list(buffer.order)
-        padded = buffer.left + self.width + buffer.right
-        shape = (buffer.rows, samples, padded, buffer.channels)
-        self._storage = torch.zeros(shape, dtype=dtype, device=device)
+        self._storage = storage
         self._views: dict[tuple[int, ...], Tensor] = {}
 
     def row(self, row: int) -> Tensor:
@@ -56,6 +53,9 @@ class Ring:
         """``[N, pixels, taps, count]``, overlapping."""
         rows, sample, place, _ = self._storage.stride()
         shape, strides = (self._storage.shape[1], pixels, taps, count), (sample, place, place, 1)
-        return self._storage.as_strided(
-            shape, strides, slot * rows + (self.left + col) * place + first
-        )
+        offset = slot * rows + (self.left + col) * place + first
+        return self._storage.as_strided(shape, strides, self._storage.storage_offset() + offset)
+
+
+def ring_shape(buffer: Buffer, width: int, samples: int) -> tuple[int, int, int, int]:
+    return buffer.rows, samples, buffer.left + width + buffer.right, buffer.channels

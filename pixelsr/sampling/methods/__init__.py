@@ -7,7 +7,7 @@ from torch import Tensor
 from ..request import Request
 from .ancestral import ancestral
 from .cached import cached
-from .drawing import Drawing
+from ..drawing import Drawing
 
 METHODS: dict[str, Callable[[Request, Drawing, str], Tensor]] = {
     "cached": cached,

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ..request import Request
-from .drawing import Drawing
+from ..drawing import Drawing
 
 
 @torch.no_grad()

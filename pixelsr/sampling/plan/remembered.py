@@ -28,16 +28,16 @@ def plan(
         PlanError: the model is not causal (the message names layer, tap and channel), or does
             something that the planner does not know (the message names it).
     """
-    structure = _structure(model)
-    if model not in _cache or _cache[model][0] != structure:
-        _cache[model] = structure, {}
+    current = structure(model)
+    if model not in _cache or _cache[model][0] != current:
+        _cache[model] = current, {}
     plans, key = _cache[model][1], (image_size, low_res_size)
     if key not in plans:
         plans[key] = Planner(model, image_size, low_res_size).run()
     return plans[key]
 
 
-def _structure(model: nn.Module) -> tuple[Any, ...]:
+def structure(model: nn.Module) -> tuple[Any, ...]:
     """All that a plan depends on: the modules, their modes and settings, and the parameters' types.
 
     A plan refers to modules and parameters themselves, so new values need no new plan.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import torch
 from torch import Tensor, fx
 
 ROW = -1
@@ -209,7 +210,18 @@ class Schedule:
 
     def __init__(self, unknown: Tensor) -> None:
         self.colours, self.height, self.width = unknown.shape
-        self._unknown = unknown.permute(1, 2, 0).tolist()  # [H][W][C]
+        self.unknown = unknown.permute(1, 2, 0).contiguous().cpu()  # [H, W, C]
+        counted = self.unknown * torch.arange(1, self.colours + 1)
+        last = counted.amax(2) - 1  # [H, W]
+        stop = torch.full_like(last, self.colours + 1)
+        pixels = (last >= 0).flatten().nonzero().flatten()
+        if len(pixels):
+            stop.view(-1)[pixels[-1]] = last.view(-1)[pixels[-1]] + 1
+        self.last_and_stop = torch.stack([last, stop])
+        """int64 ``[2, H, W]``: the last unknown colour of each pixel, -1 where all are known; and
+        how many of its stages have to be run. Nothing is computed after the last unknown value."""
+        self._last, self._stop = self.last_and_stop.tolist()
+        self._unknown = self.unknown.tolist()
         rows = [row for row in range(self.height) if self.row_has_unknown(row)]
         self.leading_rows = rows[0] if rows else self.height
         """Rows at the top without an unknown value."""
@@ -217,19 +229,19 @@ class Schedule:
         """The last row with an unknown value; nothing below it is computed."""
 
     def row_has_unknown(self, row: int) -> bool:
-        return any(any(pixel) for pixel in self._unknown[row])
+        return any(last >= 0 for last in self._last[row])
 
     def last_unknown(self, row: int, col: int) -> int:
         """The last unknown colour of a pixel; -1 where all are known."""
-        return max((c for c, unknown in enumerate(self._unknown[row][col]) if unknown), default=-1)
+        return int(self._last[row][col])
 
     def is_last(self, row: int, col: int) -> bool:
         """Is there no unknown value after this pixel?"""
-        return row == self.last_row and not any(map(any, self._unknown[row][col + 1 :]))
+        return bool(self._stop[row][col] <= self.colours)
 
     def stop(self, row: int, col: int) -> int:
         """Stages of the pixel that have to be run, counted from colour 0."""
-        return self.last_unknown(row, col) + 1 if self.is_last(row, col) else self.colours + 1
+        return int(self._stop[row][col])
 
     def is_unknown(self, row: int, col: int, colour: int) -> bool:
         return bool(self._unknown[row][col][colour])

@@ -1,13 +1,13 @@
 """How values are drawn from logits: the same for every method."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..noise import draw, gumbel_noise, mode
-from ..request import Request
+from .noise import draw, gumbel_noise, mode
+from .request import Request
 
 
 @dataclass
@@ -15,12 +15,13 @@ class Drawing:
     """Seed and temperature, and where to report the progress.
 
     Attributes:
-        advance: called with the number of pictures whenever one more of their rows is begun.
+        advance: called with the number of pictures whenever one more of their rows is begun;
+            without it an engine may draw all rows in one go.
     """
 
     seed: int
     temperature: float
-    advance: Callable[[int, int], None] = field(default=lambda samples, row: None)
+    advance: Callable[[int, int], None] | None = None
     _row: int = -1
     _noise: Tensor | None = None
 
@@ -29,12 +30,16 @@ class Drawing:
         row, col, colour = position
         if row != self._row:
             self._row, self._noise = row, None
-            self.advance(request.samples, row)
+            self.begin_row(request, row)
         if self.temperature == 0:
             return mode(logits)
         if self._noise is None:
             self._noise = _row_noise(self.seed, request, row, logits.device)
         return draw(logits, self._noise[:, col * request.colours + colour], self.temperature)
+
+    def begin_row(self, request: Request, row: int) -> None:
+        if self.advance is not None:
+            self.advance(request.samples, row)
 
 
 def _row_noise(seed: int, request: Request, row: int, device: torch.device) -> Tensor:

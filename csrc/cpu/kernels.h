@@ -1,0 +1,72 @@
+// The arithmetic of plan steps: compiled once for each instruction set, chosen at run time.
+#pragma once
+
+#include <cstdint>
+
+namespace pixelsr {
+
+// Output channels are packed in panels of so many: weights are [panel][input][PANEL].
+constexpr int64_t PANEL = 16;
+
+// What a pointwise formula is made of, in postfix order; `ARG` and `CONST` push a value.
+// pixelsr/sampling/engines/cpu.py knows these numbers.
+enum class Opcode : int64_t {
+  ARG, CONST, ADD, SUB, MUL, DIV, NEG, EXP, RELU, TANH, SIGMOID, ELU, SILU, COUNT
+};
+
+constexpr int64_t MAX_STACK = 8;
+
+// out (+)= window @ weight + bias + add, for some panels of output channels, at a list of sites.
+// At site i, the window's segment s is the lengths[s] values from sources[s] + in[i].
+template <class T>
+struct ProductCall {
+  const void* weight;
+  const T* bias;  // padded to whole panels; null where out is added to
+  int64_t depth;  // values in a window
+  int64_t segments;
+  const T* const* sources;
+  const int64_t* lengths;
+  const int64_t* in;
+  T* out;
+  const int64_t* out_at;
+  const T* add;  // null where there is none
+  const int64_t* add_at;
+  int64_t first_site, sites;
+  int64_t first_panel, panels;
+  int64_t channels;
+};
+
+struct Instruction {
+  Opcode opcode;
+  int64_t operand;  // the number of an argument or a constant
+};
+
+// out = formula(args), element by element, for `channels` channels at a list of sites.
+template <class T>
+struct FormulaCall {
+  T* out;
+  const int64_t* out_at;
+  const T* const* args;
+  const int64_t* const* args_at;
+  const Instruction* code;
+  int64_t instructions;
+  const T* constants;
+  int64_t first_site, sites;
+  int64_t channels;
+};
+
+enum class WeightType { NATIVE, FLOAT16, BFLOAT16 };
+
+template <class T>
+struct Kernels {
+  void (*product[3])(const ProductCall<T>&);  // by WeightType; of doubles NATIVE only
+  void (*formula)(const FormulaCall<T>&);
+};
+
+// The kernels of the best instruction set that this processor has.
+template <class T>
+const Kernels<T>& kernels();
+
+const char* instruction_set();
+
+}  // namespace pixelsr

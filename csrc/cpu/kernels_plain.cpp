@@ -1,0 +1,11 @@
+// The kernels for any processor, in registers of 16 bytes (SSE2, NEON); and the choice among all.
+
+#include <cstdint>
+
+#include "cpu/kernels.h"
+
+#define PIXELSR_ISA plain
+#define VECTOR_BYTES 16
+#define SUM_REGISTERS 12
+#define MOST_SITES 6
+#include "cpu/kernels_body.h"

@@ -1,0 +1,118 @@
+// run_plan_: draws pictures by a plan, or runs it up to the logits of the next value.
+
+#include <torch/csrc/stable/library.h>
+#include <torch/csrc/stable/ops.h>
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "cpu/group.h"
+#include "cpu/kernels.h"
+#include "cpu/program.h"
+#include "cpu/team.h"
+
+namespace pixelsr {
+namespace {
+
+using torch::headeronly::ScalarType;
+using torch::stable::Tensor;
+
+WeightType weight_type(const Tensor& weights, ScalarType native) {
+  if (weights.scalar_type() == native) return WeightType::NATIVE;
+  STD_TORCH_CHECK(native == ScalarType::Float, "run_plan_: weights of ",
+                  torch::headeronly::toString(weights.scalar_type()), " for float64 features");
+  if (weights.scalar_type() == ScalarType::Half) return WeightType::FLOAT16;
+  STD_TORCH_CHECK(weights.scalar_type() == ScalarType::BFloat16, "run_plan_: weights of ",
+                  torch::headeronly::toString(weights.scalar_type()));
+  return WeightType::BFLOAT16;
+}
+
+// Splits the samples over the threads: each group its own samples, and several threads to a group
+// where there are more threads than samples.
+template <class T>
+std::vector<std::unique_ptr<Group<T>>> make_groups(const Job<T>& job, int64_t threads) {
+  const int64_t count = std::min(threads, job.samples);
+  std::vector<std::unique_ptr<Group<T>>> groups;
+  for (int64_t group = 0; group < count; ++group) {
+    const int64_t first = job.samples * group / count, last = job.samples * (group + 1) / count;
+    const int64_t own = threads * (group + 1) / count - threads * group / count;
+    groups.push_back(std::make_unique<Group<T>>(job, first, last - first, own));
+  }
+  return groups;
+}
+
+template <class T>
+Cursor run(const Job<T>& job, Cursor from, int64_t threads) {
+  std::vector<std::unique_ptr<Group<T>>> groups;
+  Barrier ready;
+  Cursor to = from;
+  run_team(threads, [&](int64_t rank, int64_t members) {
+    if (rank == 0) groups = make_groups(job, members);
+    ready.wait(members);
+    const int64_t count = static_cast<int64_t>(groups.size());
+    int64_t group = 0;
+    while (members * (group + 1) / count <= rank) ++group;
+    const Cursor reached = groups[group]->run(from, rank - members * group / count);
+    if (rank == 0) to = reached;
+  });
+  return to;
+}
+
+template <class T>
+Cursor run_typed(const Tensor& program, const Tensor& weights, const Tensor& constants,
+                 Tensor& storage, const Tensor& values, Tensor& images, const Tensor& known_mask,
+                 const Tensor& unknown, const Tensor& schedule, Cursor from,
+                 int64_t seed, int64_t first_index, double temperature, bool draw, int64_t rows,
+                 int64_t threads) {
+  Job<T> job{};
+  job.program = ProgramReader(program.const_data_ptr<int64_t>(), program.numel()).read();
+  job.weight_type = weight_type(weights, storage.scalar_type());
+  job.weight_bytes = weights.element_size();
+  job.weights = static_cast<const char*>(weights.const_data_ptr());
+  job.constants = constants.const_data_ptr<T>();
+  job.storage = storage.mutable_data_ptr<T>();
+  job.values = values.const_data_ptr<T>();
+  job.values_size = values.size(1);
+  job.images = images.mutable_data_ptr<uint8_t>();
+  job.known = known_mask.const_data_ptr<bool>();
+  job.known_stride = known_mask.size(0) > 1 ? known_mask.stride(0) : 0;
+  job.unknown = unknown.const_data_ptr<bool>();
+  job.last_unknown = schedule.const_data_ptr<int64_t>();
+  job.stop = job.last_unknown + job.program.height * job.program.width;
+  job.samples = images.size(0);
+  job.samples_per_input = job.samples / values.size(0);
+  job.seed = static_cast<uint64_t>(seed);
+  job.first_index = static_cast<uint64_t>(first_index);
+  job.temperature = static_cast<T>(temperature);
+  job.draw = draw;
+  job.rows = rows;
+  return run(job, from, threads);
+}
+
+void run_plan_(Tensor program, Tensor weights, Tensor constants, Tensor storage, Tensor values,
+               Tensor images, Tensor known_mask, Tensor unknown, Tensor schedule, Tensor cursor,
+               int64_t seed, int64_t first_index, double temperature, bool draw,
+               int64_t rows, int64_t threads) {
+  STD_TORCH_CHECK(threads >= 1, "threads must be a positive int, got ", threads);
+  STD_TORCH_CHECK(values.size(0) >= 1 && images.size(0) % values.size(0) == 0, "run_plan_: ",
+                  images.size(0), " samples of ", values.size(0), " inputs");
+  const bool is_double = storage.scalar_type() == ScalarType::Double;
+  STD_TORCH_CHECK(is_double || storage.scalar_type() == ScalarType::Float,
+                  "run_plan_: storage must be float32 or float64, got ",
+                  torch::headeronly::toString(storage.scalar_type()));
+  int64_t* place = cursor.mutable_data_ptr<int64_t>();
+  const auto typed = is_double ? run_typed<double> : run_typed<float>;
+  const Cursor reached =
+      typed(program, weights, constants, storage, values, images, known_mask, unknown, schedule,
+            {place[0], place[1], place[2]}, seed, first_index, temperature, draw, rows,
+            threads);
+  place[0] = reached.row, place[1] = reached.col, place[2] = reached.colour;
+}
+
+}  // namespace
+}  // namespace pixelsr
+
+STABLE_TORCH_LIBRARY_IMPL(pixelsr, CPU, m) { m.impl("run_plan_", TORCH_BOX(&pixelsr::run_plan_)); }

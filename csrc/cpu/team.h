@@ -1,0 +1,68 @@
+// Threads that run one job together, and wait for each other without the operating system.
+#pragma once
+
+#include <torch/csrc/stable/ops.h>
+
+#include <atomic>
+#include <cstdint>
+#include <thread>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace pixelsr {
+
+inline void pause_briefly() {
+#if defined(__x86_64__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
+
+// Waits until a condition holds: at first awake, as that takes less than a microsecond where every
+// thread has a core; then giving its core to others.
+template <class Condition>
+void wait_until(Condition condition) {
+  for (int spins = 0; !condition(); ++spins) {
+    if (spins < 4000) {
+      pause_briefly();
+    } else {
+      std::this_thread::yield();
+    }
+  }
+}
+
+class Barrier {
+ public:
+  void wait(int64_t members) {
+    if (members == 1) return;
+    const uint64_t round = round_.load(std::memory_order_acquire);
+    if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == members) {
+      arrived_.store(0, std::memory_order_relaxed);
+      round_.store(round + 1, std::memory_order_release);
+    } else {
+      wait_until([&] { return round_.load(std::memory_order_acquire) != round; });
+    }
+  }
+
+ private:
+  alignas(64) std::atomic<int64_t> arrived_{0};
+  alignas(64) std::atomic<uint64_t> round_{0};
+};
+
+// Calls `body(rank, members)` at the same time on libtorch's threads, on at most so many. There may
+// be fewer than asked for: inside another parallel region there is but one.
+template <class Body>
+void run_team(int64_t threads, const Body& body) {
+  std::atomic<int64_t> joined{0}, covered{0};
+  torch::stable::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
+    const int64_t rank = joined.fetch_add(1);
+    covered.fetch_add(end - begin);
+    wait_until([&] { return covered.load() == threads; });
+    body(rank, joined.load());
+  });
+}
+
+}  // namespace pixelsr

@@ -1,0 +1,47 @@
+"""What every engine is."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Generator
+
+import torch
+from torch import Tensor
+
+from ..drawing import Drawing
+from ..plan import Plan
+from ..request import Request
+
+Positions = Generator[tuple[tuple[int, int, int], Tensor], Tensor, None]
+
+
+class Engine(ABC):
+    """One batch of pictures on its way, by a plan.
+
+    Attributes:
+        images: the pictures so far, uint8 ``[samples, C, H, W]``.
+    """
+
+    images: Tensor
+
+    @abstractmethod
+    def __init__(self, plan: Plan, request: Request) -> None: ...
+
+    @staticmethod
+    @abstractmethod
+    def why_not_here(device: torch.device) -> str | None:
+        """Why the engine cannot run on a device; None where it can."""
+
+    @staticmethod
+    def why_not(plan: Plan, request: Request) -> str | None:
+        """Why the engine cannot run this plan and model; None where it can."""
+        return None
+
+    @abstractmethod
+    def positions(self) -> Positions:
+        """Draw: yields (row, column, colour) and logits ``[samples, levels]``; takes the values.
+
+        Only values that are unknown in some sample are asked for; the others are filled in.
+        """
+
+    @abstractmethod
+    def draw(self, drawing: Drawing) -> None:
+        """Draw everything into `images`."""

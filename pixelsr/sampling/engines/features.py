@@ -1,0 +1,70 @@
+"""What an engine begins with: the values of the image stage, and the rows that are known."""
+
+import torch
+from torch import Tensor
+
+from ..plan import Plan
+from ..plan.trace import image_stage_values, rows_of
+from ..request import Request
+from .ring import Ring
+
+
+def feature_dtype(request: Request) -> torch.dtype:
+    """Features of a float64 model are float64, all others float32."""
+    parameter = next(request.model.parameters())
+    return torch.float64 if parameter.dtype == torch.float64 else torch.float32
+
+
+class Features:
+    """The feature maps of one batch of pictures.
+
+    Attributes:
+        rings: by the name of the buffer.
+        images: the pictures so far, uint8 ``[samples, C, H, W]``.
+        values: what depends on the small picture alone, as rows ``[H or 1, M, W or 1, channels]``.
+    """
+
+    def __init__(self, plan: Plan, request: Request, rings: dict[str, Ring]) -> None:
+        self.plan, self.request, self.rings = plan, request, rings
+        self.images = request.known.expand(request.samples, -1, -1, -1).clone()
+        self.values: dict[str, Tensor] = {}
+        if plan.image_stage is not None:
+            values = image_stage_values(plan.image_stage, request.low_res)
+            self.values = dict(zip(plan.values, values, strict=True))
+
+    def load_values(self, row: int) -> None:
+        """Copy a row of the image stage's values into their buffers."""
+        for name, value in self.values.items():
+            source = value[row if len(value) > 1 else 0]
+            target = self.rings[name].row(row)
+            target.copy_(self._per_sample(source).expand_as(target))
+
+    def load_known(self, row: int) -> None:
+        """Copy a row of the pictures into their buffer."""
+        self.rings[self.plan.image].row(row).copy_(self.images[:, :, row].transpose(1, 2))
+
+    def prefill(self, rows: int) -> None:
+        """Fill the buffers as if the first `rows` rows, which are known, had been drawn."""
+        if rows == 0:
+            return
+        for row in range(max(0, rows - self.rings[self.plan.image].rows), rows):
+            self.load_known(row)
+        kept = max((self.rings[name].rows for name in self.values), default=0)
+        for row in range(max(0, rows - kept), rows):
+            self.load_values(row)
+        prefill, known = self.plan.prefill, self.request.known[:, :, :rows]
+        if prefill.values:
+            known = known.expand(self.request.samples, -1, -1, -1)
+        values = [
+            self._per_sample(self.values[name].movedim(1, 0)[:, :rows]).permute(0, 3, 1, 2)
+            for name in prefill.values
+        ]
+        for name, value in zip(prefill.buffers, prefill.module(known, *values), strict=True):
+            ring, height = self.rings[name], value.shape[2]
+            ordered = rows_of(value)[..., ring.order]
+            for row in range(max(0, height - ring.rows), height):
+                ring.row(row).copy_(ordered[row].expand_as(ring.row(row)))
+
+    def _per_sample(self, rows: Tensor) -> Tensor:
+        """Repeat ``[M, ...]`` for the samples of each input."""
+        return rows.repeat_interleave(self.request.samples // len(rows), 0)

@@ -1,0 +1,254 @@
+"""A plan as the C++ engine takes it: flat integers, and parameters packed in panels.
+
+csrc/cpu/program.h reads what `_Writer` writes, in the same order; csrc/cpu/kernels.h has the
+numbers of the opcodes and the width of a panel.
+"""
+
+import itertools
+import weakref
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..plan import Buffer, Plan, Pointwise, Product, Span
+from ..plan.steps import Expression, Placed
+
+OPCODES = {
+    name: number
+    for number, name in enumerate(
+        ("arg", "const", "add", "sub", "mul", "div", "neg")
+        + ("exp", "relu", "tanh", "sigmoid", "elu", "silu")
+    )
+}
+PANEL = 16
+MAX_STACK, MAX_ARGS, MAX_SEGMENTS = 8, 32, 64
+_WHENS = {"row": 0, "left": 1, "colour": 2}
+_PRODUCT, _FORMULA = 0, 1
+_REMEMBERED = 4  # programs of one model: of several sizes, or kinds of weights
+
+
+@dataclass(frozen=True)
+class Program:
+    """A plan packed for one kind of weights.
+
+    Attributes:
+        code: int64, the plan.
+        weights: of all products, each ``[panel][input][16]``.
+        constants: biases, padded to whole panels, and the constants of formulas.
+        offsets, size: of each buffer in the storage of one sample, and of that storage, in values.
+        values: place and width of each image-stage value in a row of them; values_size: its length.
+        parameters: what was packed, to tell whether it has changed.
+    """
+
+    plan: Plan
+    dtype: torch.dtype
+    code: Tensor
+    weights: Tensor
+    constants: Tensor
+    offsets: dict[str, int]
+    size: int
+    parameters: dict[tuple[str, str], Tensor]
+
+    def is_of(self, plan: Plan, dtype: torch.dtype, model: nn.Module) -> bool:
+        """Is this what packing would give now?"""
+        if self.plan is not plan or self.weights.dtype != dtype:
+            return False
+        return all(torch.equal(_parameter(model, *key), p) for key, p in self.parameters.items())
+
+
+_programs: "weakref.WeakKeyDictionary[nn.Module, list[Program]]" = weakref.WeakKeyDictionary()
+
+
+def program(plan: Plan, model: nn.Module, dtype: torch.dtype, weights: torch.dtype) -> Program:
+    """The program of a plan; packed once, and again when a parameter has changed.
+
+    Args:
+        dtype: of the features, float32 or float64.
+        weights: dtype of the packed weights.
+    """
+    remembered = _programs.setdefault(model, [])
+    for packed in remembered:
+        if packed.is_of(plan, weights, model):
+            return packed
+    packed = _Writer(plan, model, dtype, weights).run()
+    kept = [old for old in remembered if old.plan is not plan or old.weights.dtype != weights]
+    _programs[model] = [packed, *kept][:_REMEMBERED]
+    return packed
+
+
+def why_not_written(plan: Plan) -> str | None:
+    """Why a plan has no program; None where it has one."""
+    for placed in plan.placed:
+        step = placed.step
+        if isinstance(step, Product):
+            if len(_segments(plan, step)) > MAX_SEGMENTS:
+                return f"a product into {step.out.buffer} reads more than {MAX_SEGMENTS} places"
+            continue
+        if not isinstance(step, Pointwise):
+            return f"it does not know the step {type(step).__name__}"
+        for opcode, _ in _postfix(step.expression):
+            if opcode not in OPCODES:
+                return f"it does not know the pointwise function {opcode!r}"
+        if _depth(step.expression) > MAX_STACK or len(step.args) > MAX_ARGS:
+            return f"the formula of {step.out.buffer} is too long for it"
+    return None
+
+
+@dataclass
+class _Writer:
+    plan: Plan
+    model: nn.Module
+    dtype: torch.dtype
+    weight_dtype: torch.dtype
+    code: list[int] = field(default_factory=list)
+    weights: list[Tensor] = field(default_factory=list)
+    constants: list[Tensor] = field(default_factory=list)
+    parameters: dict[tuple[str, str], Tensor] = field(default_factory=dict)
+    places: dict[int, int] = field(default_factory=dict)
+
+    def run(self) -> Program:
+        plan = self.plan
+        numbers = {name: number for number, name in enumerate(plan.buffers)}
+        self.numbers = numbers
+        offsets, size = _offsets(plan)
+        self.code += [*plan.image_size, plan.colours, plan.levels, numbers[plan.image]]
+        self._list([self._span(span) for span in plan.logits])
+        self._list(
+            [
+                [offsets[b.name], b.rows, b.left, padded_width(plan, b), b.channels]
+                for b in plan.buffers.values()
+            ]
+        )
+        self._list([[numbers[name]] for name in plan.values])
+        self.code.append(len(plan.placed))
+        for placed in plan.placed:
+            self._step(placed)
+        return Program(
+            plan,
+            self.dtype,
+            torch.tensor(self.code),
+            _joined(self.weights, self.weight_dtype),
+            _joined(self.constants, self.dtype),
+            offsets,
+            size,
+            self.parameters,
+        )
+
+    def _list(self, items: list[list[int]]) -> None:
+        self.code += [len(items), *itertools.chain(*items)]
+
+    def _span(self, span: Span) -> list[int]:
+        return [self.numbers[span.buffer], span.first, span.count]
+
+    def _step(self, placed: Placed) -> None:
+        step = placed.step
+        kind = _PRODUCT if isinstance(step, Product) else _FORMULA
+        self.code += [kind, _WHENS[placed.when], placed.colour, placed.head]
+        self.code += self._span(step.out)
+        if isinstance(step, Product):
+            self._product(step)
+        else:
+            self._formula(step)
+
+    def _product(self, step: Product) -> None:
+        self._list([self._span(span) for span in (step.src, step.add) if span])
+        segments = _segments(self.plan, step)
+        self.code += [step.overwrite, step.src is not None, step.add is not None]
+        self.code += [
+            self._append(self.weights, self._weight(step)),
+            self._append(self.constants, self._bias(step)) if step.overwrite else 0,
+            sum(length for *_, length in segments),
+        ]
+        self._list(segments)
+
+    def _weight(self, step: Product) -> Tensor:
+        block = step.weight
+        if block is None:
+            return torch.empty(0)
+        weight = self._parameter(block.layer, "weight")[list(block.out_channels)]
+        weight = weight[:, list(block.in_channels)][:, :, list(block.kernel_rows)]
+        inputs = weight[..., list(block.kernel_cols)].permute(2, 3, 1, 0).flatten(0, 2)  # [K, out]
+        padded = F.pad(inputs, (0, -step.out.count % PANEL))
+        return padded.unflatten(1, (-1, PANEL)).transpose(0, 1).flatten()
+
+    def _bias(self, step: Product) -> Tensor:
+        bias = torch.zeros(step.out.count + -step.out.count % PANEL, dtype=self.dtype)
+        for layer, channels in step.biases:
+            bias[: step.out.count] += self._parameter(layer, "bias")[list(channels)]
+        return bias
+
+    def _formula(self, step: Pointwise) -> None:
+        self._list([self._span(span) for span in step.args])
+        code = []
+        for opcode, operand in _postfix(step.expression):
+            if opcode == "const":
+                operand = self._append(self.constants, torch.tensor([operand], dtype=self.dtype))
+            code.append([OPCODES[opcode], int(operand)])
+        self._list(code)
+
+    def _parameter(self, layer: str, name: str) -> Tensor:
+        parameter = _parameter(self.model, layer, name)
+        self.parameters.setdefault((layer, name), parameter.clone())
+        return parameter
+
+    def _append(self, parts: list[Tensor], part: Tensor) -> int:
+        """Put a part after the others, at a multiple of a panel; gives its place."""
+        place = self.places.get(id(parts), 0)
+        parts.append(F.pad(part, (0, -part.numel() % PANEL)))
+        self.places[id(parts)] = place + parts[-1].numel()
+        return place
+
+
+def _parameter(model: nn.Module, layer: str, name: str) -> Tensor:
+    """A parameter as the layer itself sees it, whatever reparametrisation it is under."""
+    parameter: Tensor = getattr(model.get_submodule(layer), name)
+    return parameter.detach()
+
+
+def _joined(parts: list[Tensor], dtype: torch.dtype) -> Tensor:
+    return torch.cat([torch.zeros(0, dtype=dtype), *(part.to(dtype) for part in parts)])
+
+
+def padded_width(plan: Plan, buffer: Buffer) -> int:
+    return buffer.left + plan.image_size[1] + buffer.right
+
+
+def _offsets(plan: Plan) -> tuple[dict[str, int], int]:
+    """Where the buffers begin in the storage of one sample, and how long it is."""
+    offsets, end = {}, 0
+    for buffer in plan.buffers.values():
+        offsets[buffer.name] = end
+        size = buffer.rows * padded_width(plan, buffer) * buffer.channels
+        end += size + -size % PANEL
+    return offsets, end
+
+
+def _segments(plan: Plan, step: Product) -> list[list[int]]:
+    """The pieces of a product's window that stand side by side in memory: row, column, length."""
+    if step.src is None:
+        return []
+    whole = step.src.count == plan.buffers[step.src.buffer].channels
+    segments: list[list[int]] = []
+    for row in step.rows:
+        for number, col in enumerate(step.cols):
+            if whole and number and col == step.cols[number - 1] + 1:
+                segments[-1][2] += step.src.count
+            else:
+                segments.append([row, col, step.src.count])
+    return segments
+
+
+def _postfix(expression: Expression) -> list[tuple[str, float]]:
+    opcode, *operands = expression
+    if opcode in ("arg", "const"):
+        return [(opcode, operands[0])]
+    return [*itertools.chain(*map(_postfix, operands)), (opcode, 0)]
+
+
+def _depth(expression: Expression) -> int:
+    opcode, *operands = expression
+    if opcode in ("arg", "const"):
+        return 1
+    return max(number + _depth(operand) for number, operand in enumerate(operands))

@@ -1,0 +1,217 @@
+"""Where in a picture the steps of a plan read: what an edit reaches, and what a value needs.
+
+A *cell* is a run of channels of a buffer that the same steps write, so that it is right, or no
+longer right, as one. A *region* tells at which places of each picture, bool ``[N, H, W]``; cells
+share regions, so that none is ever written to.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from .steps import Plan, Pointwise, Product, Span, Step
+from .values import BoolArray
+
+Regions = Mapping[int, BoolArray]
+"""The region of each cell by its number; a cell that has none is left out."""
+
+_HERE = (0,)
+
+
+@dataclass(frozen=True)
+class Read:
+    """Some cells, read at the pixels at the offsets `rows` x `cols`."""
+
+    cells: tuple[int, ...]
+    rows: tuple[int, ...] = _HERE
+    cols: tuple[int, ...] = _HERE
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Channels that are written as one.
+
+    Attributes:
+        steps: all that write them, in order: the first overwrites, the others add to it. None for
+            what is given: the image, and the values of the image stage.
+        reads: numbers of the plan's reads (`Cells.reads`), each once.
+    """
+
+    span: Span
+    steps: tuple[Step, ...]
+    reads: tuple[int, ...]
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds at one pixel."""
+        return sum(step.macs for step in self.steps)
+
+
+class Cells:
+    """The buffers of a plan cut into cells, and the ways between them.
+
+    Attributes:
+        cells: in an order in which each reads only those before it. Their multiply-adds at one
+            pixel are in all those of the plan.
+        reads: what the cells read; several may read the same.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        whole = [placed.step for placed in plan.placed]
+        given = [plan.image, *plan.values]
+        order = dict.fromkeys([*given, *(step.out.buffer for step in whole)])
+        bounds = _bounds(plan, whole)
+        spans = [
+            Span(name, first, end - first)
+            for name in order
+            for first, end in itertools.pairwise(sorted(bounds[name]))
+        ]
+        self._numbers: dict[str, list[tuple[int, Span]]] = {name: [] for name in order}
+        for number, span in enumerate(spans):
+            self._numbers[span.buffer].append((number, span))
+        steps: list[list[Step]] = [[] for _ in spans]
+        for step in whole:
+            for number in self.of(step.out):
+                span = spans[number]
+                steps[number].append(_narrowed(step, span.first - step.out.first, span.count))
+        reads: dict[Read, int] = {}
+        self.cells = tuple(
+            Cell(span, tuple(own), self._reads_of(number, own, reads))
+            for number, (span, own) in enumerate(zip(spans, steps, strict=True))
+        )
+        self.reads = tuple(reads)
+
+    def of(self, span: Span) -> tuple[int, ...]:
+        """The cells that share a channel with a span."""
+        end = span.first + span.count
+        return tuple(
+            number
+            for number, cell in self._numbers[span.buffer]
+            if cell.first < end and span.first < cell.first + cell.count
+        )
+
+    def affected(self, changed: Regions) -> dict[int, BoolArray]:
+        """Forwards: where each cell is no longer right, once some given cells have changed."""
+        regions, reached = dict(changed), dict[int, BoolArray | None]()
+        for number, cell in enumerate(self.cells):
+            for read in cell.reads:
+                if read not in reached:
+                    reached[read] = _reached(self.reads[read], regions)
+                _join(regions, number, reached[read])
+        return regions
+
+    def needed(self, wanted: Regions) -> dict[int, BoolArray]:
+        """Backwards: where each cell has to be known, for some cells to be."""
+        regions = dict(wanted)
+        for number, cell in reversed(list(enumerate(self.cells))):
+            for read in cell.reads if number in regions else ():
+                rows, cols = _opposite(self.reads[read].rows), _opposite(self.reads[read].cols)
+                region = _shifted(regions[number], rows, cols)
+                for source in self.reads[read].cells:
+                    _join(regions, source, region)
+        return regions
+
+    def _reads_of(self, number: int, steps: list[Step], reads: dict[Read, int]) -> tuple[int, ...]:
+        """What some steps read, their own cell left out; new reads are given their numbers."""
+        own = [
+            reads.setdefault(Read(self.of(span), rows, cols), len(reads))
+            for step in steps
+            for span, rows, cols in _operands(step)
+            if self.of(span) != (number,)
+        ]
+        return tuple(dict.fromkeys(own))
+
+
+def _bounds(plan: Plan, steps: list[Step]) -> dict[str, set[int]]:
+    """Where the channels of each buffer are cut.
+
+    Both ends of what a step writes; and, in what is read channel by channel, the cuts of the
+    operand, which stands before it in the order of the network.
+    """
+    bounds = {name: {0, buffer.channels} for name, buffer in plan.buffers.items()}
+    bounds[plan.image] = set(range(plan.colours + 1))
+    for step in steps:
+        out = step.out
+        own = bounds[out.buffer]
+        own |= {out.first, out.first + out.count}
+        for arg in _channelwise(step):
+            inside = (cut - arg.first for cut in bounds[arg.buffer])
+            own |= {out.first + cut for cut in inside if 0 < cut < out.count}
+    return bounds
+
+
+def _channelwise(step: Step) -> tuple[Span, ...]:
+    """The operands of which a channel of the result reads only the one in its own place."""
+    if isinstance(step, Pointwise):
+        return step.args
+    return (step.add,) if step.add else ()
+
+
+def _operands(step: Step) -> Iterator[tuple[Span, tuple[int, ...], tuple[int, ...]]]:
+    for arg in _channelwise(step):
+        yield arg, _HERE, _HERE
+    if isinstance(step, Product) and step.src:
+        yield step.src, step.rows, step.cols
+
+
+def _narrowed(step: Step, first: int, count: int) -> Step:
+    """The step for some of the channels that it writes."""
+
+    def part(span: Span) -> Span:
+        return Span(span.buffer, span.first + first, count)
+
+    if isinstance(step, Pointwise):
+        return Pointwise(part(step.out), tuple(map(part, step.args)), step.expression)
+    chosen = slice(first, first + count)
+    weight = step.weight and dataclasses.replace(
+        step.weight, out_channels=step.weight.out_channels[chosen]
+    )
+    return dataclasses.replace(
+        step,
+        out=part(step.out),
+        weight=weight,
+        biases=tuple((layer, channels[chosen]) for layer, channels in step.biases),
+        add=step.add and part(step.add),
+    )
+
+
+def _reached(read: Read, regions: Regions) -> BoolArray | None:
+    """Where a read meets what has changed; None where nowhere can be said to."""
+    sources = [regions[cell] for cell in read.cells if cell in regions]
+    return _shifted(_union(sources), read.rows, read.cols) if sources else None
+
+
+def _join(regions: dict[int, BoolArray], cell: int, region: BoolArray | None) -> None:
+    if region is not None:
+        regions[cell] = _union([regions[cell], region]) if cell in regions else region
+
+
+def _union(regions: list[BoolArray]) -> BoolArray:
+    first, *others = regions
+    for other in others:
+        first = first if other is first else first | other
+    return first
+
+
+def _opposite(offsets: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(-offset for offset in offsets)
+
+
+def _shifted(region: BoolArray, rows: tuple[int, ...], cols: tuple[int, ...]) -> BoolArray:
+    """True at (r, c) where the region is true at (r + dr, c + dc) for any of the offsets."""
+    return _shifted_along(_shifted_along(region, 2, cols), 1, rows)
+
+
+def _shifted_along(region: BoolArray, axis: int, offsets: tuple[int, ...]) -> BoolArray:
+    if offsets == _HERE:
+        return region
+    out = np.zeros_like(region)
+    target, source, size = out.swapaxes(0, axis), region.swapaxes(0, axis), region.shape[axis]
+    for offset in offsets:
+        if abs(offset) < size:
+            to, at = max(0, -offset), max(0, offset)
+            target[to : size - at] |= source[at : size - to]
+    return out
