@@ -37,9 +37,10 @@ PIXELSR_HOST_DEVICE Words philox4x32(Words counter, Key key) {
 
 // -log(-log(u)), u = ((word >> 9) + 0.5) * 2^-23: exact, never 0, never 1. The logarithms are of
 // doubles: rounded to float they are the same in every library, for all 2^23 values of u.
+PIXELSR_HOST_DEVICE double uniform_of_word(uint32_t word) { return ((word >> 9) + 0.5) * 0x1p-23; }
+
 PIXELSR_HOST_DEVICE float gumbel_of_word(uint32_t word) {
-  const double uniform = ((word >> 9) + 0.5) * 0x1p-23;
-  return static_cast<float>(-log(-log(uniform)));
+  return static_cast<float>(-log(-log(uniform_of_word(word))));
 }
 
 // The words that serve levels 4 * block to 4 * block + 3 of one value of one sample.
@@ -49,17 +50,6 @@ PIXELSR_HOST_DEVICE Words noise_words(uint64_t seed, uint64_t sample, uint32_t p
   const Words counter{
       {static_cast<uint32_t>(sample), static_cast<uint32_t>(sample >> 32), position, block}};
   return philox4x32(counter, key);
-}
-
-// The noise of all levels of one value of one sample; they stand `stride` apart.
-inline void fill_gumbel(float* out, int64_t levels, uint64_t seed, uint64_t sample,
-                        uint32_t position, int64_t stride = 1) {
-  for (int64_t level = 0; level < levels; level += 4) {
-    const Words words = noise_words(seed, sample, position, static_cast<uint32_t>(level / 4));
-    for (int64_t i = 0; i < 4 && level + i < levels; ++i) {
-      out[(level + i) * stride] = gumbel_of_word(words.value[i]);
-    }
-  }
 }
 
 }  // namespace pixelsr

@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <vector>
 
-#include "common/philox.h"
 #include "cpu/program.h"
 #include "cpu/schedule.h"
 #include "cpu/team.h"
@@ -54,7 +53,6 @@ class Group {
     place_sites();
     select_steps();
     rows_.resize(program_.buffers.size() * most_rows());
-    if (job.draw && job.temperature > 0) noise_.resize(samples * values_in_row() * program_.levels);
   }
 
   // Runs from the cursor on, until the rows are done or, where the caller draws, the logits of the
@@ -92,7 +90,7 @@ class Group {
  private:
   static constexpr int64_t WHOLE_ROW = -1;
 
-  int64_t values_in_row() const { return program_.width * program_.colours; }
+  bool wants_noise() const { return job_.draw && job_.temperature > 0; }
   int64_t pixel(const Cursor& at) const { return at.row * program_.width + at.col; }
 
   bool row_has_unknown(int64_t row) const {
@@ -188,7 +186,9 @@ class Group {
       lengths[i] = segment.length;
     }
     ProductCall<T> call{};
-    call.weight = job_.weights + step.weight * job_.weight_bytes;
+    const bool whole_rows = step.when == When::ROW;  // theirs stand with the constants
+    call.weight = whole_rows ? reinterpret_cast<const char*>(job_.constants + step.weight)
+                             : job_.weights + step.weight * job_.weight_bytes;
     call.bias = step.overwrite ? job_.constants + step.bias : nullptr;
     call.depth = step.depth;
     call.segments = static_cast<int64_t>(step.segments.size());
@@ -204,7 +204,8 @@ class Group {
     call.first_site = task.first_site, call.sites = task.sites;
     call.first_panel = task.first_panel, call.panels = task.panels;
     call.channels = step.out.count;
-    kernels_.product[static_cast<int>(job_.weight_type)](call);
+    const WeightType type = whole_rows ? WeightType::NATIVE : job_.weight_type;
+    kernels_.product[static_cast<int>(type)](call);
   }
 
   void run_formula(const Task& task, int64_t col) {
@@ -228,6 +229,9 @@ class Group {
   void begin_row(int64_t row, int64_t thread, bool resumes) {
     barrier_.wait(threads_);
     if (thread == 0) {
+      if (wants_noise()) {
+        noise_.resize(samples_ * program_.width * program_.colours * program_.levels);
+      }
       for (size_t b = 0; b < program_.buffers.size(); ++b) {
         const Buffer& buffer = program_.buffers[b];
         const int64_t size = job_.samples * buffer.padded * buffer.channels;
@@ -243,7 +247,7 @@ class Group {
     const int64_t last = samples_ * program_.width * (thread + 1) / threads_;
     if (!row_has_unknown(row)) load_known(row, first, last);
     load_values(row, first, last);
-    if (!noise_.empty()) make_noise(row, first, last);
+    if (wants_noise()) make_noise(row, first, last);
   }
 
   // Sites are numbered sample by sample, in each of them from left to right.
@@ -280,8 +284,8 @@ class Group {
       for (int64_t colour = 0; colour < colours; ++colour) {
         const int64_t position = in_picture * colours + colour;
         if (!job_.unknown[position]) continue;
-        fill_gumbel(noise_.data() + (site * colours + colour) * program_.levels, program_.levels,
-                    job_.seed, sample, static_cast<uint32_t>(position));
+        kernels_.noise(noise_.data() + (site * colours + colour) * program_.levels, program_.levels,
+                       job_.seed, sample, static_cast<uint32_t>(position));
       }
     }
   }
@@ -313,8 +317,8 @@ class Group {
       int64_t best = 0;
       T highest{};
       for (int64_t level = 0; level < levels; ++level) {
-        const T score = noise_.empty() ? logits[level]
-                                       : logits[level] / job_.temperature + noise[level];
+        const T score =
+            wants_noise() ? logits[level] / job_.temperature + noise[level] : logits[level];
         if (level == 0 || score > highest) best = level, highest = score;
       }
       *image_at(sample, at) = static_cast<uint8_t>(best);

@@ -8,10 +8,11 @@ namespace pixelsr {
 // Output channels are packed in panels of so many: weights are [panel][input][PANEL].
 constexpr int64_t PANEL = 16;
 
-// What a pointwise formula is made of, in postfix order; `ARG` and `CONST` push a value.
+// What a pointwise formula is made of, in postfix order; `ARG` and `CONST` push a value, and
+// `GATE` is tanh(a) * sigmoid(b).
 // pixelsr/sampling/engines/cpu.py knows these numbers.
 enum class Opcode : int64_t {
-  ARG, CONST, ADD, SUB, MUL, DIV, NEG, EXP, RELU, TANH, SIGMOID, ELU, SILU, COUNT
+  ARG, CONST, ADD, SUB, MUL, DIV, NEG, EXP, RELU, TANH, SIGMOID, ELU, SILU, GATE, COUNT
 };
 
 constexpr int64_t MAX_STACK = 8;
@@ -61,6 +62,8 @@ template <class T>
 struct Kernels {
   void (*product[3])(const ProductCall<T>&);  // by WeightType; of doubles NATIVE only
   void (*formula)(const FormulaCall<T>&);
+  // The noise of all levels of one value of one sample.
+  void (*noise)(float* out, int64_t levels, uint64_t seed, uint64_t sample, uint32_t position);
 };
 
 // The kernels of the best instruction set that this processor has.

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 
+#include "common/philox.h"
 #include "cpu/kernels.h"
 
 #if defined(__clang__)

@@ -3,6 +3,7 @@
 // standard library is called: a copy of it, compiled for this instruction set, could replace that
 // of the whole library.
 
+#include "common/philox.h"
 #include "cpu/kernels.h"
 
 namespace pixelsr {
@@ -223,6 +224,14 @@ inline Vec<float> sigmoid_of(Vec<float> x) { return 1.0f / (1.0f + exp_of(-x)); 
 
 inline Vec<float> tanh_of(Vec<float> x) { return 1.0f - 2.0f / (1.0f + exp_of(x + x)); }
 
+// tanh(a) sigmoid(b) = (e^2a - 1) / ((e^2a + 1) (1 + e^-b)), with one division.
+inline Vec<float> gate_of(Vec<float> a, Vec<float> b) {
+  a = a > 20.0f ? Vec<float>{} + 20.0f : a;  // there tanh is 1, and the products stay finite
+  b = b < -40.0f ? Vec<float>{} - 40.0f : b;
+  const Vec<float> e = exp_of(a + a);
+  return (e - 1.0f) / ((e + 1.0f) * (1.0f + exp_of(-b)));
+}
+
 inline Vec<float> elu_of(Vec<float> x, Vec<float> alpha) {
   return x > 0.0f ? x : alpha * (exp_of(x) - 1.0f);
 }
@@ -239,6 +248,8 @@ inline Vec<double> tanh_of(Vec<double> x) {
   for (int i = 0; i < LANES<double>; ++i) x[i] = __builtin_tanh(x[i]);
   return x;
 }
+
+inline Vec<double> gate_of(Vec<double> a, Vec<double> b) { return tanh_of(a) * sigmoid_of(b); }
 
 inline Vec<double> elu_of(Vec<double> x, Vec<double> alpha) {
   for (int i = 0; i < LANES<double>; ++i) {
@@ -285,6 +296,7 @@ inline void run_opcode(Opcode opcode, Block<T>& a, const Block<T>& b, int64_t ve
     PIXELSR_CASE(SUB, a[v] - b[v])
     PIXELSR_CASE(MUL, a[v] * b[v])
     PIXELSR_CASE(DIV, a[v] / b[v])
+    PIXELSR_CASE(GATE, gate_of(a[v], b[v]))
     PIXELSR_CASE(ELU, elu_of(a[v], b[v]))
     PIXELSR_CASE(NEG, -a[v])
     PIXELSR_CASE(EXP, whole_range_exp_of<T>(a[v]))
@@ -300,6 +312,7 @@ inline void run_opcode(Opcode opcode, Block<T>& a, const Block<T>& b, int64_t ve
 inline bool takes_two(Opcode opcode) {
   switch (opcode) {
     case Opcode::ADD: case Opcode::SUB: case Opcode::MUL: case Opcode::DIV: case Opcode::ELU:
+    case Opcode::GATE:
       return true;
     default: return false;
   }
@@ -346,12 +359,60 @@ void formula(const FormulaCall<T>& call) {
   }
 }
 
+// Noise: common/philox.h, for all levels of a value at once.
+
+typedef uint64_t Words64 __attribute__((vector_size(VECTOR_BYTES)));
+
+// The natural logarithm of positive normal numbers, to a unit in the last place (fdlibm's method).
+inline Vec<double> log_of(Vec<double> x) {
+  const Words64 bits = (Words64)x;
+  // The exponent, such that what remains is from sqrt(1/2) to sqrt(2).
+  const Words64 shifted = bits - 0x3FE6A09E667F3BCDull;
+  const Words64 exponent = shifted >> 52;  // of 12 bits, negative ones wrapped around
+  const Vec<double> n = (Vec<double>)((exponent ^ 0x800) | 0x4330000000000000ull) -
+                        (0x1p52 + 0x800);
+  const Vec<double> f = (Vec<double>)(bits - (exponent << 52)) - 1.0;
+  const Vec<double> s = f / (2.0 + f), z = s * s, w = z * z;
+  const Vec<double> even =
+      w * (3.999999999940941908e-01 + w * (2.222219843214978396e-01 + w * 1.531383769920937332e-01));
+  const Vec<double> odd =
+      z * (6.666666666666735130e-01 +
+           w * (2.857142874366239149e-01 +
+                w * (1.818357216161805012e-01 + w * 1.479819860511658591e-01)));
+  const Vec<double> half = 0.5 * f * f;
+  const Vec<double> rest = s * (half + (even + odd)) + n * 1.90821492927058770002e-10;
+  return n * 6.93147180369123816490e-01 - ((half - rest) - f);
+}
+
+void gumbel_noise(float* out, int64_t levels, uint64_t seed, uint64_t sample, uint32_t position) {
+  constexpr int BLOCKS = 16, VALUES = 4 * BLOCKS;
+  for (int64_t first = 0; first < levels; first += VALUES) {
+    uint32_t words[BLOCKS][4];
+    for (int b = 0; b < BLOCKS; ++b) {
+      const Words block = noise_words(seed, sample, position, static_cast<uint32_t>(first / 4) + b);
+      for (int i = 0; i < 4; ++i) words[b][i] = block.value[i];
+    }
+    const uint32_t* word = &words[0][0];
+    float noise[VALUES];
+    for (int v = 0; v < VALUES; v += LANES<double>) {
+      Vec<double> uniform;
+      for (int i = 0; i < LANES<double>; ++i) uniform[i] = uniform_of_word(word[v + i]);
+      const Vec<double> value = -log_of(-log_of(uniform));
+      for (int i = 0; i < LANES<double>; ++i) noise[v + i] = static_cast<float>(value[i]);
+    }
+    const int64_t count = levels - first < VALUES ? levels - first : VALUES;
+    for (int64_t i = 0; i < count; ++i) out[first + i] = noise[i];
+  }
+}
+
 }  // namespace
 
 extern const Kernels<float> float_kernels = {
-    {product<float, float>, product<float, Half>, product<float, BFloat>}, formula<float>};
-extern const Kernels<double> double_kernels = {{product<double, double>, nullptr, nullptr},
-                                               formula<double>};
+    {product<float, float>, product<float, Half>, product<float, BFloat>},
+    formula<float>,
+    gumbel_noise};
+extern const Kernels<double> double_kernels = {
+    {product<double, double>, nullptr, nullptr}, formula<double>, gumbel_noise};
 
 }  // namespace PIXELSR_ISA
 }  // namespace pixelsr

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "common/philox.h"
 #include "cpu/kernels.h"
 
 #define PIXELSR_ISA plain

@@ -6,8 +6,9 @@
 #include <torch/headeronly/core/ScalarType.h>
 
 #include <algorithm>
+#include <vector>
 
-#include "common/philox.h"
+#include "cpu/kernels.h"
 
 namespace pixelsr {
 namespace {
@@ -18,14 +19,17 @@ void gumbel_noise_(torch::stable::Tensor out, int64_t seed, int64_t first_index,
                   "gumbel_noise_: out must be float32 [samples, positions, levels], got ",
                   out.dim(), " dimensions of ", torch::headeronly::toString(out.scalar_type()));
   const int64_t positions = out.size(1), levels = out.size(2);
-  float* data = out.mutable_data_ptr<float>();
   const int64_t grain = std::max<int64_t>(1, 4096 / std::max<int64_t>(1, levels));
+  float* data = out.mutable_data_ptr<float>();
   const auto fill = [&](int64_t begin, int64_t end) {
+    std::vector<float> noise(levels);
     for (int64_t value = begin; value < end; ++value) {
       const int64_t sample = value / positions, position = value % positions;
-      fill_gumbel(data + sample * out.stride(0) + position * out.stride(1), levels,
-                  static_cast<uint64_t>(seed), static_cast<uint64_t>(first_index + sample),
-                  static_cast<uint32_t>(first_position + position), out.stride(2));
+      kernels<float>().noise(noise.data(), levels, static_cast<uint64_t>(seed),
+                             static_cast<uint64_t>(first_index + sample),
+                             static_cast<uint32_t>(first_position + position));
+      float* to = data + sample * out.stride(0) + position * out.stride(1);
+      for (int64_t level = 0; level < levels; ++level) to[level * out.stride(2)] = noise[level];
     }
   };
   torch::stable::parallel_for(0, out.size(0) * positions, grain, fill);

@@ -6,7 +6,10 @@
 #include <torch/headeronly/core/ScalarType.h>
 
 #include <algorithm>
+#include <list>
 #include <memory>
+#include <mutex>
+#include <utility>
 #include <vector>
 
 #include "cpu/group.h"
@@ -44,31 +47,75 @@ std::vector<std::unique_ptr<Group<T>>> make_groups(const Job<T>& job, int64_t th
   return groups;
 }
 
-template <class T>
-Cursor run(const Job<T>& job, Cursor from, int64_t threads) {
-  std::vector<std::unique_ptr<Group<T>>> groups;
-  Barrier ready;
-  Cursor to = from;
-  run_team(threads, [&](int64_t rank, int64_t members) {
-    if (rank == 0) groups = make_groups(job, members);
-    ready.wait(members);
-    const int64_t count = static_cast<int64_t>(groups.size());
-    int64_t group = 0;
-    while (members * (group + 1) / count <= rank) ++group;
-    const Cursor reached = groups[group]->run(from, rank - members * group / count);
-    if (rank == 0) to = reached;
-  });
-  return to;
-}
+// What is kept between the calls of one batch: reading a program takes longer than one value.
+struct AnySession {
+  virtual ~AnySession() = default;
+};
 
 template <class T>
-Cursor run_typed(const Tensor& program, const Tensor& weights, const Tensor& constants,
-                 Tensor& storage, const Tensor& values, Tensor& images, const Tensor& known_mask,
-                 const Tensor& unknown, const Tensor& schedule, Cursor from,
-                 int64_t seed, int64_t first_index, double temperature, bool draw, int64_t rows,
-                 int64_t threads) {
-  Job<T> job{};
-  job.program = ProgramReader(program.const_data_ptr<int64_t>(), program.numel()).read();
+struct Session : AnySession {
+  Job<T> job;
+  int64_t members = 0;
+  std::vector<std::unique_ptr<Group<T>>> groups;
+
+  Cursor run(Cursor from, int64_t threads) {
+    Barrier ready;
+    Cursor to = from;
+    run_team(threads, [&](int64_t rank, int64_t team) {
+      if (rank == 0 && members != team) {
+        groups = make_groups(job, team);
+        members = team;
+      }
+      ready.wait(team);
+      const int64_t count = static_cast<int64_t>(groups.size());
+      int64_t group = 0;
+      while (team * (group + 1) / count <= rank) ++group;
+      const Cursor reached = groups[group]->run(from, rank - team * group / count);
+      if (rank == 0) to = reached;
+    });
+    return to;
+  }
+};
+
+// The sessions that were used last; one that is missing is made again.
+class Sessions {
+ public:
+  template <class T>
+  std::shared_ptr<Session<T>> get(int64_t number, const Tensor& program) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto is_it = [&](const Entry& entry) { return entry.first == number; };
+    const auto found = std::find_if(entries_.begin(), entries_.end(), is_it);
+    std::shared_ptr<AnySession> session;
+    if (found != entries_.end()) {
+      session = found->second;
+      entries_.erase(found);
+    } else {
+      const auto made = std::make_shared<Session<T>>();
+      made->job.program = ProgramReader(program.const_data_ptr<int64_t>(), program.numel()).read();
+      session = made;
+    }
+    entries_.emplace_front(number, session);
+    if (entries_.size() > MOST) entries_.pop_back();
+    return std::static_pointer_cast<Session<T>>(session);
+  }
+
+ private:
+  using Entry = std::pair<int64_t, std::shared_ptr<AnySession>>;
+  static constexpr size_t MOST = 8;
+
+  std::mutex mutex_;
+  std::list<Entry> entries_;
+};
+
+template <class T>
+Cursor run_typed(int64_t session_number, const Tensor& program, const Tensor& weights,
+                 const Tensor& constants, Tensor& storage, const Tensor& values, Tensor& images,
+                 const Tensor& known_mask, const Tensor& unknown, const Tensor& last_and_stop,
+                 Cursor from, int64_t seed, int64_t first_index, double temperature, bool draw,
+                 int64_t rows, int64_t threads) {
+  static Sessions sessions;
+  const std::shared_ptr<Session<T>> session = sessions.get<T>(session_number, program);
+  Job<T>& job = session->job;
   job.weight_type = weight_type(weights, storage.scalar_type());
   job.weight_bytes = weights.element_size();
   job.weights = static_cast<const char*>(weights.const_data_ptr());
@@ -80,7 +127,7 @@ Cursor run_typed(const Tensor& program, const Tensor& weights, const Tensor& con
   job.known = known_mask.const_data_ptr<bool>();
   job.known_stride = known_mask.size(0) > 1 ? known_mask.stride(0) : 0;
   job.unknown = unknown.const_data_ptr<bool>();
-  job.last_unknown = schedule.const_data_ptr<int64_t>();
+  job.last_unknown = last_and_stop.const_data_ptr<int64_t>();
   job.stop = job.last_unknown + job.program.height * job.program.width;
   job.samples = images.size(0);
   job.samples_per_input = job.samples / values.size(0);
@@ -89,13 +136,13 @@ Cursor run_typed(const Tensor& program, const Tensor& weights, const Tensor& con
   job.temperature = static_cast<T>(temperature);
   job.draw = draw;
   job.rows = rows;
-  return run(job, from, threads);
+  return session->run(from, threads);
 }
 
 void run_plan_(Tensor program, Tensor weights, Tensor constants, Tensor storage, Tensor values,
-               Tensor images, Tensor known_mask, Tensor unknown, Tensor schedule, Tensor cursor,
-               int64_t seed, int64_t first_index, double temperature, bool draw,
-               int64_t rows, int64_t threads) {
+               Tensor images, Tensor known_mask, Tensor unknown, Tensor last_and_stop,
+               Tensor cursor, int64_t seed, int64_t first_index, double temperature, bool draw,
+               int64_t rows, int64_t threads, int64_t session) {
   STD_TORCH_CHECK(threads >= 1, "threads must be a positive int, got ", threads);
   STD_TORCH_CHECK(values.size(0) >= 1 && images.size(0) % values.size(0) == 0, "run_plan_: ",
                   images.size(0), " samples of ", values.size(0), " inputs");
@@ -106,8 +153,8 @@ void run_plan_(Tensor program, Tensor weights, Tensor constants, Tensor storage,
   int64_t* place = cursor.mutable_data_ptr<int64_t>();
   const auto typed = is_double ? run_typed<double> : run_typed<float>;
   const Cursor reached =
-      typed(program, weights, constants, storage, values, images, known_mask, unknown, schedule,
-            {place[0], place[1], place[2]}, seed, first_index, temperature, draw, rows,
+      typed(session, program, weights, constants, storage, values, images, known_mask, unknown,
+            last_and_stop, {place[0], place[1], place[2]}, seed, first_index, temperature, draw, rows,
             threads);
   place[0] = reached.row, place[1] = reached.col, place[2] = reached.colour;
 }

@@ -10,6 +10,7 @@ from typing_extensions import Self
 
 from .plan.trace import takes_low_res
 from .rounded import WEIGHTS, rounded
+from .weights import weights_number
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,7 @@ class Request:
 
     Attributes:
         model: the network, its weights already rounded as asked.
+        weights_number: of the weights before rounding, see `weights_number`.
         weights: what they were rounded to; None where they were left as they are.
         samples: how many pictures, the samples of one small picture side by side.
         image_size: height and width.
@@ -29,6 +31,7 @@ class Request:
     """
 
     model: nn.Module
+    weights_number: int
     weights: torch.dtype | None
     samples: int
     image_size: tuple[int, int]
@@ -90,7 +93,10 @@ def make_request(
     check_positive("n", n)
     if type(first_index) is not int or not 0 <= first_index < 2**63:
         raise ValueError(f"first_index must be an int from 0 to 2^63 - 1, got {first_index!r}")
-    device = _check_weights(model)
+    device = next((parameter.device for parameter in model.parameters()), None)
+    if device is None:
+        raise ValueError(f"{type(model).__name__} has no parameters; expected a network")
+    number = weights_number(model)
     takes, needs = takes_low_res(model)
     if (needs and low_res is None) or (low_res is not None and not takes):
         verb = "needs" if low_res is None else "takes no"
@@ -106,7 +112,8 @@ def make_request(
         )
     known, known_mask = _known(known, known_mask, samples, colours, levels, size, device)
     return Request(
-        rounded(model, weights),
+        rounded(model, number, weights),
+        number,
         WEIGHTS.get(weights),
         samples,
         size,
@@ -122,21 +129,6 @@ def make_request(
 def check_positive(name: str, value: Any) -> None:
     if type(value) is not int or value < 1:
         raise ValueError(f"{name} must be a positive int, got {value!r}")
-
-
-def _check_weights(model: nn.Module) -> torch.device:
-    """The device of the weights, which are finite; a buffer may be infinite, as a mask is."""
-    device = None
-    for name, parameter in model.named_parameters():
-        device = device or parameter.device
-        if not torch.isfinite(parameter).all():
-            raise ValueError(f"the weights hold NaN or infinity, in {name}; expected finite ones")
-    for name, buffer in model.named_buffers():
-        if buffer.is_floating_point() and buffer.isnan().any():
-            raise ValueError(f"the buffer {name} holds NaN")
-    if device is None:
-        raise ValueError(f"{type(model).__name__} has no parameters; expected a network")
-    return device
 
 
 def layout(model: nn.Module) -> tuple[int, int]:

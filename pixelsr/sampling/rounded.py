@@ -10,15 +10,17 @@ from .plan.remembered import structure
 
 WEIGHTS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
-_Copy = tuple[object, nn.Module]  # the structure of the original, and the rounded copy
+_Copy = tuple[object, nn.Module]  # what it is a copy of, and the copy
 _copies: "weakref.WeakKeyDictionary[nn.Module, dict[str, _Copy]]" = weakref.WeakKeyDictionary()
 
 
-def rounded(model: nn.Module, weights: str) -> nn.Module:
+def rounded(model: nn.Module, number: int, weights: str) -> nn.Module:
     """The model, or with weights "float16" or "bfloat16" a copy of it with its weights rounded so.
 
-    The copy is kept, and follows the model when its parameters change.
+    The copy is kept for as long as the model stays what it is.
 
+    Args:
+        number: of the model's weights, see `weights_number`.
     Raises:
         ValueError: another name, or a weight that does not fit.
     """
@@ -26,16 +28,14 @@ def rounded(model: nn.Module, weights: str) -> nn.Module:
         return model
     if weights not in WEIGHTS:
         raise ValueError(f"weights must be model, float16 or bfloat16, got {weights!r}")
-    copies, as_it_stands = _copies.setdefault(model, {}), structure(model)
-    if weights not in copies or copies[weights][0] != as_it_stands:
-        copies[weights] = as_it_stands, copy.deepcopy(model)
-    _, own = copies[weights]
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            own.get_parameter(name).copy_(_round(name, parameter, weights))
-        for name, buffer in model.named_buffers():
-            own.get_buffer(name).copy_(buffer)
-    return own
+    copies, original = _copies.setdefault(model, {}), (number, structure(model))
+    if weights not in copies or copies[weights][0] != original:
+        own = copy.deepcopy(model)
+        with torch.no_grad():
+            for name, parameter in own.named_parameters():
+                parameter.copy_(_round(name, parameter, weights))
+        copies[weights] = original, own
+    return copies[weights][1]
 
 
 def _round(name: str, parameter: Tensor, weights: str) -> Tensor:

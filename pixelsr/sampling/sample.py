@@ -101,6 +101,6 @@ def draw_share(
             def advance(samples: int, row: int, done: int = done) -> None:
                 bar.update(task, completed=done * height + samples * row)
 
-            drawing = Drawing(seed, temperature, advance)
+            drawing = Drawing(seed, temperature, advance if show else None)
             images.append(METHODS[method](part, drawing, engine))
     return torch.cat(images)

@@ -1,5 +1,7 @@
 """The plan executed in C++: one operator draws whole pictures, for the whole batch."""
 
+import itertools
+
 import torch
 from torch import Tensor
 
@@ -14,6 +16,7 @@ from .features import Features, feature_dtype
 from .program import Program, program, why_not_written
 from .ring import Ring, ring_shape
 
+_sessions = itertools.count()
 _ROW_BEGINS = -1  # the colour of a cursor at the beginning of a row
 
 
@@ -23,13 +26,16 @@ class CpuEngine(Engine):
     def __init__(self, plan: Plan, request: Request) -> None:
         self.plan, self.request = plan, request
         dtype = feature_dtype(request)
-        self.program = program(plan, request.model, dtype, _weight_dtype(request))
+        self.program = program(
+            plan, request.model, request.weights_number, dtype, _weight_dtype(request)
+        )
         check_memory(self.program, request.samples)
         self.storage = torch.zeros(self.program.size * request.samples, dtype=dtype)
         self.features = Features(plan, request, self._rings())
         self.images = self.features.images
         self.schedule = Schedule(request.unknown)
         self.values = self._packed_values()
+        self.session = next(_sessions)
         self.cursor = torch.tensor([self.schedule.leading_rows, 0, _ROW_BEGINS])
         self.features.prefill(self.schedule.leading_rows)
 
@@ -83,6 +89,7 @@ class CpuEngine(Engine):
             drawing is not None,
             rows,
             torch.get_num_threads(),
+            self.session,
         )
 
     def _rings(self) -> dict[str, Ring]:

@@ -19,7 +19,7 @@ OPCODES = {
     name: number
     for number, name in enumerate(
         ("arg", "const", "add", "sub", "mul", "div", "neg")
-        + ("exp", "relu", "tanh", "sigmoid", "elu", "silu")
+        + ("exp", "relu", "tanh", "sigmoid", "elu", "silu", "gate")
     )
 }
 PANEL = 16
@@ -35,11 +35,12 @@ class Program:
 
     Attributes:
         code: int64, the plan.
-        weights: of all products, each ``[panel][input][16]``.
-        constants: biases, padded to whole panels, and the constants of formulas.
+        weights: of the products of single pixels, each ``[panel][input][16]``: they are read anew
+            for every pixel, so that half the bytes may be half the time.
+        constants: in the features' dtype, the same for whole rows, biases, padded to whole panels,
+            and the constants of formulas.
         offsets, size: of each buffer in the storage of one sample, and of that storage, in values.
-        values: place and width of each image-stage value in a row of them; values_size: its length.
-        parameters: what was packed, to tell whether it has changed.
+        number: of the weights that were packed, see `weights_number`.
     """
 
     plan: Plan
@@ -49,32 +50,28 @@ class Program:
     constants: Tensor
     offsets: dict[str, int]
     size: int
-    parameters: dict[tuple[str, str], Tensor]
-
-    def is_of(self, plan: Plan, dtype: torch.dtype, model: nn.Module) -> bool:
-        """Is this what packing would give now?"""
-        if self.plan is not plan or self.weights.dtype != dtype:
-            return False
-        return all(torch.equal(_parameter(model, *key), p) for key, p in self.parameters.items())
+    number: int
 
 
 _programs: "weakref.WeakKeyDictionary[nn.Module, list[Program]]" = weakref.WeakKeyDictionary()
 
 
-def program(plan: Plan, model: nn.Module, dtype: torch.dtype, weights: torch.dtype) -> Program:
+def program(
+    plan: Plan, model: nn.Module, number: int, dtype: torch.dtype, weights: torch.dtype
+) -> Program:
     """The program of a plan; packed once, and again when a parameter has changed.
 
     Args:
+        number: of the model's weights, see `weights_number`.
         dtype: of the features, float32 or float64.
         weights: dtype of the packed weights.
     """
-    remembered = _programs.setdefault(model, [])
+    remembered = [old for old in _programs.get(model, []) if old.number == number]
     for packed in remembered:
-        if packed.is_of(plan, weights, model):
+        if packed.plan is plan and packed.weights.dtype == weights:
             return packed
-    packed = _Writer(plan, model, dtype, weights).run()
-    kept = [old for old in remembered if old.plan is not plan or old.weights.dtype != weights]
-    _programs[model] = [packed, *kept][:_REMEMBERED]
+    packed = _Writer(plan, model, number, dtype, weights).run()
+    _programs[model] = [packed, *remembered][:_REMEMBERED]
     return packed
 
 
@@ -100,12 +97,12 @@ def why_not_written(plan: Plan) -> str | None:
 class _Writer:
     plan: Plan
     model: nn.Module
+    number: int
     dtype: torch.dtype
     weight_dtype: torch.dtype
     code: list[int] = field(default_factory=list)
     weights: list[Tensor] = field(default_factory=list)
     constants: list[Tensor] = field(default_factory=list)
-    parameters: dict[tuple[str, str], Tensor] = field(default_factory=dict)
     places: dict[int, int] = field(default_factory=dict)
 
     def run(self) -> Program:
@@ -133,7 +130,7 @@ class _Writer:
             _joined(self.constants, self.dtype),
             offsets,
             size,
-            self.parameters,
+            self.number,
         )
 
     def _list(self, items: list[list[int]]) -> None:
@@ -148,16 +145,16 @@ class _Writer:
         self.code += [kind, _WHENS[placed.when], placed.colour, placed.head]
         self.code += self._span(step.out)
         if isinstance(step, Product):
-            self._product(step)
+            self._product(step, placed.when)
         else:
             self._formula(step)
 
-    def _product(self, step: Product) -> None:
+    def _product(self, step: Product, when: str) -> None:
         self._list([self._span(span) for span in (step.src, step.add) if span])
         segments = _segments(self.plan, step)
         self.code += [step.overwrite, step.src is not None, step.add is not None]
         self.code += [
-            self._append(self.weights, self._weight(step)),
+            self._append(self.constants if when == "row" else self.weights, self._weight(step)),
             self._append(self.constants, self._bias(step)) if step.overwrite else 0,
             sum(length for *_, length in segments),
         ]
@@ -189,9 +186,9 @@ class _Writer:
         self._list(code)
 
     def _parameter(self, layer: str, name: str) -> Tensor:
-        parameter = _parameter(self.model, layer, name)
-        self.parameters.setdefault((layer, name), parameter.clone())
-        return parameter
+        """A parameter as the layer itself sees it, whatever reparametrisation it is under."""
+        parameter: Tensor = getattr(self.model.get_submodule(layer), name)
+        return parameter.detach()
 
     def _append(self, parts: list[Tensor], part: Tensor) -> int:
         """Put a part after the others, at a multiple of a panel; gives its place."""
@@ -199,12 +196,6 @@ class _Writer:
         parts.append(F.pad(part, (0, -part.numel() % PANEL)))
         self.places[id(parts)] = place + parts[-1].numel()
         return place
-
-
-def _parameter(model: nn.Module, layer: str, name: str) -> Tensor:
-    """A parameter as the layer itself sees it, whatever reparametrisation it is under."""
-    parameter: Tensor = getattr(model.get_submodule(layer), name)
-    return parameter.detach()
 
 
 def _joined(parts: list[Tensor], dtype: torch.dtype) -> Tensor:
@@ -241,10 +232,18 @@ def _segments(plan: Plan, step: Product) -> list[list[int]]:
 
 
 def _postfix(expression: Expression) -> list[tuple[str, float]]:
-    opcode, *operands = expression
+    opcode, *operands = _with_gates(expression)
     if opcode in ("arg", "const"):
         return [(opcode, operands[0])]
     return [*itertools.chain(*map(_postfix, operands)), (opcode, 0)]
+
+
+def _with_gates(expression: Expression) -> Expression:
+    """``tanh(a) * sigmoid(b)`` as one opcode, which needs one division less."""
+    opcode, *operands = expression
+    if opcode == "mul" and [operand[0] for operand in operands] == ["tanh", "sigmoid"]:
+        return ("gate", operands[0][1], operands[1][1])
+    return expression
 
 
 def _depth(expression: Expression) -> int:

@@ -1,0 +1,56 @@
+"""Which weights a model has: a number that changes when any of them does."""
+
+import itertools
+import weakref
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True)
+class _Snapshot:
+    number: int
+    tensors: dict[str, Tensor]
+
+
+_snapshots: "weakref.WeakKeyDictionary[nn.Module, _Snapshot]" = weakref.WeakKeyDictionary()
+
+
+@torch.no_grad()
+def weights_number(model: nn.Module) -> int:
+    """A number that stands for the values of all parameters and buffers; checks that they are good.
+
+    They are compared with a copy, value by value: a version counter would miss what is written
+    through ``parameter.data``.
+
+    Raises:
+        ValueError: a parameter is not finite, or a buffer holds NaN.
+    """
+    tensors = dict(itertools.chain(model.named_parameters(), model.named_buffers()))
+    known = _snapshots.get(model)
+    if known is None or not _equal(known.tensors, tensors):
+        _check(model)
+        copies = {name: tensor.clone() for name, tensor in tensors.items()}
+        known = _snapshots[model] = _Snapshot(next(_numbers), copies)
+    return known.number
+
+
+def _equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(_same(a[name], b[name]) for name in a)
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return a.dtype == b.dtype and a.device == b.device and torch.equal(a, b)
+
+
+def _check(model: nn.Module) -> None:
+    """Weights are finite; a buffer may be infinite, as a mask is."""
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise ValueError(f"the weights hold NaN or infinity, in {name}; expected finite ones")
+    for name, buffer in model.named_buffers():
+        if buffer.is_floating_point() and buffer.isnan().any():
+            raise ValueError(f"the buffer {name} holds NaN")
