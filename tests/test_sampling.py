@@ -6,7 +6,8 @@ from torch import Tensor, nn
 
 import pixelsr
 from pixelsr import sampling
-from pixelsr.sampling.methods import METHODS, drawing
+from pixelsr.sampling import drawing
+from pixelsr.sampling.methods import METHODS
 from pixelsr.sampling.noise import draw, gumbel_noise
 from pixelsr.sampling.request import make_request
 from tests.networks import NETWORKS, inputs, network

@@ -5,7 +5,8 @@
 
 namespace pixelsr {
 
-// Output channels are packed in panels of so many: weights are [panel][input][PANEL].
+// Output channels are packed in panels of so many, the inputs of each segment of a window in pairs:
+// weights are [panel][pair][2][PANEL], those of 16 bits [panel][pair][PANEL][2].
 constexpr int64_t PANEL = 16;
 
 // What a pointwise formula is made of, in postfix order; `ARG` and `CONST` push a value, and
@@ -23,7 +24,7 @@ template <class T>
 struct ProductCall {
   const void* weight;
   const T* bias;  // padded to whole panels; null where out is added to
-  int64_t depth;  // values in a window
+  int64_t depth;  // inputs in a panel, each segment filled up to pairs
   int64_t segments;
   const T* const* sources;
   const int64_t* lengths;

@@ -68,38 +68,42 @@ struct BFloat {
   uint16_t bits;
 };
 
-typedef uint16_t Shorts __attribute__((vector_size(VECTOR_BYTES / 2)));
-typedef uint16_t UnalignedShorts
-    __attribute__((vector_size(VECTOR_BYTES / 2), aligned(2), may_alias));
 typedef uint32_t Words32 __attribute__((vector_size(VECTOR_BYTES)));
+typedef int32_t Ints32 __attribute__((vector_size(VECTOR_BYTES)));
 
-inline Words32 load_shorts(const uint16_t* from) {
-  const Shorts shorts = *reinterpret_cast<const UnalignedShorts*>(from);
-  return __builtin_convertvector(shorts, Words32);
+// Weights stand in pairs of inputs. Of 16-bit ones, a word holds the first input's weight low and
+// the second's high, so that one load serves both.
+inline void load_pair(const float* pair, int64_t at, Vec<float>& first, Vec<float>& second) {
+  first = load(pair + at);
+  second = load(pair + PANEL + at);
 }
 
-template <class T>
-inline Vec<T> load_weight(const T* from) {
-  return load(from);
+inline void load_pair(const double* pair, int64_t at, Vec<double>& first, Vec<double>& second) {
+  first = load(pair + at);
+  second = load(pair + PANEL + at);
 }
 
-template <class T>
-inline Vec<T> load_weight(const BFloat* from) {
-  return (Vec<T>)(load_shorts(&from->bits) << 16);
+inline Words32 load_words(const uint16_t* from) {
+  return (Words32)load(reinterpret_cast<const float*>(from));
 }
 
-template <class T>
-inline Vec<T> load_weight(const Half* from) {
-#if defined(__AVX512F__)
-  return (Vec<T>)_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from)));
-#elif defined(__F16C__)
-  return (Vec<T>)_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(from)));
-#else
-  // The exponent is 112 short of float's bias; the product is exact, for subnormals too.
-  const Words32 half = load_shorts(&from->bits);
-  const Vec<T> magnitude = (Vec<T>)((half & 0x7FFF) << 13) * 0x1p112f;
-  return (Vec<T>)((Words32)magnitude | (half & 0x8000) << 16);
-#endif
+inline void load_pair(const BFloat* pair, int64_t at, Vec<float>& first, Vec<float>& second) {
+  const Words32 words = load_words(&pair[2 * at].bits);
+  first = (Vec<float>)(words << 16);
+  second = (Vec<float>)(words & 0xFFFF0000u);
+}
+
+// A half in the upper 16 bits. Moved to where float has its fields, its exponent is 112 short; the
+// product is exact, for subnormals too.
+inline Vec<float> of_half(Words32 words) {
+  const Words32 moved = (Words32)((Ints32)words >> 3) & 0x8FFFE000u;
+  return (Vec<float>)moved * 0x1p112f;
+}
+
+inline void load_pair(const Half* pair, int64_t at, Vec<float>& first, Vec<float>& second) {
+  const Words32 words = load_words(&pair[2 * at].bits);
+  first = of_half(words << 16);
+  second = of_half(words);
 }
 
 // A tile of SITES x PANELS sums in registers. Every sum runs over the window in the same order,
@@ -110,18 +114,22 @@ inline void product_tile(const ProductCall<T>& call, int64_t site, int64_t panel
   constexpr int IN_PANEL = PANEL / LANES<T>;
   Vec<T> sum[SITES][VECTORS] = {};
   const int64_t stride = call.depth * PANEL;
-  const W* weight = static_cast<const W*>(call.weight) + panel * stride;
+  const W* pair = static_cast<const W*>(call.weight) + panel * stride;
   for (int64_t s = 0; s < call.segments; ++s) {
     const T* source[SITES];
     for (int m = 0; m < SITES; ++m) source[m] = call.sources[s] + call.in[site + m];
     const int64_t length = call.lengths[s];
-    for (int64_t k = 0; k < length; ++k, weight += PANEL) {
-      Vec<T> row[VECTORS];
+    for (int64_t k = 0; k < length; k += 2, pair += 2 * PANEL) {
+      Vec<T> rows[2][VECTORS];
       for (int v = 0; v < VECTORS; ++v) {
-        row[v] = load_weight<T>(weight + v / IN_PANEL * stride + v % IN_PANEL * LANES<T>);
+        load_pair(pair + v / IN_PANEL * stride, v % IN_PANEL * LANES<T>, rows[0][v], rows[1][v]);
       }
       for (int m = 0; m < SITES; ++m) {
-        for (int v = 0; v < VECTORS; ++v) sum[m][v] += source[m][k] * row[v];
+        for (int v = 0; v < VECTORS; ++v) sum[m][v] += source[m][k] * rows[0][v];
+      }
+      if (k + 1 == length) continue;  // an odd one: its partner is nothing
+      for (int m = 0; m < SITES; ++m) {
+        for (int v = 0; v < VECTORS; ++v) sum[m][v] += source[m][k + 1] * rows[1][v];
       }
     }
   }

@@ -35,7 +35,7 @@ class Program:
 
     Attributes:
         code: int64, the plan.
-        weights: of the products of single pixels, each ``[panel][input][16]``: they are read anew
+        weights: of the products of single pixels, packed in panels: they are read anew
             for every pixel, so that half the bytes may be half the time.
         constants: in the features' dtype, the same for whole rows, biases, padded to whole panels,
             and the constants of formulas.
@@ -152,23 +152,29 @@ class _Writer:
     def _product(self, step: Product, when: str) -> None:
         self._list([self._span(span) for span in (step.src, step.add) if span])
         segments = _segments(self.plan, step)
+        of_rows = when == "row"
+        packed = self._weight(step, segments, in_words=not of_rows and self.weight_dtype.itemsize == 2)
         self.code += [step.overwrite, step.src is not None, step.add is not None]
         self.code += [
-            self._append(self.constants if when == "row" else self.weights, self._weight(step)),
+            self._append(self.constants if of_rows else self.weights, packed),
             self._append(self.constants, self._bias(step)) if step.overwrite else 0,
-            sum(length for *_, length in segments),
+            sum(length + length % 2 for *_, length in segments),
         ]
         self._list(segments)
 
-    def _weight(self, step: Product) -> Tensor:
+    def _weight(self, step: Product, segments: list[list[int]], *, in_words: bool) -> Tensor:
+        """The block of a weight, ``[panel, pair, 2, 16]``, or ``[panel, pair, 16, 2]``, flat."""
         block = step.weight
         if block is None:
             return torch.empty(0)
         weight = self._parameter(block.layer, "weight")[list(block.out_channels)]
         weight = weight[:, list(block.in_channels)][:, :, list(block.kernel_rows)]
         inputs = weight[..., list(block.kernel_cols)].permute(2, 3, 1, 0).flatten(0, 2)  # [K, out]
-        padded = F.pad(inputs, (0, -step.out.count % PANEL))
-        return padded.unflatten(1, (-1, PANEL)).transpose(0, 1).flatten()
+        lengths = [length for *_, length in segments]
+        parts = [F.pad(p, (0, 0, 0, len(p) % 2)) for p in inputs.split(lengths)]
+        padded = F.pad(torch.cat(parts), (0, -step.out.count % PANEL))
+        pairs = padded.unflatten(1, (-1, PANEL)).unflatten(0, (-1, 2)).permute(2, 0, 1, 3)
+        return (pairs.transpose(2, 3) if in_words else pairs).flatten()
 
     def _bias(self, step: Product) -> Tensor:
         bias = torch.zeros(step.out.count + -step.out.count % PANEL, dtype=self.dtype)
