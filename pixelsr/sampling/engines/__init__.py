@@ -35,7 +35,9 @@ def why_not(name: str, device: torch.device) -> str | None:
 
 
 def choose_engine(
-    name: str, device: torch.device, why_not_more: Callable[[type[Engine]], str | None] | None = None
+    name: str,
+    device: torch.device,
+    why_not_more: Callable[[type[Engine]], str | None] | None = None,
 ) -> type[Engine]:
     """The named engine, or with "auto" the best that can run.
 

@@ -70,7 +70,7 @@ class CpuEngine(Engine):
     def _is_done(self) -> bool:
         return int(self.cursor[0]) > self.schedule.last_row
 
-    def _run(self, rows: int, drawing: Drawing | None = None) -> None:
+    def _run(self, rows: int, drawing: Drawing | None = None, threads: int | None = None) -> None:
         """Some rows, drawing; or without a drawing, up to the logits of the next unknown value."""
         torch.ops.pixelsr.run_plan_(
             self.program.code,
@@ -88,7 +88,7 @@ class CpuEngine(Engine):
             drawing.temperature if drawing else 0.0,
             drawing is not None,
             rows,
-            torch.get_num_threads(),
+            torch.get_num_threads() if threads is None else threads,
             self.session,
         )
 

@@ -27,10 +27,7 @@ class Features:
     def __init__(self, plan: Plan, request: Request, rings: dict[str, Ring]) -> None:
         self.plan, self.request, self.rings = plan, request, rings
         self.images = request.known.expand(request.samples, -1, -1, -1).clone()
-        self.values: dict[str, Tensor] = {}
-        if plan.image_stage is not None:
-            values = image_stage_values(plan.image_stage, request.low_res)
-            self.values = dict(zip(plan.values, values, strict=True))
+        self.values = _image_stage(plan, request)
 
     def load_values(self, row: int) -> None:
         """Copy a row of the image stage's values into their buffers."""
@@ -68,3 +65,13 @@ class Features:
     def _per_sample(self, rows: Tensor) -> Tensor:
         """Repeat ``[M, ...]`` for the samples of each input."""
         return rows.repeat_interleave(self.request.samples // len(rows), 0)
+
+
+def _image_stage(plan: Plan, request: Request) -> dict[str, Tensor]:
+    """What depends on the small pictures; one by one, as the library's sums depend on the batch."""
+    if plan.image_stage is None:
+        return {}
+    inputs = [None] if request.low_res is None else request.low_res.split(1)
+    each = [image_stage_values(plan.image_stage, low_res) for low_res in inputs]
+    values = [torch.cat(parts, 1) for parts in zip(*each, strict=True)]
+    return dict(zip(plan.values, values, strict=True))

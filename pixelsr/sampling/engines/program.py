@@ -153,7 +153,9 @@ class _Writer:
         self._list([self._span(span) for span in (step.src, step.add) if span])
         segments = _segments(self.plan, step)
         of_rows = when == "row"
-        packed = self._weight(step, segments, in_words=not of_rows and self.weight_dtype.itemsize == 2)
+        packed = self._weight(
+            step, segments, in_words=not of_rows and self.weight_dtype.itemsize == 2
+        )
         self.code += [step.overwrite, step.src is not None, step.add is not None]
         self.code += [
             self._append(self.constants if of_rows else self.weights, packed),
