@@ -8,12 +8,12 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SOURCES := $(wildcard csrc/*/*.h csrc/*/*.cpp csrc/*/*.cu)
 PYTHON_CODE := setup.py pixelsr kernels benchmarks docs examples tests
-DEVICE = $(shell $(BIN)/python -c "import platform, re, torch; \
-	name = torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu-' + platform.machine(); \
+DEVICE = $(shell $(BIN)/python -c "import re, torch; \
+	name = torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu'; \
 	print(re.sub('[^a-z0-9]+', '-', name.lower()))")
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-slow lint format docs bench gpu clean
+.PHONY: help venv demo test test-slow sanitize lint format docs bench gpu clean
 
 help:  ## show this
 	@grep -E '^[a-z-]+: .*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -52,6 +52,15 @@ test: venv  ## run the tests
 
 test-slow: venv  ## run the tests that take minutes
 	PIXELSR_EXPECT_EXTENSION=1 $(BIN)/python -m pytest -q -m slow
+
+SANITIZED := build/sanitized
+sanitize: venv  ## run the tests with the C++ kernels under AddressSanitizer and UBSan
+	PIXELSR_SANITIZE=1 $(BIN)/python setup.py -q build_ext --build-lib $(SANITIZED) \
+		--build-temp $(SANITIZED)-objects
+	LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so) $$($${CXX:-c++} -print-file-name=libubsan.so)" \
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
+	PIXELSR_EXTENSION=$$(echo $(SANITIZED)/pixelsr/_C*.so) PIXELSR_EXPECT_EXTENSION=1 \
+	$(BIN)/python -m pytest -q $(TESTS)
 
 lint: venv  ## check style and types
 	$(BIN)/ruff check $(PYTHON_CODE)

@@ -42,6 +42,10 @@ def extension() -> dict[str, object]:
             except (CCompilerError, RuntimeError, subprocess.CalledProcessError) as error:
                 say_why_not(f"the compiler failed: {error}")
 
+    flags = ["-O3", "-fvisibility=hidden", "-Wall", "-Wextra"]
+    sanitizers = []
+    if os.environ.get("PIXELSR_SANITIZE") == "1":  # see `make sanitize`
+        sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
     module = CppExtension(
         "pixelsr._C",
         sorted(str(path) for path in Path("csrc/cpu").glob("*.cpp")),
@@ -49,7 +53,8 @@ def extension() -> dict[str, object]:
         include_dirs=[str(Path("csrc").absolute())],
         # The oldest torch (2.10) whose stable ABI the kernels may use.
         define_macros=[("TORCH_TARGET_VERSION", "0x020a000000000000")],
-        extra_compile_args=["-O3", "-fvisibility=hidden", "-Wall", "-Wextra"],
+        extra_compile_args=[*flags, *sanitizers],
+        extra_link_args=sanitizers,
         py_limited_api=True,
         optional=True,  # or what was not built would be missed when it is copied
     )

@@ -7,23 +7,17 @@ it the PyTorch kernels below serve every device.
 import importlib.util
 import logging
 import os
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from .cropped import masked_conv2d_cropped, masked_conv2d_cropped_backward
+from .cropped import masked_conv2d_cropped
 from .reference import gumbel_noise_ref
 
 _LAYER = "str mask_type, int colours=3, int in_parts=1, int out_parts=1, int dilation=1"
 _library = torch.library.Library("pixelsr", "DEF")
 _library.define(f"masked_conv2d(Tensor x, Tensor weight, Tensor? bias, {_LAYER}) -> Tensor")
-_library.define(
-    f"masked_conv2d_backward(Tensor grad_out, Tensor x, Tensor weight, bool[3] needs, {_LAYER})"
-    " -> (Tensor, Tensor, Tensor)"
-)
 _library.define(
     "gumbel_noise_(Tensor(a!) out, int seed, int first_index, int first_position) -> ()"
 )
@@ -31,83 +25,12 @@ _library.define(
     "run_plan_(Tensor program, Tensor weights, Tensor constants, Tensor(a!) storage, Tensor values,"
     " Tensor(b!) images, Tensor known_mask, Tensor unknown, Tensor last_and_stop,"
     " Tensor(c!) cursor, int seed, int first_index, float temperature, bool draw, int rows,"
-    " int threads) -> ()"
+    " int threads, int session) -> ()"
 )
 
 
-@torch.library.impl(_library, "masked_conv2d", "CompositeExplicitAutograd")
-def _masked_conv2d(
-    x: Tensor, weight: Tensor, bias: Tensor | None, mask_type: str, *parts: int
-) -> Tensor:
-    return masked_conv2d_cropped(x, weight, bias, mask_type, *parts)
-
-
-@torch.library.impl(_library, "masked_conv2d_backward", "CompositeExplicitAutograd")
-def _masked_conv2d_backward(
-    grad_out: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    needs: Sequence[bool],
-    mask_type: str,
-    colours: int = 3,
-    in_parts: int = 1,
-    out_parts: int = 1,
-    dilation: int = 1,
-    *,
-    shapes_only: bool = False,
-) -> tuple[Tensor, ...]:
-    grads = masked_conv2d_cropped_backward(
-        grad_out,
-        x,
-        weight,
-        mask_type,
-        colours,
-        in_parts,
-        out_parts,
-        dilation,
-        (needs[0], needs[1], needs[2]),
-        shapes_only=shapes_only,
-    )
-    return tuple(grad_out.new_empty(0) if grad is None else grad for grad in grads)
-
-
-@torch.library.register_fake("pixelsr::masked_conv2d", lib=_library)
-def _masked_conv2d_fake(
-    x: Tensor, weight: Tensor, bias: Tensor | None, mask_type: str, *parts: int
-) -> Tensor:
-    return masked_conv2d_cropped(x, weight, bias, mask_type, *parts, shapes_only=True)
-
-
-@torch.library.register_fake("pixelsr::masked_conv2d_backward", lib=_library)
-def _masked_conv2d_backward_fake(
-    grad_out: Tensor, x: Tensor, weight: Tensor, needs: Sequence[bool], mask_type: str, *parts: int
-) -> tuple[Tensor, ...]:
-    return _masked_conv2d_backward(grad_out, x, weight, needs, mask_type, *parts, shapes_only=True)
-
-
-def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, weight, _, *ctx.layer = inputs
-    ctx.save_for_backward(x, weight)
-
-
-def _backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor | None, ...]:
-    x, weight = ctx.saved_tensors
-    needs = list(ctx.needs_input_grad[:3])
-    grads = torch.ops.pixelsr.masked_conv2d_backward(
-        grad_out.contiguous(memory_format=_layout(x)), x, weight, needs, *ctx.layer
-    )
-    wanted = [grad if need else None for grad, need in zip(grads, needs, strict=True)]
-    return (*wanted, *(None for _ in ctx.layer))
-
-
-def _layout(x: Tensor) -> torch.memory_format:
-    channels_last = x.is_contiguous(memory_format=torch.channels_last)
-    return torch.channels_last if channels_last else torch.contiguous_format
-
-
-torch.library.register_autograd(
-    "pixelsr::masked_conv2d", _backward, setup_context=_setup_context, lib=_library
-)
+# Made of the library's operators, which bring their own gradients, fakes and memory formats.
+_library.impl("masked_conv2d", masked_conv2d_cropped, "CompositeImplicitAutograd")
 
 
 @torch.library.impl(_library, "gumbel_noise_", "CompositeExplicitAutograd")
@@ -147,10 +70,11 @@ def _load_compiled() -> str | None:
     if os.environ.get("PIXELSR_NO_EXTENSION") == "1":
         return "PIXELSR_NO_EXTENSION=1"
     spec = importlib.util.find_spec("pixelsr._C")
-    if spec is None or spec.origin is None:
+    path = os.environ.get("PIXELSR_EXTENSION") or (spec and spec.origin)
+    if not path:
         return "the C++ extension was not built (see CONTRIBUTING.md, or run `make venv`)"
     try:
-        torch.ops.load_library(Path(spec.origin))
+        torch.ops.load_library(Path(path))
     except OSError as error:
         return f"the C++ extension did not load: {error}"
     return None

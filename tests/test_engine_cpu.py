@@ -12,7 +12,7 @@ from pixelsr.nn import MaskedConv2d
 from pixelsr.sampling.engines import cpu, program
 from tests.helpers import randomise
 from tests.networks import NETWORKS, Network, inputs, network
-from tests.test_sampling import TEMPERATURE, masks, sample
+from tests.test_sampling import masks, sample
 
 pytestmark = pytest.mark.skipif(ops.WHY_NOT_COMPILED is not None, reason=str(ops.WHY_NOT_COMPILED))
 
@@ -187,6 +187,23 @@ def test_pointwise_functions_of_large_numbers(function, scale):
     torch.testing.assert_close(ours, function(features), rtol=1e-6, atol=1e-6)
 
 
+def test_samples_of_one_input_share_the_rows_that_are_known(monkeypatch):
+    rows = []
+    run = cpu.CpuEngine._run
+    monkeypatch.setattr(
+        cpu.CpuEngine,
+        "_run",
+        lambda self, *a, **k: rows.append(self.request.samples) or run(self, *a, **k),
+    )
+    model = network("PixelRecursiveSR-gated")
+    shape = (1, 3, 6, 4)
+    known = torch.randint(model.levels, shape, dtype=torch.uint8)
+    options = {"known": known, "known_mask": masks(shape)["upper half"], "n": 3}
+    ours, reference = both(model, **options)
+    assert torch.equal(ours, reference)
+    assert rows == [2, 6]  # two inputs, three samples of each
+
+
 # Weights.
 
 
@@ -304,7 +321,7 @@ def _request(model: nn.Module):
 def test_an_unknown_step_is_refused_by_name_and_auto_passes_it_over(monkeypatch):
     monkeypatch.delitem(program.OPCODES, "elu")
     model = network("OtherGate")
-    with pytest.raises(ValueError, match="engine 'cpu' cannot run: .* pointwise function 'elu'"):
+    with pytest.raises(ValueError, match=r"engine 'cpu' cannot run: .* pointwise function 'elu'"):
         sample(model, engine="cpu")
     assert torch.equal(sample(model), sample(model, engine="reference"))
 
@@ -329,7 +346,7 @@ def test_a_batch_beyond_memory_is_refused_before_it_is_allocated(monkeypatch):
         sampling.request.make_request(model, 1, (6, 4), *[None] * 3, 0, "model"),
     ).storage.nbytes
     monkeypatch.setattr(cpu, "available_memory", lambda: 3 * need)
-    with pytest.raises(ValueError, match="8 pictures at once need .* GiB .*; max_batch splits"):
+    with pytest.raises(ValueError, match=r"8 pictures at once need .* GiB .*; max_batch splits"):
         sample(model, n=8, engine="cpu")
     assert torch.equal(sample(model, n=8, engine="cpu", max_batch=2), expected)
 
@@ -356,6 +373,6 @@ def test_a_long_formula_is_refused():
             return self.logits(y)
 
     model = randomise(Long()).double().eval()
-    with pytest.raises(ValueError, match="the formula of .* is too long"):
+    with pytest.raises(ValueError, match=r"the formula of .* is too long"):
         sample(model, engine="cpu")
     assert torch.equal(sample(model), sample(model, method="ancestral"))

@@ -1,5 +1,6 @@
 """The plan executed in C++: one operator draws whole pictures, for the whole batch."""
 
+import dataclasses
 import itertools
 
 import torch
@@ -36,8 +37,9 @@ class CpuEngine(Engine):
         self.schedule = Schedule(request.unknown)
         self.values = self._packed_values()
         self.session = next(_sessions)
-        self.cursor = torch.tensor([self.schedule.leading_rows, 0, _ROW_BEGINS])
-        self.features.prefill(self.schedule.leading_rows)
+        self.cursor = torch.tensor([0, 0, _ROW_BEGINS])
+        if 0 < self.schedule.leading_rows < plan.image_size[0]:
+            self._prefill(self.schedule.leading_rows)
 
     @staticmethod
     def why_not_here(device: torch.device) -> str | None:
@@ -66,6 +68,17 @@ class CpuEngine(Engine):
             known = self.request.known_mask[:, colour, row, col]
             value.copy_(torch.where(known, value, drawn))
             self._run(self.plan.image_size[0])
+
+    def _prefill(self, rows: int) -> None:
+        """Run the leading rows, which are known; once for the samples of one input."""
+        inputs = len(self.values)
+        if len(self.request.known) > 1 or self.request.samples == inputs:
+            self._run(rows)
+            return
+        once = CpuEngine(self.plan, dataclasses.replace(self.request, samples=inputs))
+        for name, ring in self.features.rings.items():
+            ring.copy_samples(once.features.rings[name])
+        self.cursor = once.cursor
 
     def _is_done(self) -> bool:
         return int(self.cursor[0]) > self.schedule.last_row

@@ -15,13 +15,8 @@ from torch import Tensor, nn
 from ..plan import Buffer, Plan, Pointwise, Product, Span
 from ..plan.steps import Expression, Placed
 
-OPCODES = {
-    name: number
-    for number, name in enumerate(
-        ("arg", "const", "add", "sub", "mul", "div", "neg")
-        + ("exp", "relu", "tanh", "sigmoid", "elu", "silu", "gate")
-    )
-}
+_NAMES = ("arg", "const", "add", "sub", "mul", "div", "neg", "exp", "relu", "tanh", "sigmoid")
+OPCODES = {name: number for number, name in enumerate((*_NAMES, "elu", "silu", "gate"))}
 PANEL = 16
 MAX_STACK, MAX_ARGS, MAX_SEGMENTS = 8, 32, 64
 _WHENS = {"row": 0, "left": 1, "colour": 2}

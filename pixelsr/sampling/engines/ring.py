@@ -25,6 +25,11 @@ class Ring:
         """A row without its margins: ``[N, W, channels]``."""
         return self._storage[row % self.rows][:, self.left : self.left + self.width]
 
+    def copy_samples(self, other: "Ring") -> None:
+        """Fill each sample with one of another ring, which has fewer: side by side, as samples."""
+        times = self._storage.shape[1] // other._storage.shape[1]
+        self._storage.copy_(other._storage.repeat_interleave(times, 1))
+
     def span(self, row: int, col: int, pixels: int, first: int, count: int) -> Tensor:
         """`count` channels: ``[N, pixels, count]``, or ``[N, count]`` at one place."""
         key = (row % self.rows, col, pixels, first, count)
