@@ -5,9 +5,9 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor, nn
 
+from .drawing import Drawing
 from .engines import choose_engine
 from .methods import METHODS
-from .drawing import Drawing
 from .noise import check_seed, check_temperature
 from .request import Request, check_positive, make_request
 

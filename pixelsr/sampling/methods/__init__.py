@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+from ..drawing import Drawing
 from ..request import Request
 from .ancestral import ancestral
 from .cached import cached
-from ..drawing import Drawing
 
 METHODS: dict[str, Callable[[Request, Drawing, str], Tensor]] = {
     "cached": cached,

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from ..request import Request
 from ..drawing import Drawing
+from ..request import Request
 
 
 @torch.no_grad()
