@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "cpu/execute.h"
 #include "cpu/program.h"
 #include "cpu/schedule.h"
 #include "cpu/team.h"
@@ -14,10 +15,7 @@ namespace pixelsr {
 template <class T>
 struct Job {
   Program program;
-  const char* weights;
-  int64_t weight_bytes;
-  WeightType weight_type;
-  const T* constants;
+  Parameters<T> parameters;
   T* storage;
   const T* values;  // [inputs, values_size]
   int64_t values_size;
@@ -46,7 +44,6 @@ class Group {
   Group(const Job<T>& job, int64_t first_sample, int64_t samples, int64_t threads)
       : job_(job),
         program_(job.program),
-        kernels_(kernels<T>()),
         first_sample_(first_sample),
         samples_(samples),
         threads_(threads) {
@@ -158,70 +155,20 @@ class Group {
   void run_list(const Schedule& schedule, int64_t col, int64_t thread) {
     if (schedule.empty()) return;
     barrier_.wait(threads_);
+    const bool whole = col == WHOLE_ROW;
+    const auto place = [this, first = whole ? 0 : col](const Span& span, int64_t dr, int64_t dc) {
+      return at(span, dr, first + dc);
+    };
+    const auto sites = [this, whole](int64_t buffer) {
+      return (whole ? whole_rows_ : pixels_)[buffer].data();
+    };
     for (const Task& task : schedule.of(thread)) {
-      if (!task.step) {
-        barrier_.wait(threads_);
-      } else if (task.step->kind == Kind::PRODUCT) {
-        run_product(task, col);
+      if (task.step) {
+        run_task(job_.parameters, task, place, sites);
       } else {
-        run_formula(task, col);
+        barrier_.wait(threads_);
       }
     }
-  }
-
-  const std::vector<std::vector<int64_t>>& sites(int64_t col) const {
-    return col == WHOLE_ROW ? whole_rows_ : pixels_;
-  }
-
-  void run_product(const Task& task, int64_t col) {
-    const Step& step = *task.step;
-    const int64_t first = std::max<int64_t>(col, 0);
-    const auto& places = sites(col);
-    constexpr size_t MOST_SEGMENTS = 64;
-    const T* sources[MOST_SEGMENTS];
-    int64_t lengths[MOST_SEGMENTS];
-    for (size_t i = 0; i < step.segments.size(); ++i) {
-      const Segment& segment = step.segments[i];
-      sources[i] = at(step.args[0], segment.dr, first + segment.dc);
-      lengths[i] = segment.length;
-    }
-    ProductCall<T> call{};
-    const bool whole_rows = step.when == When::ROW;  // theirs stand with the constants
-    call.weight = whole_rows ? reinterpret_cast<const char*>(job_.constants + step.weight)
-                             : job_.weights + step.weight * job_.weight_bytes;
-    call.bias = step.overwrite ? job_.constants + step.bias : nullptr;
-    call.depth = step.depth;
-    call.segments = static_cast<int64_t>(step.segments.size());
-    call.sources = sources;
-    call.lengths = lengths;
-    call.in = step.has_source ? places[step.args[0].buffer].data() : places[0].data();
-    call.out = at(step.out, 0, first);
-    call.out_at = places[step.out.buffer].data();
-    if (step.has_add) {
-      call.add = at(step.add(), 0, first);
-      call.add_at = places[step.add().buffer].data();
-    }
-    call.first_site = task.first_site, call.sites = task.sites;
-    call.first_panel = task.first_panel, call.panels = task.panels;
-    call.channels = step.out.count;
-    const WeightType type = whole_rows ? WeightType::NATIVE : job_.weight_type;
-    kernels_.product[static_cast<int>(type)](call);
-  }
-
-  void run_formula(const Task& task, int64_t col) {
-    const Step& step = *task.step;
-    const int64_t first = std::max<int64_t>(col, 0);
-    const auto& places = sites(col);
-    constexpr size_t MOST_ARGS = 32;
-    const T* args[MOST_ARGS];
-    const int64_t* args_at[MOST_ARGS];
-    for (size_t i = 0; i < step.args.size(); ++i) {
-      args[i] = at(step.args[i], 0, first);
-      args_at[i] = places[step.args[i].buffer].data();
-    }
-    kernels_.formula({at(step.out, 0, first), places[step.out.buffer].data(), args, args_at,
-                      step.code.data(), static_cast<int64_t>(step.code.size()), job_.constants,
-                      task.first_site, task.sites, step.out.count});
   }
 
   // What a row begins with: its place in the rings, values of the image stage, noise.
@@ -284,7 +231,7 @@ class Group {
       for (int64_t colour = 0; colour < colours; ++colour) {
         const int64_t position = in_picture * colours + colour;
         if (!job_.unknown[position]) continue;
-        kernels_.noise(noise_.data() + (site * colours + colour) * program_.levels, program_.levels,
+        kernels<T>().noise(noise_.data() + (site * colours + colour) * program_.levels, program_.levels,
                        job_.seed, sample, static_cast<uint32_t>(position));
       }
     }
@@ -335,7 +282,6 @@ class Group {
 
   const Job<T>& job_;
   const Program& program_;
-  const Kernels<T>& kernels_;
   const int64_t first_sample_, samples_, threads_;
   Barrier barrier_;
   std::vector<std::vector<int64_t>> whole_rows_, pixels_;  // by buffer

@@ -25,6 +25,9 @@ struct Segment {
   int64_t dr, dc, length;
 };
 
+// Of a step; pixelsr/sampling/engines/program.py refuses more.
+constexpr size_t MOST_SEGMENTS = 64, MOST_ARGS = 32;
+
 enum class Kind : int64_t { PRODUCT, FORMULA };
 enum class When : int64_t { ROW, LEFT, COLOUR };
 
@@ -99,9 +102,11 @@ class ProgramReader {
       step.bias = number();
       step.depth = number();
       list(step.segments, [this] { return Segment{number(), number(), number()}; });
+      STD_TORCH_CHECK(step.segments.size() <= MOST_SEGMENTS, "a product of too many segments");
     } else {
       STD_TORCH_CHECK(step.kind == Kind::FORMULA, "the program has a step of an unknown kind");
       list(step.code, [this] { return instruction(); });
+      STD_TORCH_CHECK(step.args.size() <= MOST_ARGS, "a formula of too many arguments");
     }
     return step;
   }

@@ -23,16 +23,6 @@ namespace {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-WeightType weight_type(const Tensor& weights, ScalarType native) {
-  if (weights.scalar_type() == native) return WeightType::NATIVE;
-  STD_TORCH_CHECK(native == ScalarType::Float, "run_plan_: weights of ",
-                  torch::headeronly::toString(weights.scalar_type()), " for float64 features");
-  if (weights.scalar_type() == ScalarType::Half) return WeightType::FLOAT16;
-  STD_TORCH_CHECK(weights.scalar_type() == ScalarType::BFloat16, "run_plan_: weights of ",
-                  torch::headeronly::toString(weights.scalar_type()));
-  return WeightType::BFLOAT16;
-}
-
 // Splits the samples over the threads: each group its own samples, and several threads to a group
 // where there are more threads than samples.
 template <class T>
@@ -116,10 +106,7 @@ Cursor run_typed(int64_t session_number, const Tensor& program, const Tensor& we
   static Sessions sessions;
   const std::shared_ptr<Session<T>> session = sessions.get<T>(session_number, program);
   Job<T>& job = session->job;
-  job.weight_type = weight_type(weights, storage.scalar_type());
-  job.weight_bytes = weights.element_size();
-  job.weights = static_cast<const char*>(weights.const_data_ptr());
-  job.constants = constants.const_data_ptr<T>();
+  job.parameters = parameters_of<T>(weights, constants);
   job.storage = storage.mutable_data_ptr<T>();
   job.values = values.const_data_ptr<T>();
   job.values_size = values.size(1);

@@ -1,0 +1,100 @@
+// One step at some places: from names of buffers to pointers for the kernels.
+#pragma once
+
+#include <torch/csrc/stable/tensor.h>
+#include <torch/headeronly/core/ScalarType.h>
+#include <torch/headeronly/util/Exception.h>
+
+#include <cstdint>
+
+#include "cpu/kernels.h"
+#include "cpu/program.h"
+#include "cpu/schedule.h"
+
+namespace pixelsr {
+
+// What steps multiply and add; see program.py.
+template <class T>
+struct Parameters {
+  const char* weights;
+  int64_t weight_bytes;
+  WeightType weight_type;
+  const T* constants;
+};
+
+template <class T>
+Parameters<T> parameters_of(const torch::stable::Tensor& weights,
+                            const torch::stable::Tensor& constants) {
+  using torch::headeronly::ScalarType;
+  const ScalarType dtype = weights.scalar_type();
+  WeightType type = WeightType::NATIVE;
+  if (dtype != constants.scalar_type()) {
+    const bool is_half = dtype == ScalarType::Half, is_bfloat = dtype == ScalarType::BFloat16;
+    STD_TORCH_CHECK((is_half || is_bfloat) && constants.scalar_type() == ScalarType::Float,
+                    "weights of ", torch::headeronly::toString(dtype), " for features of ",
+                    torch::headeronly::toString(constants.scalar_type()));
+    type = is_half ? WeightType::FLOAT16 : WeightType::BFLOAT16;
+  }
+  return {static_cast<const char*>(weights.const_data_ptr()), weights.element_size(), type,
+          constants.const_data_ptr<T>()};
+}
+
+// `at(span, dr, dc)` is where the values of site 0, so many rows and columns away, would stand if
+// its offset were 0; `sites(buffer)` are the offsets of all sites.
+template <class T, class At, class Sites>
+void run_product(const Parameters<T>& parameters, const Task& task, At at, Sites sites) {
+  const Step& step = *task.step;
+  const T* sources[MOST_SEGMENTS];
+  int64_t lengths[MOST_SEGMENTS];
+  for (size_t i = 0; i < step.segments.size(); ++i) {
+    const Segment& segment = step.segments[i];
+    sources[i] = at(step.args[0], segment.dr, segment.dc);
+    lengths[i] = segment.length;
+  }
+  ProductCall<T> call{};
+  const bool whole_rows = step.when == When::ROW;  // their weights stand with the constants
+  const WeightType type = whole_rows ? WeightType::NATIVE : parameters.weight_type;
+  call.weight = whole_rows ? reinterpret_cast<const char*>(parameters.constants + step.weight)
+                           : parameters.weights + step.weight * parameters.weight_bytes;
+  call.bias = step.overwrite ? parameters.constants + step.bias : nullptr;
+  call.depth = step.depth;
+  call.segments = static_cast<int64_t>(step.segments.size());
+  call.sources = sources;
+  call.lengths = lengths;
+  call.in = sites(step.has_source ? step.args[0].buffer : step.out.buffer);
+  call.out = at(step.out, 0, 0);
+  call.out_at = sites(step.out.buffer);
+  if (step.has_add) {
+    call.add = at(step.add(), 0, 0);
+    call.add_at = sites(step.add().buffer);
+  }
+  call.first_site = task.first_site, call.sites = task.sites;
+  call.first_panel = task.first_panel, call.panels = task.panels;
+  call.channels = step.out.count;
+  kernels<T>().product[static_cast<int>(type)](call);
+}
+
+template <class T, class At, class Sites>
+void run_formula(const Parameters<T>& parameters, const Task& task, At at, Sites sites) {
+  const Step& step = *task.step;
+  const T* args[MOST_ARGS];
+  const int64_t* args_at[MOST_ARGS];
+  for (size_t i = 0; i < step.args.size(); ++i) {
+    args[i] = at(step.args[i], 0, 0);
+    args_at[i] = sites(step.args[i].buffer);
+  }
+  kernels<T>().formula({at(step.out, 0, 0), sites(step.out.buffer), args, args_at,
+                        step.code.data(), static_cast<int64_t>(step.code.size()),
+                        parameters.constants, task.first_site, task.sites, step.out.count});
+}
+
+template <class T, class At, class Sites>
+void run_task(const Parameters<T>& parameters, const Task& task, At at, Sites sites) {
+  if (task.step->kind == Kind::PRODUCT) {
+    run_product(parameters, task, at, sites);
+  } else {
+    run_formula(parameters, task, at, sites);
+  }
+}
+
+}  // namespace pixelsr
