@@ -145,6 +145,7 @@ def test_the_grid_reads_row_by_row():
         (["--engine", "steam"], "steam"),
         (["--engine", "cuda"], "engine 'cuda' cannot run"),
         (["--max-batch", 0], "x>=1"),
+        (["--threads", 0], "1<=x<=1024"),
         (["--model", "no-such-model"], "no-such-model"),
         (["--model", "faces-8x32"], "model faces-8x32 needs small pictures"),
     ],

@@ -19,7 +19,7 @@ from ..files import write_whole
 from ..models import PixelModel, PixelRecursiveSR
 from ..training.objective import check_size
 from .models import trained_size
-from .options import engine_option, model_option, seed_option, temperature_options
+from .options import engine_option, model_option, seed_option, temperature_options, threads_option
 from .outputs import check_files, check_folder
 from .team import find_device
 
@@ -67,6 +67,7 @@ METHODS = {
 @seed_option
 @temperature_options
 @engine_option
+@threads_option
 @click.option(
     "--size",
     metavar="S",

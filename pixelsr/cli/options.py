@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+import torch
 
 from ..data.pictures import MAX_SIDE
 from ..data.small import Box
@@ -31,7 +32,7 @@ def _read_box(context: click.Context, option: click.Parameter, text: str | None)
     return left, top, right, bottom
 
 
-def _read_size(context: click.Context, option: click.Parameter, text: str | None) -> Size | None:
+def read_size(context: click.Context, option: click.Parameter, text: str | None) -> Size | None:
     if text is None:
         return None
     height, by, width = text.partition("x")
@@ -83,7 +84,7 @@ box_option = click.option(
 size_option = click.option(
     "--size",
     metavar="H or HxW",
-    callback=_read_size,
+    callback=read_size,
     help="Height and width of the pictures, in pixels.  [default: as the model was trained]",
 )
 
@@ -102,6 +103,21 @@ engine_option = click.option(
     show_default=True,
     type=click.Choice(["auto", *ENGINES]),
     help="What does the sampling; `pixelsr doctor` tells which can run here.",
+)
+
+
+def _use_threads(context: click.Context, option: click.Parameter, threads: int | None) -> None:
+    if threads is not None:
+        torch.set_num_threads(threads)
+
+
+threads_option = click.option(
+    "--threads",
+    type=click.IntRange(1, 1024),
+    metavar="N",
+    callback=_use_threads,
+    expose_value=False,
+    help="Of the CPU.  [default: one for each core]",
 )
 
 max_batch_option = click.option(
@@ -154,4 +170,7 @@ def temperature_options(command: Command) -> Command:
 
 def sampling_options(command: Command) -> Command:
     """How to draw: seed, temperature, engine and max_batch, by the names of `pixelsr.sample`."""
-    return seed_option(temperature_options(engine_option(max_batch_option(command))))
+    options = (threads_option, max_batch_option, engine_option, temperature_options, seed_option)
+    for option in options:
+        command = option(command)
+    return command

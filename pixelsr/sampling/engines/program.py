@@ -70,8 +70,17 @@ def program(
     return packed
 
 
+_reasons: "weakref.WeakKeyDictionary[Plan, str | None]" = weakref.WeakKeyDictionary()
+
+
 def why_not_written(plan: Plan) -> str | None:
     """Why a plan has no program; None where it has one."""
+    if plan not in _reasons:
+        _reasons[plan] = _find_reason(plan)
+    return _reasons[plan]
+
+
+def _find_reason(plan: Plan) -> str | None:
     for placed in plan.placed:
         step = placed.step
         if isinstance(step, Product):

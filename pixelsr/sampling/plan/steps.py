@@ -123,7 +123,7 @@ class Prefill:
     values: tuple[str, ...]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
     """How a network draws pictures, each multiply-add once.
 
