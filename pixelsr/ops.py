@@ -27,6 +27,7 @@ _library.define(
     " Tensor(c!) cursor, int seed, int first_index, float temperature, bool draw, int rows,"
     " int threads, int session) -> ()"
 )
+_library.define("instruction_set() -> str")
 _library.define(
     "run_cells_(Tensor program, Tensor weights, Tensor constants, Tensor(a!) storage, Tensor steps,"
     " Tensor cells, Tensor places, int samples) -> ()"

@@ -33,7 +33,8 @@ def test_names_the_versions(report):
 
 def test_says_whether_the_compiled_kernels_are_loaded(report, monkeypatch):
     monkeypatch.setattr(ops, "WHY_NOT_COMPILED", None)
-    assert report()["C++ kernels"] == "ready"
+    instructions = torch.ops.pixelsr.instruction_set()
+    assert report()["C++ kernels"] == f"ready, {instructions} instructions"
     monkeypatch.setattr(ops, "WHY_NOT_COMPILED", "no compiler was found")
     assert report()["C++ kernels"] == "no: no compiler was found"
 

@@ -1,5 +1,8 @@
 """The C++ engine against the reference engine, and against the forward pass."""
 
+import os
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -376,3 +379,29 @@ def test_a_long_formula_is_refused():
     with pytest.raises(ValueError, match=r"the formula of .* is too long"):
         sample(model, engine="cpu")
     assert torch.equal(sample(model), sample(model, method="ancestral"))
+
+
+# Instruction sets.
+
+
+def _sets_below_the_best() -> list[str]:
+    every = ["avx512", "avx2", "plain"]
+    if ops.WHY_NOT_COMPILED:
+        return []
+    return every[every.index(torch.ops.pixelsr.instruction_set()) + 1 :]
+
+
+@pytest.mark.parametrize("instructions", _sets_below_the_best())
+def test_other_instruction_sets_pass_these_tests_too(instructions):
+    names = "float64 or logits or pointwise or 16_bit or subnormal or batch"
+    command = [sys.executable, "-m", "pytest", "-q", "-x", __file__, "-k", names]
+    environment = {**os.environ, "PIXELSR_INSTRUCTION_SET": instructions}
+    run = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout[-2000:]
+
+
+def test_the_instruction_set_can_be_chosen():
+    name = 'import torch, pixelsr; print(torch.ops.pixelsr.instruction_set(), end="")'
+    environment = {**os.environ, "PIXELSR_INSTRUCTION_SET": "plain"}
+    run = subprocess.run([sys.executable, "-c", name], env=environment, capture_output=True)
+    assert run.stdout == b"plain"

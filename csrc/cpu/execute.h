@@ -35,8 +35,8 @@ Parameters<T> parameters_of(const torch::stable::Tensor& weights,
                     torch::headeronly::toString(constants.scalar_type()));
     type = is_half ? WeightType::FLOAT16 : WeightType::BFLOAT16;
   }
-  return {static_cast<const char*>(weights.const_data_ptr()), weights.element_size(), type,
-          constants.const_data_ptr<T>()};
+  return {static_cast<const char*>(weights.const_data_ptr()),
+          static_cast<int64_t>(weights.element_size()), type, constants.const_data_ptr<T>()};
 }
 
 // `at(span, dr, dc)` is where the values of site 0, so many rows and columns away, would stand if
@@ -83,9 +83,9 @@ void run_formula(const Parameters<T>& parameters, const Task& task, At at, Sites
     args[i] = at(step.args[i], 0, 0);
     args_at[i] = sites(step.args[i].buffer);
   }
-  kernels<T>().formula({at(step.out, 0, 0), sites(step.out.buffer), args, args_at,
-                        step.code.data(), static_cast<int64_t>(step.code.size()),
-                        parameters.constants, task.first_site, task.sites, step.out.count});
+  kernels<T>().formula({at(step.out, 0, 0), sites(step.out.buffer), args, args_at, step.code.data(),
+                        static_cast<int64_t>(step.code.size()), parameters.constants,
+                        task.first_site, task.sites, step.out.count});
 }
 
 template <class T, class At, class Sites>

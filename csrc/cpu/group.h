@@ -141,8 +141,8 @@ class Group {
     row_ = select([](const Step& step) { return step.when == When::ROW; }, row);
     known_row_ = select([](const Step& step) { return !step.head; }, row);
     for (const bool head : {false, true}) {
-      left_[head] = select(
-          [&](const Step& s) { return s.when == When::LEFT && (head || !s.head); }, samples_);
+      left_[head] = select([&](const Step& s) { return s.when == When::LEFT && (head || !s.head); },
+                           samples_);
       for (int64_t colour = 0; colour <= program_.colours; ++colour) {
         const auto due = [&](const Step& step) {
           return step.when == When::COLOUR && step.colour == colour && (head || !step.head);
@@ -184,7 +184,8 @@ class Group {
         const int64_t size = job_.samples * buffer.padded * buffer.channels;
         for (int64_t up = 0; up < buffer.rows; ++up) {
           const int64_t slot = (row - up + buffer.rows) % buffer.rows;
-          row_of(static_cast<int64_t>(b), up) = job_.storage + buffer.offset * job_.samples + slot * size;
+          row_of(static_cast<int64_t>(b), up) =
+              job_.storage + buffer.offset * job_.samples + slot * size;
         }
       }
     }
@@ -231,15 +232,17 @@ class Group {
       for (int64_t colour = 0; colour < colours; ++colour) {
         const int64_t position = in_picture * colours + colour;
         if (!job_.unknown[position]) continue;
-        kernels<T>().noise(noise_.data() + (site * colours + colour) * program_.levels, program_.levels,
-                       job_.seed, sample, static_cast<uint32_t>(position));
+        kernels<T>().noise(noise_.data() + (site * colours + colour) * program_.levels,
+                           program_.levels, job_.seed, sample, static_cast<uint32_t>(position));
       }
     }
   }
 
   // Values of pixels.
 
-  uint8_t* image_at(int64_t sample, const Cursor& at) const { return job_.images + index(sample, at); }
+  uint8_t* image_at(int64_t sample, const Cursor& at) const {
+    return job_.images + index(sample, at);
+  }
 
   int64_t index(int64_t sample, const Cursor& at) const {
     return place_in_picture(at) + (first_sample_ + sample) * picture_size();

@@ -2,6 +2,9 @@
 
 #include "cpu/kernels.h"
 
+#include <cstdlib>
+#include <cstring>
+
 namespace pixelsr {
 
 #define PIXELSR_DECLARE(isa)                   \
@@ -12,50 +15,60 @@ namespace pixelsr {
 
 PIXELSR_DECLARE(plain)
 
+#if defined(__x86_64__)
+PIXELSR_DECLARE(avx2)
+PIXELSR_DECLARE(avx512)
+#endif
+
 namespace {
 
 struct InstructionSet {
   const char* name;
-  const Kernels<float>& floats;
-  const Kernels<double>& doubles;
+  bool here;
+  const Kernels<float>* floats;
+  const Kernels<double>* doubles;
 };
 
-}  // namespace
-
+// The best that is here; or the one that PIXELSR_INSTRUCTION_SET names, for tests of the others.
+InstructionSet choose() {
 #if defined(__x86_64__)
-PIXELSR_DECLARE(avx2)
-PIXELSR_DECLARE(avx512)
-
-static InstructionSet choose() {
   __builtin_cpu_init();
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq")) {
-    return {"avx512", avx512::float_kernels, avx512::double_kernels};
-  }
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-    return {"avx2", avx2::float_kernels, avx2::double_kernels};
-  }
-  return {"plain", plain::float_kernels, plain::double_kernels};
-}
-#else
-static InstructionSet choose() {
-  return {"plain", plain::float_kernels, plain::double_kernels};
-}
+  const bool has_avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  const bool has_avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
 #endif
+  const InstructionSet sets[] = {
+#if defined(__x86_64__)
+      {"avx512", has_avx512, &avx512::float_kernels, &avx512::double_kernels},
+      {"avx2", has_avx2, &avx2::float_kernels, &avx2::double_kernels},
+#endif
+      {"plain", true, &plain::float_kernels, &plain::double_kernels},
+  };
+  const char* wanted = std::getenv("PIXELSR_INSTRUCTION_SET");
+  const InstructionSet* best = nullptr;
+  for (const InstructionSet& set : sets) {
+    if (!set.here) continue;
+    if (!best) best = &set;
+    if (wanted && std::strcmp(wanted, set.name) == 0) return set;
+  }
+  return *best;
+}
 
-static const InstructionSet& chosen() {
+const InstructionSet& chosen() {
   static const InstructionSet best = choose();
   return best;
 }
 
+}  // namespace
+
 template <>
 const Kernels<float>& kernels<float>() {
-  return chosen().floats;
+  return *chosen().floats;
 }
 
 template <>
 const Kernels<double>& kernels<double>() {
-  return chosen().doubles;
+  return *chosen().doubles;
 }
 
 const char* instruction_set() { return chosen().name; }

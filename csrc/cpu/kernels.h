@@ -13,7 +13,21 @@ constexpr int64_t PANEL = 16;
 // `GATE` is tanh(a) * sigmoid(b).
 // pixelsr/sampling/engines/cpu.py knows these numbers.
 enum class Opcode : int64_t {
-  ARG, CONST, ADD, SUB, MUL, DIV, NEG, EXP, RELU, TANH, SIGMOID, ELU, SILU, GATE, COUNT
+  ARG,
+  CONST,
+  ADD,
+  SUB,
+  MUL,
+  DIV,
+  NEG,
+  EXP,
+  RELU,
+  TANH,
+  SIGMOID,
+  ELU,
+  SILU,
+  GATE,
+  COUNT
 };
 
 constexpr int64_t MAX_STACK = 8;

@@ -295,9 +295,9 @@ inline void store_channels(T* to, const Vec<T>* from, int64_t count) {
 // a = opcode(a) or opcode(a, b).
 template <class T>
 inline void run_opcode(Opcode opcode, Block<T>& a, const Block<T>& b, int64_t vectors) {
-#define PIXELSR_CASE(name, value)                              \
-  case Opcode::name:                                           \
-    for (int64_t v = 0; v < vectors; ++v) a[v] = value;        \
+#define PIXELSR_CASE(name, value)                       \
+  case Opcode::name:                                    \
+    for (int64_t v = 0; v < vectors; ++v) a[v] = value; \
     return;
   switch (opcode) {
     PIXELSR_CASE(ADD, a[v] + b[v])
@@ -312,17 +312,23 @@ inline void run_opcode(Opcode opcode, Block<T>& a, const Block<T>& b, int64_t ve
     PIXELSR_CASE(TANH, tanh_of(a[v]))
     PIXELSR_CASE(SIGMOID, sigmoid_of(a[v]))
     PIXELSR_CASE(SILU, a[v] * sigmoid_of(a[v]))
-    default: return;
+    default:
+      return;
   }
 #undef PIXELSR_CASE
 }
 
 inline bool takes_two(Opcode opcode) {
   switch (opcode) {
-    case Opcode::ADD: case Opcode::SUB: case Opcode::MUL: case Opcode::DIV: case Opcode::ELU:
+    case Opcode::ADD:
+    case Opcode::SUB:
+    case Opcode::MUL:
+    case Opcode::DIV:
+    case Opcode::ELU:
     case Opcode::GATE:
       return true;
-    default: return false;
+    default:
+      return false;
   }
 }
 
@@ -339,7 +345,8 @@ inline void formula_block(const FormulaCall<T>& call, int64_t site, int64_t site
       ++top;
       const T* from = call.args[operand] + first;
       const int64_t* at = call.args_at[operand] + site;
-      for (int64_t m = 0; m < sites; ++m) load_channels(stack[top] + m * width, from + at[m], count);
+      for (int64_t m = 0; m < sites; ++m)
+        load_channels(stack[top] + m * width, from + at[m], count);
     } else if (opcode == Opcode::CONST) {
       ++top;
       for (int64_t v = 0; v < vectors; ++v) stack[top][v] = Vec<T>{} + call.constants[operand];
@@ -377,16 +384,15 @@ inline Vec<double> log_of(Vec<double> x) {
   // The exponent, such that what remains is from sqrt(1/2) to sqrt(2).
   const Words64 shifted = bits - 0x3FE6A09E667F3BCDull;
   const Words64 exponent = shifted >> 52;  // of 12 bits, negative ones wrapped around
-  const Vec<double> n = (Vec<double>)((exponent ^ 0x800) | 0x4330000000000000ull) -
-                        (0x1p52 + 0x800);
+  const Vec<double> n =
+      (Vec<double>)((exponent ^ 0x800) | 0x4330000000000000ull) - (0x1p52 + 0x800);
   const Vec<double> f = (Vec<double>)(bits - (exponent << 52)) - 1.0;
   const Vec<double> s = f / (2.0 + f), z = s * s, w = z * z;
-  const Vec<double> even =
-      w * (3.999999999940941908e-01 + w * (2.222219843214978396e-01 + w * 1.531383769920937332e-01));
-  const Vec<double> odd =
-      z * (6.666666666666735130e-01 +
-           w * (2.857142874366239149e-01 +
-                w * (1.818357216161805012e-01 + w * 1.479819860511658591e-01)));
+  const Vec<double> even = w * (3.999999999940941908e-01 +
+                                w * (2.222219843214978396e-01 + w * 1.531383769920937332e-01));
+  const Vec<double> odd = z * (6.666666666666735130e-01 +
+                               w * (2.857142874366239149e-01 +
+                                    w * (1.818357216161805012e-01 + w * 1.479819860511658591e-01)));
   const Vec<double> half = 0.5 * f * f;
   const Vec<double> rest = s * (half + (even + odd)) + n * 1.90821492927058770002e-10;
   return n * 6.93147180369123816490e-01 - ((half - rest) - f);

@@ -9,6 +9,7 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -131,22 +132,27 @@ void run_plan_(Tensor program, Tensor weights, Tensor constants, Tensor storage,
                Tensor cursor, int64_t seed, int64_t first_index, double temperature, bool draw,
                int64_t rows, int64_t threads, int64_t session) {
   STD_TORCH_CHECK(threads >= 1, "threads must be a positive int, got ", threads);
-  STD_TORCH_CHECK(values.size(0) >= 1 && images.size(0) % values.size(0) == 0, "run_plan_: ",
-                  images.size(0), " samples of ", values.size(0), " inputs");
+  STD_TORCH_CHECK(values.size(0) >= 1 && images.size(0) % values.size(0) == 0,
+                  "run_plan_: ", images.size(0), " samples of ", values.size(0), " inputs");
   const bool is_double = storage.scalar_type() == ScalarType::Double;
   STD_TORCH_CHECK(is_double || storage.scalar_type() == ScalarType::Float,
                   "run_plan_: storage must be float32 or float64, got ",
                   torch::headeronly::toString(storage.scalar_type()));
   int64_t* place = cursor.mutable_data_ptr<int64_t>();
   const auto typed = is_double ? run_typed<double> : run_typed<float>;
-  const Cursor reached =
-      typed(session, program, weights, constants, storage, values, images, known_mask, unknown,
-            last_and_stop, {place[0], place[1], place[2]}, seed, first_index, temperature, draw, rows,
-            threads);
+  const Cursor reached = typed(session, program, weights, constants, storage, values, images,
+                               known_mask, unknown, last_and_stop, {place[0], place[1], place[2]},
+                               seed, first_index, temperature, draw, rows, threads);
   place[0] = reached.row, place[1] = reached.col, place[2] = reached.colour;
 }
+
+std::string name_of_instruction_set() { return instruction_set(); }
 
 }  // namespace
 }  // namespace pixelsr
 
 STABLE_TORCH_LIBRARY_IMPL(pixelsr, CPU, m) { m.impl("run_plan_", TORCH_BOX(&pixelsr::run_plan_)); }
+
+STABLE_TORCH_LIBRARY_IMPL(pixelsr, CompositeExplicitAutograd, m) {
+  m.impl("instruction_set", TORCH_BOX(&pixelsr::name_of_instruction_set));
+}

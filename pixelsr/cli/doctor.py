@@ -61,10 +61,12 @@ def _versions() -> Iterator[Line]:
 def _machine() -> Iterator[Line]:
     yield "system", f"{platform.system()} {platform.machine()}"
     yield "CPU", f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
-    yield "C++ kernels", _verdict(ops.WHY_NOT_COMPILED)
+    built = ops.WHY_NOT_COMPILED is None
+    used = f", {torch.ops.pixelsr.instruction_set()} instructions" if built else ""
+    yield "C++ kernels", f"{_verdict(ops.WHY_NOT_COMPILED)}{used}"
     if not torch.cuda.is_available():
-        built = torch.version.cuda is not None
-        yield "GPU", "none found" if built else "none: this torch is built for the CPU only"
+        with_cuda = torch.version.cuda is not None
+        yield "GPU", "none found" if with_cuda else "none: this torch is built for the CPU only"
     for k in range(torch.cuda.device_count()):
         gpu = torch.cuda.get_device_properties(k)
         yield (
