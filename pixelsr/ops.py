@@ -29,8 +29,8 @@ _library.define(
 )
 _library.define("instruction_set() -> str")
 _library.define(
-    "run_cells_(Tensor program, Tensor weights, Tensor constants, Tensor(a!) storage, Tensor steps,"
-    " Tensor cells, Tensor places, int samples) -> ()"
+    "run_cells_(Tensor program, Tensor constants, Tensor(a!) storage, Tensor cells, Tensor places)"
+    " -> ()"
 )
 
 

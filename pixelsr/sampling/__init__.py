@@ -1,7 +1,8 @@
 """Drawing pictures from a model, each feature computed once."""
 
+from .evaluation import Evaluation, evaluate
 from .plan import Plan, plan
 from .sample import sample
 from .state import State, logits, start
 
-__all__ = ["Plan", "State", "logits", "plan", "sample", "start"]
+__all__ = ["Evaluation", "Plan", "State", "evaluate", "logits", "plan", "sample", "start"]

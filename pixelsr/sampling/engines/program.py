@@ -70,6 +70,11 @@ def program(
     return packed
 
 
+def write_program(plan: Plan, model: nn.Module, dtype: torch.dtype) -> Program:
+    """The program of a plan that is used once: nothing is remembered."""
+    return _Writer(plan, model, -1, dtype, dtype).run()
+
+
 _reasons: "weakref.WeakKeyDictionary[Plan, str | None]" = weakref.WeakKeyDictionary()
 
 

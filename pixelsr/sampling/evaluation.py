@@ -1,0 +1,185 @@
+"""The logits of pictures that are edited: after each edit, only what it affects is computed."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .engines import choose_engine
+from .engines.base import Engine
+from .engines.cpu import CpuEngine
+from .engines.reference import ReferenceEngine
+from .plan import Plan, plan
+from .plan.regions import Cells
+from .plan.steps import Span
+from .plan.values import BoolArray
+from .request import Request, check_images, layout, make_request
+from .whole import ReferenceWholePictures, WholePictures, Work
+from .whole_cpu import CpuWholePictures
+
+_WHOLE: dict[type[Engine], type[WholePictures]] = {
+    CpuEngine: CpuWholePictures,
+    ReferenceEngine: ReferenceWholePictures,
+}
+
+
+class Evaluation:
+    """Pictures, their features and their logits; made by `evaluate`.
+
+    Attributes:
+        images: uint8 ``[N, C, H, W]``, the pictures as they stand; a copy of those given. Change
+            them by `edit` alone.
+        macs: multiply-adds of the last edit, or of `evaluate`, where there was none.
+    """
+
+    def __init__(self, request: Request, engine: str) -> None:
+        low_res = request.low_res
+        low_res_size = None if low_res is None else (low_res.shape[2], low_res.shape[3])
+        self._plan = plan(request.model, request.image_size, low_res_size)
+        self._cells = Cells(self._plan)
+        self._levels = request.levels
+        self._engine = _choose(engine, self._plan, request)(self._plan, self._cells.cells, request)
+        self.images = request.known
+        self._write_images()
+        everywhere = torch.arange(request.samples * self._area, device=request.device)
+        self._engine.run([(number, everywhere) for number in range(len(self._cells.cells))])
+        self.macs = self._plan.macs * request.samples
+
+    @property
+    def logits(self) -> Tensor:
+        """Logits ``[N, L, C, H, W]`` of the pictures as they stand.
+
+        Not to be written to, and not to be relied on after the next edit: where the plan's layout
+        allows it, a view of what the edit will change. Float64 for a float64 model, else float32.
+        """
+        spans = self._plan.logits
+        features = self._engine.map(spans[0].buffer)  # [N, H, W, channels]
+        if [span.first for span in spans] == [_first(spans, c) for c in range(len(spans))]:
+            end = spans[-1].first + spans[-1].count
+            colours = features[..., spans[0].first : end].unflatten(-1, (len(spans), -1))
+        else:
+            parts = [features[..., span.first : span.first + span.count] for span in spans]
+            colours = torch.stack(parts, 3)
+        return colours.permute(0, 4, 3, 1, 2)
+
+    @torch.no_grad()
+    def edit(self, values: Tensor, mask: Tensor) -> None:
+        """Change pixels, anywhere and in any order, and bring the logits up to date.
+
+        Equals ``evaluate(model, torch.where(mask, values, state.images))``, at the cost of the
+        places that read a value which is now another, layer by layer.
+
+        Args:
+            values: uint8 ``[N or 1, C, H, W]``; one for all pictures, or one for each.
+            mask: bool, the same shape; true where the value is to be taken.
+        Raises:
+            ValueError, TypeError: another type, dtype, shape, or a value that is no level; nothing
+                is changed then.
+        """
+        values, mask = self._checked(values, mask)
+        new = torch.where(mask, values, self.images)
+        changed = (new != self.images).cpu().numpy()  # [N, C, H, W]
+        self.images.copy_(new)
+        self._write_images()
+        self.macs = 0
+        samples = changed.any((1, 2, 3)).nonzero()[0]
+        if len(samples):
+            self._update(changed[samples], samples)
+
+    def _update(self, changed: BoolArray, samples: np.ndarray) -> None:
+        """Compute each cell anew where it reads what has changed in some of the samples."""
+        image = {
+            self._cells.of(Span(self._plan.image, colour, 1))[0]: changed[:, colour]
+            for colour in range(self._plan.colours)
+            if changed[:, colour].any()
+        }
+        work: Work = []
+        sites: dict[bytes, Tensor] = {}  # many cells have equal regions
+        for number, region in self._cells.affected(image).items():
+            if number in image:
+                continue
+            key = region.tobytes()
+            if key not in sites:
+                sample, place = np.divmod(np.flatnonzero(region), self._area)
+                at = torch.from_numpy(samples[sample] * self._area + place)
+                sites[key] = at.to(self.images.device)
+            work.append((number, sites[key]))
+            self.macs += self._cells.cells[number].macs * len(sites[key])
+        self._engine.run(work)
+
+    @property
+    def _area(self) -> int:
+        return self._plan.image_size[0] * self._plan.image_size[1]
+
+    def _write_images(self) -> None:
+        self._engine.map(self._plan.image).copy_(self.images.permute(0, 2, 3, 1))
+
+    def _checked(self, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        n, colours, *size = self.images.shape
+        check_images("values", values, colours, (size[0], size[1]))
+        if len(values) not in (1, n):
+            raise ValueError(f"values must hold 1 or {n} pictures, got {len(values)}")
+        if not isinstance(mask, Tensor):
+            raise TypeError(f"mask must be a bool tensor, got {type(mask).__name__}")
+        if mask.dtype != torch.bool or mask.shape != values.shape:
+            raise ValueError(
+                f"mask must be bool {list(values.shape)}, got {mask.dtype} {list(mask.shape)}"
+            )
+        values, mask = values.to(self.images.device), mask.to(self.images.device)
+        _check_levels("values", values.masked_fill(~mask, 0), self._levels)
+        return values, mask
+
+
+def _first(spans: tuple[Span, ...], colour: int) -> int:
+    return spans[0].first + colour * spans[0].count
+
+
+def _check_levels(name: str, images: Tensor, levels: int) -> None:
+    if int(images.max()) >= levels:
+        raise ValueError(
+            f"{name} holds the value {int(images.max())}; the model has {levels} levels"
+        )
+
+
+def _choose(engine: str, plan: Plan, request: Request) -> type[WholePictures]:
+    """The named engine, or with "auto" the best that can run."""
+    kind = choose_engine(engine, request.device, lambda kind: kind.why_not(plan, request))
+    return _WHOLE[kind]
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module, images: Tensor, *, low_res: Tensor | None = None, engine: str = "auto"
+) -> Evaluation:
+    """The logits of some pictures, and what it takes to keep them right while pixels change.
+
+    ::
+
+        state = pixelsr.sampling.evaluate(model, images)
+        state.edit(values, mask)
+        state.logits  # of the edited pictures: model(state.images)
+
+    The weights are those of this call: parameters that change later change nothing here. Every
+    feature of every layer is kept, in float32 or float64.
+
+    Args:
+        model: as in `pixelsr.sample`, one that the cached method can plan.
+        images: uint8 ``[N, C, H, W]``.
+        low_res: uint8 ``[N, C, h, w]`` for a model that takes one.
+        engine: "auto", "reference" or "cpu", as in `pixelsr.sample`.
+    Raises:
+        ValueError, TypeError: an argument that does not fit; the message names the value and what
+            was expected.
+        PlanError: the network cannot be planned; the message names the operation.
+    """
+    colours, levels = layout(model)
+    check_images("images", images, colours, None)
+    _check_levels("images", images, levels)
+    if low_res is not None:
+        check_images("low_res", low_res, colours, None)
+        if len(low_res) != len(images):
+            raise ValueError(f"low_res must hold {len(images)} pictures, got {len(low_res)}")
+    size = (int(images.shape[2]), int(images.shape[3]))
+    n = len(images) if low_res is None else 1
+    given = torch.ones_like(images, dtype=torch.bool)
+    request = make_request(model, n, size, low_res, images, given, 0, "model")
+    return Evaluation(request, engine)

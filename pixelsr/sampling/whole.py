@@ -1,0 +1,177 @@
+"""Whole pictures: the feature maps of a batch, and cells of them computed at any places."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .engines.features import feature_dtype
+from .engines.reference import OPCODES
+from .plan import Plan, Pointwise, Product, Span, Step
+from .plan.regions import Cell
+from .plan.steps import Expression
+from .plan.trace import image_stage_values
+from .request import Request
+
+_SITES_AT_ONCE = 4096
+"""Windows are gathered before they are multiplied: for this many places at a time."""
+
+_Run = Callable[[Tensor, Tensor | None], Tensor]
+"""Executes a step at the places of some indices, on what the steps before it have summed."""
+
+
+Work = list[tuple[int, Tensor]]
+"""Cells by number, each with the sites to compute it at, ``(sample * H + row) * W + column``."""
+
+
+class WholePictures(ABC):
+    """The feature maps of all rows, ``[N, top + H, left + W + right, channels]`` each.
+
+    The margins are those of the widest window, so that a place has one index in all maps, and
+    zero, as the padding of a convolution has it. Float64 for a float64 model, else float32.
+
+    Args:
+        cells: what `run` will be asked for, by number; the weights are copied.
+    """
+
+    def __init__(self, plan: Plan, cells: Sequence[Cell], request: Request) -> None:
+        self.plan, self.cells, self.request = plan, cells, request
+        self.dtype = feature_dtype(request)
+        buffers = plan.buffers.values()
+        self.top = max(buffer.rows for buffer in buffers) - 1
+        self.left = max(buffer.left for buffer in buffers)
+        self.right = max(buffer.right for buffer in buffers)
+        height, width = plan.image_size
+        self.padded = self.top + height, self.left + width + self.right
+        shape = request.samples, *self.padded
+        places = torch.arange(math.prod(shape), device=request.device)
+        self.places = self._inside(places.view(shape)).flatten()
+        """Of each site, its index in a map with its margins."""
+        self.maps = self.allocate()
+        self._load_image_stage()
+
+    @abstractmethod
+    def allocate(self) -> dict[str, Tensor]:
+        """The maps, zero, by the name of the buffer."""
+
+    @abstractmethod
+    def run(self, work: Work) -> None:
+        """Compute some cells, in order."""
+
+    def map(self, name: str) -> Tensor:
+        """A buffer's features, ``[N, H, W, channels]``: a view."""
+        return self._inside(self.maps[name])
+
+    def _inside(self, padded: Tensor) -> Tensor:
+        width = self.plan.image_size[1]
+        return padded[:, self.top :, self.left : self.left + width]
+
+    def _load_image_stage(self) -> None:
+        if self.plan.image_stage is None:
+            return
+        values = image_stage_values(self.plan.image_stage, self.request.low_res)
+        for name, value in zip(self.plan.values, values, strict=True):
+            self.map(name).copy_(value.transpose(0, 1))  # [H or 1, N or 1, W or 1, channels]
+
+
+class ReferenceWholePictures(WholePictures):
+    """PyTorch, on any device."""
+
+    def __init__(self, plan: Plan, cells: Sequence[Cell], request: Request) -> None:
+        super().__init__(plan, cells, request)
+        self._outs = [self._rows(cell.span) for cell in cells]
+        self._steps = [[self._bind(step) for step in cell.steps] for cell in cells]
+
+    def allocate(self) -> dict[str, Tensor]:
+        shape = self.request.samples, *self.padded
+        none = torch.zeros(0, dtype=self.dtype, device=self.request.device)
+        return {
+            name: none.new_zeros(*shape, buffer.channels)
+            for name, buffer in self.plan.buffers.items()
+        }
+
+    def run(self, work: Work) -> None:
+        for cell, sites in work:
+            for some in sites.split(_SITES_AT_ONCE) if len(sites) else ():
+                self._run_cell(cell, self.places.index_select(0, some))
+
+    def _run_cell(self, cell: int, at: Tensor) -> None:
+        total = None
+        for step in self._steps[cell]:
+            total = step(at, total)
+        if total is not None:
+            self._outs[cell].index_copy_(0, at, total)
+
+    # Steps as functions of the places' indices.
+
+    def _bind(self, step: Step) -> _Run:
+        return self._pointwise(step) if isinstance(step, Pointwise) else self._product(step)
+
+    def _pointwise(self, step: Pointwise) -> _Run:
+        args = [None if arg == step.out else self._rows(arg) for arg in step.args]
+
+        def run(at: Tensor, total: Tensor | None) -> Tensor:
+            return _value(
+                step.expression,
+                [total if arg is None else arg.index_select(0, at) for arg in args],
+            )
+
+        return run
+
+    def _product(self, step: Product) -> _Run:
+        bias, weight = self._bias(step), self._weight(step)
+        add = self._rows(step.add) if step.add else None
+        src = self._rows(step.src) if step.src else None
+        taps = torch.tensor(
+            [dr * self.padded[1] + dc for dr in step.rows for dc in step.cols],
+            device=self.request.device,
+            dtype=torch.long,
+        )
+
+        def run(at: Tensor, total: Tensor | None) -> Tensor:
+            total = bias.expand(len(at), -1) if total is None else total
+            if add is not None:
+                total = total + add.index_select(0, at)
+            if src is not None:
+                window = src.index_select(0, (at[:, None] + taps).flatten())
+                total = torch.addmm(total, window.view(len(at), -1), weight)
+            return total
+
+        return run
+
+    def _rows(self, span: Span) -> Tensor:
+        """Some channels at all places, margins included: ``[places, count]``."""
+        return self.maps[span.buffer].flatten(0, 2)[:, span.first : span.first + span.count]
+
+    def _parameter(self, layer: str, name: str) -> Tensor:
+        parameter: Tensor = getattr(self.request.model.get_submodule(layer), name)
+        return parameter.detach().to(self.dtype)
+
+    def _bias(self, step: Product) -> Tensor:
+        bias = torch.zeros(step.out.count, dtype=self.dtype, device=self.request.device)
+        for layer, channels in step.biases:
+            bias += self._parameter(layer, "bias")[list(channels)]
+        return bias
+
+    def _weight(self, step: Product) -> Tensor:
+        """The step's block of the layer's weight, ``[taps * in, out]``."""
+        block = step.weight
+        if block is None:
+            return torch.empty(0)
+        weight = self._parameter(block.layer, "weight")
+        weight = weight[list(block.out_channels)][:, list(block.in_channels)]
+        weight = weight[:, :, list(block.kernel_rows)][..., list(block.kernel_cols)]
+        return weight.permute(2, 3, 1, 0).flatten(0, 2).contiguous()
+
+
+def _value(expression: Expression, args: list[Tensor | None]) -> Any:
+    """A pointwise expression of the arguments."""
+    opcode, *operands = expression
+    if opcode == "arg":
+        return args[operands[0]]
+    if opcode == "const":
+        return float(operands[0])
+    return OPCODES[opcode](*(_value(operand, args) for operand in operands))

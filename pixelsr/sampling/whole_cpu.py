@@ -1,0 +1,51 @@
+"""Whole pictures in C++: one call of an operator for all the cells of an edit."""
+
+import dataclasses
+import itertools
+
+import torch
+from torch import Tensor
+
+from .engines.cpu import check_memory
+from .engines.program import write_program
+from .plan.steps import Placed
+from .whole import WholePictures, Work
+
+
+class CpuWholePictures(WholePictures):
+    """The maps in one piece of memory, and the steps of all cells as a program."""
+
+    def allocate(self) -> dict[str, Tensor]:
+        rows = self.request.samples * self.padded[0]  # all pictures as one, for the program
+        buffers = {
+            name: dataclasses.replace(buffer, rows=rows, left=self.left, right=self.right)
+            for name, buffer in self.plan.buffers.items()
+        }
+        steps = [step for cell in self.cells for step in cell.steps]
+        placed = tuple(Placed(step, "row", 0, False) for step in steps)
+        plan = dataclasses.replace(self.plan, buffers=buffers, placed=placed)
+        self._ends = list(itertools.accumulate((len(cell.steps) for cell in self.cells), initial=0))
+        self._program = write_program(plan, self.request.model, self.dtype)
+        check_memory(self._program, 1)
+        self._storage = torch.zeros(self._program.size, dtype=self.dtype)
+        return {name: self._map(name, buffer.channels) for name, buffer in buffers.items()}
+
+    def run(self, work: Work) -> None:
+        rows, first = [], 0
+        for cell, sites in work:
+            rows.append([self._ends[cell], self._ends[cell + 1], first, first + len(sites)])
+            first += len(sites)
+        if first == 0:
+            return
+        torch.ops.pixelsr.run_cells_(
+            self._program.code,
+            self._program.constants,
+            self._storage,
+            torch.tensor(rows),
+            self.places[torch.cat([sites for _, sites in work])],
+        )
+
+    def _map(self, name: str, channels: int) -> Tensor:
+        shape = self.request.samples, *self.padded, channels
+        first = self._program.offsets[name]
+        return self._storage[first : first + torch.Size(shape).numel()].view(shape)
