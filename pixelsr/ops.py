@@ -24,7 +24,8 @@ _library.define(
 _library.define(
     "run_plan_(Tensor program, Tensor weights, Tensor constants, Tensor(a!) storage, Tensor values,"
     " Tensor(b!) images, Tensor known_mask, Tensor unknown, Tensor last_and_stop,"
-    " Tensor(c!) cursor, int seed, int first_index, float temperature, bool draw, int rows,"
+    " Tensor(c!) cursor, int seed, int first_index, float temperature, bool draw, int first_col,"
+    " int cols, int rows,"
     " int threads, int session) -> ()"
 )
 _library.define("instruction_set() -> str")

@@ -29,7 +29,8 @@ struct Job {
   uint64_t seed, first_index;
   T temperature;
   bool draw;
-  int64_t rows;  // to run before returning
+  int64_t first_col, cols;  // what is computed of a row
+  int64_t rows;             // to run before returning
 };
 
 // The place in raster order that a run has come to. Without a colour the row is still to begin.
@@ -57,14 +58,15 @@ class Group {
   Cursor run(Cursor at, int64_t thread) {
     bool resumes = at.colour != ROW_BEGINS;
     const int64_t end = std::min(program_.height, at.row + job_.rows);
-    for (; at.row < end; ++at.row, at.col = 0) {
+    if (!resumes) at.col = job_.first_col;
+    for (; at.row < end; ++at.row, at.col = job_.first_col) {
       begin_row(at.row, thread, resumes);
       if (!row_has_unknown(at.row)) {
         run_list(known_row_, WHOLE_ROW, thread);
         continue;
       }
       if (!resumes) run_list(row_, WHOLE_ROW, thread);
-      for (; at.col < program_.width; ++at.col) {
+      for (; at.col < job_.first_col + job_.cols; ++at.col) {
         const int64_t last = job_.last_unknown[pixel(at)], stop = job_.stop[pixel(at)];
         if (!resumes) run_list(left_[last >= 0], at.col, thread);
         for (at.colour = resumes ? at.colour : 0; at.colour < stop; ++at.colour) {
@@ -88,6 +90,7 @@ class Group {
   static constexpr int64_t WHOLE_ROW = -1;
 
   bool wants_noise() const { return job_.draw && job_.temperature > 0; }
+  int64_t column_of(int64_t site) const { return job_.first_col + site % job_.cols; }
   int64_t pixel(const Cursor& at) const { return at.row * program_.width + at.col; }
 
   bool row_has_unknown(int64_t row) const {
@@ -103,7 +106,7 @@ class Group {
       for (int64_t sample = first_sample_; sample < first_sample_ + samples_; ++sample) {
         const int64_t at = sample * buffer.padded + buffer.left;
         pixels.push_back(at * buffer.channels);
-        for (int64_t col = 0; col < program_.width; ++col) {
+        for (int64_t col = job_.first_col; col < job_.first_col + job_.cols; ++col) {
           whole.push_back((at + col) * buffer.channels);
         }
       }
@@ -137,7 +140,7 @@ class Group {
       }
       return Schedule(steps, sites, threads_);
     };
-    const int64_t row = samples_ * program_.width;
+    const int64_t row = samples_ * job_.cols;
     row_ = select([](const Step& step) { return step.when == When::ROW; }, row);
     known_row_ = select([](const Step& step) { return !step.head; }, row);
     for (const bool head : {false, true}) {
@@ -177,7 +180,7 @@ class Group {
     barrier_.wait(threads_);
     if (thread == 0) {
       if (wants_noise()) {
-        noise_.resize(samples_ * program_.width * program_.colours * program_.levels);
+        noise_.resize(samples_ * job_.cols * program_.colours * program_.levels);
       }
       for (size_t b = 0; b < program_.buffers.size(); ++b) {
         const Buffer& buffer = program_.buffers[b];
@@ -191,8 +194,8 @@ class Group {
     }
     barrier_.wait(threads_);
     if (resumes) return;
-    const int64_t first = samples_ * program_.width * thread / threads_;
-    const int64_t last = samples_ * program_.width * (thread + 1) / threads_;
+    const int64_t first = samples_ * job_.cols * thread / threads_;
+    const int64_t last = samples_ * job_.cols * (thread + 1) / threads_;
     if (!row_has_unknown(row)) load_known(row, first, last);
     load_values(row, first, last);
     if (wants_noise()) make_noise(row, first, last);
@@ -204,7 +207,7 @@ class Group {
     for (int64_t site = first; site < last; ++site) {
       for (int64_t colour = 0; colour < program_.colours; ++colour) {
         T* image = row_of(program_.image, 0) + whole_rows_[program_.image][site];
-        image[colour] = *image_at(site / program_.width, {row, site % program_.width, colour});
+        image[colour] = *image_at(site / job_.cols, {row, column_of(site), colour});
       }
     }
   }
@@ -215,8 +218,8 @@ class Group {
     for (const int64_t buffer : program_.values) {
       const int64_t channels = program_.buffers[buffer].channels;
       for (int64_t site = first; site < last; ++site) {
-        const int64_t input = (first_sample_ + site / program_.width) / job_.samples_per_input;
-        const int64_t pixel = row * program_.width + site % program_.width;
+        const int64_t input = (first_sample_ + site / job_.cols) / job_.samples_per_input;
+        const int64_t pixel = row * program_.width + column_of(site);
         const T* from = job_.values + input * job_.values_size + offset + pixel * channels;
         std::copy(from, from + channels, row_of(buffer, 0) + whole_rows_[buffer][site]);
       }
@@ -227,8 +230,8 @@ class Group {
   void make_noise(int64_t row, int64_t first, int64_t last) {
     const int64_t colours = program_.colours;
     for (int64_t site = first; site < last; ++site) {
-      const int64_t in_picture = row * program_.width + site % program_.width;
-      const uint64_t sample = job_.first_index + first_sample_ + site / program_.width;
+      const int64_t in_picture = row * program_.width + column_of(site);
+      const uint64_t sample = job_.first_index + first_sample_ + site / job_.cols;
       for (int64_t colour = 0; colour < colours; ++colour) {
         const int64_t position = in_picture * colours + colour;
         if (!job_.unknown[position]) continue;
@@ -262,7 +265,7 @@ class Group {
       const int64_t known = (first_sample_ + sample) * job_.known_stride + place_in_picture(at);
       if (job_.known[known]) continue;
       const T* logits = this->at(span, 0, at.col) + pixels_[span.buffer][sample];
-      const int64_t site = sample * program_.width + at.col;
+      const int64_t site = sample * job_.cols + at.col - job_.first_col;
       const float* noise = noise_.data() + (site * program_.colours + at.colour) * levels;
       int64_t best = 0;
       T highest{};
@@ -291,7 +294,7 @@ class Group {
   std::vector<T*> rows_;                                   // by buffer, then rows up
   Schedule row_, known_row_, left_[2];
   std::vector<Schedule> colours_[2];
-  std::vector<float> noise_;  // [samples, W, C, L], of the row
+  std::vector<float> noise_;  // [samples, cols, C, L], of the row
 };
 
 }  // namespace pixelsr

@@ -103,7 +103,7 @@ Cursor run_typed(int64_t session_number, const Tensor& program, const Tensor& we
                  const Tensor& constants, Tensor& storage, const Tensor& values, Tensor& images,
                  const Tensor& known_mask, const Tensor& unknown, const Tensor& last_and_stop,
                  Cursor from, int64_t seed, int64_t first_index, double temperature, bool draw,
-                 int64_t rows, int64_t threads) {
+                 int64_t first_col, int64_t cols, int64_t rows, int64_t threads) {
   static Sessions sessions;
   const std::shared_ptr<Session<T>> session = sessions.get<T>(session_number, program);
   Job<T>& job = session->job;
@@ -123,6 +123,8 @@ Cursor run_typed(int64_t session_number, const Tensor& program, const Tensor& we
   job.first_index = static_cast<uint64_t>(first_index);
   job.temperature = static_cast<T>(temperature);
   job.draw = draw;
+  job.first_col = first_col;
+  job.cols = cols;
   job.rows = rows;
   return session->run(from, threads);
 }
@@ -130,7 +132,7 @@ Cursor run_typed(int64_t session_number, const Tensor& program, const Tensor& we
 void run_plan_(Tensor program, Tensor weights, Tensor constants, Tensor storage, Tensor values,
                Tensor images, Tensor known_mask, Tensor unknown, Tensor last_and_stop,
                Tensor cursor, int64_t seed, int64_t first_index, double temperature, bool draw,
-               int64_t rows, int64_t threads, int64_t session) {
+               int64_t first_col, int64_t cols, int64_t rows, int64_t threads, int64_t session) {
   STD_TORCH_CHECK(threads >= 1, "threads must be a positive int, got ", threads);
   STD_TORCH_CHECK(values.size(0) >= 1 && images.size(0) % values.size(0) == 0,
                   "run_plan_: ", images.size(0), " samples of ", values.size(0), " inputs");
@@ -140,9 +142,10 @@ void run_plan_(Tensor program, Tensor weights, Tensor constants, Tensor storage,
                   torch::headeronly::toString(storage.scalar_type()));
   int64_t* place = cursor.mutable_data_ptr<int64_t>();
   const auto typed = is_double ? run_typed<double> : run_typed<float>;
-  const Cursor reached = typed(session, program, weights, constants, storage, values, images,
-                               known_mask, unknown, last_and_stop, {place[0], place[1], place[2]},
-                               seed, first_index, temperature, draw, rows, threads);
+  const Cursor reached =
+      typed(session, program, weights, constants, storage, values, images, known_mask, unknown,
+            last_and_stop, {place[0], place[1], place[2]}, seed, first_index, temperature, draw,
+            first_col, cols, rows, threads);
   place[0] = reached.row, place[1] = reached.col, place[2] = reached.colour;
 }
 

@@ -9,7 +9,7 @@ from .engines.base import Engine
 from .engines.cpu import CpuEngine
 from .engines.reference import ReferenceEngine
 from .plan import Plan, plan
-from .plan.regions import Cells
+from .plan.regions import cells_of
 from .plan.steps import Span
 from .plan.values import BoolArray
 from .request import Request, check_images, layout, make_request
@@ -35,7 +35,7 @@ class Evaluation:
         low_res = request.low_res
         low_res_size = None if low_res is None else (low_res.shape[2], low_res.shape[3])
         self._plan = plan(request.model, request.image_size, low_res_size)
-        self._cells = Cells(self._plan)
+        self._cells = cells_of(self._plan)
         self._levels = request.levels
         self._engine = _choose(engine, self._plan, request)(self._plan, self._cells.cells, request)
         self.images = request.known

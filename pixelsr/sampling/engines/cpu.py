@@ -34,12 +34,12 @@ class CpuEngine(Engine):
         self.storage = torch.zeros(self.program.size * request.samples, dtype=dtype)
         self.features = Features(plan, request, self._rings())
         self.images = self.features.images
-        self.schedule = Schedule(request.unknown)
+        self.schedule = Schedule(plan, request.unknown)
         self.values = self._packed_values()
         self.session = next(_sessions)
-        self.cursor = torch.tensor([0, 0, _ROW_BEGINS])
-        if 0 < self.schedule.leading_rows < plan.image_size[0]:
-            self._prefill(self.schedule.leading_rows)
+        self.cursor = torch.tensor([self.schedule.first_row, 0, _ROW_BEGINS])
+        if self.schedule.first_row < self.schedule.leading_rows <= self.schedule.last_row:
+            self._prefill(self.schedule.leading_rows - self.schedule.first_row)
 
     @staticmethod
     def why_not_here(device: torch.device) -> str | None:
@@ -100,6 +100,8 @@ class CpuEngine(Engine):
             self.request.first_index,
             drawing.temperature if drawing else 0.0,
             drawing is not None,
+            self.schedule.cols.start,
+            len(self.schedule.cols),
             rows,
             torch.get_num_threads() if threads is None else threads,
             self.session,

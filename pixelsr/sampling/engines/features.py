@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..plan import Plan
+from ..plan import Plan, Schedule
 from ..plan.trace import image_stage_values, rows_of
 from ..request import Request
 from .ring import Ring
@@ -40,27 +40,31 @@ class Features:
         """Copy a row of the pictures into their buffer."""
         self.rings[self.plan.image].row(row).copy_(self.images[:, :, row].transpose(1, 2))
 
-    def prefill(self, rows: int) -> None:
-        """Fill the buffers as if the first `rows` rows, which are known, had been drawn."""
-        if rows == 0:
+    def prefill(self, schedule: Schedule) -> None:
+        """Fill the buffers as if the leading rows, which are known, had been drawn."""
+        first, end = schedule.first_row, schedule.leading_rows
+        cols = slice(schedule.cols.start, schedule.cols.stop)
+        if first >= end:
             return
-        for row in range(max(0, rows - self.rings[self.plan.image].rows), rows):
+        for row in range(max(first, end - self.rings[self.plan.image].rows), end):
             self.load_known(row)
         kept = max((self.rings[name].rows for name in self.values), default=0)
-        for row in range(max(0, rows - kept), rows):
+        for row in range(max(first, end - kept), end):
             self.load_values(row)
-        prefill, known = self.plan.prefill, self.request.known[:, :, :rows]
+        prefill, known = self.plan.prefill, self.request.known[:, :, first:end, cols]
         if prefill.values:
             known = known.expand(self.request.samples, -1, -1, -1)
         values = [
-            self._per_sample(self.values[name].movedim(1, 0)[:, :rows]).permute(0, 3, 1, 2)
+            self._per_sample(self.values[name].movedim(1, 0)[:, first:end, cols])
             for name in prefill.values
         ]
-        for name, value in zip(prefill.buffers, prefill.module(known, *values), strict=True):
+        maps = prefill.module(known, *(value.permute(0, 3, 1, 2) for value in values))
+        for name, value in zip(prefill.buffers, maps, strict=True):
             ring, height = self.rings[name], value.shape[2]
             ordered = rows_of(value)[..., ring.order]
             for row in range(max(0, height - ring.rows), height):
-                ring.row(row).copy_(ordered[row].expand_as(ring.row(row)))
+                target = ring.row(first + row)[:, cols]
+                target.copy_(ordered[row].expand_as(target))
 
     def _per_sample(self, rows: Tensor) -> Tensor:
         """Repeat ``[M, ...]`` for the samples of each input."""

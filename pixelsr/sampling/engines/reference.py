@@ -64,9 +64,8 @@ class ReferenceEngine(Engine):
                 values = drawing.values(self.request, position, logits)
 
     def positions(self) -> Positions:
-        plan, (_, width) = self.plan, self.plan.image_size
-        schedule = Schedule(self.request.unknown)
-        self.features.prefill(schedule.leading_rows)
+        plan, schedule = self.plan, Schedule(self.plan, self.request.unknown)
+        self.features.prefill(schedule)
         stages = range(plan.colours + 1)
         whole_row, left = self._select("row"), self._select("left")
         colours = [self._select("colour", colour) for colour in stages]
@@ -75,10 +74,10 @@ class ReferenceEngine(Engine):
         for row in range(schedule.leading_rows, schedule.last_row + 1):
             self.features.load_values(row)
             if not schedule.row_has_unknown(row):
-                self._known_row(row)
+                self._known_row(row, schedule.cols)
                 continue
-            _run(whole_row, row, 0, width)
-            for col in range(width):
+            _run(whole_row, row, schedule.cols.start, len(schedule.cols))
+            for col in schedule.cols:
                 last, stop = schedule.last_unknown(row, col), schedule.stop(row, col)
                 _run(left if last >= 0 else left_core, row, col, 1)
                 for colour in range(stop):
@@ -94,13 +93,13 @@ class ReferenceEngine(Engine):
 
     # One row, one pixel, one colour.
 
-    def _known_row(self, row: int) -> None:
+    def _known_row(self, row: int, cols: range) -> None:
         """Everything that a known row leaves to the rows below, the whole row at a time."""
         self.features.load_known(row)
         steps = [
             run for run, placed in zip(self.bound, self.plan.placed, strict=True) if not placed.head
         ]
-        _run(steps, row, 0, self.plan.image_size[1])
+        _run(steps, row, cols.start, len(cols))
 
     def _logits(self, row: int, col: int, colour: int) -> Tensor:
         span = self.plan.logits[colour]

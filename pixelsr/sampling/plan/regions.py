@@ -7,6 +7,7 @@ share regions, so that none is ever written to.
 
 import dataclasses
 import itertools
+import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -123,6 +124,16 @@ class Cells:
             if self.of(span) != (number,)
         ]
         return tuple(dict.fromkeys(own))
+
+
+_cells: "weakref.WeakKeyDictionary[Plan, Cells]" = weakref.WeakKeyDictionary()
+
+
+def cells_of(plan: Plan) -> Cells:
+    """The cells of a plan, made once."""
+    if plan not in _cells:
+        _cells[plan] = Cells(plan)
+    return _cells[plan]
 
 
 def _bounds(plan: Plan, steps: list[Step]) -> dict[str, set[int]]:

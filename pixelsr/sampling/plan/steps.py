@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import torch
-from torch import Tensor, fx
+from torch import fx
 
 ROW = -1
 
@@ -168,80 +167,3 @@ class Plan:
         """
         height, width = self.image_size
         return height * width * sum(placed.step.macs for placed in self.placed)
-
-    def macs_with_known(self, unknown: Tensor) -> int:
-        """Multiply-adds of one picture where only some values are unknown.
-
-        Args:
-            unknown: bool ``[C, H, W]``, true where a value has to be drawn in any sample.
-        """
-        core, head = self._stage_macs(False), self._stage_macs(True)
-        width = self.image_size[1]
-        schedule = Schedule(unknown)
-        total = schedule.leading_rows * width * sum(core.values())
-        for row in range(schedule.leading_rows, schedule.last_row + 1):
-            has_unknown = schedule.row_has_unknown(row)
-            total += width * (core[ROW - 1] + has_unknown * head[ROW - 1])
-            if not has_unknown:
-                total += width * sum(macs for stage, macs in core.items() if stage >= ROW)
-                continue
-            for col in range(width):
-                last, stop = schedule.last_unknown(row, col), schedule.stop(row, col)
-                total += core[ROW] + (last >= 0) * head[ROW]
-                total += sum(core[colour] for colour in range(stop))
-                total += sum(head[colour] for colour in range(last + 1))
-                if schedule.is_last(row, col):
-                    break
-        return total
-
-    def _stage_macs(self, head: bool) -> dict[int, int]:
-        """Multiply-adds at a pixel: of the row stage at ROW - 1, left at ROW, colours at 0 .. C."""
-        stages = {colour: self.steps("colour", colour, head) for colour in range(self.colours + 1)}
-        stages |= {ROW: self.steps("left", 0, head), ROW - 1: self.steps("row", 0, head)}
-        return {stage: sum(step.macs for step in steps) for stage, steps in stages.items()}
-
-
-class Schedule:
-    """Which rows, pixels and colours have to be computed, where some values are known.
-
-    Args:
-        unknown: bool ``[C, H, W]``, true where a value has to be drawn in any sample.
-    """
-
-    def __init__(self, unknown: Tensor) -> None:
-        self.colours, self.height, self.width = unknown.shape
-        self.unknown = unknown.permute(1, 2, 0).contiguous().cpu()  # [H, W, C]
-        counted = self.unknown * torch.arange(1, self.colours + 1)
-        last = counted.amax(2) - 1  # [H, W]
-        stop = torch.full_like(last, self.colours + 1)
-        pixels = (last >= 0).flatten().nonzero().flatten()
-        if len(pixels):
-            stop.view(-1)[pixels[-1]] = last.view(-1)[pixels[-1]] + 1
-        self.last_and_stop = torch.stack([last, stop])
-        """int64 ``[2, H, W]``: the last unknown colour of each pixel, -1 where all are known; and
-        how many of its stages have to be run. Nothing is computed after the last unknown value."""
-        self._last, self._stop = self.last_and_stop.tolist()
-        self._unknown = self.unknown.tolist()
-        rows = [row for row in range(self.height) if self.row_has_unknown(row)]
-        self.leading_rows = rows[0] if rows else self.height
-        """Rows at the top without an unknown value."""
-        self.last_row = rows[-1] if rows else -1
-        """The last row with an unknown value; nothing below it is computed."""
-
-    def row_has_unknown(self, row: int) -> bool:
-        return any(last >= 0 for last in self._last[row])
-
-    def last_unknown(self, row: int, col: int) -> int:
-        """The last unknown colour of a pixel; -1 where all are known."""
-        return int(self._last[row][col])
-
-    def is_last(self, row: int, col: int) -> bool:
-        """Is there no unknown value after this pixel?"""
-        return bool(self._stop[row][col] <= self.colours)
-
-    def stop(self, row: int, col: int) -> int:
-        """Stages of the pixel that have to be run, counted from colour 0."""
-        return int(self._stop[row][col])
-
-    def is_unknown(self, row: int, col: int, colour: int) -> bool:
-        return bool(self._unknown[row][col][colour])

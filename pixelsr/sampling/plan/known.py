@@ -1,0 +1,110 @@
+"""What has to be computed of a picture where some values are known."""
+
+import torch
+from torch import Tensor
+
+from .regions import cells_of
+from .steps import ROW, Plan
+
+
+class Schedule:
+    """Which rows, pixels and colours have to be computed, where some values are known.
+
+    Args:
+        unknown: bool ``[C, H, W]``, true where a value has to be drawn in any sample.
+    """
+
+    def __init__(self, plan: Plan, unknown: Tensor) -> None:
+        self.colours, self.height, self.width = unknown.shape
+        self.unknown = unknown.permute(1, 2, 0).contiguous().cpu()  # [H, W, C]
+        counted = self.unknown * torch.arange(1, self.colours + 1)
+        last = counted.amax(2) - 1  # [H, W]
+        stop = torch.full_like(last, self.colours + 1)
+        pixels = (last >= 0).flatten().nonzero().flatten()
+        if len(pixels):
+            stop.view(-1)[pixels[-1]] = last.view(-1)[pixels[-1]] + 1
+        self.last_and_stop = torch.stack([last, stop])
+        """int64 ``[2, H, W]``: the last unknown colour of each pixel, -1 where all are known; and
+        how many of its stages have to be run. Nothing is computed after the last unknown value."""
+        self._last, self._stop = self.last_and_stop.tolist()
+        self._unknown = self.unknown.tolist()
+        rows = [row for row in range(self.height) if self.row_has_unknown(row)]
+        self.leading_rows = rows[0] if rows else self.height
+        """Rows at the top without an unknown value."""
+        self.last_row = rows[-1] if rows else -1
+        """The last row with an unknown value; nothing below it is computed."""
+        self.first_row, *window = _window(plan, unknown)
+        """What leads to an unknown value reads nothing above this row,"""
+        self.cols = range(*window)
+        """and nothing beside these columns."""
+
+    def row_has_unknown(self, row: int) -> bool:
+        return any(last >= 0 for last in self._last[row])
+
+    def last_unknown(self, row: int, col: int) -> int:
+        """The last unknown colour of a pixel; -1 where all are known."""
+        return int(self._last[row][col])
+
+    def is_last(self, row: int, col: int) -> bool:
+        """Is there no unknown value after this pixel?"""
+        return bool(self._stop[row][col] <= self.colours)
+
+    def stop(self, row: int, col: int) -> int:
+        """Stages of the pixel that have to be run, counted from colour 0."""
+        return int(self._stop[row][col])
+
+    def is_unknown(self, row: int, col: int, colour: int) -> bool:
+        return bool(self._unknown[row][col][colour])
+
+
+def _window(plan: Plan, unknown: Tensor) -> tuple[int, int, int]:
+    """The first row, the first column and the end column that unknown values' logits depend on."""
+    height, width = plan.image_size
+    if bool(unknown[:, 0, 0].any()) and bool(unknown[:, :, -1].any()):
+        return 0, 0, width  # as where nothing is known
+    cells = cells_of(plan)
+    wanted = {
+        cell: unknown[colour].cpu().numpy()[None]
+        for colour, span in enumerate(plan.logits)
+        for cell in cells.of(span)
+        if unknown[colour].any()
+    }
+    regions = [region[0] for region in cells.needed(wanted).values()]
+    if not regions:
+        return 0, 0, width
+    rows = [row for row in range(height) if any(region[row].any() for region in regions)]
+    cols = [col for col in range(width) if any(region[:, col].any() for region in regions)]
+    return rows[0], cols[0], cols[-1] + 1
+
+
+def macs_with_known(plan: Plan, unknown: Tensor) -> int:
+    """Multiply-adds of one picture where only some values are unknown.
+
+    Args:
+        unknown: bool ``[C, H, W]``, true where a value has to be drawn in any sample.
+    """
+    core, head = _stage_macs(plan, False), _stage_macs(plan, True)
+    schedule = Schedule(plan, unknown)
+    width = len(schedule.cols)
+    total = (schedule.leading_rows - schedule.first_row) * width * sum(core.values())
+    for row in range(schedule.leading_rows, schedule.last_row + 1):
+        has_unknown = schedule.row_has_unknown(row)
+        total += width * (core[ROW - 1] + has_unknown * head[ROW - 1])
+        if not has_unknown:
+            total += width * sum(macs for stage, macs in core.items() if stage >= ROW)
+            continue
+        for col in schedule.cols:
+            last, stop = schedule.last_unknown(row, col), schedule.stop(row, col)
+            total += core[ROW] + (last >= 0) * head[ROW]
+            total += sum(core[colour] for colour in range(stop))
+            total += sum(head[colour] for colour in range(last + 1))
+            if schedule.is_last(row, col):
+                break
+    return total
+
+
+def _stage_macs(plan: Plan, head: bool) -> dict[int, int]:
+    """Multiply-adds at a pixel: of the row stage at ROW - 1, left at ROW, colours at 0 .. C."""
+    stages = {colour: plan.steps("colour", colour, head) for colour in range(plan.colours + 1)}
+    stages |= {ROW: plan.steps("left", 0, head), ROW - 1: plan.steps("row", 0, head)}
+    return {stage: sum(step.macs for step in steps) for stage, steps in stages.items()}
