@@ -1,10 +1,36 @@
-"""Which tests must be green before a benchmark may report."""
+"""What is measured, and which tests must be green before a figure of it may be reported."""
 
-GUARDS = {
-    "bench_sampling": [
-        "tests/test_plan.py",
-        "tests/test_sampling.py",
-        "tests/test_sampling_distribution.py",
-    ],
-    "bench_noise": ["tests/test_noise.py"],
+from typing import NamedTuple
+
+
+class Suite(NamedTuple):
+    """One file of benchmarks.
+
+    Attributes:
+        what: is measured, in a sentence.
+        guards: files of tests; while one of them is red, nothing is measured.
+    """
+
+    what: str
+    guards: tuple[str, ...]
+
+
+SUITES = {
+    "bench_sampling": Suite(
+        "The paper-size model's 32x32 pictures: every engine, the two simple loops, and one "
+        "forward pass.",
+        (
+            "tests/test_plan.py",
+            "tests/test_sampling.py",
+            "tests/test_sampling_distribution.py",
+            "tests/test_bench.py",
+        ),
+    ),
+    "bench_masked_conv": Suite(
+        "Forward and backward of the masked convolution: dense, cropped in two lines, and ours.",
+        ("tests/test_layers.py", "tests/test_functional.py", "tests/test_masks.py"),
+    ),
+    "bench_noise": Suite(
+        "The noise of a picture: the C++ kernel, and PyTorch.", ("tests/test_noise.py",)
+    ),
 }

@@ -1,39 +1,115 @@
-"""Writes the README's table of figures from benchmarks/results: ``python -m benchmarks.report``."""
+"""Writes the README's figures from benchmarks/results: ``python -m benchmarks.report``."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+
+from pixelsr.benchmark import Figure, Growth, Report, plot, times_faster
+from pixelsr.benchmark.report import CACHED, CROPPED, CROPPED_LOOP, NAIVE_LOOP
 
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- figures: python -m benchmarks.report -->\n", "<!-- /figures -->\n"
-SAMPLING = "test_cached_reference_engine_against_the_loops"
+SAMPLING = "test_sampling"
 
 
-def table(results: dict[str, Any]) -> str:
+def read_report(file: Path) -> Report:
+    """The sampling report among the results of one machine."""
+    benchmarks = json.loads(file.read_text())["benchmarks"]
+    (found,) = (one for one in benchmarks if one["name"] == SAMPLING)
+    return Report.from_json(found["extra_info"]["report"])
+
+
+def table(report: Report) -> str:
     """The sampling figures of one machine, as Markdown."""
-    machine, date = results["machine_info"], results["datetime"][:10]
+    machine = report.machine
     rows = [
-        f"On {machine['device']} ({machine['threads']} threads, torch {machine['torch']}, {date}):",
+        f"On {machine['device']} ({machine['threads']} threads, torch {machine['torch']}, "
+        f"{report.date[:10]}):",
         "",
-        "| pictures at once | cached, against naive loop | against row-cropped loop |",
-        "| --- | --- | --- |",
+        "| pictures at once | drawn by | forward passes a picture | against the naive loop | "
+        "against the row-cropped loop |",
+        "| --- | --- | --- | --- | --- |",
+        *(row for batch in report.batches for row in _rows(report.of_batch(batch))),
     ]
-    for benchmark in results["benchmarks"]:
-        name, info = benchmark["name"], benchmark["extra_info"]
-        if name.startswith(SAMPLING):
-            naive, cropped = (info[f"times faster than {rival}"] for rival in ("naive", "cropped"))
-            samples = benchmark["param"]
-            rows.append(f"| {samples} | {naive:.0f} times faster | {cropped:.0f} times faster |")
-    return "\n".join(rows) + "\n"
+    grown = [_growth(growth) for growth in report.growth if growth.weights == "model"]
+    return "\n".join([*rows, *grown]) + "\n"
+
+
+def _rows(figures: list[Figure]) -> Iterable[str]:
+    by_method = {figure.method: figure for figure in figures}
+    naive, cropped = by_method[NAIVE_LOOP], by_method[CROPPED_LOOP]
+    for figure in figures:
+        if figure.method == CACHED:
+            yield (
+                f"| {figure.batch} | {_engine(figure)} | {figure.forward_passes:.2f} | "
+                f"{times_faster(figure, naive):,.0f} times faster | "
+                f"{times_faster(figure, cropped):,.0f} times faster |"
+            )
+    passes = by_method[CROPPED].forward_passes
+    yield f"| {figures[0].batch} | a forward pass, cropped | {passes:.2f} | | |"
+
+
+def _engine(figure: Figure | Growth) -> str:
+    weights = "" if figure.weights == "model" else f", {figure.weights}"
+    return f"`{figure.engine}`{weights}"
+
+
+def _growth(growth: Growth) -> str:
+    (height, width), (large_height, large_width) = growth.image_sizes
+    return (
+        f"\nWith {_engine(growth)}, a pixel of a {large_width}x{large_height} picture takes "
+        f"{growth.time_per_pixel:.2f} times as long as one of a {width}x{height} picture."
+    )
+
+
+def result_files() -> list[Path]:
+    """The results of all machines."""
+    return sorted((ROOT / "benchmarks" / "results").glob("*.json"))
+
+
+def plot_of(file: Path) -> str:
+    """Where the plot of a machine's results is, from the README."""
+    return f"docs/images/speed-{file.stem}.png"
+
+
+def netket_file(file: Path) -> Path:
+    """Where the comparison with NetKet on the same machine is, if anywhere."""
+    return file.parent / "netket" / file.name
+
+
+def figures(files: Iterable[Path]) -> str:
+    """The README's section: for each machine its table and its plot."""
+    return "\n".join(
+        f"{table(read_report(file))}{_netket(file)}\n![Pictures a second]({plot_of(file)})\n"
+        for file in files
+    )
+
+
+def _netket(file: Path) -> str:
+    """What `benchmarks.netket` found on the same machine, where it was run."""
+    beside = netket_file(file)
+    if not beside.is_file():
+        return ""
+    found = json.loads(beside.read_text())
+    best = min(found["results"], key=lambda result: result["ratio"])
+    task, version = found["task"], found["versions"]["netket"]
+    return (
+        f"\n{task['samples']} binary {task['side']}x{task['side']} pictures of the network that "
+        f"NetKet {version} samples with a cache of its own, in turns with it: "
+        f"`{best['engine']}` takes {best['ratio']:.2f} of NetKet's time "
+        "([how](benchmarks/netket.py)).\n"
+    )
 
 
 def main() -> None:
     readme = ROOT / "README.md"
     before, rest = readme.read_text().split(BEGIN)
     _, after = rest.split(END)
-    files = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
-    tables = "\n".join(table(json.loads(file.read_text())) for file in files)
-    readme.write_text(f"{before}{BEGIN}\n{tables}\n{END}{after}")
+    files = result_files()
+    text = figures(files)
+    for file in files:
+        (ROOT / plot_of(file)).write_bytes(plot.draw_plot(read_report(file)))
+    readme.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
 
 
 if __name__ == "__main__":

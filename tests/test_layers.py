@@ -207,10 +207,6 @@ def test_the_operator_is_well_registered(kind, grad, last):
     x.requires_grad_(grad)
     weight, bias = (parameter.detach().requires_grad_(grad) for parameter in conv.parameters())
     torch.library.opcheck(torch.ops.pixelsr.masked_conv2d, (x, weight, bias, kind, 3, 2, 2, 1))
-    if not grad:
-        grad_out, needs = normal(2, 14, 4, 5), [True, False, True]
-        arguments = (grad_out, x, weight, needs, kind, 3, 2, 2, 1)
-        torch.library.opcheck(torch.ops.pixelsr.masked_conv2d_backward, arguments)
 
 
 LAYERS = {

@@ -1,0 +1,66 @@
+"""The pictures that all sides of a comparison draw, or run the network on."""
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from ..models import PixelModel, PixelRecursiveSR
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """A batch of pictures for a model.
+
+    Attributes:
+        model: in eval mode.
+        images: uint8 ``[B, C, H, W]``, random: what one forward pass reads.
+        low_res: uint8 ``[B, C, h, w]``, random, one for each picture; None for a prior.
+    """
+
+    model: PixelModel
+    images: Tensor
+    low_res: Tensor | None
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """The arguments of one forward pass."""
+        return (self.images,) if self.low_res is None else (self.images, self.low_res)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the pictures."""
+        return int(self.images.shape[2]), int(self.images.shape[3])
+
+    @property
+    def device(self) -> torch.device:
+        return self.images.device
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def make_batch(model: PixelModel, samples: int, image_size: tuple[int, int]) -> Batch:
+    """Random pictures where the model is, the same for the same arguments.
+
+    Raises:
+        ValueError: the model enlarges, and `image_size` is no multiple of its magnification.
+    """
+    height, width = image_size
+    images = _noise(model, samples, height, width)
+    if not isinstance(model, PixelRecursiveSR):
+        return Batch(model.eval(), images, None)
+    factor = model.magnification
+    if height % factor or width % factor:
+        raise ValueError(
+            f"pictures of {height}x{width} were asked for; the model magnifies by {factor}, "
+            "expected multiples of that"
+        )
+    return Batch(model.eval(), images, _noise(model, samples, height // factor, width // factor))
+
+
+def _noise(model: PixelModel, samples: int, height: int, width: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    shape = (samples, model.colours, height, width)
+    values = torch.randint(model.levels, shape, dtype=torch.uint8, generator=generator)
+    return values.to(model.device)

@@ -1,0 +1,85 @@
+"""Pictures per second against batch, as a picture; needs matplotlib."""
+
+import importlib.util
+import io
+from collections.abc import Iterator
+from typing import Any
+
+from .report import CACHED, FORWARDS, LOOPS, Figure, Report
+
+COLOURS = {"cuda": "#1b7837", "triton": "#7b3294", "cpu": "#1f5fbf", "reference": "#d95f02"}
+STYLES = {None: "-", "model": "-", "float16": "--", "bfloat16": ":"}
+MARKERS = {CACHED: "o", **dict.fromkeys(LOOPS, "s"), **dict.fromkeys(FORWARDS, "")}
+GREYS = dict(zip((*FORWARDS, *LOOPS), ("#111111", "#777777", "#777777", "#b0b0b0"), strict=True))
+
+
+def is_installed() -> bool:
+    """True where plots can be drawn."""
+    return importlib.util.find_spec("matplotlib") is not None
+
+
+def draw_plot(report: Report) -> bytes:
+    """The report as a PNG: a line for each method and engine, both axes logarithmic."""
+    from matplotlib.figure import Figure as Canvas  # takes half a second to import
+
+    canvas = Canvas(figsize=(9, 5.2), dpi=150, layout="constrained")
+    axes = canvas.add_subplot()
+    for line in _lines(report):
+        _draw(axes, line)
+    _decorate(axes, report)
+    file = io.BytesIO()
+    canvas.savefig(file, format="png")
+    return file.getvalue()
+
+
+def _lines(report: Report) -> Iterator[list[Figure]]:
+    """The figures of each method, engine and weights, the fastest at the largest batch first."""
+    last = report.of_batch(max(report.batches))
+    for figure in sorted(last, key=lambda figure: -figure.pictures_per_second):
+        line = [other for other in report.figures if other.name == figure.name]
+        yield sorted(line, key=lambda figure: figure.batch)
+
+
+def _draw(axes: Any, line: list[Figure]) -> None:
+    first = line[0]
+    forward = first.method in FORWARDS
+    axes.plot(
+        [figure.batch for figure in line],
+        [figure.pictures_per_second for figure in line],
+        label=_label(first),
+        color=GREYS.get(first.method) or COLOURS.get(first.engine or "", "#333333"),
+        linestyle="-." if forward else STYLES[first.weights],
+        linewidth=1.2 if forward else 2,
+        marker=MARKERS[first.method],
+        markersize=5,
+    )
+
+
+def _label(figure: Figure) -> str:
+    if figure.method in FORWARDS:
+        return f"one {figure.name.replace('forward,', 'forward pass,')}"
+    return figure.name + (" (from its steps)" if figure.method in LOOPS else "")
+
+
+def _decorate(axes: Any, report: Report) -> None:
+    height, width = report.image_size
+    machine = report.machine
+    axes.set_xscale("log", base=2)
+    axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.set_xticks(report.batches, [str(batch) for batch in report.batches], minor=False)
+    axes.set_xlabel("pictures at once")
+    axes.set_ylabel("pictures a second")
+    axes.set_title(
+        f"{report.model['class']}, pictures of {width}x{height}\n"
+        f"{machine['device']}, {machine['threads']} threads, torch {machine['torch']}",
+        fontsize=10,
+        loc="left",
+    )
+    axes.grid(which="major", color="#dddddd", linewidth=0.8)
+    axes.grid(which="minor", color="#eeeeee", linewidth=0.5)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(
+        loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=9, handlelength=3
+    )

@@ -1,0 +1,234 @@
+"""`pixelsr bench`: how fast a model is sampled on this machine."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from ..benchmark import Report, measure, plot, samplers
+from ..benchmark.report import LOOPS, Figure
+from ..files import write_whole
+from ..models import PixelModel, PixelRecursiveSR
+from ..sampling.engines import ENGINES
+from .grouped import GroupedCommand, option_of
+from .models import SMALL_SIDE, drawn_side, load_completer
+from .options import Size, read_size
+from .outputs import check_files, check_folder
+from .team import find_device
+
+MAX_BATCH = 4096
+_what, _how, _results = option_of("What to measure"), option_of("How"), option_of("Results")
+Callback = Callable[[click.Context, click.Parameter, str | None], Any]
+
+
+def _list_of(read: Callable[[str], Any], expected: str) -> Callback:
+    """A callback that reads a list with commas, each item once."""
+
+    def callback(context: click.Context, option: click.Parameter, text: str | None) -> list[Any]:
+        try:
+            items = [read(part.strip()) for part in (text or "").split(",")] if text else []
+        except ValueError:
+            raise click.BadParameter(f"{text!r} is not {expected}") from None
+        return list(dict.fromkeys(items))
+
+    return callback
+
+
+def _read_batch(text: str) -> int:
+    batch = int(text)
+    if not 1 <= batch <= MAX_BATCH:
+        raise ValueError
+    return batch
+
+
+def _read_engine(text: str) -> str:
+    if text not in ENGINES:
+        raise ValueError
+    return text
+
+
+@click.command(cls=GroupedCommand, short_help="Measure how fast a model is sampled here.")
+@_what(
+    "--model",
+    show_default="the paper-size PixelRecursiveSR, random weights",
+    help="A bundled model's name, or a folder such as RUN/model of `pixelsr train -o RUN`.",
+)
+@_what(
+    "--size",
+    metavar="H or HxW",
+    callback=read_size,
+    show_default="as the model was trained",
+    help="Height and width of the pictures, in pixels.",
+)
+@_what(
+    "--batch",
+    "batches",
+    metavar="N,N,..",
+    default="1,4,16",
+    callback=_list_of(_read_batch, f"a list of whole numbers from 1 to {MAX_BATCH}, as 1,16"),
+    help="Pictures at once.",
+)
+@_what(
+    "--engine",
+    "engines",
+    metavar="NAME,..",
+    show_default="all that can run here",
+    callback=_list_of(_read_engine, f"a list of engines, of {', '.join(ENGINES)}"),
+    help="Engines; `pixelsr doctor` tells which can run here.",
+)
+@_how(
+    "--rounds",
+    metavar="N",
+    default=7,
+    type=click.IntRange(min=1),
+    help="Turns of each side; those that take long have 3 at most.",
+)
+@_how(
+    "--threads",
+    metavar="N",
+    type=click.IntRange(1, 1024),
+    show_default="as torch chooses",
+    help="Threads of the CPU.",
+)
+@_results("--out", metavar="FILE", type=click.Path(path_type=Path), help="JSON of every time.")
+@_results(
+    "--plot",
+    "picture",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="PNG of pictures a second against pictures at once; needs matplotlib.",
+)
+def bench(
+    model: str | None,
+    size: Size | None,
+    batches: list[int],
+    engines: list[str],
+    rounds: int,
+    threads: int | None,
+    out: Path | None,
+    picture: Path | None,
+) -> None:
+    """Measure how fast a model is sampled on this machine.
+
+    Every engine that can run, with every kind of weights, takes its turn in one process, and after
+    each turn plain PyTorch runs one forward pass of the same batch. The table shows the median of
+    the ratios: forward passes that would take as long.
+
+    Beside them stand the two simple loops: the whole network for each value, and the prior on the
+    rows drawn so far. They take hours, so only some of their steps are timed; such figures have
+    an asterisk. What is drawn is checked against the network before the clock starts.
+
+    Other work on the machine spoils the figures.
+    """
+    _check_results(out, picture)
+    network, image_size = _load(model, size)
+    device = find_device("cpu" if engines == ["cpu"] else "auto")
+    if threads:
+        torch.set_num_threads(threads)
+    report = measure(
+        network.to(device),
+        samplers(device, engines),
+        image_size=image_size,
+        batches=batches,
+        rounds=rounds,
+        report=lambda line: click.echo(line, err=True),
+    )
+    if out:
+        _write(out, (json.dumps(report.as_json(), indent=2, allow_nan=False) + "\n").encode())
+    if picture:
+        _write(picture, plot.draw_plot(report))
+    _show(report)
+
+
+def _check_results(out: Path | None, picture: Path | None) -> None:
+    if picture and not plot.is_installed():
+        raise ValueError("--plot: matplotlib is not installed; pip install matplotlib")
+    if picture and picture.suffix.lower() != ".png":
+        raise ValueError(f"--plot {picture}: a plot is a PNG; expected a name that ends in .png")
+    for path in (out, picture):
+        if path:
+            check_folder(path.parent)
+            check_files([path], [])
+    if out and picture and out.resolve() == picture.resolve():
+        raise ValueError(f"--out and --plot are both {out}; expected two files")
+
+
+def _load(model: str | None, size: Size | None) -> tuple[PixelModel, Size]:
+    """The model, and height and width of its pictures."""
+    if model is None:
+        torch.manual_seed(0)
+        network = PixelRecursiveSR()
+        side = SMALL_SIDE * network.magnification
+        return network, size or (side, side)
+    loaded = load_completer(model)
+    if size:
+        return loaded, size
+    side = drawn_side(model, loaded)
+    return loaded, (side, side)
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, data)
+
+
+def _show(report: Report) -> None:
+    console = Console(highlight=False, emoji=False, markup=False)
+    machine = report.machine
+    height, width = report.image_size
+    console.print(f"{report.model['class']}, pictures of {width}x{height}", style="bold")
+    console.print(
+        f"{machine['device']}, {machine['threads']} threads, torch {machine['torch']}, "
+        f"{report.date[:10]}"
+    )
+    console.print(_speeds(report))
+    if report.growth:
+        console.print(_growth(report))
+    console.print("* extrapolated from timed steps")
+
+
+def _speeds(report: Report) -> Table:
+    table = _table("batch", "method", "forward passes a picture", "pictures a second")
+    for batch in report.batches:
+        table.add_section()
+        for figure in report.of_batch(batch):
+            table.add_row(str(batch), *_cells(figure))
+    return table
+
+
+def _cells(figure: Figure) -> tuple[str, str, str]:
+    star = "* " if figure.method in LOOPS else ""
+    passes, speed = figure.forward_passes, figure.pictures_per_second
+    return figure.name, f"{star}{_rounded(passes)}", f"{star}{_rounded(speed)}"
+
+
+def _growth(report: Report) -> Table:
+    (height, width), (large_height, large_width) = report.growth[0].image_sizes
+    small, large = f"{width}x{height}", f"{large_width}x{large_height}"
+    heads = (f"time a pixel, {large} / {small}", f"cache, {small}", f"cache, {large}")
+    table = _table("method", *heads)
+    for growth in report.growth:
+        weights = "" if growth.weights == "model" else f", {growth.weights}"
+        megabytes = (f"{size / 1e6:.2f} MB" for size in growth.cache_bytes)
+        name = f"cached, {growth.engine}{weights}"
+        table.add_row(name, f"{growth.time_per_pixel:.2f}", *megabytes)
+    return table
+
+
+def _table(*heads: str) -> Table:
+    """Figures on the right, except names."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for head in heads:
+        table.add_column(head, justify="left" if head == "method" else "right")
+    return table
+
+
+def _rounded(value: float) -> str:
+    """Three digits that count; all of a large number."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
