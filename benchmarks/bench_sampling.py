@@ -2,12 +2,17 @@
 one forward pass of the same batch, by `pixelsr.benchmark`, as `pixelsr bench` measures them.
 """
 
+from functools import partial
+from statistics import median
+
 import torch
 
 import pixelsr
 from pixelsr.benchmark import measure, samplers
+from pixelsr.benchmark.batch import make_batch
+from pixelsr.benchmark.clock import seconds
 
-SIZE, BATCHES, ROUNDS = (32, 32), (1, 4, 16), 7
+SIZE, BATCHES, ROUNDS = (32, 32), (1, 4, 16), 5
 
 
 def test_sampling(benchmark, device: torch.device) -> None:
@@ -16,3 +21,19 @@ def test_sampling(benchmark, device: torch.device) -> None:
     options = {"image_size": SIZE, "batches": BATCHES, "rounds": ROUNDS, "report": print}
     report = benchmark.pedantic(measure, (model, samplers(device)), options)
     benchmark.extra_info["report"] = report.as_json()
+
+
+def test_more_pictures_at_once_cost_no_more_each(benchmark, device: torch.device) -> None:
+    torch.manual_seed(0)
+    model = pixelsr.PixelRecursiveSR().to(device)
+    sampler = samplers(device)[0]
+    few, many = (make_batch(model, size, SIZE) for size in (16, 64))
+    ratios = []
+
+    def measure_once() -> None:
+        times = [seconds(device, partial(sampler, batch)) / len(batch) for batch in (few, many)]
+        ratios.append(times[1] / times[0])
+
+    benchmark.pedantic(measure_once, rounds=ROUNDS, warmup_rounds=1)
+    benchmark.extra_info["time a picture, 64 at once against 16"] = round(median(ratios), 2)
+    print(f"\n{sampler.engine}:", dict(benchmark.extra_info))

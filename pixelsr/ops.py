@@ -25,14 +25,16 @@ _library.define(
     "run_plan_(Tensor program, Tensor weights, Tensor constants, Tensor(a!) storage, Tensor values,"
     " Tensor(b!) images, Tensor known_mask, Tensor unknown, Tensor last_and_stop,"
     " Tensor(c!) cursor, int seed, int first_index, float temperature, bool draw, int first_col,"
-    " int cols, int rows,"
-    " int threads, int session) -> ()"
+    " int cols, int rows, int threads, int session) -> ()"
 )
 _library.define("instruction_set() -> str")
 _library.define(
     "run_cells_(Tensor program, Tensor constants, Tensor(a!) storage, Tensor cells, Tensor places)"
     " -> ()"
 )
+
+for _name in ("run_plan_", "run_cells_"):  # they write into what they are given, and return nothing
+    torch.library.register_fake(f"pixelsr::{_name}", lambda *arguments: None, lib=_library)
 
 
 # Made of the library's operators, which bring their own gradients, fakes and memory formats.

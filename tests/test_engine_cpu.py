@@ -318,6 +318,30 @@ def _request(model: nn.Module):
     return sampling.request.make_request(model, 1, (3, 4), None, None, None, 0, "model")
 
 
+def test_the_operators_are_well_registered(monkeypatch):
+    """With the arguments of real calls, as they were before them."""
+    calls: dict[str, tuple[object, ...]] = {}
+
+    class Recording:
+        def __getattr__(self, name: str):
+            def call(*arguments: object) -> None:
+                copies = [a.clone() if isinstance(a, Tensor) else a for a in arguments]
+                calls.setdefault(name, tuple(copies))
+                getattr(torch.ops.pixelsr, name)(*arguments)
+
+            return call
+
+    model = network("GatedPixelCNN", FLOAT)
+    with monkeypatch.context() as patch:
+        patch.setattr(cpu, "operators", Recording())
+        patch.setattr(sampling.whole_cpu, "operators", Recording())
+        pictures = sample(model, engine="cpu")
+        sampling.evaluate(model, pictures, engine="cpu")
+    assert set(calls) == {"run_plan_", "run_cells_"}
+    for name, arguments in calls.items():
+        torch.library.opcheck(getattr(torch.ops.pixelsr, name), arguments)
+
+
 # What the engine cannot run.
 
 

@@ -11,6 +11,8 @@ from .engines.program import write_program
 from .plan.steps import Placed
 from .whole import WholePictures, Work
 
+operators = torch.ops.pixelsr
+
 
 class CpuWholePictures(WholePictures):
     """The maps in one piece of memory, and the steps of all cells as a program."""
@@ -37,7 +39,7 @@ class CpuWholePictures(WholePictures):
             first += len(sites)
         if first == 0:
             return
-        torch.ops.pixelsr.run_cells_(
+        operators.run_cells_(
             self._program.code,
             self._program.constants,
             self._storage,

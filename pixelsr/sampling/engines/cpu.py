@@ -17,6 +17,7 @@ from .features import Features, feature_dtype
 from .program import Program, program, why_not_written
 from .ring import Ring, ring_shape
 
+operators = torch.ops.pixelsr
 _sessions = itertools.count()
 _ROW_BEGINS = -1  # the colour of a cursor at the beginning of a row
 
@@ -85,7 +86,7 @@ class CpuEngine(Engine):
 
     def _run(self, rows: int, drawing: Drawing | None = None, threads: int | None = None) -> None:
         """Some rows, drawing; or without a drawing, up to the logits of the next unknown value."""
-        torch.ops.pixelsr.run_plan_(
+        operators.run_plan_(
             self.program.code,
             self.program.weights,
             self.program.constants,
