@@ -1,9 +1,14 @@
-"""One predicate per backend of an operator: None where it can run this, otherwise the reason."""
+"""What the backends of an operator can run: None where one can run this, otherwise the reason."""
 
 import logging
+import os
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
+import torch
 from torch import Tensor
+
+from .ops.library import HAS_TRITON
 
 _log = logging.getLogger("pixelsr")
 
@@ -18,14 +23,56 @@ def can_run_cropped(x: Tensor) -> str | None:
     return None if x.is_floating_point() else f"it takes floating-point input, got {x.dtype}"
 
 
-MASKED_CONV2D: Mapping[str, Predicate] = {
-    "cropped": can_run_cropped,
-    "reference": can_run_reference,
+def can_run_triton(x: Tensor) -> str | None:
+    if not HAS_TRITON:
+        return "triton is not installed"
+    if x.dtype not in (torch.float32, torch.float16, torch.bfloat16):
+        return f"its kernels take float32, float16 or bfloat16, got {x.dtype}"
+    if x.device.type == "cpu" and interprets():
+        return None
+    if x.device.type != "cuda":
+        return f"its kernels need a GPU, or TRITON_INTERPRET=1 on a CPU, got {x.device}"
+    major = torch.cuda.get_device_properties(x.device).major
+    return None if major >= 8 else f"its kernels need compute capability 8.0, got {major}.x"
+
+
+def interprets() -> bool:
+    """Do Triton kernels run in Triton's interpreter, on CPU tensors?"""
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def is_not_interpreted(x: Tensor) -> str | None:
+    return None if x.device.type == "cuda" else "the interpreter is for tests"
+
+
+class Backend(NamedTuple):
+    """One way to run an operator.
+
+    Attributes:
+        can_run: None, or why it cannot.
+        is_worth_it: asked too where a backend is chosen automatically.
+    """
+
+    can_run: Predicate
+    is_worth_it: Predicate = can_run_reference
+
+
+TRITON = Backend(can_run_triton, is_not_interpreted)
+CROPPED = Backend(can_run_cropped)
+REFERENCE = Backend(can_run_reference)
+
+MASKED_CONV2D: Mapping[str, Backend] = {
+    "triton": TRITON,
+    "cropped": CROPPED,
+    "reference": REFERENCE,
 }
-"""Backends of masked_conv2d, the best first."""
+"""Backends of masked_conv2d and masked_conv2d_gate, the best first."""
+
+GATE: Mapping[str, Backend] = {"triton": TRITON, "reference": REFERENCE}
+"""Backends of gate, the best first."""
 
 
-def choose(backend: str, backends: Mapping[str, Predicate], x: Tensor) -> str:
+def choose(backend: str, backends: Mapping[str, Backend], x: Tensor) -> str:
     """The named backend, or with "auto" the first that can run.
 
     Raises:
@@ -34,12 +81,13 @@ def choose(backend: str, backends: Mapping[str, Predicate], x: Tensor) -> str:
     if backend != "auto":
         if backend not in backends:
             raise ValueError(f"backend must be auto or one of {list(backends)}, got {backend!r}")
-        if why_not := backends[backend](x):
+        if why_not := backends[backend].can_run(x):
             raise ValueError(f"backend {backend!r} cannot run this: {why_not}")
         return backend
-    for name, can_run in backends.items():
-        if why_not := can_run(x):
+    for name, candidate in backends.items():
+        why_not = candidate.can_run(x) or candidate.is_worth_it(x)
+        if why_not is None:
+            return name
+        if not torch.compiler.is_compiling():
             _log.debug("backend %r passed over: %s", name, why_not)
-            continue
-        return name
     raise ValueError(f"no backend can run this input of dtype {x.dtype} on {x.device}")

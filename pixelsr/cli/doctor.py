@@ -16,8 +16,9 @@ from ..models.base import BUNDLED, CONFIG, WEIGHTS
 from ..sampling.engines import ENGINES, why_not
 
 Line = tuple[str, str]
-OPERATORS: Mapping[str, Mapping[str, backends.Predicate]] = {
+OPERATORS: Mapping[str, Mapping[str, backends.Backend]] = {
     "masked_conv2d": backends.MASKED_CONV2D,
+    "gate": backends.GATE,
 }
 PLAIN_WIDTH = 200
 """Columns where the output is no terminal: wide, so that a search finds a reason in one line."""
@@ -80,10 +81,10 @@ def _engines(device: torch.device) -> Iterator[Line]:
         yield name, _verdict(why_not(name, device))
 
 
-def _backends(operator: Mapping[str, backends.Predicate], device: torch.device) -> Iterator[Line]:
+def _backends(operator: Mapping[str, backends.Backend], device: torch.device) -> Iterator[Line]:
     x = torch.zeros(1, 3, 8, 8, device=device)
-    for name, can_run in operator.items():
-        yield name, _verdict(can_run(x))
+    for name, backend in operator.items():
+        yield name, _verdict(backend.can_run(x))
 
 
 def _models() -> Iterator[Line]:
