@@ -13,6 +13,7 @@ from pixelsr.cli import main
 from pixelsr.data.area import area_average
 from pixelsr.data.levels import from_levels, to_levels
 from pixelsr.data.small import area_resize, centre_square, to_tensor
+from pixelsr.data.visible import visible_average
 from tests.test_enlarge import holds, picture, refusal, save_photo, tiny, words, written
 from tests.test_sample_command import prior
 
@@ -111,9 +112,41 @@ def test_the_index_counts_on_from_photo_to_photo(model, photo, out):
     assert torch.equal(torch.stack(images), expected)
 
 
-def test_an_enlarger_sees_the_whole_photo_made_small(photo, out, tmp_path):
+def test_an_enlarger_sees_nothing_of_what_is_hidden(photo, tmp_path):
     model = save(tiny(), tmp_path / "enlarger")
-    options = ["--model", model, "--samples", 2, "--size", 8]
+    mask = Image.new("L", (40, 30))
+    mask.paste(255, (12, 3, 17, 28))
+    mask.save(tmp_path / "mask.png")
+    drawn = {}
+    for name, colour in {"green": (0, 255, 0), "black": (0, 0, 0)}.items():
+        scratched = Image.open(photo).convert("RGB")
+        scratched.paste(colour, mask=mask)
+        scratched.save(tmp_path / f"{name}.png")
+        options = ["--mask", tmp_path / "mask.png", "--size", 8, "--samples", 2, "--seed", 5]
+        out = tmp_path / name
+        result = complete(tmp_path / f"{name}.png", "-o", out, "--model", model, *options)
+        assert result.exit_code == 0, result.output
+        drawn[name] = [picture(out / f"{name}-{k}.png") for k in (1, 2)]
+    assert torch.equal(torch.stack(drawn["green"]), torch.stack(drawn["black"]))
+
+
+def test_an_enlarger_sees_what_is_kept_made_small(photo, out, tmp_path):
+    model = save(tiny(), tmp_path / "enlarger")
+    options = ["--model", model, "--samples", 2, "--size", 8, "--keep", "left"]
+    assert complete(photo, "-o", out, *options).exit_code == 0
+    known = square(photo, side=8)[None]
+    mask = torch.zeros(1, 3, 8, 8, dtype=torch.bool)
+    mask[:, :, :, :4] = True
+    low_res = visible_average(known, ~mask[:, 0], 2)
+    assert torch.equal(low_res[..., :2], area_average(known, 2)[..., :2])
+    expected = pixelsr.sample(tiny(), n=2, low_res=low_res, known=known, known_mask=mask)
+    images = [picture(out / f"photo-{k}.png") for k in (1, 2)]
+    assert torch.equal(torch.stack(images), expected)
+
+
+def test_an_enlarger_may_see_the_whole_photo_made_small(photo, out, tmp_path):
+    model = save(tiny(), tmp_path / "enlarger")
+    options = ["--model", model, "--samples", 2, "--size", 8, "--low-res-of", "whole"]
     assert complete(photo, "-o", out, *options).exit_code == 0
     known = square(photo, side=8)[None]
     mask = torch.zeros(1, 3, 8, 8, dtype=torch.bool)
@@ -167,6 +200,60 @@ def test_a_folder_stands_for_all_its_pictures(model, out, tmp_path):
     assert list(written(out)) == ["good-1.png", "sheet.png"]
     assert "skipped" in result.stderr
     assert str(folder / "words.txt") in result.stderr
+
+
+# --- the small picture of what is visible ---
+
+
+def some_pictures(height: int, width: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(256, (2, 3, height, width), generator=generator, dtype=torch.uint8)
+
+
+def test_where_all_is_visible_it_is_the_area_average():
+    images = some_pictures(12, 20)
+    nothing = torch.zeros(2, 12, 20, dtype=torch.bool)
+    assert torch.equal(visible_average(images, nothing, 4), area_average(images, 4))
+
+
+def test_a_block_that_is_partly_hidden_is_the_mean_of_the_rest():
+    images, hidden = some_pictures(4, 4), torch.zeros(2, 4, 4, dtype=torch.bool)
+    hidden[1, 1, 3] = True
+    small = visible_average(images, hidden, 2)
+    rest = images[1, :, [0, 0, 1], [2, 3, 2]].double().mean(1).round()
+    assert torch.equal(small[1, :, 0, 1].double(), rest)
+    others = area_average(images, 2)
+    others[1, :, 0, 1] = small[1, :, 0, 1]
+    assert torch.equal(small, others)
+
+
+@pytest.mark.parametrize(("height", "width"), [(7, 7), (6, 11), (1, 9), (16, 16)])
+def test_a_hidden_block_lies_between_what_surrounds_it(height, width):
+    ramp = 10 + 5 * torch.arange(width).expand(1, 3, height, width).to(torch.uint8)
+    hidden = torch.zeros(1, height, width, dtype=torch.bool)
+    hidden[:, :, 2 : width - 2] = True
+    small = visible_average(ramp, hidden, 1).int()
+    # A line from side to side, but for the grain of the scales; each colour alike.
+    assert (small - ramp.int()).abs().max() <= 3
+    flat = torch.full_like(ramp, 77)
+    flat[hidden[:, None].expand_as(flat)] = 0
+    assert visible_average(flat, hidden, 1).unique().tolist() == [77]
+
+
+def test_where_nothing_is_visible_there_is_no_small_picture(photo, out, tmp_path):
+    Image.new("L", (40, 30), 255).save(tmp_path / "white.png")
+    options = ["--mask", tmp_path / "white.png", "--size", 8]
+    enlarger = save(tiny(), tmp_path / "enlarger")
+    message = refusal(complete(photo, "-o", out, "--model", enlarger, *options), out)
+    assert f"{photo}: all of the picture is hidden, expected at least one visible" in message
+    model = save(prior(), tmp_path / "prior")
+    assert complete(photo, "-o", out, "--model", model, *options).exit_code == 0
+
+
+def test_a_prior_has_no_small_picture_to_choose(model, photo, out):
+    options = ["--model", model, "--low-res-of", "visible"]
+    message = refusal(complete(photo, "-o", out, *options), out)
+    assert "sees no small picture: --low-res-of is for PixelRecursiveSR" in message
 
 
 # --- the mask ---

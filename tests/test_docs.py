@@ -2,11 +2,14 @@
 
 import re
 import runpy
+import shlex
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
+from PIL import Image
 
-from pixelsr.cli import COMMANDS
+from pixelsr.cli import COMMANDS, main
 from pixelsr.data.small import from_tensor
 from tests.test_training import pictures
 
@@ -29,6 +32,46 @@ def test_the_page_of_a_command_is_its_help(name):
     made = runpy.run_path(str(ROOT / "docs" / "commands.py"))["page"](name)
     kept = (ROOT / "docs" / "commands" / f"{name}.md").read_text()
     assert kept == made, "make docs writes the pages anew"
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch):
+    """A folder with what the examples name."""
+    (tmp_path / "photos").mkdir()
+    image = from_tensor(pictures(1, side=40)[0])
+    image.save(tmp_path / "photos" / "you.png")
+    image.save(tmp_path / "me.jpg")
+    mask = Image.new("L", image.size)
+    mask.paste(255, (9, 9, 19, 13))
+    mask.save(tmp_path / "scratch.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def examples(name):
+    """The arguments of each example in the help of a command."""
+    shown = CliRunner().invoke(main, [name, "--help"]).stdout
+    lines = [line.strip() for line in shown.partition("Examples:")[2].splitlines()]
+    return [shlex.split(line)[1:] for line in lines if line]
+
+
+@pytest.mark.usefixtures("desk")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_examples_of_a_command_are_understood(name):
+    found = examples(name)
+    assert found
+    for command, *arguments in found:
+        assert command == name
+        main.get_command(None, name).make_context(name, arguments)
+
+
+@pytest.mark.usefixtures("desk")
+@pytest.mark.parametrize("name", ["enlarge", "complete"])
+def test_the_examples_that_need_no_model_of_ones_own_run(name):
+    for arguments in examples(name):
+        if "--model" not in arguments:
+            result = CliRunner().invoke(main, arguments)
+            assert result.exit_code == 0, result.output
 
 
 @pytest.mark.parametrize("page", ["training", "own-network"])

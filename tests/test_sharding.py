@@ -11,6 +11,7 @@ import torch
 from click.testing import CliRunner
 
 import pixelsr
+from pixelsr import ops
 from pixelsr.cli import main
 from pixelsr.cli.team import find_device
 from pixelsr.distributed import Workers
@@ -45,14 +46,27 @@ def enlarger(folder: Path) -> Path:
     return folder
 
 
-def test_three_workers_enlarge_as_one_does(tmp_path):
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_workers_enlarge_as_one_process_does(tmp_path, count):
     photos = [save_photo(tmp_path / f"{k}.png", seed=k) for k in range(3)]
     command = ["enlarge", *photos, "--model", enlarger(tmp_path / "model"), "--samples", 4]
-    alone(*command, "-o", tmp_path / "one")
-    result = torchrun(3, *command, "-o", tmp_path / "three")  # cut within a photo
+    alone(*command, "-o", tmp_path / "alone")
+    result = torchrun(count, *command, "-o", tmp_path / "shared")  # 2 and 3 cut within a photo
     assert result.returncode == 0, result.stderr
     assert len(result.stdout.splitlines()) == 1
-    assert written(tmp_path / "three") == written(tmp_path / "one")
+    assert written(tmp_path / "shared") == written(tmp_path / "alone")
+
+
+@pytest.mark.skipif(ops.WHY_NOT_COMPILED is not None, reason=str(ops.WHY_NOT_COMPILED))
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_workers_sample_as_one_process_does_in_float32(tmp_path, count):
+    prior = randomise(pixelsr.GatedPixelCNN(channels=12, layers=2, head_channels=24))
+    prior.save_pretrained(tmp_path / "prior")
+    command = ["sample", "--model", tmp_path / "prior", "--size", 7, "-n", 5, "--engine", "cpu"]
+    alone(*command, "-o", tmp_path / "alone")
+    result = torchrun(count, *command, "-o", tmp_path / "shared")
+    assert result.returncode == 0, result.stderr
+    assert written(tmp_path / "shared") == written(tmp_path / "alone")
 
 
 def test_two_workers_complete_as_one_does_and_name_a_bad_file_once(tmp_path):

@@ -1,6 +1,7 @@
 """`pixelsr train`, as its user meets it."""
 
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from safetensors.torch import load_file
 import pixelsr
 from pixelsr.cli import main
 from pixelsr.cli.errors import sentence
+from pixelsr.data.small import from_tensor
 from pixelsr.training import checkpoint as checkpoints
 from pixelsr.training import tensorboard as boards
 from tests.test_training import CHECKPOINT, pictures
@@ -158,6 +160,12 @@ def test_the_command_line_goes_before_the_file(folder, tmp_path):
         ("chanels = 3", "my.toml has the key 'chanels'; the nearest option is 'channels'"),
         ("head_channels = 3", "the key 'head_channels'; the nearest option is 'head-channels'"),
         ("config = 'x'", "my.toml has the key 'config'"),
+        ("learning-rate = 1", "the key 'learning-rate'; the nearest option is 'lr'"),
+        ("learning_rate = 1", "the key 'learning_rate'; the nearest option is 'lr'"),
+        ("validation = 'x'", "the key 'validation'; the nearest option is 'val'"),
+        ("batch-size = 2", "the key 'batch-size'; the nearest option is 'batch'"),
+        ("epochs = 2", "the key 'epochs'; the options are pictures, val, size, "),
+        ("[train]\nlr = 1", "has the table [train]: options stand at the top level"),
         ("channels = 'many'", "Invalid value for '--channels': 'many' is not a valid integer"),
         ("steps = 0", "Invalid value for '--steps': 0 is not in the range x>=1"),
         ("steps", "my.toml is not TOML: "),
@@ -197,22 +205,22 @@ def test_a_run_is_not_resumed_with_another_file(folder, tmp_path):
     ("options", "message"),
     [
         ([], "a training run needs an end"),
-        (["--steps", 1, "--lr", -1], "lr must be positive"),
+        (["--steps", 1, "--lr", -1], "--lr must be more than 0 and at most 1,000, got -1.0"),
+        (["--steps", 1, "--lr", 1e38, "--warmup", 0], "--lr must be more than 0 and at most 1,000"),
         (["--minutes", "nan"], "minutes must be more than 0 and at most a million, got nan"),
         (["--steps", 1, "--size", 9], "sides that are multiples of 2, got 9x9"),
         (["--steps", 1, "--size", 10], "holds no picture of at least 10x10 pixels"),
         (["--steps", 1, "--magnification", 3], "magnification must be a power of two, got 3"),
-        (["--steps", 1, "--kernel-size", 4], "4"),
         (["--steps", 1, "--model", "PixelCNN"], "PixelCNN has no conditioning network"),
         (["--steps", 1, "--model", "ConditioningNetwork"], "ConditioningNetwork has no prior"),
         (["--steps", 1, "--from", "faces-8x32"], "--channels has no place here"),
         (["--steps", 1, "--from", "nowhere"], "--from nowhere brings all sizes with it"),
-        (["--steps", 1, "--warmup", -1], "warmup must be at least 0 steps, got -1"),
+        (["--steps", 1, "--warmup", -1], "--warmup must be at least 0 steps, got -1"),
         (["--steps", 1, "--floor", 2], "floor must be from 0 to 1, got 2.0"),
-        (["--steps", 1, "--clip", 0], "clip must be positive and finite, got 0.0"),
+        (["--steps", 1, "--clip", 0], "--clip must be more than 0 and at most"),
         (["--steps", 1, "--ema", 1], "ema must be at least 0 and less than 1, got 1.0"),
-        (["--steps", 1, "--weight-decay", "nan"], "weight_decay must be at least 0, got nan"),
-        (["--steps", 1, "--conditioning-weight", 0], "conditioning_weight must be positive"),
+        (["--steps", 1, "--weight-decay", "nan"], "--weight-decay must be from 0 to 100, got nan"),
+        (["--steps", 1, "--conditioning-weight", 0], "--conditioning-weight must be more than 0"),
         (["--steps", 1, "--seed", -1], "seed must be at least 0 and less than 2**63, got -1"),
         (["--steps", 1, "--patience", 2], "needs pictures to validate on, --val"),
         (["--steps", 1, "-o", "{folder}/run"], "would be read as pictures"),
@@ -220,8 +228,11 @@ def test_a_run_is_not_resumed_with_another_file(folder, tmp_path):
         (["--steps", 1, "--levels", 1], "levels must be 2 to 256, got 1"),
         (["--steps", 1, "--val", "{folder}/none"], "{folder}/none"),
         (["--steps", 1, "--resume"], "there is no run to resume"),
-        (["--steps", 1, "-o", "{folder}/../file"], "file cannot be written: "),
-        (["--steps", 1, "-o", "{folder}/../file/out"], "out cannot be written: Not a directory"),
+        (["--steps", 1, "-o", "{folder}/../file"], "file is a file, expected a folder for the run"),
+        (
+            ["--steps", 1, "-o", "{folder}/../file/out"],
+            "file is a file, expected a folder for the run",
+        ),
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
 )
@@ -236,11 +247,60 @@ def test_bad_options_give_one_sentence(folder, tmp_path, options, message):
     assert not (tmp_path / "out" / CHECKPOINT).exists()
 
 
-@pytest.mark.parametrize("flag", ["steps", "patience", "size", "batch", "log-every", "threads"])
+@pytest.mark.parametrize("flag", ["steps", "patience", "size", "batch", "log-every"])
 def test_a_count_below_one_is_refused(folder, tmp_path, flag):
     result = run(folder, "-o", tmp_path / "out", f"--{flag}", 0)
     assert result.exit_code == 2
     assert f"Invalid value for '--{flag}': 0 is not in the range x>=1" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "reason"),
+    [
+        ("threads", 0, "0 is not in the range 1<=x<=1024"),
+        ("threads", 100_000, "100000 is not in the range 1<=x<=1024"),
+        ("workers", 100_000, "100000 is not in the range 0<=x<=1024"),
+        ("kernel-size", 4, "4 is even, expected an odd number"),
+        ("first-kernel-size", 2, "2 is even, expected an odd number"),
+    ],
+)
+def test_an_option_out_of_range_is_refused_by_its_name(folder, tmp_path, flag, value, reason):
+    result = run(folder, "-o", tmp_path / "out", "--steps", 1, f"--{flag}", value)
+    assert result.exit_code == 2
+    assert f"Invalid value for '--{flag}': {reason}" in result.stderr
+
+
+def test_a_batch_of_more_pictures_than_there_are_is_cut_said_and_recorded(folder, tmp_path):
+    options = [folder, "-o", tmp_path / "out", *TINY, "--batch", 100_000, "--accumulate", 2]
+    result = run(*options, "--steps", 1)
+    assert result.exit_code == 0, result.output
+    assert result.stderr == "--batch 100000: there are 6 pictures, so it is 3\n"
+    config = tmp_path / "out" / "model" / "training.toml"
+    assert tomlkit.parse(config.read_text())["batch"] == 3
+    for again in (options, ["--config", config, "-o", tmp_path / "out"]):
+        result = run(*again, "--steps", 2, "--resume")
+        assert result.exit_code == 0, result.output
+
+
+def test_a_resume_that_is_refused_keeps_the_pictures_of_the_run(folder, tmp_path):
+    out, other = tmp_path / "out", tmp_path / "other"
+    other.mkdir()
+    for k, image in enumerate(pictures(5, seed=1)):
+        from_tensor(image).save(other / f"{k}.png")
+    assert run(folder, "-o", out, *TINY, "--steps", 1).exit_code == 0
+    kept = {path: path.stat() for path in (out / "pictures").rglob("*")}
+    result = run(other, "-o", out, *TINY, "--steps", 2, "--resume")
+    assert result.exit_code == 1
+    assert "is of another run: pictures was [6, 3, 8, 8]" in result.stderr
+    assert {path: path.stat() for path in (out / "pictures").rglob("*")} == kept
+
+
+def test_a_resume_prepares_pictures_that_are_gone(folder, tmp_path):
+    out = tmp_path / "out"
+    assert run(folder, "-o", out, *TINY, "--steps", 1).exit_code == 0
+    shutil.rmtree(out / "pictures")
+    assert run(folder, "-o", out, *TINY, "--steps", 2, "--resume").exit_code == 0
+    assert list((out / "pictures" / "train").glob("*.raw"))
 
 
 def test_a_prior_alone_has_no_conditioning_to_weigh(folder, tmp_path):

@@ -194,6 +194,11 @@ def test_a_resumed_run_gives_the_same_weights_as_one_never_stopped(tmp_path):
     assert expected.keys() == got.keys()
     for name, tensor in expected.items():
         assert torch.equal(tensor, got[name]), name
+    logs = [(tmp_path / name / "log.jsonl").read_text() for name in ("whole", "parts")]
+    whole_train, parts_train = (
+        [entry["train"] for entry in map(json.loads, log.splitlines())] for log in logs
+    )
+    assert parts_train == whole_train  # step 6: a mean over one step before the stop, one after
     saved = load_file(tmp_path / "parts" / "model" / "model.safetensors")
     for name, tensor in saved.items():
         assert torch.equal(tensor, expected[f"ema.{name}"]), name
@@ -269,6 +274,47 @@ def test_a_nan_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path):
     tensors, facts = checkpoints.read_checkpoint(tmp_path / CHECKPOINT)
     assert facts["step"] == 2
     assert all(tensor.isfinite().all() for tensor in tensors.values())
+
+
+def test_a_checkpoint_is_never_of_a_state_that_no_step_can_be_taken_from(tmp_path):
+    intervals = Intervals(log=1, validate=100, checkpoint=1)
+    trainer = make_trainer(tmp_path, 8, intervals=intervals)
+    advance = trainer.state.advance
+    trainer.state.advance = lambda parts, lr: advance(parts, lr if trainer.state.step < 3 else 1e3)
+    with pytest.raises(FloatingPointError, match=r"gradient became inf after 4 .*last good state"):
+        trainer.run()
+    resumed = make_trainer(tmp_path, 4, resume=True)
+    assert resumed.state.step == 3
+    assert resumed.run()
+
+
+def test_neither_a_checkpoint_nor_a_model_is_saved_of_a_bad_last_step(tmp_path):
+    trainer = make_trainer(tmp_path, 1, recipe=Recipe(batch=4, lr=1e3, warmup=0))
+    with pytest.raises(FloatingPointError, match=r"after 1 steps; nothing was saved"):
+        trainer.run()
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+def test_an_average_that_is_not_finite_is_not_saved(tmp_path):
+    trainer = make_trainer(tmp_path, 4, stop=lambda: not _poison(trainer.state.ema.model))
+    with pytest.raises(FloatingPointError, match=r"ema\..* was not finite after 1 steps"):
+        trainer.run()
+    assert not (tmp_path / CHECKPOINT).exists()
+
+
+def test_a_nan_validation_stops_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
+    bits = iter([2.0, math.nan])
+    monkeypatch.setattr(
+        "pixelsr.training.loop.bits_per_dimension", lambda *_: {"sum": 1.0, "prior": next(bits)}
+    )
+    intervals = Intervals(log=1, validate=2, checkpoint=100)
+    trainer = make_trainer(tmp_path, 8, validation=pictures(2), intervals=intervals)
+    with pytest.raises(
+        FloatingPointError, match=r"validation of prior became nan after 4 .*last good state"
+    ):
+        trainer.run()
+    assert checkpoints.read_checkpoint(tmp_path / CHECKPOINT)[1]["step"] == 2
+    assert "NaN" not in (tmp_path / "log.jsonl").read_text()
 
 
 def _poison(model):
@@ -368,12 +414,21 @@ def test_a_damaged_or_foreign_checkpoint_is_named(tmp_path):
 
 @pytest.mark.parametrize(
     "options",
-    [{"batch": 0}, {"lr": 0.0}, {"lr": math.nan}, {"warmup": -1}, {"ema": 1.0}, {"seed": -1}],
+    [
+        {"batch": 0},
+        {"lr": 0.0},
+        {"lr": math.nan},
+        {"lr": 1e38},
+        {"clip": 1e300},
+        {"warmup": -1},
+        {"ema": 1.0},
+        {"seed": -1},
+    ],
     ids=str,
 )
 def test_a_recipe_out_of_range_names_the_value(options):
     ((name, value),) = options.items()
-    with pytest.raises(ValueError, match=f"{name} must be .* got {value}"):
+    with pytest.raises(ValueError, match=rf"{name} must be .* got {re.escape(str(value))}"):
         Recipe(**options)
 
 

@@ -94,6 +94,8 @@ def test_the_memory_format_is_that_of_the_recipe(layout):
     state = make_state(channels_last=layout)
     kernel = state.model.prior.layers[0].vertical.weight
     assert kernel.is_contiguous(memory_format=torch.channels_last) == layout
+    # That of a 1x1 kernel is its gradient's, which DistributedDataParallel compares.
+    assert state.model.prior.layers[0].link.weight.stride()[1:] == (1, 1, 1)
     state.advance([pictures(4)], lr=0.01)
 
 

@@ -19,6 +19,15 @@ ROOT = Path(__file__).parent.parent
 TORCHRUN = ("--standalone", "--nproc-per-node")
 
 
+LIMITED = """
+import resource, signal
+from pixelsr.cli import main
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+main()
+"""
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("pictures")
@@ -54,6 +63,7 @@ def test_two_processes_train_as_one_with_batches_of_twice_the_size(folder, tmp_p
         train(folder, tmp_path / "two", *halves, "--steps", 9, "--resume", workers=2),
     ):
         assert result.returncode == 0, result.stderr
+        assert "Warning" not in result.stderr
     assert result.stdout.count("Done after 9 steps") == 1  # the first worker speaks, alone
     assert "from step 6" in result.stdout
     (one, one_validated), (two, two_validated) = log(tmp_path / "one"), log(tmp_path / "two")
@@ -71,11 +81,24 @@ def test_a_step_of_two_processes_is_the_step_of_one(tmp_path):
             torch.testing.assert_close(tensor, alone[name], msg=lambda text, n=name: f"{n}: {text}")
 
 
+def test_a_full_disk_is_told_once_and_ends_all_workers(folder, tmp_path):
+    (tmp_path / "limited.py").write_text(LIMITED)
+    options = ("train", folder, "-o", tmp_path / "out", *TINY, "--checkpoint-every", 2)
+    launch = ("torch.distributed.run", *TORCHRUN, 2, tmp_path / "limited.py")
+    result = run(*launch, *options, "--steps", 99)
+    assert result.returncode != 0
+    said = [line for line in result.stderr.splitlines() if line.startswith("Error")]
+    checkpoint = tmp_path / "out" / "checkpoint.safetensors"
+    assert said == [f"Error: {checkpoint} cannot be written: File too large"]
+    assert "[rank" not in result.stderr
+    assert not checkpoint.exists()
+
+
 def test_bad_input_is_told_once_and_ends_all_workers(folder, tmp_path):
     empty = tmp_path / "empty"
     empty.mkdir()
     for source, lr, message in [
-        (folder, -1, "lr must be positive and finite, got -1.0"),
+        (folder, -1, "--lr must be more than 0 and at most 1,000, got -1.0"),
         (empty, 1, f"{empty} holds no picture of at least 8x8 pixels"),
     ]:
         result = train(source, tmp_path / "out", "--steps", 1, "--lr", lr, workers=2)

@@ -16,6 +16,7 @@ from ..benchmark.report import LOOPS, Figure
 from ..files import write_whole
 from ..models import PixelModel, PixelRecursiveSR
 from ..sampling.engines import ENGINES
+from .examples import examples
 from .grouped import GroupedCommand, option_of
 from .models import SMALL_SIDE, drawn_side, load_completer
 from .options import Size, read_size
@@ -53,7 +54,14 @@ def _read_engine(text: str) -> str:
     return text
 
 
-@click.command(cls=GroupedCommand, short_help="Measure how fast a model is sampled here.")
+@click.command(
+    cls=GroupedCommand,
+    short_help="Measure how fast a model is sampled here.",
+    epilog=examples(
+        "pixelsr bench --plot speed.png",
+        "pixelsr bench --model faces-8x32 --batch 1,64 --engine cpu --out speed.json",
+    ),
+)
 @_what(
     "--model",
     show_default="the paper-size PixelRecursiveSR, random weights",

@@ -15,9 +15,11 @@ from ..data.area import area_average
 from ..data.levels import from_levels, to_levels
 from ..data.pictures import MAX_SIDE, open_picture
 from ..data.small import Box, centre_square, from_tensor, small_picture, to_tensor
+from ..data.visible import visible_average
 from ..models import PixelModel, PixelRecursiveSR
 from ..sampling.sharded import sample_sharded
 from ..training.objective import check_size
+from .examples import examples
 from .models import drawn_side, load_completer
 from .options import (
     box_option,
@@ -33,6 +35,7 @@ from .sheet import MAX_ROWS, Row, draw_sheet
 from .team import by_first, team
 
 KEEP = ("upper", "lower", "left", "right")
+LOW_RES_OF = ("visible", "whole")
 MARKED = 128
 HATCH = 112, 144
 """Greys of the hidden pixels on the sheet, in turns."""
@@ -44,6 +47,7 @@ class _Part:
 
     square: Tensor  # uint8 [C, S, S], in the model's levels
     hidden: Tensor  # bool [S, S]
+    low_res: Tensor | None  # uint8 [C, s, s], what a PixelRecursiveSR sees of it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +58,13 @@ class _Job:
     files: list[Path]  # of photo 1, then of photo 2, ...
 
 
-@click.command(short_help="Keep a part of each photo and draw the rest.")
+@click.command(
+    short_help="Keep a part of each photo and draw the rest.",
+    epilog=examples(
+        "pixelsr complete me.jpg --mask scratch.png -o out",
+        "pixelsr complete photos/ --keep upper --low-res-of whole -o out",
+    ),
+)
 @photos_argument
 @out_option
 @samples_option
@@ -76,6 +86,12 @@ class _Job:
     type=click.IntRange(1, MAX_SIDE),
     help="Side of the pictures, in pixels.  [default: as the model was trained]",
 )
+@click.option(
+    "--low-res-of",
+    type=click.Choice(LOW_RES_OF),
+    help="What a PixelRecursiveSR sees made small: the pixels that are kept, or the whole photo, "
+    "hidden pixels included, for a photo whose small picture is known.  [default: visible]",
+)
 @model_option("faces-8x32")
 @box_option
 @sampling_options
@@ -86,6 +102,7 @@ def complete(
     keep: str | None,
     mask: Path | None,
     size: int | None,
+    low_res_of: str | None,
     model: str,
     box: Box | None,
     **sampling: Any,
@@ -96,8 +113,14 @@ def complete(
     same cut, and a pixel is drawn if any part of it is marked: mid grey or lighter. What is kept
     comes back untouched. A PHOTO that is a folder stands for all pictures below it.
 
-    A PixelRecursiveSR, such as the bundled model, also sees all of the photo made small, 8x8 pixels
-    of it, hidden ones included. A prior alone sees nothing of what it draws.
+    A PixelRecursiveSR, such as the bundled model, also sees a small picture, 8x8 pixels: averages
+    of what is kept, and where nothing is, a smooth guess from around it. So it mends scratches and
+    small holes; half a face, of which nothing is known, it draws blurred. --low-res-of whole shows
+    it all of the photo made small.
+
+    Pixels are drawn row by row, from left to right, and none is influenced by what is kept below it
+    or to its right, but through the small picture. So the lower and right borders of a hole may
+    show as seams, and so may those of --keep lower and right.
 
     Writes each completed picture as OUT/<photo>-1.png and so on, and all of them side by side, with
     what was kept and the original, as OUT/sheet.png, which shows the first 24 photos. OUT is a
@@ -109,19 +132,21 @@ def complete(
         raise click.UsageError("--mask says what to keep: give --mask or --keep, not both")
     with team(sampling["engine"]) as (workers, device):
         job = by_first(
-            workers, lambda: _prepare(photos, out, samples, keep or KEEP[0], mask, size, model, box)
+            workers,
+            lambda: _prepare(
+                photos, out, samples, keep or KEEP[0], mask, size, low_res_of, model, box
+            ),
         )
         squares = torch.stack([part.square for part in job.parts])
         hidden = torch.stack([part.hidden for part in job.parts])[:, None].expand_as(squares)
-        network, low_res, n = job.network.to(device), None, len(squares) * samples
-        if isinstance(network, PixelRecursiveSR):
-            low_res, n = area_average(squares, network.magnification), samples
+        # None for a prior, which has no inputs: one row of samples, those of photo 1 first.
+        small = [part.low_res for part in job.parts if part.low_res is not None]
         images = sample_sharded(
             workers,
-            network,
-            n,
+            job.network.to(device),
+            samples if small else len(squares) * samples,
             image_size=(squares.shape[2], squares.shape[3]),
-            low_res=low_res,
+            low_res=torch.stack(small) if small else None,
             known=squares.repeat_interleave(samples, 0),
             known_mask=~hidden.repeat_interleave(samples, 0),
             progress=True,
@@ -141,6 +166,7 @@ def _prepare(
     keep: str,
     mask: Path | None,
     size: int | None,
+    low_res_of: str | None,
     model: str,
     box: Box | None,
 ) -> _Job:
@@ -148,6 +174,11 @@ def _prepare(
     found = find_photos(photos, out)
     marked = None if mask is None else to_tensor(open_picture(mask).convert("L"))[0] >= MARKED
     network = load_completer(model)
+    if low_res_of is not None and not isinstance(network, PixelRecursiveSR):
+        raise ValueError(
+            f"model {model} is a {type(network).__name__}, which sees no small picture: "
+            "--low-res-of is for PixelRecursiveSR"
+        )
     side = size or drawn_side(model, network)
     check_size(network, (side, side))
 
@@ -158,9 +189,10 @@ def _prepare(
                 hidden = _other_half(keep, side)
             else:
                 hidden = _marked_pixels(marked, picture.size, side, box)
+            square = to_levels(square, network.levels)
+            return _Part(square, hidden, _low_res(network, square, hidden, low_res_of))
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
-        return _Part(to_levels(square, network.levels), hidden)
 
     paths, parts = read_photos(found, cut)
     inputs = [photo.path for photo in found] + ([] if mask is None else [mask])
@@ -173,6 +205,15 @@ def _square(picture: Image.Image, side: int, colours: int, box: Box | None) -> T
     if 0 < cut < side:
         raise ValueError(f"the square to complete is {cut} pixels a side, expected at least {side}")
     return small_picture(picture, size=side, magnification=1, colours=colours, box=box).low_res
+
+
+def _low_res(network: PixelModel, square: Tensor, hidden: Tensor, of: str | None) -> Tensor | None:
+    """The small picture, uint8 [C, s, s], that a `PixelRecursiveSR` sees; None for a prior."""
+    if not isinstance(network, PixelRecursiveSR):
+        return None
+    if of == "whole":
+        return area_average(square[None], network.magnification)[0]
+    return visible_average(square[None], hidden[None], network.magnification)[0]
 
 
 def _other_half(keep: str, side: int) -> Tensor:

@@ -25,6 +25,10 @@ def read_config(context: click.Context, option: click.Parameter, path: Path | No
     parameters = [known for known in context.command.params if known.expose_value]
     names = {_key(parameter): parameter.name for parameter in parameters}
     for key, value in values.items():
+        if isinstance(value, dict):
+            raise click.BadParameter(
+                f"{path} has the table [{key}]: options stand at the top level, in no table"
+            )
         if key not in names:
             raise click.BadParameter(f"{path} has the key {key!r}; {_nearest(key, list(names))}")
         if not isinstance(value, str | int | float):
@@ -60,5 +64,17 @@ def _key(parameter: click.Parameter) -> str:
 
 
 def _nearest(key: str, names: list[str]) -> str:
-    nearest = difflib.get_close_matches(key, names, n=1, cutoff=0)
-    return f"the nearest option is {nearest[0]!r}"
+    """The option that is meant, by its abbreviation or its spelling; else all there are."""
+    key = key.lower().replace("_", "-")
+    short = [name for name in names if _abbreviates(name, key) or _abbreviates(key, name)]
+    similar = difflib.get_close_matches(key, short, 1, 0) or difflib.get_close_matches(
+        key, names, 1, 0.7
+    )
+    if similar:
+        return f"the nearest option is {similar[0]!r}"
+    return f"the options are {', '.join(names)}"
+
+
+def _abbreviates(short: str, word: str) -> bool:
+    """True of "val" and "validation", of "lr" and "learning-rate"."""
+    return word.startswith(short) or short == "".join(part[:1] for part in word.split("-"))

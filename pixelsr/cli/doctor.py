@@ -14,6 +14,7 @@ import pixelsr
 from .. import backends, ops
 from ..models.base import BUNDLED, CONFIG, WEIGHTS
 from ..sampling.engines import ENGINES, why_not
+from .examples import examples
 
 Line = tuple[str, str]
 OPERATORS: Mapping[str, Mapping[str, backends.Backend]] = {
@@ -24,7 +25,7 @@ PLAIN_WIDTH = 200
 """Columns where the output is no terminal: wide, so that a search finds a reason in one line."""
 
 
-@click.command()
+@click.command(epilog=examples("pixelsr doctor"))
 def doctor() -> None:
     """Tell what can run on this machine, and why not."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

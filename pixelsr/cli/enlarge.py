@@ -13,6 +13,7 @@ from torch import Tensor
 from ..data.small import Box, SmallPicture, from_tensor, small_picture
 from ..models import PixelRecursiveSR
 from ..sampling.sharded import sample_sharded
+from .examples import examples
 from .models import load_enlarger, small_side
 from .options import (
     box_option,
@@ -36,7 +37,13 @@ class _Job:
     files: list[Path]  # of photo 1, then of photo 2, ...
 
 
-@click.command(short_help="Draw larger pictures that small photos may have come from.")
+@click.command(
+    short_help="Draw larger pictures that small photos may have come from.",
+    epilog=examples(
+        "pixelsr enlarge me.jpg -o out --samples 6",
+        "pixelsr enlarge photos/ -o out --model run/model --tau 1.1",
+    ),
+)
 @photos_argument
 @out_option
 @samples_option

@@ -18,8 +18,16 @@ from ..evaluation.metrics import MS_SSIM_SIDE, SSIM_SIDE
 from ..files import write_whole
 from ..models import PixelModel, PixelRecursiveSR
 from ..training.objective import check_size
+from .examples import examples
 from .models import trained_size
-from .options import engine_option, model_option, seed_option, temperature_options, threads_option
+from .options import (
+    READERS,
+    engine_option,
+    model_option,
+    seed_option,
+    temperature_options,
+    threads_option,
+)
 from .outputs import check_files, check_folder
 from .team import find_device
 
@@ -32,7 +40,13 @@ METHODS = {
 }
 
 
-@click.command(short_help="Measure a model on pictures that it has not seen.")
+@click.command(
+    short_help="Measure a model on pictures that it has not seen.",
+    epilog=examples(
+        "pixelsr evaluate more/ --model run/model",
+        "pixelsr evaluate more/ --model run/model --train photos/ --json report.json",
+    ),
+)
 @click.argument("folder")
 @model_option()
 @click.option(
@@ -79,7 +93,7 @@ METHODS = {
     default=0,
     show_default=True,
     metavar="W",
-    type=click.IntRange(min=0),
+    type=READERS,
     help="Processes that read the pictures; 0 reads them in this one.",
 )
 @click.option(
@@ -110,6 +124,8 @@ def evaluate(
     training picture that looks most alike when small.
 
     FOLDER, and that of --train, may also be a file or a data set that `pixelsr train` reads.
+
+    Runs in one process: `torchrun` would repeat the same work in each of its own.
     """
     if json:
         check_folder(json.parent)

@@ -106,19 +106,25 @@ engine_option = click.option(
 )
 
 
-def _use_threads(context: click.Context, option: click.Parameter, threads: int | None) -> None:
+def _use_threads(
+    context: click.Context, option: click.Parameter, threads: int | None
+) -> int | None:
     if threads is not None:
         torch.set_num_threads(threads)
+    return threads
 
 
-threads_option = click.option(
-    "--threads",
-    type=click.IntRange(1, 1024),
-    metavar="N",
-    callback=_use_threads,
-    expose_value=False,
-    help="Of the CPU.  [default: one for each core]",
-)
+THREADS: dict[str, Any] = {
+    "type": click.IntRange(1, 1024),
+    "metavar": "N",
+    "callback": _use_threads,
+    "help": "Of the CPU.  [default: one for each core]",
+}
+"""Of --threads, which are set where the option is read."""
+threads_option = click.option("--threads", expose_value=False, **THREADS)
+
+READERS = click.IntRange(0, 1024)
+"""Of --workers: processes that read pictures."""
 
 max_batch_option = click.option(
     "--max-batch",

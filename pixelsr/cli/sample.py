@@ -10,6 +10,7 @@ from ..data.levels import from_levels
 from ..data.small import from_tensor
 from ..models import PixelModel
 from ..sampling.sharded import sample_sharded
+from .examples import examples
 from .models import drawn_side, load_prior
 from .options import Size, model_option, out_option, sampling_options, size_option
 from .outputs import SHEET, check_files, check_folder, summary, write_pictures
@@ -17,7 +18,13 @@ from .sheet import MAX_TILES, draw_grid
 from .team import by_first, team
 
 
-@click.command(short_help="Draw pictures from a prior alone.")
+@click.command(
+    short_help="Draw pictures from a prior alone.",
+    epilog=examples(
+        "pixelsr sample --model prior/model -n 64 -o out",
+        "pixelsr sample --model prior/model -n 64 --first-index 64 -o more",
+    ),
+)
 @out_option
 @click.option(
     "-n",

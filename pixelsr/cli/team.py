@@ -6,6 +6,7 @@ from typing import TypeVar
 
 import click
 import torch
+from torch.distributed import DistError
 
 from ..distributed import Workers, local_rank, workers
 
@@ -16,10 +17,12 @@ T = TypeVar("T")
 def team(wanted: str) -> Iterator[tuple[Workers, torch.device]]:
     """The workers of this command, and where this one computes: "cpu", or a GPU if there is one.
 
-    Arguments that do not fit are found by every worker alike, and the first one speaks for all.
+    Arguments that do not fit are found by every worker alike, and the first one speaks for all. So
+    it does of a full disk; to the others, who write nothing, it is then lost.
 
     Raises:
         ValueError: more workers on this machine than GPUs.
+        ConnectionError: in the first worker, that another one has ended.
     """
     device = find_device(wanted)
     with workers(device) as all_workers:
@@ -29,6 +32,17 @@ def team(wanted: str) -> Iterator[tuple[Workers, torch.device]]:
             if all_workers.is_first:
                 raise
             raise click.exceptions.Exit(1) from None
+        except RuntimeError as error:
+            if not _is_lost_connection(error):
+                raise
+            if all_workers.is_first:
+                raise ConnectionError("another worker has ended before its work was done") from None
+            raise click.exceptions.Exit(1) from None
+
+
+def _is_lost_connection(error: RuntimeError) -> bool:
+    """For Gloo, torch has no exception of its own."""
+    return isinstance(error, DistError) or "gloo/transport" in str(error)
 
 
 def by_first(team: Workers, work: Callable[[], T]) -> T:

@@ -20,13 +20,21 @@ from ..training.memory import keep_freed_memory
 from ..training.objective import check_size
 from ..training.progress import display
 from .config_file import write_config
+from .examples import examples
 from .grouped import GroupedCommand
 from .team import by_first, team
 from .train_model import NAMES, describe, make_model
 from .train_options import OF_RECIPE, PAPERS_LR, train_options
 
 
-@click.command(cls=GroupedCommand, short_help="Train a model on pictures of your own.")
+@click.command(
+    cls=GroupedCommand,
+    short_help="Train a model on pictures of your own.",
+    epilog=examples(
+        "pixelsr train photos/ --val more/ -o run --minutes 90",
+        "pixelsr train photos/ -o prior --model GatedPixelCNN --steps 20000",
+    ),
+)
 @click.argument("pictures")
 @train_options
 @click.pass_context
@@ -51,13 +59,12 @@ def train(context: click.Context, /, out: Path, resume: bool, **options: Any) ->
         recipe = _recipe(options)
         budget = Budget(options["steps"], options["minutes"], options["patience"])
         every = (options[f"{name}_every"] for name in ("log", "validate", "checkpoint"))
-        if options["threads"]:
-            torch.set_num_threads(options["threads"])
         torch.manual_seed(recipe.seed)
         model = make_model({name: options[name] for name in NAMES}).to(device)
         _check_model(model, options)
         files = by_first(workers, lambda: RunFiles(out, resume=resume))
-        images, validation = _load(options, model, out, workers)
+        images, validation = _load(options, model, files, workers)
+        recipe = _fitted(recipe, len(images), workers)
         with Interrupt() as interrupt:
             trainer = Trainer(
                 model,
@@ -135,7 +142,21 @@ def _recipe(options: dict[str, Any]) -> Recipe:
     given = {name: options[name] for name in OF_RECIPE if options[name] is not None}
     if given["optimizer"] == "rmsprop":
         given = {"lr": PAPERS_LR, "schedule": "halving"} | given
-    return Recipe(**given)
+    try:
+        return Recipe(**given)
+    except ValueError as error:
+        name, rest = str(error).split(" ", 1)
+        raise ValueError(f"--{name.replace('_', '-')} {rest}") from None
+
+
+def _fitted(recipe: Recipe, pictures: int, workers: Workers) -> Recipe:
+    """The recipe, its batch cut to what there are pictures for; the first worker says so."""
+    batch = pictures // (recipe.accumulate * workers.count)
+    if not 1 <= batch < recipe.batch:  # of none at all, the trainer says what it needs
+        return recipe
+    if workers.is_first:
+        _warn(f"--batch {recipe.batch}: there are {pictures:,} pictures, so it is {batch}")
+    return dataclasses.replace(recipe, batch=batch)
 
 
 def _wants_tensorboard(options: dict[str, Any]) -> bool:
@@ -144,9 +165,12 @@ def _wants_tensorboard(options: dict[str, Any]) -> bool:
 
 
 def _load(
-    options: dict[str, Any], model: PixelModel, out: Path, workers: Workers
+    options: dict[str, Any], model: PixelModel, files: RunFiles, workers: Workers
 ) -> tuple[Tensor, Tensor | None]:
-    """The pictures to train and to validate on, prepared by the first worker, mapped by all."""
+    """The pictures to train and to validate on, prepared by the first worker, mapped by all.
+
+    A run that is resumed keeps the pictures that it has: it is refused if these are others.
+    """
 
     def load(where: str, name: str) -> Tensor:
         read = partial(
@@ -155,10 +179,17 @@ def _load(
             options["size"],
             colours=model.colours,
             workers=options["workers"],
-            store=out / "pictures" / name,
+            store=files.out / "pictures" / name,
+            replace=not files.resume,
         )
-        by_first(workers, lambda: len(read(_warn)))
-        return read(_ignore)
+        prepared: list[Tensor] = []
+
+        def prepare() -> int:
+            prepared.append(read(_warn))
+            return len(prepared)
+
+        by_first(workers, prepare)
+        return prepared[0] if prepared else read(_ignore)
 
     val = options["val"]
     return load(options["pictures"], "train"), load(val, "val") if val else None

@@ -31,7 +31,15 @@ NAMES = ("start", "model", "prior", *OF_PRIOR, *OF_CONDITIONING, *OF_BOTH)
 _option = option_of("Model")
 
 
-def _size(field: str, help: str, config: type[Any], flag: str | None = None) -> Callable[..., Any]:
+def _odd(context: click.Context, option: click.Parameter, size: int | None) -> int | None:
+    if size is not None and size % 2 == 0:
+        raise click.BadParameter(f"{size} is even, expected an odd number")
+    return size
+
+
+def _size(
+    field: str, help: str, config: type[Any], flag: str | None = None, **attributes: Any
+) -> Callable[..., Any]:
     """An option that is a field of a config, and positive."""
     default = getattr(config, field)
     shown = f"{default}"
@@ -42,6 +50,7 @@ def _size(field: str, help: str, config: type[Any], flag: str | None = None) -> 
         metavar="N",
         type=click.IntRange(min=1),
         help=f"{help}  [default: {shown}]",
+        **attributes,
     )
 
 
@@ -67,8 +76,8 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         _size("channels", "Width of the prior.", gated),
         _size("layers", "Depth of the prior.", gated),
-        _size("kernel_size", "Of the prior's layers; odd.", gated),
-        _size("first_kernel_size", "Of the prior's first layer; odd.", gated),
+        _size("kernel_size", "Of the prior's layers; odd.", gated, callback=_odd),
+        _size("first_kernel_size", "Of the prior's first layer; odd.", gated, callback=_odd),
         _size("head_channels", "Between the prior's two output layers.", gated),
         _size("channels", "Width of the network A.", small, "--conditioning-channels"),
         _size("blocks", "Its residual blocks at each size.", small, "--conditioning-blocks"),

@@ -12,13 +12,14 @@ from ..training import Intervals, Recipe
 from ..training.recipe import OPTIMIZERS, PRECISIONS, SCHEDULES
 from .config_file import read_config
 from .grouped import option_of
+from .options import READERS, THREADS
 from .train_model import model_options
 
 Options = tuple[Callable[..., Any], ...]
 OF_RECIPE = tuple(field.name for field in dataclasses.fields(Recipe))
 PAPERS_LR = 4e-4
 """Of RMSProp, in the PRSR paper."""
-READERS = min(4, os.cpu_count() or 1)
+DEFAULT_READERS = min(4, os.cpu_count() or 1)
 
 _pictures, _recipe, _run = option_of("Pictures"), option_of("How to train"), option_of("The run")
 
@@ -47,8 +48,8 @@ def _of_pictures() -> Options:
         _pictures(
             "--workers",
             metavar="N",
-            type=click.IntRange(min=0),
-            default=READERS,
+            type=READERS,
+            default=DEFAULT_READERS,
             show_default="one for each core, at most 4",
             help="Processes that read the pictures; 0: this one does.",
         ),
@@ -161,7 +162,7 @@ def _of_run() -> Options:
             default=None,
             help="Write curves and samples for TensorBoard.  [default: if it is installed]",
         ),
-        _count(_run, "--threads", "Of the CPU.  [default: one for each core]"),
+        _run("--threads", **THREADS),
         _run(
             "--device",
             type=click.Choice(["auto", "cpu", "cuda"]),

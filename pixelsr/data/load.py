@@ -28,6 +28,7 @@ def load_pictures(
     colours: int = 3,
     workers: int = 0,
     store: Path | None = None,
+    replace: bool = True,
 ) -> Tensor:
     """All pictures at `where`, in an order that never changes.
 
@@ -48,6 +49,7 @@ def load_pictures(
         store: a folder that keeps the prepared pictures for the next call with the same pictures,
             size and colours, which then decodes nothing and reports the same; what else it keeps is
             replaced. None keeps nothing.
+        replace: false where a store of other pictures stays as it is, and these are not kept.
     Returns:
         uint8 ``[N, colours, size, size]``; not to be written to.
     Raises:
@@ -68,8 +70,11 @@ def load_pictures(
     facts = (_VERSION, PIL.__version__, size, colours, type(source).__name__, source.fingerprint())
     shelf = Store(store, fingerprint(facts))
     kept = shelf.read()
-    if kept is None:
+    if kept is None and (replace or not shelf.facts.exists()):
         return shelf.write(prepare).images
+    if kept is None:
+        with RawFile.temporary() as file:
+            return prepare(file).images
     for sentence in kept.skipped:
         report(sentence)
     return kept.images

@@ -36,7 +36,7 @@ class RunFiles:
     Raises:
         FileExistsError: `out` holds a run, and `resume` is false; or a run is writing to it now.
         FileNotFoundError: `out` holds no run, and `resume` is true.
-        OSError: `out` cannot be written.
+        OSError: `out` is a file, or cannot be written.
     """
 
     def __init__(
@@ -119,6 +119,9 @@ class RunFiles:
 
 def _check_writable(folder: Path) -> None:
     """Find out now, not after hours of training."""
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not nearest.is_dir():
+        raise NotADirectoryError(f"{nearest} is a file, expected a folder for the run")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

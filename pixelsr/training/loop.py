@@ -5,9 +5,10 @@ import functools
 import math
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..data.levels import to_levels
@@ -24,6 +25,8 @@ from .recipe import Budget, Intervals, Recipe
 from .schedule import learning_rate
 from .state import State
 from .validate import ALONE, bits_per_dimension
+
+WINDOW = "meter.bits"
 
 
 class Trainer:
@@ -85,36 +88,43 @@ class Trainer:
         shown = images if self.validation is None else self.validation
         self.grid = to_levels(shown[:grid], model.levels)
         self.state = State(model, recipe, self.workers)
-        if self.files.resume:
-            self._resume()
+        bits = self._resume() if self.files.resume else []
         self.files.open_logs(self.state.step, tensorboard)
         self._start = time.perf_counter() - self.state.seconds
+        used = self.budget.used(self.state.step, self.state.seconds)
+        self.meter = Meter(self.intervals.log, self.state.seconds, used, bits)
 
     def run(self) -> bool:
         """Train until the budget is used (true), or until `stop` says so (false).
 
         Raises:
-            FloatingPointError: the loss is not finite; the last checkpoint is kept.
+            FloatingPointError: a loss, its gradient, a weight or a validation is not finite; the
+                last checkpoint is kept.
         """
         try:
             with self.display:
                 return self._run()
+        except FloatingPointError as error:
+            path = self.files.checkpoint
+            left = f"{path} holds the last good state" if path.exists() else "nothing was saved"
+            raise FloatingPointError(f"{error}; {left}") from None
         finally:
             self.files.close()
 
     def _run(self) -> bool:
         used = self.budget.used(self.state.step, self.state.seconds)
-        meter = Meter(self.intervals.log, self.state.seconds, used)
         while used < 1 and not self.best.is_stale(self.budget.patience):
-            meter.skip_to(self._clock())
-            bits = self._advance(used)
+            self.meter.skip_to(self._clock())
+            lr = learning_rate(self.recipe, self.state.step, used)
+            bits = self.state.advance(self._parts(), lr)
             used, stopped = self._look()
             pictures = self.batches.batch
-            self._report(meter.read(self.state.step, self.state.seconds, used, bits, pictures))
+            self._report(self.meter.read(self.state.step, self.state.seconds, used, bits, pictures))
             self._keep()
             if stopped:
                 self._leave()
                 return False
+        self._check()
         if self.best.measured != self.state.step:
             self._validate()
         self._save()
@@ -129,17 +139,14 @@ class Trainer:
         self.state.seconds, stopped = self.workers.agree((self._clock(), self.stop()))
         return self.budget.used(self.state.step, self.state.seconds), stopped
 
-    def _advance(self, used: float) -> float:
-        """Take one step; the bits per dimension before it."""
+    def _parts(self) -> Sequence[Tensor]:
+        """This worker's parts of the batch of the next step."""
         batch = to_levels(self.batches[self.state.step], self.state.model.levels)
-        parts = batch.chunk(self.parts)
-        lr = learning_rate(self.recipe, self.state.step, used)
-        try:
-            return self.state.advance(parts[self.workers.rank :: self.workers.count], lr)
-        except FloatingPointError as error:
-            path = self.files.checkpoint
-            left = f"{path} holds the last good state" if path.exists() else "nothing was saved"
-            raise FloatingPointError(f"{error}; {left}") from None
+        return batch.chunk(self.parts)[self.workers.rank :: self.workers.count]
+
+    def _check(self) -> None:
+        """That what is about to be saved is a state that the run can go on from."""
+        self.state.check(self._parts())
 
     def _report(self, reading: Reading) -> None:
         logged = reading.step % self.intervals.log == 0
@@ -155,10 +162,12 @@ class Trainer:
     def _keep(self) -> None:
         """Validate and save where it is time to; what it found is saved too."""
         validate = self.state.step % self.intervals.validate == 0
+        if not validate and self.state.step % self.intervals.checkpoint:
+            return
+        self._check()
         if validate:
             self._validate()
-        if validate or self.state.step % self.intervals.checkpoint == 0:
-            self._save()
+        self._save()
 
     def _validate(self) -> None:
         """Measure the averaged model, show what it draws, and save it where it is the best."""
@@ -169,6 +178,11 @@ class Trainer:
         else:
             images = to_levels(self.validation, average.levels)
             bits = bits_per_dimension(average, images, self.recipe.batch, self.workers)
+            for name, value in bits.items():
+                if not math.isfinite(value):
+                    raise FloatingPointError(
+                        f"the validation of {name} became {value} after {step} steps"
+                    )
             self.files.write_log(step=step, seconds=round(self.state.seconds, 1), validation=bits)
             parts = ", ".join(f"{name} {value:.4f}" for name, value in bits.items())
             self.display.say(f"step {step}  validation, bits/dim: {parts}")
@@ -179,6 +193,7 @@ class Trainer:
 
     def _leave(self) -> None:
         """Save what a run that is stopped has so far, a model too if there is none yet."""
+        self._check()
         self._save()
         if self.validation is None or math.isinf(self.best.bits):
             self.files.save_model(self.state.ema.model)
@@ -201,21 +216,25 @@ class Trainer:
             "best": dataclasses.asdict(self.best),
             "settings": self._settings,
         }
-        self.files.save_checkpoint(self.state.tensors(), facts)
+        window = {WINDOW: torch.tensor(self.meter.bits, dtype=torch.float64)}
+        self.files.save_checkpoint(self.state.tensors() | window, facts)
 
-    def _resume(self) -> None:
+    def _resume(self) -> list[float]:
+        """Take up the run of the checkpoint; the bits per dimension of its last steps."""
         path = self.files.checkpoint
         tensors, facts = read_checkpoint(path)
         before, now = _flat(facts["settings"]), _flat(self._settings)
         for name in before | now:
             if before.get(name) != now.get(name):
                 raise ValueError(
-                    f"{path} is of another run: {name} was {before.get(name)}, "
+                    f"{path} is of another run: {name.replace('_', ' ')} was {before.get(name)}, "
                     f"now it is {now.get(name)}"
                 )
         self.state.load_tensors(tensors)
         self.state.step, self.state.seconds = facts["step"], facts["seconds"]
         self.best = Best(**facts["best"])
+        bits: list[float] = tensors[WINDOW].tolist() if WINDOW in tensors else []
+        return bits
 
 
 def _summary(images: Tensor | None) -> str:

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+from collections.abc import Iterable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,7 +14,7 @@ class Reading:
         seconds: spent, over all sessions of the run.
         used: fraction of the budget, 0 to 1.
         bits: per dimension, of the model's own distribution, on the training pictures.
-        pictures_per_second: trained on.
+        pictures_per_second: trained on in this session.
         seconds_left: until the budget is used, at the speed of this session.
     """
 
@@ -39,12 +40,16 @@ class Meter:
     Args:
         window: steps that a mean is over.
         seconds, used: where the session begins.
+        bits: of the last steps of the session before.
     """
 
-    def __init__(self, window: int, seconds: float, used: float) -> None:
+    def __init__(
+        self, window: int, seconds: float, used: float, bits: Iterable[float] = ()
+    ) -> None:
         self._begin = self._last = seconds
         self._used = used
-        self._steps: collections.deque[tuple[float, float, int]] = collections.deque(maxlen=window)
+        self.bits = collections.deque(bits, maxlen=window)
+        self._steps: collections.deque[tuple[float, int]] = collections.deque(maxlen=window)
 
     def skip_to(self, seconds: float) -> None:
         """Leave out the time until `seconds`, in which there was no training."""
@@ -52,14 +57,15 @@ class Meter:
 
     def read(self, step: int, seconds: float, used: float, bits: float, batch: int) -> Reading:
         """The reading after a step of `batch` pictures that had `bits` per dimension."""
-        self._steps.append((bits, seconds - self._last, batch))
+        self.bits.append(bits)
+        self._steps.append((seconds - self._last, batch))
         self._last = seconds
-        every_bits, durations, pictures = zip(*self._steps, strict=True)
+        durations, pictures = zip(*self._steps, strict=True)
         return Reading(
             step=step,
             seconds=seconds,
             used=used,
-            bits=sum(every_bits) / len(every_bits),
+            bits=sum(self.bits) / len(self.bits),
             pictures_per_second=sum(pictures) / sum(durations),
             seconds_left=(1 - used) * (seconds - self._begin) / max(used - self._used, 1e-9),
         )

@@ -1,7 +1,6 @@
 """What a training run is told: how the weights are found, and for how long."""
 
 import dataclasses
-import math
 from typing import Any
 
 import torch
@@ -13,6 +12,8 @@ PRECISIONS = {
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+LARGEST = {"lr": 1000, "clip": 10**9, "conditioning_weight": 1000}
+"""What no run has a use for, and float32 can still compute with."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,10 +65,11 @@ class Recipe:
     def __post_init__(self) -> None:
         for name in ("batch", "accumulate", "halve_every"):
             _check(name, getattr(self, name) >= 1, "at least 1", getattr(self, name))
-        for name in ("lr", "clip", "conditioning_weight"):
+        for name, largest in LARGEST.items():
             value = getattr(self, name)
-            _check(name, 0 < value < math.inf, "positive and finite", value)
-        _check("weight_decay", 0 <= self.weight_decay < math.inf, "at least 0", self.weight_decay)
+            expected = f"more than 0 and at most {largest:,}"
+            _check(name, 0 < value <= largest, expected, value)
+        _check("weight_decay", 0 <= self.weight_decay <= 100, "from 0 to 100", self.weight_decay)
         _check("warmup", self.warmup >= 0, "at least 0 steps", self.warmup)
         _check("floor", 0 <= self.floor <= 1, "from 0 to 1", self.floor)
         _check("ema", 0 <= self.ema < 1, "at least 0 and less than 1", self.ema)

@@ -30,7 +30,7 @@ class State:
 
     def __init__(self, model: PixelModel, recipe: Recipe, workers: Workers) -> None:
         self.layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
-        self.model = model.to(memory_format=self.layout).train()  # type: ignore[call-overload]
+        self.model = _arranged(model, self.layout).train()
         self.ema = Ema(model, recipe.ema)
         self.optimizer = _make_optimizer(model, recipe)
         self.dtype = PRECISIONS[recipe.precision]
@@ -52,11 +52,7 @@ class State:
         Raises:
             FloatingPointError: the loss or its gradient is not finite; the weights are unchanged.
         """
-        self.optimizer.zero_grad()
-        last = len(parts) - 1
-        every = [self._backward(part, 1 / len(parts), k == last) for k, part in enumerate(parts)]
-        terms = self.workers.mean(torch.stack(every).mean(0))
-        self._check_finite("loss", terms.sum())
+        terms = self._differentiate(parts)
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
         if not self.scaler.is_enabled():  # which else leaves out a step that overflowed
@@ -72,6 +68,31 @@ class State:
         self.ema.update(self.model, self.step)
         self.step += 1
         return terms[0].item() / math.log(2)
+
+    def check(self, parts: Sequence[Tensor]) -> None:
+        """Find out whether a step could be taken from here; take none.
+
+        Args:
+            parts: of that step, as for `advance`.
+        Raises:
+            FloatingPointError: the weights, the loss or its gradient are not finite.
+        """
+        for name, tensor in self.tensors().items():
+            if not torch.isfinite(tensor).all():
+                raise FloatingPointError(f"{name} was not finite after {self.step} steps")
+        self._differentiate(parts)
+        if not self.scaler.is_enabled():
+            gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+            self._check_finite("gradient", torch.nn.utils.get_total_norm(gradients))
+
+    def _differentiate(self, parts: Sequence[Tensor]) -> Tensor:
+        """The terms of the loss, finite, of all workers; their gradient is left at the weights."""
+        self.optimizer.zero_grad()
+        last = len(parts) - 1
+        every = [self._backward(part, 1 / len(parts), k == last) for k, part in enumerate(parts)]
+        terms = self.workers.mean(torch.stack(every).mean(0))
+        self._check_finite("loss", terms.sum())
+        return terms
 
     def _backward(self, images: Tensor, share: float, last: bool) -> Tensor:
         """Add `share` of a part's gradient; the terms of its loss.
@@ -113,6 +134,18 @@ class State:
                 self.optimizer.state[parameter] = _placed(moments, parameter.detach())
         if scaler := _below("scaler.", tensors):
             self.scaler.load_state_dict({key: value.item() for key, value in scaler.items()})
+
+
+def _arranged(model: PixelModel, layout: torch.memory_format) -> PixelModel:
+    """The model, the kernels of its convolutions in a memory format.
+
+    One of 1x1 is in every format: it keeps its strides, which are those that its gradient comes
+    with, while ``model.to(memory_format=...)`` would give it others, for DDP to warn of.
+    """
+    for parameter in model.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=layout)
+    return model
 
 
 def _make_optimizer(model: PixelModel, recipe: Recipe) -> torch.optim.Optimizer:
