@@ -133,6 +133,7 @@ def test_an_enlarger_sees_nothing_of_what_is_hidden(photo, tmp_path):
 def test_an_enlarger_sees_what_is_kept_made_small(photo, out, tmp_path):
     model = save(tiny(), tmp_path / "enlarger")
     options = ["--model", model, "--samples", 2, "--size", 8, "--keep", "left"]
+    options += ["--low-res-of", "visible"]
     assert complete(photo, "-o", out, *options).exit_code == 0
     known = square(photo, side=8)[None]
     mask = torch.zeros(1, 3, 8, 8, dtype=torch.bool)
@@ -144,9 +145,10 @@ def test_an_enlarger_sees_what_is_kept_made_small(photo, out, tmp_path):
     assert torch.equal(torch.stack(images), expected)
 
 
-def test_an_enlarger_may_see_the_whole_photo_made_small(photo, out, tmp_path):
+@pytest.mark.parametrize("chosen", [[], ["--low-res-of", "whole"]], ids=["default", "chosen"])
+def test_an_enlarger_redraws_a_half_from_the_whole_photo_made_small(photo, out, tmp_path, chosen):
     model = save(tiny(), tmp_path / "enlarger")
-    options = ["--model", model, "--samples", 2, "--size", 8, "--low-res-of", "whole"]
+    options = ["--model", model, "--samples", 2, "--size", 8, *chosen]
     assert complete(photo, "-o", out, *options).exit_code == 0
     known = square(photo, side=8)[None]
     mask = torch.zeros(1, 3, 8, 8, dtype=torch.bool)

@@ -62,7 +62,7 @@ class _Job:
     short_help="Keep a part of each photo and draw the rest.",
     epilog=examples(
         "pixelsr complete me.jpg --mask scratch.png -o out",
-        "pixelsr complete photos/ --keep upper --low-res-of whole -o out",
+        "pixelsr complete photos/ --keep upper -o out",
     ),
 )
 @photos_argument
@@ -90,7 +90,7 @@ class _Job:
     "--low-res-of",
     type=click.Choice(LOW_RES_OF),
     help="What a PixelRecursiveSR sees made small: the pixels that are kept, or the whole photo, "
-    "hidden pixels included, for a photo whose small picture is known.  [default: visible]",
+    "hidden pixels included.  [default: visible with --mask, whole with --keep]",
 )
 @model_option("faces-8x32")
 @box_option
@@ -113,10 +113,11 @@ def complete(
     same cut, and a pixel is drawn if any part of it is marked: mid grey or lighter. What is kept
     comes back untouched. A PHOTO that is a folder stands for all pictures below it.
 
-    A PixelRecursiveSR, such as the bundled model, also sees a small picture, 8x8 pixels: averages
-    of what is kept, and where nothing is, a smooth guess from around it. So it mends scratches and
-    small holes; half a face, of which nothing is known, it draws blurred. --low-res-of whole shows
-    it all of the photo made small.
+    A PixelRecursiveSR, such as the bundled model, also sees a small picture, 8x8 pixels. With a
+    mask it is made of what is kept, and where nothing is, of a smooth guess from around it: that
+    mends scratches and small holes. With --keep it is made of the whole photo, so that the other
+    half is drawn anew from 8x8 pixels. --low-res-of says otherwise; half a face of which nothing
+    at all is known comes out as a blur.
 
     Pixels are drawn row by row, from left to right, and none is influenced by what is kept below it
     or to its right, but through the small picture. So the lower and right borders of a hole may
@@ -190,7 +191,8 @@ def _prepare(
             else:
                 hidden = _marked_pixels(marked, picture.size, side, box)
             square = to_levels(square, network.levels)
-            return _Part(square, hidden, _low_res(network, square, hidden, low_res_of))
+            of = low_res_of or ("whole" if marked is None else "visible")
+            return _Part(square, hidden, _low_res(network, square, hidden, of))
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
 
@@ -207,7 +209,7 @@ def _square(picture: Image.Image, side: int, colours: int, box: Box | None) -> T
     return small_picture(picture, size=side, magnification=1, colours=colours, box=box).low_res
 
 
-def _low_res(network: PixelModel, square: Tensor, hidden: Tensor, of: str | None) -> Tensor | None:
+def _low_res(network: PixelModel, square: Tensor, hidden: Tensor, of: str) -> Tensor | None:
     """The small picture, uint8 [C, s, s], that a `PixelRecursiveSR` sees; None for a prior."""
     if not isinstance(network, PixelRecursiveSR):
         return None
