@@ -84,6 +84,7 @@ gpu: venv  ## build, test and measure on a GPU (SYSTEM_TORCH=1: with the torch t
 	@$(BIN)/python -c "import torch; raise SystemExit(not torch.cuda.is_available())" || \
 	{ echo "no GPU that this torch can use was found: nothing measured" >&2; exit 1; }
 	$(MAKE) test
+	$(BIN)/python -m benchmarks.tune --out benchmarks/results/tuning/$(DEVICE).json
 	$(MAKE) bench
 
 clean:  ## remove what was built, .venv included

@@ -23,12 +23,38 @@ SUITES = {
             "tests/test_plan.py",
             "tests/test_sampling.py",
             "tests/test_sampling_distribution.py",
+            "tests/test_engine_cpu.py",
+            "tests/test_edits.py",
+            "tests/test_holes.py",
             "tests/test_bench.py",
         ),
     ),
+    "bench_edits": Suite(
+        "Logits after one pixel of a 64x64 picture has changed: an edit, and one forward pass.",
+        ("tests/test_edits.py", "tests/test_layers.py"),
+    ),
     "bench_masked_conv": Suite(
         "Forward and backward of the masked convolution: dense, cropped in two lines, and ours.",
-        ("tests/test_layers.py", "tests/test_functional.py", "tests/test_masks.py"),
+        (
+            "tests/test_layers.py",
+            "tests/test_functional.py",
+            "tests/test_masks.py",
+            "tests/test_masked_conv2d_triton.py",
+        ),
+    ),
+    "bench_cross_entropy": Suite(
+        "The loss from features, forward and backward, beside the one from whole logits.",
+        ("tests/test_pixel_cross_entropy.py", "tests/test_pixel_cross_entropy_triton.py"),
+    ),
+    "bench_training_step": Suite(
+        "One step of training beside the same network in plain PyTorch.",
+        (
+            "tests/test_models.py",
+            "tests/test_training.py",
+            "tests/test_masked_conv2d_triton.py",
+            "tests/test_gate_triton.py",
+            "tests/test_pixel_cross_entropy_triton.py",
+        ),
     ),
     "bench_noise": Suite(
         "The noise of a picture: the C++ kernel, and PyTorch.", ("tests/test_noise.py",)

@@ -1,13 +1,13 @@
 """What the backends of an operator can run: None where one can run this, otherwise the reason."""
 
 import logging
-import os
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from .kernels.interpreter import interprets
 from .ops.library import HAS_TRITON
 
 _log = logging.getLogger("pixelsr")
@@ -34,11 +34,6 @@ def can_run_triton(x: Tensor) -> str | None:
         return f"its kernels need a GPU, or TRITON_INTERPRET=1 on a CPU, got {x.device}"
     major = torch.cuda.get_device_properties(x.device).major
     return None if major >= 8 else f"its kernels need compute capability 8.0, got {major}.x"
-
-
-def interprets() -> bool:
-    """Do Triton kernels run in Triton's interpreter, on CPU tensors?"""
-    return os.environ.get("TRITON_INTERPRET") == "1"
 
 
 def is_not_interpreted(x: Tensor) -> str | None:
@@ -70,6 +65,13 @@ MASKED_CONV2D: Mapping[str, Backend] = {
 
 GATE: Mapping[str, Backend] = {"triton": TRITON, "reference": REFERENCE}
 """Backends of gate, the best first."""
+
+PIXEL_CROSS_ENTROPY: Mapping[str, Backend] = {
+    "triton": TRITON,
+    "chunked": Backend(can_run_reference),
+    "reference": REFERENCE,
+}
+"""Backends of pixel_cross_entropy and pixel_cross_entropy_with_logits, the best first."""
 
 
 def choose(backend: str, backends: Mapping[str, Backend], x: Tensor) -> str:

@@ -1,9 +1,10 @@
-"""Compiles a Triton kernel for a GPU that need not be there, and reads what it will use.
+"""Compiles Triton kernels for a GPU that need not be there, and reads what they will use.
 
-Run as a command by `resources`, in a process of its own: compiling needs the kernel as it is
+Run as a command by `resources_of`, in a process of its own: compiling needs kernels as they are
 without the interpreter.
 """
 
+import dataclasses
 import importlib
 import json
 import os
@@ -13,38 +14,109 @@ import sys
 import tempfile
 from pathlib import Path
 
+MOST_SHARED = {80: 163 * 1024, 90: 227 * 1024}
+"""Bytes of shared memory that a block can have, by compute capability."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One kernel to compile.
+
+    Attributes:
+        module, kernel: where it is, and its name.
+        signature: types of the arguments, as Triton writes them.
+        constexprs: values; dtypes as "fp32", "int64" and so on.
+        aligned: names of arguments that are multiples of 16.
+    """
+
+    module: str
+    kernel: str
+    signature: dict
+    constexprs: dict
+    capability: int
+    num_warps: int = 4
+    num_stages: int = 3
+    aligned: tuple = ()
+
 
 def resources(module, kernel, signature, constexprs, capability, num_warps=4):
-    """Registers, stack and local (spilled) bytes a thread, shared bytes a block, by their names."""
-    request = json.dumps([module, kernel, signature, constexprs, capability, num_warps])
+    """Those of one kernel; see `resources_of`."""
+    return resources_of([Job(module, kernel, signature, constexprs, capability, num_warps)])[0]
+
+
+def resources_of(jobs):
+    """What each kernel uses, by name.
+
+    REG, STACK, LOCAL: registers, and bytes of stack and of spilled registers, a thread. SHARED:
+    bytes a block. MMA, WGMMA, ASYNC: how many matrix instructions of either kind, and asynchronous
+    loads, its code has. WIDE: the pointers, by name, that 64-bit numbers are added to.
+    """
+    request = json.dumps([dataclasses.asdict(job) for job in jobs])
     environment = {name: os.environ[name] for name in os.environ if name != "TRITON_INTERPRET"}
     done = subprocess.run(
-        [sys.executable, __file__, request], env=environment, capture_output=True, text=True
+        [sys.executable, __file__], input=request, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
 
-def _compile(module, kernel, signature, constexprs, capability, num_warps):
+def _compile(job):
     import triton
+    import triton.language as tl
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    function = getattr(importlib.import_module(module), kernel)
-    signature = {**signature, **dict.fromkeys(constexprs, "constexpr")}
-    compiled = triton.compile(
-        ASTSource(fn=function, signature=signature, constexprs=constexprs),
-        target=GPUTarget("cuda", capability, 32),
-        options={"num_warps": num_warps},
+    function = getattr(importlib.import_module(job.module), job.kernel)
+    names = function.arg_names
+    dtypes = {"fp32": tl.float32, "fp16": tl.float16, "bf16": tl.bfloat16}
+    dtypes |= {"int32": tl.int32, "int64": tl.int64}
+    constexprs = {
+        k: dtypes.get(v, v) if isinstance(v, str) else v for k, v in job.constexprs.items()
+    }
+    types = {**job.signature, **dict.fromkeys(constexprs, "constexpr")}
+    aligned = [name for name in job.aligned if name not in constexprs]
+    source = ASTSource(
+        fn=function,
+        signature={name: types[name] for name in names},
+        constexprs=constexprs,
+        attrs={(names.index(name),): [["tt.divisibility", 16]] for name in aligned},
     )
+    target = GPUTarget("cuda", job.capability, 32)
+    options = {"num_warps": job.num_warps, "num_stages": job.num_stages}
+    compiled = triton.compile(source, target=target, options=options)
+    ptx = compiled.asm["ptx"]
+    return {
+        **_usage(triton, compiled.asm["cubin"]),
+        "SHARED": compiled.metadata.shared,
+        "MMA": ptx.count("mma.sync"),
+        "WGMMA": ptx.count("wgmma.mma_async"),
+        "ASYNC": ptx.count("cp.async.c"),
+        "WIDE": _wide(compiled.asm["ttir"]),
+    }
+
+
+def _usage(triton, cubin):
     cuobjdump = Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
-        file.write(compiled.asm["cubin"])
+        file.write(cubin)
         file.flush()
         usage = subprocess.check_output([cuobjdump, "-res-usage", file.name], text=True)
-    found = {name: int(re.search(rf"{name}:(\d+)", usage)[1]) for name in ("REG", "STACK", "LOCAL")}
-    return {**found, "SHARED": compiled.metadata.shared}
+    return {name: int(re.search(rf"{name}:(\d+)", usage)[1]) for name in ("REG", "STACK", "LOCAL")}
+
+
+def _wide(ttir):
+    """Arguments that a number of 64 bits is added to; through splats and broadcasts."""
+    origin, found = {}, set()
+    for line in ttir.splitlines():
+        if made := re.match(
+            r"\s*(%\S+) = tt\.(addptr|splat|broadcast|expand_dims) (%[\w-]+)", line
+        ):
+            name, what, source = made.groups()
+            origin[name] = origin.get(source, source)
+            if what == "addptr" and re.search(r"i64>?(?: loc\(.*)?$", line):
+                found.add(origin[name].lstrip("%"))
+    return sorted(found)
 
 
 if __name__ == "__main__":
-    print(json.dumps(_compile(*json.loads(sys.argv[1]))))
+    print(json.dumps([_compile(Job(**job)) for job in json.load(sys.stdin)]))

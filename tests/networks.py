@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from pixelsr import functional
 from pixelsr.models import ConditioningNetwork, GatedPixelCNN, PixelCNN, PixelRecursiveSR
-from pixelsr.nn import GatedLayer, MaskedConv2d
+from pixelsr.nn import GatedLayer, GatedMaskedConv2d, MaskedConv2d
 from tests.helpers import randomise
 
 
@@ -163,6 +163,24 @@ class TwoOutputs(Network):
         return self.logits(torch.cat([low_red, red, low_green, green, low_blue, blue], 1))
 
 
+class BeforeTheGate(Network):
+    """Gates of which one, both or none is read later, in the rows above too; and what is added."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = GatedMaskedConv2d(3, 14, 3, "A", out_parts=2)
+        self.both = MaskedConv2d(21, 14, 3, "B", in_parts=3, out_parts=2)
+        self.only = GatedMaskedConv2d(14, 12, (3, 1), "B", in_parts=2, out_parts=2)
+        self.unused = GatedMaskedConv2d(6, 6, 1, "B")
+        self.out = MaskedConv2d(6, 24, 1, "B")
+
+    def forward(self, images: Tensor) -> Tensor:
+        gated, before = self.first(self.images(images))
+        mixed = self.both(torch.cat([before, gated], dim=1), add=before)
+        h, _ = self.only(mixed, add=torch.tanh(self.only(mixed)[1]))
+        return self.logits(self.out(h, add=None) + self.out(self.unused(h, h)[1]))
+
+
 def _sr(prior: nn.Module) -> PixelRecursiveSR:
     conditioning = ConditioningNetwork(channels=4, blocks=1, magnification=2, levels=8)
     return PixelRecursiveSR(prior, conditioning)
@@ -195,6 +213,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "Broadcast": Broadcast,
     "ReadTwice": ReadTwice,
     "TwoOutputs": TwoOutputs,
+    "BeforeTheGate": BeforeTheGate,
 }
 
 

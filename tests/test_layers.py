@@ -311,7 +311,7 @@ WEIGHT = torch.zeros(6, 3, 3, 3)
         (torch.zeros(3, 4, 4), WEIGHT, {}, r"x \[N, C_in, H, W\].*got \[3, 4, 4\]"),
         (torch.zeros(1, 4, 4, 4), WEIGHT, {}, "x has 4 channels, the weight expects 3"),
         (torch.zeros(1, 3, 4, 4).double(), WEIGHT, {}, "must have one dtype, got"),
-        (torch.zeros(1, 3, 4, 4, device="meta"), WEIGHT, {}, "expected one device"),
+        (torch.zeros(1, 3, 4, 4, device="meta"), WEIGHT, {}, "must have one device"),
         (torch.zeros(1, 3, 4, 4), WEIGHT, {"mask_type": "C"}, "mask_type must be one of"),
         (torch.zeros(1, 3, 4, 4), WEIGHT[..., :2], {}, "kernel_size must be odd"),
         (torch.zeros(1, 3, 4, 4), WEIGHT, {"bias": torch.zeros(5)}, r"bias must be \[6\], got"),

@@ -1,5 +1,9 @@
 """The plan: every multiply-add once, and a proof of causality."""
 
+import threading
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -314,3 +318,57 @@ def test_the_leaves_of_functional_are_what_the_plan_takes_them_for():
     torch.testing.assert_close(scaled, images.double() / 3.5 - 1)
     logits = functional.to_logits(x, 2, 3)
     assert torch.equal(logits[:, 2, 1], x[:, 5])
+
+
+# Threads.
+
+
+def at_once(*works: Callable[[], object]) -> None:
+    """Run each in a thread of its own, beginning together; raises what one of them raises."""
+    begin, errors = threading.Barrier(len(works)), []
+
+    def run(work: Callable[[], object]) -> None:
+        begin.wait()
+        try:
+            work()
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=run, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_several_threads_may_plan_at_once(shared):
+    for _ in range(5):
+        models = [network("GatedPixelCNN")] * 4
+        if not shared:
+            models = [network("GatedPixelCNN") for _ in models]
+        at_once(*(partial(make_plan, model) for model in models))
+        assert len({id(make_plan(model)) for model in models}) == (1 if shared else 4)
+
+
+def test_a_network_may_run_while_another_thread_plans():
+    """Tracing exchanges methods of every module."""
+    running, planned = network("PixelRecursiveSR-gated"), threading.Event()
+    what = inputs(running)["low_res"]
+    images = torch.zeros(1, running.colours, 6, 4, dtype=torch.uint8)
+    expected = running(images, what)
+
+    def run() -> None:
+        while not planned.is_set():
+            assert torch.equal(running(images, what), expected)
+
+    def plan_some() -> None:
+        try:
+            for _ in range(8):
+                make_plan(network("GatedPixelCNN"))
+        finally:
+            planned.set()
+
+    at_once(run, plan_some)

@@ -2,12 +2,13 @@
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .. import functional
-from ..nn import MaskedConv2d
+from ..nn import GatedMaskedConv2d, MaskedConv2d
 from .batch import Batch
 
 Pass = Callable[[], Tensor]
@@ -17,25 +18,17 @@ TOLERANCE = 1e-3
 
 
 class _OnBackend(nn.Module):
-    """A masked convolution on a backend that is named, whatever is the best here."""
+    """A masked convolution, gated or not, on a backend that is named, whatever is the best here."""
 
     def __init__(self, layer: MaskedConv2d, backend: str) -> None:
         super().__init__()
         self.layer, self.backend = layer, backend
 
-    def forward(self, x: Tensor) -> Tensor:
-        layer = self.layer
-        return functional.masked_conv2d(
-            x,
-            layer.weight,
-            layer.bias,
-            mask_type=layer.mask_type,
-            colours=layer.colours,
-            in_parts=layer.in_parts,
-            out_parts=layer.out_parts,
-            dilation=layer.dilation[0],
-            backend=self.backend,
-        )
+    def forward(self, x: Tensor, add: Tensor | None = None) -> Any:
+        gated = isinstance(self.layer, GatedMaskedConv2d)
+        run = functional.masked_conv2d_gate if gated else functional.masked_conv2d
+        options = {**self.layer.layer(), "backend": self.backend}
+        return run(x, self.layer.weight, self.layer.bias, add=add, **options)
 
 
 def on_backend(model: nn.Module, backend: str) -> nn.Module:

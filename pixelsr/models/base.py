@@ -9,10 +9,14 @@ from typing import Any, ClassVar
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch import nn
+from torch import Tensor, nn
 from typing_extensions import Self
 
+from .. import functional
 from ..files import write_all_whole
+
+Layers = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]
+"""Weight and bias of an output layer, and of the hidden layer before it, where there is one."""
 
 BUNDLED = Path(__file__).parent.parent / "weights"
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
@@ -42,6 +46,8 @@ class PixelModel(nn.Module):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         _classes[cls.__name__] = cls
+        if "forward" in vars(cls) and "output_layers" not in vars(cls):
+            cls.output_layers = PixelModel.output_layers  # type: ignore[method-assign]
 
     @property
     def dtype(self) -> torch.dtype:
@@ -62,6 +68,31 @@ class PixelModel(nn.Module):
     def levels(self) -> int:
         """Intensity levels of a colour."""
         return int(self.config.levels)
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the output layers are applied to, ``[N, K, H, W]``, where they are known."""
+        raise NotImplementedError(f"{type(self).__name__} has no features of its own")
+
+    def output_layers(self) -> Layers | None:
+        """Weights and biases that make the logits of the `features`, as in `functional.Output`.
+
+        They are for losses that need no logits. None where `forward` is to be called instead: in a
+        class with a `forward` of its own and no `output_layers`, and where a layer has hooks or is
+        of another class than usual.
+        """
+        return None
+
+    def nats(self, images: Tensor) -> Tensor:
+        """``-log p(images)`` of a prior, in nats per image, ``[N]``.
+
+        Args:
+            images: uint8 ``[N, C, H, W]``.
+        """
+        layers = find_output_layers(self)
+        if layers is None:
+            return functional.pixel_cross_entropy_with_logits(self(images), images)[0]
+        output = functional.Output(self.features(images), *layers)
+        return functional.pixel_cross_entropy(images, output)[0]
 
     def describe(self) -> dict[str, Any]:
         """The model as JSON values: its class name and the fields of its config."""
@@ -124,6 +155,20 @@ class PixelModel(nn.Module):
                 )
         model.load_state_dict(weights)
         return model.eval()
+
+
+def find_output_layers(model: PixelModel) -> Layers | None:
+    """Those of a model, unless somebody listens to its calls."""
+    return None if _has_hooks(model) else model.output_layers()
+
+
+def is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
+    """Is calling the module the same as computing what this class computes?"""
+    return type(module) is kind and not _has_hooks(module)
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
 
 
 def find_model(name: str | os.PathLike[str]) -> Path:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from .. import functional
 from ..nn import init
-from .base import Config, PixelModel
+from .base import Config, Layers, PixelModel, is_plain
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,8 +76,16 @@ class ConditioningNetwork(PixelModel):
 
     def forward(self, low_res: Tensor) -> Tensor:
         c = self.config
+        return functional.to_logits(self.out(self.features(low_res)), c.colours, c.levels)
+
+    def output_layers(self) -> Layers | None:
+        out = self.out
+        return (out.weight, out.bias, None, None) if is_plain(out, nn.Conv2d) else None
+
+    def features(self, low_res: Tensor) -> Tensor:
+        c = self.config
         x = functional.scale_levels(low_res, c.colours, c.levels, self.dtype, name="low_res")
-        return functional.to_logits(self.out(F.relu(self.body(x))), c.colours, c.levels)
+        return F.relu(self.body(x))
 
 
 def _doubling(channels: int) -> nn.Module:

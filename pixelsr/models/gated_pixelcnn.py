@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from .. import functional
 from ..nn import GatedLayer, MaskedConv2d, init
-from .base import Config, PixelModel
+from .base import Config, Layers, PixelModel, is_plain
 from .head import Head
 
 
@@ -50,9 +50,15 @@ class GatedPixelCNN(PixelModel):
         self.head = Head(c.channels, c.head_channels, c.colours, c.levels)
 
     def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.features(images))
+
+    def output_layers(self) -> Layers | None:
+        return self.head.layers() if is_plain(self.head, Head) else None
+
+    def features(self, images: Tensor) -> Tensor:
         c = self.config
         x = functional.scale_levels(images, c.colours, c.levels, self.dtype)
         vertical, horizontal = self.vertical_first(x), self.horizontal_first(x)
         for layer in self.layers:
             vertical, horizontal = layer(vertical, horizontal)
-        return self.head(F.relu(horizontal))
+        return F.relu(horizontal)

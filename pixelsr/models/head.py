@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from .. import functional
 from ..nn import MaskedConv2d, init
+from .base import Layers, is_plain
 
 
 class Head(nn.Module):
@@ -27,6 +28,13 @@ class Head(nn.Module):
         self.out = MaskedConv2d(hidden, colours * levels, 1, "B", colours)
         init.normal_(self.hidden, gain=math.sqrt(2))
         init.smooth_levels_(self.out, levels)
+
+    def layers(self) -> Layers | None:
+        """Weights and biases; None where a layer is no plain one."""
+        hidden, out = self.hidden, self.out
+        if not (is_plain(hidden, MaskedConv2d) and is_plain(out, MaskedConv2d)):
+            return None
+        return out.weight, out.bias, hidden.weight, hidden.bias
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.to_logits(self.out(F.relu(self.hidden(x))), self.colours, self.levels)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from .. import functional
 from ..nn import MaskedConv2d, PixelCNNBlock, init
-from .base import Config, PixelModel
+from .base import Config, Layers, PixelModel, is_plain
 from .head import Head
 
 
@@ -51,8 +51,14 @@ class PixelCNN(PixelModel):
         self.head = Head(2 * c.channels, c.head_channels, c.colours, c.levels)
 
     def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.features(images))
+
+    def output_layers(self) -> Layers | None:
+        return self.head.layers() if is_plain(self.head, Head) else None
+
+    def features(self, images: Tensor) -> Tensor:
         c = self.config
         x = self.first(functional.scale_levels(images, c.colours, c.levels, self.dtype))
         for block in self.blocks:
             x = block(x)
-        return self.head(F.relu(x))
+        return F.relu(x)

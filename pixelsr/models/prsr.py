@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from .. import functional
-from .base import PixelModel
+from .base import PixelModel, find_output_layers
 from .conditioning import ConditioningNetwork
 from .gated_pixelcnn import GatedPixelCNN
 
@@ -79,9 +79,25 @@ class PixelRecursiveSR(PixelModel):
             images: uint8 ``[N, C, H, W]``.
             low_res: uint8 ``[N, C, h, w]``.
         """
-        conditioning, prior = self.conditioning(low_res), self.prior(images)
-        total = functional.add_logits(conditioning, prior)
-        return (functional.nats(total, images) + functional.nats(conditioning, images)).mean()
+        total, alone = self.terms(images, low_res)
+        return (total + alone).mean()
+
+    def terms(
+        self, images: Tensor, low_res: Tensor, conditioning_scale: float = 1.0
+    ) -> tuple[Tensor, ...]:
+        """Both terms of the loss, nats per image, ``[N]``; A is divided by the scale in its own."""
+        layers = find_output_layers(self.prior), find_output_layers(self.conditioning)
+        if layers[0] is None or layers[1] is None:
+            conditioning, logits = self.conditioning(low_res), self.prior(images)
+            return functional.pixel_cross_entropy_with_logits(
+                logits, images, conditioning, conditioning_scale=conditioning_scale
+            )
+        return functional.pixel_cross_entropy(
+            images,
+            functional.Output(self.prior.features(images), *layers[0]),
+            functional.Output(self.conditioning.features(low_res), *layers[1]),
+            conditioning_scale=conditioning_scale,
+        )
 
 
 def _model(given: PixelModel | dict[str, Any] | None, default: type[PixelModel]) -> PixelModel:

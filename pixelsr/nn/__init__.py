@@ -2,7 +2,7 @@
 
 from . import init
 from .gated import GatedLayer
-from .masked_conv import MaskedConv2d
+from .masked_conv import GatedMaskedConv2d, MaskedConv2d
 from .residual import PixelCNNBlock
 
-__all__ = ["GatedLayer", "MaskedConv2d", "PixelCNNBlock", "init"]
+__all__ = ["GatedLayer", "GatedMaskedConv2d", "MaskedConv2d", "PixelCNNBlock", "init"]

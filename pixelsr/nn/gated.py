@@ -2,9 +2,8 @@
 
 from torch import Tensor, nn
 
-from .. import functional
 from . import init
-from .masked_conv import MaskedConv2d
+from .masked_conv import GatedMaskedConv2d, MaskedConv2d
 
 
 class GatedLayer(nn.Module):
@@ -30,8 +29,9 @@ class GatedLayer(nn.Module):
     def __init__(self, channels: int, kernel_size: int = 5, colours: int = 3) -> None:
         super().__init__()
         both = 2 * channels
-        self.vertical = MaskedConv2d(channels, both, kernel_size, "V", colours)
-        self.horizontal = MaskedConv2d(channels, both, (1, kernel_size), "B", colours, out_parts=2)
+        self.vertical = GatedMaskedConv2d(channels, both, kernel_size, "V", colours)
+        row = (1, kernel_size)
+        self.horizontal = GatedMaskedConv2d(channels, both, row, "B", colours, out_parts=2)
         self.link = nn.Conv2d(both, both, 1)
         self.out = MaskedConv2d(channels, channels, 1, "B", colours)
         init.normal_(self.vertical, gain=3.0)
@@ -39,6 +39,6 @@ class GatedLayer(nn.Module):
             init.normal_(layer)
 
     def forward(self, vertical: Tensor, horizontal: Tensor) -> tuple[Tensor, Tensor]:
-        v = self.vertical(vertical)
-        h = functional.gate(self.horizontal(horizontal) + self.link(v))
-        return functional.gate(v), horizontal + self.out(h)
+        gated, v = self.vertical(vertical)
+        h, _ = self.horizontal(horizontal, add=self.link(v))
+        return gated, self.out(h, add=horizontal)

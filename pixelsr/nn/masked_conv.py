@@ -1,4 +1,4 @@
-"""The masked convolution as a module."""
+"""The masked convolution as a module, without and with a gate."""
 
 from typing import Any
 
@@ -25,7 +25,8 @@ class MaskedConv2d(nn.Conv2d):
         dilation: distance between taps.
         bias: whether a bias is added.
     Shape:
-        ``[N, in_channels, H, W]`` to ``[N, out_channels, H, W]``.
+        ``[N, in_channels, H, W]`` to ``[N, out_channels, H, W]``; what is given as `add`, of the
+        output's shape, is added to it.
     Raises:
         ValueError: an unknown mask, an even kernel, parts that do not divide the channels, or a
             dilation or a kernel size that is not made of positive ints.
@@ -62,17 +63,18 @@ class MaskedConv2d(nn.Conv2d):
         self.in_parts = in_parts
         self.out_parts = out_parts
 
-    def forward(self, x: Tensor) -> Tensor:
-        return functional.masked_conv2d(
-            x,
-            self.weight,
-            self.bias,
-            mask_type=self.mask_type,
-            colours=self.colours,
-            in_parts=self.in_parts,
-            out_parts=self.out_parts,
-            dilation=self.dilation[0],
-        )
+    def forward(self, x: Tensor, add: Tensor | None = None) -> Tensor:
+        return functional.masked_conv2d(x, self.weight, self.bias, add=add, **self.layer())
+
+    def layer(self) -> dict[str, Any]:
+        """What `functional.masked_conv2d` asks besides tensors, by keyword."""
+        return {
+            "mask_type": self.mask_type,
+            "colours": self.colours,
+            "in_parts": self.in_parts,
+            "out_parts": self.out_parts,
+            "dilation": self.dilation[0],
+        }
 
     def mask(self, device: torch.device | str | None = None) -> Tensor:
         """The live taps, bool, of the weight's shape; not to be written to.
@@ -96,6 +98,29 @@ class MaskedConv2d(nn.Conv2d):
             f"{super().extra_repr()}, mask_type={self.mask_type!r}, colours={self.colours}, "
             f"in_parts={self.in_parts}, out_parts={self.out_parts}"
         )
+
+
+class GatedMaskedConv2d(MaskedConv2d):
+    """A masked convolution and its gate: ``gate(y)`` and ``y``, with ``y = MaskedConv2d(x) + add``.
+
+    Gated PixelCNN (1606.05328), section 2.1. Arguments are those of `MaskedConv2d`.
+
+    Shape:
+        ``[N, in_channels, H, W]`` to ``[N, p, H, W]`` and ``[N, 2 p, H, W]``, where `out_channels`
+        is 2 p.
+    Raises:
+        ValueError: also where `out_channels` is odd.
+    """
+
+    def __init__(self, in_channels: int, out_channels: int, *args: Any, **kwargs: Any) -> None:
+        if out_channels % 2:
+            raise ValueError(f"a gate takes an even number of channels, got {out_channels}")
+        super().__init__(in_channels, out_channels, *args, **kwargs)
+
+    def forward(  # type: ignore[override]
+        self, x: Tensor, add: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        return functional.masked_conv2d_gate(x, self.weight, self.bias, add=add, **self.layer())
 
 
 def _pair(kernel_size: Any) -> tuple[int, int]:

@@ -32,4 +32,4 @@ class PixelCNNBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         h = self.down(F.relu(x))
         h = self.conv(F.relu(h))
-        return x + self.up(F.relu(h))
+        return self.up(F.relu(h), add=x)

@@ -4,7 +4,15 @@ The compiled library, where it was built, adds kernels for a device under the sa
 it the PyTorch kernels serve every device.
 """
 
-from . import masked_conv2d, noise, sampling
+from . import gate, masked_conv2d, masked_conv2d_triton, noise, pixel_cross_entropy, sampling
 from .compiled import WHY_NOT_COMPILED
 
-__all__ = ["WHY_NOT_COMPILED", "masked_conv2d", "noise", "sampling"]
+__all__ = [
+    "WHY_NOT_COMPILED",
+    "gate",
+    "masked_conv2d",
+    "masked_conv2d_triton",
+    "noise",
+    "pixel_cross_entropy",
+    "sampling",
+]

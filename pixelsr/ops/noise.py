@@ -5,6 +5,7 @@ from torch import Tensor
 
 from ..reference import gumbel_noise_ref
 from .library import HAS_TRITON, LIBRARY
+from .triton import on_its_gpu
 
 LIBRARY.define("gumbel_noise_(Tensor(a!) out, int seed, int first_index, int first_position) -> ()")
 
@@ -25,8 +26,7 @@ def _gumbel_noise_triton(out: Tensor, seed: int, first_index: int, first_positio
     from ..kernels.noise import launch_gumbel_noise
 
     _check_noise(out)
-    with torch.cuda.device(out.device):
-        launch_gumbel_noise(out, seed, first_index, first_position)
+    launch_gumbel_noise(out, seed, first_index, first_position)
 
 
 def _check_noise(out: Tensor) -> None:
@@ -38,4 +38,4 @@ def _check_noise(out: Tensor) -> None:
 
 
 if HAS_TRITON:
-    LIBRARY.impl("gumbel_noise_", _gumbel_noise_triton, "CUDA")
+    LIBRARY.impl("gumbel_noise_", on_its_gpu(_gumbel_noise_triton), "CUDA")

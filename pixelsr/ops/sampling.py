@@ -14,6 +14,7 @@ LIBRARY.define(
     "run_cells_(Tensor program, Tensor constants, Tensor(a!) storage, Tensor cells, Tensor places)"
     " -> ()"
 )
+LIBRARY.define("forget_session(int session) -> ()")
 LIBRARY.define("instruction_set() -> str")
 
 for _name in ("run_plan_", "run_cells_"):  # they write into what they are given, and return nothing

@@ -61,9 +61,15 @@ class Objective(nn.Module):
         self.model, self.conditioning_weight = model, conditioning_weight
 
     def forward(self, images: Tensor) -> Tensor:
-        logits = distributions(self.model, images)
-        logits.pop("prior", None)
-        if "conditioning" in logits:
-            logits["conditioning"] = logits["conditioning"] / self.conditioning_weight
-        terms = [functional.nats(some, images).mean() for some in logits.values()]
+        terms = [nats.mean() for nats in self._nats(images)]
         return torch.stack(terms) / images[0].numel()
+
+    def _nats(self, images: Tensor) -> Sequence[Tensor]:
+        """Of each term, ``[N]``."""
+        model = self.model
+        if isinstance(model, PixelRecursiveSR):
+            low_res = area_average(images, model.magnification)
+            return model.terms(images, low_res, self.conditioning_weight)
+        if isinstance(model, ConditioningNetwork):
+            return [functional.nats(model(area_average(images, model.magnification)), images)]
+        return [model.nats(images)]

@@ -160,7 +160,11 @@ class Planner:
         value = self.results[node] = self.emitter.place(self.results[node], node)
         return value
 
-    def _convolution(self, node: fx.Node) -> Sum:
+    def _convolution(self, node: fx.Node) -> Deferred:
+        own, add = self._own_products(node), argument(node, 1, "add")
+        return own if add is None else _accumulated(own, self._term(add))
+
+    def _own_products(self, node: fx.Node) -> Sum:
         name = str(node.target)
         layer = cast("nn.Conv2d", self.modules[name])
         if layer.stride != (1, 1) or layer.groups != 1 or layer.padding_mode != "zeros":
@@ -209,16 +213,11 @@ class Planner:
         """A sum in which convolutions take part is accumulated in one buffer."""
         if not any(isinstance(self.results[node], Sum) for node in (a, b)):
             return self._formula("add", [a, b])
-        convolutions: tuple[Convolution, ...] = ()
-        values: tuple[Value, ...] = ()
-        for node in (a, b):
-            term = self.results[node]
-            if isinstance(term, Sum):
-                convolutions, values = convolutions + term.convolutions, values + term.values
-            else:
-                values += (self._placed(node),)
-        width = max(len(c.live) for c in convolutions)
-        return Sum(convolutions, tuple(broadcast(value, width) for value in values))
+        return _accumulated(self._term(a), self._term(b))
+
+    def _term(self, node: fx.Node) -> Sum | Value:
+        term = self.results[node]
+        return term if isinstance(term, Sum) else self._placed(node)
 
     def _formula(self, opcode: str, operands: list[Any]) -> Formula:
         """An expression of the operands, taking over those that are formulas themselves."""
@@ -260,6 +259,8 @@ class Planner:
 
     def _getitem(self, node: fx.Node) -> Deferred:
         source, index = cast("tuple[Any, Any]", node.args)
+        if isinstance(source, fx.Node) and source.op == "call_module":
+            return self._pass(node)  # of a gated convolution, what is before the gate
         is_chunk = isinstance(source, fx.Node) and source.target in (torch.chunk, "chunk")
         if not is_chunk or not isinstance(index, int):
             raise PlanError(f"the cached sampler does not know indexing {source}[{index}]")
@@ -363,6 +364,19 @@ _LEAVES: dict[Any, Callable[[Planner, fx.Node], Deferred]] = {
     "float": Planner._pass,
     "double": Planner._pass,
 }
+
+
+def _accumulated(*terms: Sum | Value) -> Sum:
+    """Convolutions, and values, that are added up in one buffer."""
+    convolutions: tuple[Convolution, ...] = ()
+    values: tuple[Value, ...] = ()
+    for term in terms:
+        if isinstance(term, Sum):
+            convolutions, values = convolutions + term.convolutions, values + term.values
+        else:
+            values += (term,)
+    width = max(len(c.live) for c in convolutions)
+    return Sum(convolutions, tuple(broadcast(value, width) for value in values))
 
 
 def _reads(step: Product | Pointwise) -> list[Span]:

@@ -3,6 +3,8 @@
 import inspect
 import math
 import operator
+import threading
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -11,22 +13,34 @@ from torch import Tensor, fx, nn
 
 from ... import functional
 from ...errors import PlanError
-from ...nn import MaskedConv2d
+from ...nn import GatedMaskedConv2d, MaskedConv2d
 
 
 class _Tracer(fx.Tracer):
     """Stops at convolutions and pointwise modules, and at every public function of `functional`.
 
-    A subclass of a layer with a forward of its own is traced into.
+    A subclass of a layer with a forward of its own is traced into. While it traces, all modules
+    of the process ask it how to be called; those that other threads call are left alone.
     """
 
     def __init__(self) -> None:
         modules: Any = (math, functional)
         super().__init__(autowrap_modules=modules)
+        self.thread = threading.get_ident()
+
+    def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        if threading.get_ident() != self.thread:
+            return forward(*args, **kwargs)
+        return super().call_module(m, forward, args, kwargs)
+
+    def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: Any) -> Any:
+        if threading.get_ident() != self.thread:
+            return attr_val
+        return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
         if isinstance(module, MaskedConv2d):
-            return type(module).forward is MaskedConv2d.forward
+            return type(module).forward in (MaskedConv2d.forward, GatedMaskedConv2d.forward)
         return super().is_leaf_module(module, name)
 
 
@@ -46,6 +60,7 @@ def trace(model: nn.Module, with_low_res: bool) -> fx.Graph:
             f'{type(model).__name__} cannot be traced ({error}); method="ancestral" needs no plan'
         ) from error
     _fold_properties(model, graph)
+    _show_gates(model, graph)
     _check_in_place(model, graph)
     return _without_dead_code(model, graph).graph
 
@@ -65,6 +80,24 @@ def _fold_properties(model: nn.Module, graph: fx.Graph) -> None:
 
 def _replaced(answers: dict[fx.Node, Any], node: fx.Node) -> Any:
     return answers.get(node, node)
+
+
+def _show_gates(model: nn.Module, graph: fx.Graph) -> None:
+    """``gated, y = layer(x)`` becomes ``y = layer(x)[1]`` and ``gated = functional.gate(y)``."""
+    modules = dict(model.named_modules())
+    for node in list(graph.nodes):
+        if not isinstance(modules.get(str(node.target)), GatedMaskedConv2d):
+            continue
+        users = list(node.users)
+        with graph.inserting_after(node):
+            before = graph.call_function(operator.getitem, (node, 1))
+        with graph.inserting_after(before):
+            gated = graph.call_function(functional.gate, (before,))
+        for user in users:
+            if user.target is not operator.getitem or user.args[1] not in (0, 1):
+                raise PlanError(f"layer {node.target} gives two feature maps; expected them apart")
+            user.replace_all_uses_with(before if user.args[1] else gated)
+            graph.erase_node(user)
 
 
 def takes_low_res(model: nn.Module) -> tuple[bool, bool]:

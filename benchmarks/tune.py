@@ -1,0 +1,124 @@
+"""Times other block sizes for the convolution kernels, on the GPU that is here.
+
+    python -m benchmarks.tune --out benchmarks/results/tuning/gpu.json
+
+For each kernel and layer of the paper-size network it tells how the shipped configuration of
+`kernels/configs.py` does beside others, in bfloat16: a table to edit that file by.
+"""
+
+import json
+import statistics
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+import triton
+from pixelsr.kernels import configs
+from pixelsr.kernels.configs import HALF, Config
+from torch import Tensor
+
+from pixelsr.benchmark import machine
+from pixelsr.benchmark.clock import seconds
+
+OURS = torch.ops.pixelsr
+LAYERS = [(64, 128, 5, "V"), (128, 128, 3, "B"), (64, 1024, 1, "B"), (1024, 768, 1, "B")]
+IMAGES, ROUNDS, REPEATS = 128, 10, 10
+CANDIDATES = [
+    Config(pixels, out, inputs, warps, stages, "")
+    for pixels, out, inputs, warps, stages in (
+        (64, 64, 64, 4, 4),
+        (64, 128, 64, 4, 4),
+        (128, 64, 64, 4, 4),
+        (128, 64, 64, 8, 4),
+        (128, 128, 32, 8, 5),
+        (128, 128, 64, 4, 4),
+        (128, 128, 64, 8, 3),
+        (128, 128, 64, 8, 4),
+        (256, 64, 64, 8, 4),
+        (128, 256, 64, 8, 3),
+    )
+]
+"""Beside the shipped ones; each costs a second or two of compiling for each kernel."""
+
+
+def works(
+    device: torch.device, layer: tuple[int, int, int, str]
+) -> Iterator[tuple[str, dict[tuple[str, str], Config], Callable[[], object]]]:
+    """Each kernel's name, the table that its configuration is in, and a launch."""
+    in_channels, out_channels, size, kind = layer
+
+    def normal(*shape: int) -> Tensor:
+        made = torch.randn(shape, device=device, dtype=torch.bfloat16)
+        return made.to(memory_format=torch.channels_last)
+
+    x, grad = normal(IMAGES, in_channels, 32, 32), normal(IMAGES, out_channels, 32, 32)
+    weight = normal(out_channels, in_channels, size, size)
+    forward = (x, weight, None, None, kind)
+    yield "forward", configs.PRODUCTS, lambda: OURS.masked_conv2d_triton(*forward)
+    yield "forward, gated", configs.GATED, lambda: OURS.masked_conv2d_gate_triton(*forward)
+    yield (
+        "gradient to the input",
+        configs.PRODUCTS,
+        lambda: OURS.masked_conv2d_grad_input_triton(grad, weight, kind),
+    )
+    yield (
+        "gradient to the weight",
+        configs.GRAD_WEIGHT,
+        lambda: OURS.masked_conv2d_grad_weight_triton(x, grad, [size, size], kind),
+    )
+
+
+def milliseconds(device: torch.device, launch: Callable[[], object]) -> float | None:
+    """The median; None where the GPU has too little of something."""
+
+    def repeat() -> None:
+        for _ in range(REPEATS):
+            launch()
+
+    try:
+        launch()
+    except triton.runtime.errors.OutOfResources:
+        return None
+    return 1e3 * statistics.median(seconds(device, repeat) for _ in range(ROUNDS)) / REPEATS
+
+
+def tune(
+    device: torch.device, table: dict[tuple[str, str], Config], launch: Callable[[], object]
+) -> list[tuple[float, Config]]:
+    """Candidates with their milliseconds, the best first; the shipped one has a reason."""
+    shipped = dict(table)
+    used = [config for (precision, _), config in shipped.items() if precision == HALF]
+    found = []
+    try:
+        for config in [*used, *CANDIDATES]:
+            table.update({key: config for key in shipped if key[0] == HALF})
+            taken = milliseconds(device, launch)
+            found += [] if taken is None else [(taken, config)]
+    finally:
+        table.update(shipped)
+    return sorted(found, key=lambda pair: pair[0])
+
+
+@click.command()
+@click.option("--out", type=click.Path(path_type=Path), help="JSON file.")
+def main(out: Path | None) -> None:
+    """Time the candidates and tell the best ones."""
+    if not torch.cuda.is_available():
+        raise click.ClickException("there is no GPU to tune for")
+    device = torch.device("cuda")
+    told: list[dict[str, Any]] = []
+    for layer in LAYERS:
+        for name, table, launch in works(device, layer):
+            best = tune(device, table, launch)[:5]
+            rows = [{"milliseconds": taken, **vars(config)} for taken, config in best]
+            told.append({"layer": layer, "kernel": name, "best": rows})
+            click.echo(json.dumps(told[-1]))
+    if out:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps({"machine": machine(device), "found": told}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""Block sizes of the kernels, by what they have to do; each with its reason."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """How a kernel cuts its work.
+
+    Attributes:
+        pixels, out, inputs: sizes of a block; powers of two, 16 at least.
+        warps: of a program.
+        stages: of its pipeline; one serves the table of what is live, each other one holds a
+            block of inputs and of weights.
+        reason: why these.
+    """
+
+    pixels: int
+    out: int
+    inputs: int
+    warps: int
+    stages: int
+    reason: str
+
+
+HALF, TF32, IEEE = "half", "tf32", "ieee"
+
+PRODUCTS: dict[tuple[str, str], Config] = {
+    (HALF, "wide"): Config(128, 128, 64, 8, 5, "64x128 a warpgroup, four 32 KB stages in flight"),
+    (HALF, "narrow"): Config(128, 64, 64, 4, 4, "up to 64 outputs; two programs a multiprocessor"),
+    (HALF, "few"): Config(256, 16, 64, 4, 4, "gradient to a picture: long columns, few outputs"),
+    (HALF, "lanes"): Config(64, 64, 32, 4, 2, "a first layer, 3 channels x 24 taps: 3 steps"),
+    (TF32, "wide"): Config(128, 128, 32, 8, 5, "the bytes of 16 bits, half as many inputs"),
+    (TF32, "narrow"): Config(128, 64, 32, 4, 5, "the bytes of 16 bits, half as many inputs"),
+    (TF32, "few"): Config(128, 16, 32, 4, 4, "gradient to a picture"),
+    (TF32, "lanes"): Config(64, 64, 32, 4, 2, "a first layer"),
+    (IEEE, "wide"): Config(64, 64, 16, 8, 3, "no matrix instructions: 16 sums a thread"),
+    (IEEE, "narrow"): Config(64, 32, 16, 4, 3, "no matrix instructions: 16 sums a thread"),
+    (IEEE, "few"): Config(64, 16, 16, 4, 3, "gradient to a picture"),
+    (IEEE, "lanes"): Config(64, 32, 16, 4, 2, "a first layer"),
+}
+"""Of the forward pass and the gradient to the input, by precision and kind."""
+
+GATED: dict[tuple[str, str], Config] = {
+    (HALF, "wide"): Config(128, 64, 64, 8, 4, "two sums of 64 outputs in the place of one of 128"),
+    (HALF, "lanes"): Config(64, 32, 32, 4, 2, "a first layer"),
+    (TF32, "wide"): Config(128, 64, 32, 8, 5, "two sums of 64 outputs in the place of one of 128"),
+    (TF32, "lanes"): Config(64, 32, 32, 4, 2, "a first layer"),
+    (IEEE, "wide"): Config(64, 32, 16, 8, 3, "two sums, no matrix instructions"),
+    (IEEE, "lanes"): Config(64, 16, 16, 4, 2, "a first layer"),
+}
+"""Of the forward pass with a gate."""
+
+GRAD_WEIGHT: dict[tuple[str, str], Config] = {
+    (HALF, "wide"): Config(64, 128, 64, 4, 4, "the weights of a tap are the tile; 24 KB a stage"),
+    (HALF, "lanes"): Config(64, 64, 32, 4, 3, "a first layer, 3 channels x 24 taps: 3 tiles"),
+    (TF32, "wide"): Config(32, 128, 64, 8, 3, "half as many pixels a stage as in 16 bits"),
+    (TF32, "lanes"): Config(32, 64, 32, 4, 3, "a first layer"),
+    (IEEE, "wide"): Config(16, 64, 64, 8, 2, "no matrix instructions: 16 sums a thread"),
+    (IEEE, "lanes"): Config(16, 32, 32, 4, 2, "a first layer"),
+}
+"""Of the gradient to the weight."""
+
+FEWEST_CHANNELS = 16
+"""With fewer input channels, the lanes of a block are (tap, channel) pairs, whatever their tap."""
+
+
+def choose_product(
+    precision: str, in_channels: int, out_channels: int, gated: bool = False
+) -> Config:
+    """For a forward pass, or with the channels exchanged the gradient to its input."""
+    lanes = in_channels < FEWEST_CHANNELS
+    if gated:
+        return GATED[precision, "lanes" if lanes else "wide"]
+    if lanes:
+        return PRODUCTS[precision, "lanes"]
+    widths = {16: "few", 64: "narrow"}
+    kind = next((kind for most, kind in widths.items() if out_channels <= most), "wide")
+    return PRODUCTS[precision, kind]
+
+
+def choose_grad_weight(precision: str, in_channels: int) -> Config:
+    """For the gradient to a weight."""
+    return GRAD_WEIGHT[precision, "lanes" if in_channels < FEWEST_CHANNELS else "wide"]

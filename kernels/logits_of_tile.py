@@ -1,0 +1,158 @@
+"""A tile of logits, of pixels and the levels of a colour: what the cross-entropy kernels share."""
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def _dot(x, weight, sums, WIDEN: tl.constexpr, PRECISION: tl.constexpr):
+    """A product of tiles; the interpreter makes no right one of bfloat16."""
+    if WIDEN:
+        x, weight = x.to(tl.float32), weight.to(tl.float32)
+    return tl.dot(x, weight, sums, input_precision=PRECISION)
+
+
+@triton.jit
+def _add_layer(
+    sums,
+    x_ptr,
+    weight_ptr,
+    bias_ptr,
+    pixel,
+    output,
+    in_pixels,
+    in_levels,
+    channels,
+    live,
+    x_pixel,
+    x_channel,
+    weight_output,
+    weight_channel,
+    HAS_BIAS: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    WIDEN: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """``sums + x @ weight.T + bias`` over the first `live` channels, of a tile of logits.
+
+    Loads are wide, as none is masked along the channels by what is live, a number that need not be
+    even: in the last block, what is dead is made zero afterwards.
+    """
+    if HAS_BIAS:
+        bias = tl.load(bias_ptr + output, mask=in_levels, other=0).to(tl.float32)
+        sums += bias[None, :]
+    x_at = x_ptr + pixel[:, None] * x_pixel
+    weight_at = weight_ptr + output[None, :] * weight_output
+    channel = tl.arange(0, BLOCK_K)
+    whole = live // BLOCK_K * BLOCK_K  # so seen to be aligned
+    for first in range(0, whole, BLOCK_K):
+        k = first + channel
+        x = tl.load(x_at + k.to(tl.int64)[None, :] * x_channel, mask=in_pixels[:, None], other=0)
+        weight = tl.load(weight_at + k[:, None] * weight_channel, mask=in_levels[None, :], other=0)
+        sums = _dot(x, weight, sums, WIDEN, PRECISION)
+    if whole < live:
+        k = whole + channel
+        there, some = k < channels, k < live
+        in_x, in_weight = in_pixels[:, None] & there[None, :], there[:, None] & in_levels[None, :]
+        x = tl.load(x_at + k.to(tl.int64)[None, :] * x_channel, mask=in_x, other=0)
+        weight = tl.load(weight_at + k[:, None] * weight_channel, mask=in_weight, other=0)
+        x, weight = tl.where(some[None, :], x, 0.0), tl.where(some[:, None], weight, 0.0)
+        sums = _dot(x, weight, sums, WIDEN, PRECISION)
+    return sums
+
+
+@triton.jit
+def logits_of_tile(
+    x_ptr,
+    weight_ptr,
+    bias_ptr,
+    a_ptr,
+    a_weight_ptr,
+    a_bias_ptr,
+    pixel,
+    in_pixels,
+    level,
+    colour,
+    levels,
+    channels,
+    a_channels,
+    one_over_scale,
+    x_pixel,
+    x_channel,
+    weight_output,
+    weight_channel,
+    a_pixel,
+    a_channel,
+    a_weight_output,
+    a_weight_channel,
+    COLOURS: tl.constexpr,
+    MASKED: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
+    HAS_A: tl.constexpr,
+    HAS_A_BIAS: tl.constexpr,
+    BLOCK_P: tl.constexpr,
+    BLOCK_L: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    WIDEN: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """(x @ weight.T + bias + a @ a_weight.T + a_bias) / scale, of a tile of pixels and levels."""
+    output = colour * levels + level
+    in_levels = level < levels
+    live = channels
+    if MASKED:  # the channels of the colours up to this one
+        live = (colour + 1) * (channels // COLOURS) + tl.minimum(colour + 1, channels % COLOURS)
+    sums = tl.zeros([BLOCK_P, BLOCK_L], tl.float32)
+    sums = _add_layer(
+        sums,
+        x_ptr,
+        weight_ptr,
+        bias_ptr,
+        pixel,
+        output,
+        in_pixels,
+        in_levels,
+        channels,
+        live,
+        x_pixel,
+        x_channel,
+        weight_output,
+        weight_channel,
+        HAS_BIAS,
+        BLOCK_K,
+        WIDEN,
+        PRECISION,
+    )
+    if HAS_A:
+        sums = _add_layer(
+            sums,
+            a_ptr,
+            a_weight_ptr,
+            a_bias_ptr,
+            pixel,
+            output,
+            in_pixels,
+            in_levels,
+            a_channels,
+            a_channels,
+            a_pixel,
+            a_channel,
+            a_weight_output,
+            a_weight_channel,
+            HAS_A_BIAS,
+            BLOCK_K,
+            WIDEN,
+            PRECISION,
+        )
+    return sums * one_over_scale
+
+
+@triton.jit
+def place_of_tile(
+    tile, colour, targets_ptr, pixels, target_pixel, target_colour, BLOCK_P: tl.constexpr
+):
+    """The pixels of a tile, which of them exist, and their targets."""
+    pixel = tile.to(tl.int64) * BLOCK_P + tl.arange(0, BLOCK_P)
+    in_pixels = pixel < pixels
+    at = targets_ptr + pixel * target_pixel + colour * target_colour
+    return pixel, in_pixels, tl.load(at, mask=in_pixels, other=0).to(tl.int32)

@@ -1,0 +1,346 @@
+"""The cross-entropy of pixels: logits exist in registers, a tile of pixels and levels at a time."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from pixelsr.chunked import Layer
+
+from .configs import HALF, IEEE, TF32, Config
+from .interpreter import interprets
+from .logits_of_tile import logits_of_tile, place_of_tile
+from .precision import input_precision, matmul_precision
+
+FORWARD: dict[tuple[str, str], Config] = {
+    (HALF, "many"): Config(64, 128, 64, 4, 3, "two programs at once: products beside exponentials"),
+    (HALF, "few"): Config(64, 16, 64, 4, 4, "reading the features is the work: more in flight"),
+    (TF32, "many"): Config(64, 64, 32, 4, 3, "the bytes of 16 bits; twice the registers a product"),
+    (TF32, "few"): Config(128, 16, 32, 4, 4, "the bytes of 16 bits, half as many channels"),
+    (IEEE, "many"): Config(64, 64, 16, 8, 3, "no matrix instructions: 16 sums a thread"),
+    (IEEE, "few"): Config(64, 16, 16, 4, 3, "no matrix instructions: 8 sums a thread"),
+}
+"""By precision and number of levels; `out` are levels and `inputs` channels. With more levels a
+tile features would be read less often, and registers be spilled."""
+
+GRAD = FORWARD | {
+    (HALF, "many"): Config(64, 64, 64, 4, 3, "addresses of what is written need registers too")
+}
+
+FEW = 16
+"""Levels that are few."""
+
+
+@triton.jit
+def _pixel_cross_entropy_kernel(
+    nats_ptr,
+    log_sums_ptr,
+    targets_ptr,
+    x_ptr,
+    weight_ptr,
+    bias_ptr,
+    a_ptr,
+    a_weight_ptr,
+    a_bias_ptr,
+    pixels: tl.int64,
+    levels,
+    channels,
+    a_channels,
+    one_over_scale,
+    target_pixel: tl.int64,
+    target_colour: tl.int64,
+    x_pixel: tl.int64,
+    x_channel: tl.int64,
+    weight_output,
+    weight_channel,
+    a_pixel: tl.int64,
+    a_channel: tl.int64,
+    a_weight_output,
+    a_weight_channel,
+    COLOURS: tl.constexpr,
+    MASKED: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
+    HAS_A: tl.constexpr,
+    HAS_A_BIAS: tl.constexpr,
+    BLOCK_P: tl.constexpr,
+    BLOCK_L: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    WIDEN: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """log sum exp(logits), and that minus the target's logit, of one colour of a tile of pixels.
+
+    The logits are (x @ weight.T + bias + a @ a_weight.T + a_bias) / scale, with the first product
+    masked or not, and the second there or not.
+    """
+    colour = tl.program_id(0) % COLOURS
+    pixel, in_pixels, target = place_of_tile(
+        tl.program_id(0) // COLOURS,
+        colour,
+        targets_ptr,
+        pixels,
+        target_pixel,
+        target_colour,
+        BLOCK_P,
+    )
+    peak = tl.full([BLOCK_P], float("-inf"), tl.float32)
+    total, hit = tl.zeros([BLOCK_P], tl.float32), tl.zeros([BLOCK_P], tl.float32)
+    # Addresses moved out of the loop would be kept in registers that there are not.
+    for first in tl.range(0, levels, BLOCK_L, disable_licm=True):
+        level = first + tl.arange(0, BLOCK_L)
+        logits = logits_of_tile(
+            x_ptr,
+            weight_ptr,
+            bias_ptr,
+            a_ptr,
+            a_weight_ptr,
+            a_bias_ptr,
+            pixel,
+            in_pixels,
+            level,
+            colour,
+            levels,
+            channels,
+            a_channels,
+            one_over_scale,
+            x_pixel,
+            x_channel,
+            weight_output,
+            weight_channel,
+            a_pixel,
+            a_channel,
+            a_weight_output,
+            a_weight_channel,
+            COLOURS,
+            MASKED,
+            HAS_BIAS,
+            HAS_A,
+            HAS_A_BIAS,
+            BLOCK_P,
+            BLOCK_L,
+            BLOCK_K,
+            WIDEN,
+            PRECISION,
+        )
+        seen = tl.where((level < levels)[None, :], logits, float("-inf"))
+        higher = tl.maximum(peak, tl.max(seen, 1))
+        total = total * tl.exp(peak - higher) + tl.sum(tl.exp(seen - higher[:, None]), 1)
+        hit += tl.sum(tl.where(level[None, :] == target[:, None], logits, 0.0), 1)
+        peak = higher
+    log_sum = peak + tl.log(total)
+    out = pixel * COLOURS + colour
+    tl.store(log_sums_ptr + out, log_sum, mask=in_pixels)
+    tl.store(nats_ptr + out, log_sum - hit, mask=in_pixels)
+
+
+@triton.jit
+def _pixel_cross_entropy_grad_kernel(
+    of_logits_ptr,
+    add_ptr,
+    grad_ptr,
+    log_sums_ptr,
+    targets_ptr,
+    x_ptr,
+    weight_ptr,
+    bias_ptr,
+    a_ptr,
+    a_weight_ptr,
+    a_bias_ptr,
+    pixels: tl.int64,
+    levels,
+    channels,
+    a_channels,
+    one_over_scale,
+    target_pixel: tl.int64,
+    target_colour: tl.int64,
+    x_pixel: tl.int64,
+    x_channel: tl.int64,
+    weight_output,
+    weight_channel,
+    a_pixel: tl.int64,
+    a_channel: tl.int64,
+    a_weight_output,
+    a_weight_channel,
+    HAS_ADD: tl.constexpr,
+    COLOURS: tl.constexpr,
+    MASKED: tl.constexpr,
+    HAS_BIAS: tl.constexpr,
+    HAS_A: tl.constexpr,
+    HAS_A_BIAS: tl.constexpr,
+    BLOCK_P: tl.constexpr,
+    BLOCK_L: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    WIDEN: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """grad (softmax(logits) - onehot) / scale + add, of a tile of pixels and of levels of a colour.
+
+    The logits are those of the forward kernel, made once more, and softmax is
+    exp(logits - log_sums).
+    """
+    tiles = tl.cdiv(levels, BLOCK_L)
+    colour = tl.program_id(0) // tiles % COLOURS
+    pixel, in_pixels, target = place_of_tile(
+        tl.program_id(0) // tiles // COLOURS,
+        colour,
+        targets_ptr,
+        pixels,
+        target_pixel,
+        target_colour,
+        BLOCK_P,
+    )
+    level = tl.program_id(0) % tiles * BLOCK_L + tl.arange(0, BLOCK_L)
+    logits = logits_of_tile(
+        x_ptr,
+        weight_ptr,
+        bias_ptr,
+        a_ptr,
+        a_weight_ptr,
+        a_bias_ptr,
+        pixel,
+        in_pixels,
+        level,
+        colour,
+        levels,
+        channels,
+        a_channels,
+        one_over_scale,
+        x_pixel,
+        x_channel,
+        weight_output,
+        weight_channel,
+        a_pixel,
+        a_channel,
+        a_weight_output,
+        a_weight_channel,
+        COLOURS,
+        MASKED,
+        HAS_BIAS,
+        HAS_A,
+        HAS_A_BIAS,
+        BLOCK_P,
+        BLOCK_L,
+        BLOCK_K,
+        WIDEN,
+        PRECISION,
+    )
+    log_sum = tl.load(log_sums_ptr + pixel * COLOURS + colour, mask=in_pixels, other=0)
+    grad = tl.load(grad_ptr + pixel, mask=in_pixels, other=0) * one_over_scale
+    onehot = tl.where(level[None, :] == target[:, None], 1.0, 0.0)
+    of_logits = (tl.exp(logits - log_sum[:, None]) - onehot) * grad[:, None]
+    at = pixel[:, None] * (COLOURS * levels) + (colour * levels + level)[None, :]
+    exists = in_pixels[:, None] & (level < levels)[None, :]
+    if HAS_ADD:
+        of_logits += tl.load(add_ptr + at, mask=exists, other=0).to(tl.float32)
+    tl.store(of_logits_ptr + at, of_logits.to(of_logits_ptr.dtype.element_ty), mask=exists)
+
+
+def launch_pixel_cross_entropy(
+    nats: Tensor,
+    log_sums: Tensor,
+    targets: Tensor,
+    prior: Layer,
+    conditioning: Layer | None,
+    scale: float,
+) -> None:
+    """Fill `nats` and `log_sums`, float32 ``[T, P, C]``, contiguous within a term.
+
+    Args:
+        targets: uint8 ``[P, C]``, any strides, as have x and weight of the layers.
+    """
+    config = _choose(FORWARD, prior, targets)
+    grid = (triton.cdiv(len(targets), config.pixels) * targets.shape[1],)
+    for term, logits in enumerate(_terms(prior, conditioning, scale)):
+        _pixel_cross_entropy_kernel[grid](
+            nats[term], log_sums[term], **_arguments(config, targets, *logits)
+        )
+
+
+def launch_pixel_cross_entropy_grad(
+    of_logits: Sequence[Tensor],
+    grad: Tensor,
+    log_sums: Tensor,
+    targets: Tensor,
+    prior: Layer,
+    conditioning: Layer | None,
+    scale: float,
+) -> None:
+    """Fill `of_logits`, contiguous ``[P, C * L]``: to B's, and where there is A, to A's.
+
+    Args:
+        grad: of the nats, float32, contiguous ``[T, P]``.
+        log_sums: as the forward kernel has left them.
+    """
+    config = _choose(GRAD, prior, targets)
+    levels = len(prior.weight) // targets.shape[1]
+    tiles = triton.cdiv(len(targets), config.pixels), triton.cdiv(levels, config.out)
+    grid = (tiles[0] * targets.shape[1] * tiles[1],)
+    for term, logits in enumerate(_terms(prior, conditioning, scale)):
+        _pixel_cross_entropy_grad_kernel[grid](
+            of_logits[term],
+            of_logits[0],  # what moves B's logits moves A's
+            grad[term],
+            log_sums[term],
+            HAS_ADD=term == 1,
+            **_arguments(config, targets, *logits),
+        )
+
+
+def _terms(
+    prior: Layer, conditioning: Layer | None, scale: float
+) -> list[tuple[Layer, Layer | None, bool, float]]:
+    """The logits of each term: the sum of one layer, masked or not, and another; divided by."""
+    if conditioning is None:
+        return [(prior, None, True, 1.0)]
+    return [(prior, conditioning, True, 1.0), (conditioning, None, False, scale)]
+
+
+def _choose(table: dict[tuple[str, str], Config], prior: Layer, targets: Tensor) -> Config:
+    levels = len(prior.weight) // targets.shape[1]
+    return table[matmul_precision(prior.x), "few" if levels <= FEW else "many"]
+
+
+def _arguments(
+    config: Config, targets: Tensor, layer: Layer, other: Layer | None, masked: bool, scale: float
+) -> dict[str, Any]:
+    """What both kernels are told, but for their outputs."""
+    a = layer if other is None else other  # where there is nothing to read, nobody does
+    return {
+        "targets_ptr": targets,
+        **_of_layer(layer, "x", "weight", "bias"),
+        **_of_layer(a, "a", "a_weight", "a_bias"),
+        "pixels": len(targets),
+        "levels": len(layer.weight) // targets.shape[1],
+        "channels": layer.x.shape[1],
+        "a_channels": a.x.shape[1],
+        "one_over_scale": 1 / scale,
+        "target_pixel": targets.stride(0),
+        "target_colour": targets.stride(1),
+        "COLOURS": targets.shape[1],
+        "MASKED": masked,
+        "HAS_BIAS": layer.bias is not None,
+        "HAS_A": other is not None,
+        "HAS_A_BIAS": a.bias is not None,
+        "BLOCK_P": config.pixels,
+        "BLOCK_L": config.out,
+        "BLOCK_K": config.inputs,
+        "WIDEN": interprets() and layer.x.dtype == torch.bfloat16,
+        "PRECISION": input_precision(matmul_precision(layer.x)),
+        "num_warps": config.warps,
+        "num_stages": config.stages,
+    }
+
+
+def _of_layer(layer: Layer, x: str, weight: str, bias: str) -> dict[str, Any]:
+    return {
+        f"{x}_ptr": layer.x,
+        f"{weight}_ptr": layer.weight,
+        f"{bias}_ptr": layer.weight if layer.bias is None else layer.bias,
+        f"{x}_pixel": layer.x.stride(0),
+        f"{x}_channel": layer.x.stride(1),
+        f"{weight}_output": layer.weight.stride(0),
+        f"{weight}_channel": layer.weight.stride(1),
+    }

@@ -1,0 +1,148 @@
+"""Which blocks of a masked convolution have live taps: the work list of its kernels.
+
+A masked convolution is a sum of matrix products, one for each tap: the channels of the pixel that
+the tap reads, times the tap's weights. Cut into blocks of output and of input channels, many of
+these products are wholly masked: every block of a dead tap, and at the centre tap the blocks of
+colour groups that an output may not read. Only the others are listed, from the mask itself.
+"""
+
+import dataclasses
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from pixelsr.masks import causal_mask
+
+from .configs import FEWEST_CHANNELS
+
+Layer = tuple[str, int, int, int, int]
+"""mask_type, colours, in_parts, out_parts, dilation."""
+COLUMNS = 4
+"""Of the table: rows and columns to the value that is read; its channel, or the block of channels;
+the row of its weight, or the first one of the block."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Products:
+    """The live blocks, those of one block of output channels after another.
+
+    Attributes:
+        table: int32 ``[entries, COLUMNS]``; or, with lanes, ``[entries * block_in, COLUMNS]``, a
+            row for each lane, -1 in a lane that is not used.
+        first: int32 ``[out blocks + 1]``, the entries of an out block: from its first to the next.
+        owner: int32 ``[entries]``, the out block of an entry.
+        lanes: has each lane a tap of its own?
+    """
+
+    table: Tensor
+    first: Tensor
+    owner: Tensor
+    lanes: bool
+
+    @property
+    def entries(self) -> int:
+        return len(self.owner)
+
+    @property
+    def out_blocks(self) -> int:
+        return len(self.first) - 1
+
+
+@torch.inference_mode(False)  # tables made while sampling are used in training later
+def find_products(
+    mask: npt.NDArray[np.bool_], dilation: int, block_out: int, block_in: int, device: torch.device
+) -> Products:
+    """The live blocks of ``mask``, bool ``[out, in, kh, kw]``; negative dilation turns it round."""
+    out_channels, in_channels, height, width = mask.shape
+    lanes = in_channels < FEWEST_CHANNELS
+    tables, owners, first = [], [], [0]
+    for block, start in enumerate(range(0, out_channels, block_out)):
+        live = mask[start : start + block_out].any(0)  # [in, kh, kw]
+        if not lanes:
+            live = np.logical_or.reduceat(live, range(0, in_channels, block_in), 0)
+        tap, where = np.nonzero(live.reshape(len(live), -1).T)
+        shift = dilation * (tap // width - height // 2), dilation * (tap % width - width // 2)
+        weight_row = tap * in_channels + (where if lanes else where * block_in)
+        table = np.stack([*shift, where, weight_row], 1)
+        if lanes:
+            table = np.pad(table, ((0, -len(table) % block_in), (0, 0)), constant_values=-1)
+        tables.append(table)
+        count = len(table) // (block_in if lanes else 1)
+        owners += [block] * count
+        first.append(first[-1] + count)
+    parts = (np.concatenate(tables), np.array(first), np.array(owners))
+    table, starts, owner = (torch.from_numpy(part.astype(np.int32)).to(device) for part in parts)
+    return Products(table, starts, owner, lanes)
+
+
+def _mask(shape: tuple[int, ...], layer: Layer) -> npt.NDArray[np.bool_]:
+    mask_type, colours, in_parts, out_parts, _ = layer
+    mask = causal_mask(
+        shape[0],
+        shape[1],
+        (shape[2], shape[3]),
+        mask_type,
+        colours=colours,
+        in_parts=in_parts,
+        out_parts=out_parts,
+    )
+    return mask.numpy()
+
+
+@lru_cache(maxsize=256)
+def forward_products(
+    shape: tuple[int, ...],
+    layer: Layer,
+    halves: int,
+    block_out: int,
+    block_in: int,
+    device: torch.device,
+) -> Products:
+    """Of ``y = masked_conv2d(x)`` with a weight of this shape; with two halves, of both at once."""
+    mask = _mask(shape, layer)
+    mask = mask.reshape(halves, -1, *mask.shape[1:]).any(0)
+    return find_products(mask, layer[-1], block_out, block_in, device)
+
+
+@lru_cache(maxsize=256)
+def grad_input_products(
+    shape: tuple[int, ...], layer: Layer, block_out: int, block_in: int, device: torch.device
+) -> Products:
+    """Of the gradient to x: from the gradient of y, by the same taps in the other direction."""
+    mask = _mask(shape, layer).transpose(1, 0, 2, 3)
+    return find_products(mask, -layer[-1], block_out, block_in, device)
+
+
+@lru_cache(maxsize=256)
+@torch.inference_mode(False)
+def places_in_products(
+    shape: tuple[int, ...], layer: Layer, block_out: int, block_in: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Where each weight's gradient stands among the blocks, and whether it is live.
+
+    Returns:
+        int64 ``[out, in, kh, kw]``, an index into ``[entries, block_in, block_out]``, and bool.
+    """
+    mask = _mask(shape, layer)
+    products = find_products(mask, layer[-1], block_out, block_in, torch.device("cpu"))
+    out_channels, in_channels, height, width = shape
+    weight_row = products.table[:, 3].numpy()
+    slot = np.zeros((products.out_blocks, height * width * in_channels), np.int64)
+    owner = products.owner.numpy()
+    if products.lanes:
+        lane = np.arange(len(weight_row))
+        used = weight_row >= 0
+        slot[owner[lane // block_in][used], weight_row[used]] = lane[used]
+    else:
+        channel = products.table[:, 2].numpy() * block_in
+        for entry, block in enumerate(owner):
+            count = min(block_in, in_channels - channel[entry])
+            start = weight_row[entry]
+            slot[block, start : start + count] = entry * block_in + np.arange(count)
+    out = np.arange(out_channels)
+    place = slot[out // block_out] * block_out + (out % block_out)[:, None]  # [out, taps * in]
+    place = place.reshape(out_channels, height, width, in_channels).transpose(0, 3, 1, 2)
+    return torch.from_numpy(place.copy()).to(device), torch.from_numpy(mask.copy()).to(device)

@@ -1,0 +1,147 @@
+"""The masked convolution, and the gate."""
+
+import torch
+from torch import Tensor
+
+from ..backends import GATE, MASKED_CONV2D, choose
+from ..masks import check_dilation, check_mask
+from ..reference import gate_ref, masked_conv2d_ref
+from .autocast import autocast
+
+
+def _check_masked_conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    add: Tensor | None,
+    mask_type: str,
+    dilation: int,
+) -> None:
+    if x.dim() != 4 or weight.dim() != 4:
+        raise ValueError(
+            "masked_conv2d takes x [N, C_in, H, W] and weight [C_out, C_in, kh, kw], got "
+            f"{list(x.shape)} and {list(weight.shape)}"
+        )
+    if x.shape[1] != weight.shape[1]:
+        raise ValueError(f"x has {x.shape[1]} channels, the weight expects {weight.shape[1]}")
+    given = {"x": x, "weight": weight, "bias": bias, "add": add}
+    given = {name: tensor for name, tensor in given.items() if tensor is not None}
+    for what in ("dtype", "device"):
+        found = {name: str(getattr(tensor, what)) for name, tensor in given.items()}
+        if len(set(found.values())) > 1:
+            raise ValueError(f"{', '.join(found)} must have one {what}, got {found}")
+    if bias is not None and bias.shape != (weight.shape[0],):
+        raise ValueError(f"bias must be [{weight.shape[0]}], got {list(bias.shape)}")
+    out = [x.shape[0], weight.shape[0], *x.shape[2:]]
+    if add is not None and list(add.shape) != out:
+        raise ValueError(f"add must have the shape of the output, {out}, got {list(add.shape)}")
+    check_dilation(dilation)
+    check_mask(mask_type, (weight.shape[2], weight.shape[3]))
+
+
+def masked_conv2d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    add: Tensor | None = None,
+    mask_type: str,
+    colours: int = 3,
+    in_parts: int = 1,
+    out_parts: int = 1,
+    dilation: int = 1,
+    backend: str = "auto",
+) -> Tensor:
+    r"""2-D convolution whose output at a pixel sees only values drawn before it.
+
+    Equals ``F.conv2d(x, weight * causal_mask(...), bias, padding="same", dilation=dilation)``, plus
+    `add` where it is given. PixelRNN paper (1601.06759), section 3.4.
+
+    Args:
+        x: input, ``[N, C_in, H, W]``; float64, float32, float16 or bfloat16.
+        weight: ``[C_out, C_in, kh, kw]``, odd kernel; dead taps are not read and get zero gradient.
+        bias: ``[C_out]`` or None.
+        add: of the output's shape; what a residual layer adds, without another pass over memory.
+        mask_type: "A", "B", "V-first" or "V"; see `pixelsr.masks.MaskType`.
+        colours: colour groups of the channels.
+        in_parts, out_parts: equal pieces that are grouped each by itself.
+        dilation: distance between taps, both ways.
+        backend: "auto", "triton" (live blocks of taps and colour groups only; a GPU, and no
+            float64), "cropped" (the library's convolution over the live rectangle) or "reference"
+            (the equation above, as it stands).
+    Returns:
+        ``[N, C_out, H, W]``, dtype of ``x``.
+    Raises:
+        ValueError: shapes, dtypes or devices that do not fit, an unknown mask, parts that do not
+            divide the channels, or an explicit `backend` that cannot run this.
+    """
+    x, weight, bias, add = autocast(x, weight, bias, add)
+    _check_masked_conv2d(x, weight, bias, add, mask_type, dilation)
+    layer = (mask_type, colours, in_parts, out_parts, dilation)
+    chosen = choose(backend, MASKED_CONV2D, x)
+    if chosen == "triton":
+        return torch.ops.pixelsr.masked_conv2d_triton(x, weight, bias, add, *layer)
+    run = torch.ops.pixelsr.masked_conv2d if chosen == "cropped" else masked_conv2d_ref
+    out = run(x, weight, bias, *layer)
+    return out if add is None else out + add
+
+
+def masked_conv2d_gate(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    *,
+    add: Tensor | None = None,
+    mask_type: str,
+    colours: int = 3,
+    in_parts: int = 1,
+    out_parts: int = 1,
+    dilation: int = 1,
+    backend: str = "auto",
+) -> tuple[Tensor, Tensor]:
+    """``gate(y)`` and ``y = masked_conv2d(x, weight, bias, add=add, ...)``, in one pass on a GPU.
+
+    Gated PixelCNN (1606.05328), section 2.1. Arguments and errors are those of `masked_conv2d`.
+
+    Returns:
+        ``[N, p, H, W]`` and ``[N, 2 p, H, W]``.
+    Raises:
+        ValueError: also where the number of output channels is odd.
+    """
+    if weight.dim() == 4 and weight.shape[0] % 2:
+        raise ValueError(f"a gate takes an even number of channels, got {weight.shape[0]}")
+    x, weight, bias, add = autocast(x, weight, bias, add)
+    _check_masked_conv2d(x, weight, bias, add, mask_type, dilation)
+    if choose(backend, MASKED_CONV2D, x) == "triton":
+        layer = (mask_type, colours, in_parts, out_parts, dilation)
+        return torch.ops.pixelsr.masked_conv2d_gate_triton(x, weight, bias, add, *layer)
+    y = masked_conv2d(
+        x,
+        weight,
+        bias,
+        add=add,
+        mask_type=mask_type,
+        colours=colours,
+        in_parts=in_parts,
+        out_parts=out_parts,
+        dilation=dilation,
+        backend=backend,
+    )
+    return gate_ref(y), y
+
+
+def gate(x: Tensor, backend: str = "auto") -> Tensor:
+    """``tanh(a) * sigmoid(b)`` with ``a, b = x.chunk(2, dim=1)``; Gated PixelCNN (1606.05328), 2.1.
+
+    Args:
+        x: ``[N, 2 p, H, W]``.
+        backend: "auto", "triton" (one kernel each way; a GPU, and no float64) or "reference".
+    Returns:
+        ``[N, p, H, W]``.
+    Raises:
+        ValueError: another rank or dtype, an odd number of channels, or an explicit `backend` that
+            cannot run this.
+    """
+    if x.dim() != 4 or x.shape[1] % 2 or not x.is_floating_point():
+        raise ValueError(f"gate takes float [N, 2 p, H, W], got {x.dtype} {list(x.shape)}")
+    return torch.ops.pixelsr.gate_triton(x) if choose(backend, GATE, x) == "triton" else gate_ref(x)

@@ -1,0 +1,58 @@
+"""What stands before and after a network: images as features, features as logits."""
+
+import torch
+from torch import Tensor
+
+
+def scale_levels(
+    images: Tensor, colours: int, levels: int, dtype: torch.dtype, name: str = "images"
+) -> Tensor:
+    """Intensities 0 .. levels - 1 as features in [-1, 1]: ``2 * images / (levels - 1) - 1``.
+
+    Args:
+        images: uint8 ``[N, colours, H, W]``.
+        name: what an error calls the images.
+    Returns:
+        ``[N, colours, H, W]`` of `dtype`.
+    Raises:
+        ValueError: another rank, dtype or number of colours.
+    """
+    if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] != colours:
+        raise ValueError(
+            f"{name} must be uint8 [N, {colours}, H, W], got {images.dtype} {list(images.shape)}"
+        )
+    return images.to(dtype) * (2 / (levels - 1)) - 1
+
+
+def to_logits(features: Tensor, colours: int, levels: int) -> Tensor:
+    """Colour-major ``[N, colours * levels, H, W]`` as logits ``[N, levels, colours, H, W]``.
+
+    Equals ``features.view(N, colours, levels, H, W).transpose(1, 2)``.
+
+    Raises:
+        ValueError: another rank or number of channels.
+    """
+    if features.dim() != 4 or features.shape[1] != colours * levels:
+        raise ValueError(
+            f"to_logits takes [N, {colours} * {levels}, H, W], got {list(features.shape)}"
+        )
+    n, _, height, width = features.shape
+    return features.view(n, colours, levels, height, width).transpose(1, 2)
+
+
+def add_logits(conditioning: Tensor, prior: Tensor) -> Tensor:
+    """``A(x) + B(y)``, refused where the two do not describe the same picture.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    check_same_picture(conditioning, prior)
+    return conditioning + prior
+
+
+def check_same_picture(conditioning: Tensor, prior: Tensor) -> None:
+    if conditioning.shape != prior.shape:
+        raise ValueError(
+            "low_res, magnified, must have the size of the images: their logits are "
+            f"{list(conditioning.shape)} and {list(prior.shape)}"
+        )

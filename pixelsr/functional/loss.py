@@ -1,0 +1,164 @@
+"""The cross-entropy of pixels, from logits and from what they are made of."""
+
+import torch
+from torch import Tensor
+
+from ..backends import PIXEL_CROSS_ENTROPY, choose
+from ..output import Output, check_output, check_targets
+from ..reference import (
+    nats_ref,
+    pixel_cross_entropy_ref,
+    pixel_cross_entropy_with_logits_ref,
+)
+from .autocast import autocast
+from .logits import check_same_picture
+
+
+def nats(logits: Tensor, images: Tensor) -> Tensor:
+    """Negative log-likelihood in nats per image, ``[N]``: cross-entropy summed over the values.
+
+    Equals ``F.cross_entropy(logits, images.long(), reduction="none").flatten(1).sum(1)``; sums in
+    float32 (float64 for float64).
+
+    Args:
+        logits: ``[N, L, C, H, W]``.
+        images: uint8 ``[N, C, H, W]``.
+    Raises:
+        ValueError: shapes or dtypes that do not fit, or an intensity of L or more.
+    """
+    _check_logits("nats", logits, images)
+    return nats_ref(logits, images)
+
+
+def _check_logits(function: str, logits: Tensor, images: Tensor) -> None:
+    if logits.dim() != 5 or logits.shape[:1] + logits.shape[2:] != images.shape:
+        raise ValueError(
+            f"{function} takes logits [N, L, C, H, W] and images [N, C, H, W], got "
+            f"{list(logits.shape)} and {list(images.shape)}"
+        )
+    if images.dtype != torch.uint8 or not logits.is_floating_point():
+        raise ValueError(f"{function} takes float and uint8, got {logits.dtype} and {images.dtype}")
+    check_targets(images, logits.shape[1])
+
+
+def pixel_cross_entropy(
+    images: Tensor,
+    prior: Output,
+    conditioning: Output | None = None,
+    *,
+    conditioning_scale: float = 1.0,
+    backend: str = "auto",
+) -> tuple[Tensor, ...]:
+    """``-log softmax(A + B)[y]`` and ``-log softmax(A)[y]`` from features, in nats per image.
+
+    Equals ``nats(A + B, images)`` and ``nats(A / conditioning_scale, images)`` of
+    ``A = to_logits(F.conv2d(*conditioning[:3]), C, L)`` and
+    ``B = to_logits(masked_conv2d(*prior[:3], mask_type="B", colours=C), C, L)``. With a hidden
+    layer, B's features are first
+    ``F.relu(masked_conv2d(features, hidden_weight, hidden_bias, mask_type="B", colours=C))``.
+    Logits and hidden features exist a chunk of pixels at a time, or not at all, and are computed
+    again for the gradients, which have none of their own. The loss of Pixel Recursive Super
+    Resolution (1702.00783), section 3.3.
+
+    Args:
+        images: uint8 ``[N, C, H, W]``, intensities below L.
+        prior: B; without `conditioning`, softmax(B) is all there is. Only live channels of a colour
+            are multiplied.
+        conditioning: A, not masked, without a hidden layer; or None.
+        conditioning_scale: A is divided by it in its own term.
+        backend: "auto", "triton", "chunked" (PyTorch, chunk by chunk) or "reference" (the equation
+            above, as it stands).
+    Returns:
+        ``[N]`` for A + B and for A, or without `conditioning` for B alone, in a tuple; float32
+        (float64 for float64), and so are all sums.
+    Raises:
+        ValueError: shapes, dtypes or devices that do not fit, L not in 2 .. 256, an intensity of L
+            or more, a scale that is not positive, or an explicit `backend` that cannot run this.
+    """
+    prior = Output(*autocast(*prior))
+    if conditioning is not None:
+        conditioning = Output(*autocast(*conditioning))
+    _check_pixel_cross_entropy(images, prior, conditioning, conditioning_scale)
+    chosen = choose(backend, PIXEL_CROSS_ENTROPY, prior.features)
+    if chosen == "reference":
+        return pixel_cross_entropy_ref(images, prior, conditioning, conditioning_scale).unbind()
+    name = "pixel_cross_entropy" + ("_triton" if chosen == "triton" else "")
+    operator = getattr(torch.ops.pixelsr, name)
+    alone = (None, None, None) if conditioning is None else conditioning[:3]
+    nats, _ = operator(images, *prior, *alone, conditioning_scale)
+    return nats.unbind()
+
+
+def _check_pixel_cross_entropy(
+    images: Tensor, prior: Output, conditioning: Output | None, scale: float
+) -> None:
+    if images.dtype != torch.uint8 or images.dim() != 4 or not images.shape[1]:
+        raise ValueError(
+            f"images must be uint8 [N, C, H, W], got {images.dtype} {list(images.shape)}"
+        )
+    check_output("prior", prior, images)
+    check_targets(images, prior.weight.shape[0] // images.shape[1])
+    _check_scale(scale)
+    if conditioning is None:
+        return
+    check_output("conditioning", conditioning, images)
+    if conditioning.hidden_weight is not None:
+        raise ValueError("the conditioning must not have a hidden layer")
+    shapes = [output.weight.shape[0] for output in (prior, conditioning)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"prior and conditioning must have as many outputs, got {shapes}")
+    if prior.features.dtype != conditioning.features.dtype:
+        dtypes = [output.features.dtype for output in (prior, conditioning)]
+        raise ValueError(f"prior and conditioning must have one dtype, got {dtypes}")
+
+
+def _check_scale(scale: float) -> None:
+    if not 0 < scale < float("inf"):
+        raise ValueError(f"conditioning_scale must be positive and finite, got {scale}")
+
+
+def pixel_cross_entropy_with_logits(
+    logits: Tensor,
+    images: Tensor,
+    conditioning: Tensor | None = None,
+    *,
+    conditioning_scale: float = 1.0,
+    backend: str = "auto",
+) -> tuple[Tensor, ...]:
+    """``-log softmax(A + B)[y]`` and ``-log softmax(A)[y]`` from logits, in nats per image.
+
+    Equals ``nats(conditioning + logits, images)`` and
+    ``nats(conditioning / conditioning_scale, images)``, in one pass over the logits that gives
+    their gradients too; they are kept, scaled in backward, and have no gradients of their own.
+
+    Args:
+        logits: B, ``[N, L, C, H, W]``, any strides.
+        images: uint8 ``[N, C, H, W]``, intensities below L.
+        conditioning: A, as the logits, or None.
+        conditioning_scale: A is divided by it in its own term.
+        backend: "auto", "triton", "chunked" (PyTorch, chunk by chunk) or "reference" (the equation
+            above, as it stands).
+    Returns:
+        ``[N]`` for A + B and for A, or without `conditioning` for B alone, in a tuple; float32
+        (float64 for float64).
+    Raises:
+        ValueError: shapes, dtypes or devices that do not fit, an intensity of L or more, a scale
+            that is not positive, or an explicit `backend` that cannot run this.
+    """
+    _check_logits("pixel_cross_entropy_with_logits", logits, images)
+    _check_scale(conditioning_scale)
+    if conditioning is not None:
+        check_same_picture(conditioning, logits)
+        dtype = torch.promote_types(conditioning.dtype, logits.dtype)
+        conditioning, logits = conditioning.to(dtype), logits.to(dtype)
+    chosen = choose(backend, PIXEL_CROSS_ENTROPY, logits)
+    if chosen == "reference":
+        given = (logits, images, conditioning, conditioning_scale)
+        return pixel_cross_entropy_with_logits_ref(*given).unbind()
+    needs_grad = torch.is_grad_enabled() and (
+        logits.requires_grad or (conditioning is not None and conditioning.requires_grad)
+    )
+    name = "pixel_cross_entropy_with_logits" + ("_triton" if chosen == "triton" else "")
+    operator = getattr(torch.ops.pixelsr, name)
+    nats, *_ = operator(images, logits, conditioning, conditioning_scale, needs_grad)
+    return nats.unbind()
