@@ -23,8 +23,9 @@ FLOAT = torch.float32
 
 
 @pytest.fixture
-def threads():
-    """Sets the number of threads; puts it back afterwards."""
+def threads(monkeypatch):
+    """Sets the number of threads, however many processors there are; puts it back afterwards."""
+    monkeypatch.setattr(cpu, "usable_processors", lambda: 1000)
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
@@ -124,6 +125,37 @@ def test_a_picture_is_the_same_with_any_number_of_threads(name, threads):
 
 def _part(low_res: dict[str, Tensor], i: int) -> dict[str, Tensor]:
     return {name: value[i : i + 1] for name, value in low_res.items()}
+
+
+class Wide(Network):
+    """A layer that is worth sharing, and then one that is not."""
+
+    colours, levels = 1, 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = MaskedConv2d(1, 512, 3, "A", colours=1)
+        self.out = MaskedConv2d(512, 16, 1, "B", colours=1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.logits(self.out(self.first(self.images(images))))
+
+
+@pytest.mark.parametrize("count", range(1, 25))
+def test_no_step_is_missed_by_any_number_of_threads(count, threads):
+    """With fewer places than threads, some threads have no part in a step: maybe the first."""
+    threads(count)
+    wide = randomise(Wide()).double().eval()
+    for model in (wide, network("GatedPixelCNN"), network("PixelCNN")):
+        for n in (1, 2):
+            ours, reference = both(model, n=n, image_size=(3, 2))
+            assert torch.equal(ours, reference)
+
+
+def test_threads_have_a_processor_each(monkeypatch):
+    monkeypatch.setattr(cpu, "usable_processors", lambda: 1)
+    (call,) = _calls(monkeypatch, network("GatedPixelCNN"))
+    assert call["threads"] == 1
 
 
 def test_more_threads_than_samples_share_the_steps(threads):
@@ -309,6 +341,48 @@ def test_several_python_threads_may_sample_at_once():
     assert all(torch.equal(found[k], expected[k]) for k in range(3))
 
 
+def _calls(monkeypatch, model: nn.Module, **options) -> list[dict[str, object]]:
+    """The arguments of the operator's calls while a picture is drawn, by name."""
+    schema = torch.ops.pixelsr.run_plan_.default._schema.arguments
+    found = []
+
+    class Recording:
+        forget_session = torch.ops.pixelsr.forget_session
+
+        def run_plan_(self, *arguments: object) -> None:
+            found.append({a.name: value for a, value in zip(schema, arguments, strict=True)})
+            torch.ops.pixelsr.run_plan_(*arguments)
+
+    monkeypatch.setattr(cpu, "operators", Recording())
+    sample(model, engine="cpu", **options)
+    return found
+
+
+def test_a_call_is_bounded_so_that_it_can_be_interrupted(monkeypatch):
+    model = network("GatedPixelCNN")
+    macs = sampling.plan(model, (6, 4)).macs
+    assert len(_calls(monkeypatch, model)) == 1
+    monkeypatch.setattr(cpu, "_MACS_AT_ONCE", macs)  # three rows of two pictures
+    assert [call["rows"] for call in _calls(monkeypatch, model, n=2)] == [3, 3]
+    assert [call["rows"] for call in _calls(monkeypatch, model, n=9)] == [1] * 6
+
+
+@pytest.mark.parametrize("mask", masks((1, 1, 6, 4)))
+@pytest.mark.parametrize("name", ["GatedPixelCNN", "PixelRecursiveSR-gated"])
+def test_pictures_do_not_depend_on_how_often_they_are_interrupted(name, mask, monkeypatch):
+    model = network(name)
+    shape = sample(model).shape
+    options = {"known_mask": masks(tuple(shape))[mask]}
+    options["known"] = torch.randint(model.levels, shape, dtype=torch.uint8)
+    images = torch.randint(model.levels, (2, model.colours, 6, 4), dtype=torch.uint8)
+    low_res = inputs(model, count=2).get("low_res")
+    expected = sampling.logits(model, images, low_res=low_res, engine="cpu")
+    monkeypatch.setattr(cpu, "_MACS_AT_ONCE", 1)
+    ours, reference = both(model, **options)
+    assert torch.equal(ours, reference)
+    assert torch.equal(sampling.logits(model, images, low_res=low_res, engine="cpu"), expected)
+
+
 def test_auto_takes_the_compiled_engine():
     model = network("PixelCNN")
     assert isinstance(sampling.engines.start_engine("auto", _request(model)), cpu.CpuEngine)
@@ -337,7 +411,7 @@ def test_the_operators_are_well_registered(monkeypatch):
         patch.setattr(sampling.whole_cpu, "operators", Recording())
         pictures = sample(model, engine="cpu")
         sampling.evaluate(model, pictures, engine="cpu")
-    assert set(calls) == {"run_plan_", "run_cells_"}
+    assert set(calls) == {"run_plan_", "run_cells_", "forget_session"}
     for name, arguments in calls.items():
         torch.library.opcheck(getattr(torch.ops.pixelsr, name), arguments)
 
@@ -365,17 +439,9 @@ def test_a_model_on_another_device_is_refused():
         sampling.engines.choose_engine("cpu", torch.device("meta"))
 
 
-def test_a_batch_beyond_memory_is_refused_before_it_is_allocated(monkeypatch):
-    model = network("PixelCNN", FLOAT)
-    expected = sample(model, n=8, engine="cpu")
-    need = cpu.CpuEngine(
-        sampling.plan(model, (6, 4)),
-        sampling.request.make_request(model, 1, (6, 4), *[None] * 3, 0, "model"),
-    ).storage.nbytes
-    monkeypatch.setattr(cpu, "available_memory", lambda: 3 * need)
-    with pytest.raises(ValueError, match=r"8 pictures at once need .* GiB .*; max_batch splits"):
-        sample(model, n=8, engine="cpu")
-    assert torch.equal(sample(model, n=8, engine="cpu", max_batch=2), expected)
+def test_a_model_without_values_is_refused():
+    with pytest.raises(ValueError, match=r"first.* is on the meta device, which keeps no values"):
+        sample(network("PixelCNN").to("meta"), engine="cpu")
 
 
 def test_no_threads_are_refused():
@@ -383,7 +449,7 @@ def test_no_threads_are_refused():
         sampling.plan(network("PixelCNN"), (3, 4)), _request(network("PixelCNN"))
     )
     with pytest.raises(RuntimeError, match="threads must be a positive int, got 0"):
-        engine._run(1, None, threads=0)
+        engine._run(1, threads=0)
 
 
 def test_a_long_formula_is_refused():
@@ -429,3 +495,11 @@ def test_the_instruction_set_can_be_chosen():
     environment = {**os.environ, "PIXELSR_INSTRUCTION_SET": "plain"}
     run = subprocess.run([sys.executable, "-c", name], env=environment, capture_output=True)
     assert run.stdout == b"plain"
+
+
+def test_an_unknown_instruction_set_is_refused_by_name():
+    code = "import torch, pixelsr; torch.ops.pixelsr.instruction_set()"
+    environment = {**os.environ, "PIXELSR_INSTRUCTION_SET": "avx9"}
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
+    assert b"PIXELSR_INSTRUCTION_SET is 'avx9', expected one of " in run.stderr
+    assert b"plain, which this processor has" in run.stderr

@@ -26,6 +26,17 @@ def test_steps_with_the_drawing_of_the_sampler_give_its_pictures():
     assert state.position is None
 
 
+@pytest.mark.parametrize("engine", ["auto", "reference"])
+def test_steps_begun_in_inference_mode_go_on_outside_of_it(engine):
+    model = network("PixelCNN")
+    with torch.inference_mode():
+        state = sampling.start(model, 2, image_size=(3, 2), engine=engine)
+        logits = state.step()
+    while logits is not None:
+        logits = state.step(logits.argmax(-1))
+    assert torch.equal(state.images, sample(model, n=2, image_size=(3, 2), temperature=0))
+
+
 def test_steps_skip_known_values():
     model = network("PixelCNN")
     known_mask = masks((1, 3, 6, 4))["hole"]

@@ -13,13 +13,14 @@
 
 namespace pixelsr {
 
-// What steps multiply and add; see program.py.
+// What steps multiply and add, see program.py; and the kernels that do so.
 template <class T>
 struct Parameters {
   const char* weights;
   int64_t weight_bytes;
   WeightType weight_type;
   const T* constants;
+  const Kernels<T>* kernels;
 };
 
 template <class T>
@@ -36,7 +37,8 @@ Parameters<T> parameters_of(const torch::stable::Tensor& weights,
     type = is_half ? WeightType::FLOAT16 : WeightType::BFLOAT16;
   }
   return {static_cast<const char*>(weights.const_data_ptr()),
-          static_cast<int64_t>(weights.element_size()), type, constants.const_data_ptr<T>()};
+          static_cast<int64_t>(weights.element_size()), type, constants.const_data_ptr<T>(),
+          &kernels<T>()};
 }
 
 // `at(span, dr, dc)` is where the values of site 0, so many rows and columns away, would stand if
@@ -71,7 +73,7 @@ void run_product(const Parameters<T>& parameters, const Task& task, At at, Sites
   call.first_site = task.first_site, call.sites = task.sites;
   call.first_panel = task.first_panel, call.panels = task.panels;
   call.channels = step.out.count;
-  kernels<T>().product[static_cast<int>(type)](call);
+  parameters.kernels->product[static_cast<int>(type)](call);
 }
 
 template <class T, class At, class Sites>
@@ -83,9 +85,9 @@ void run_formula(const Parameters<T>& parameters, const Task& task, At at, Sites
     args[i] = at(step.args[i], 0, 0);
     args_at[i] = sites(step.args[i].buffer);
   }
-  kernels<T>().formula({at(step.out, 0, 0), sites(step.out.buffer), args, args_at, step.code.data(),
-                        static_cast<int64_t>(step.code.size()), parameters.constants,
-                        task.first_site, task.sites, step.out.count});
+  parameters.kernels->formula({at(step.out, 0, 0), sites(step.out.buffer), args, args_at,
+                               step.code.data(), static_cast<int64_t>(step.code.size()),
+                               parameters.constants, task.first_site, task.sites, step.out.count});
 }
 
 template <class T, class At, class Sites>

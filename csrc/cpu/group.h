@@ -17,6 +17,7 @@ struct Job {
   Program program;
   Parameters<T> parameters;
   T* storage;
+  float* noise;     // [samples, cols, C, L], of the row
   const T* values;  // [inputs, values_size]
   int64_t values_size;
   uint8_t* images;    // [samples, C, H, W]
@@ -55,7 +56,8 @@ class Group {
 
   // Runs from the cursor on, until the rows are done or, where the caller draws, the logits of the
   // next unknown value are there. Every thread of the group calls it, and gets the same cursor.
-  Cursor run(Cursor at, int64_t thread) {
+  // It throws nothing and allocates nothing: one thread that left would keep the others waiting.
+  Cursor run(Cursor at, int64_t thread) noexcept {
     bool resumes = at.colour != ROW_BEGINS;
     const int64_t end = std::min(program_.height, at.row + job_.rows);
     if (!resumes) at.col = job_.first_col;
@@ -179,9 +181,6 @@ class Group {
   void begin_row(int64_t row, int64_t thread, bool resumes) {
     barrier_.wait(threads_);
     if (thread == 0) {
-      if (wants_noise()) {
-        noise_.resize(samples_ * job_.cols * program_.colours * program_.levels);
-      }
       for (size_t b = 0; b < program_.buffers.size(); ++b) {
         const Buffer& buffer = program_.buffers[b];
         const int64_t size = job_.samples * buffer.padded * buffer.channels;
@@ -235,10 +234,15 @@ class Group {
       for (int64_t colour = 0; colour < colours; ++colour) {
         const int64_t position = in_picture * colours + colour;
         if (!job_.unknown[position]) continue;
-        kernels<T>().noise(noise_.data() + (site * colours + colour) * program_.levels,
-                           program_.levels, job_.seed, sample, static_cast<uint32_t>(position));
+        job_.parameters.kernels->noise(noise_of(site, colour), program_.levels, job_.seed, sample,
+                                       static_cast<uint32_t>(position));
       }
     }
+  }
+
+  float* noise_of(int64_t site, int64_t colour) const {
+    const int64_t value = (first_sample_ * job_.cols + site) * program_.colours + colour;
+    return job_.noise + value * program_.levels;
   }
 
   // Values of pixels.
@@ -266,7 +270,7 @@ class Group {
       if (job_.known[known]) continue;
       const T* logits = this->at(span, 0, at.col) + pixels_[span.buffer][sample];
       const int64_t site = sample * job_.cols + at.col - job_.first_col;
-      const float* noise = noise_.data() + (site * program_.colours + at.colour) * levels;
+      const float* noise = noise_of(site, at.colour);
       int64_t best = 0;
       T highest{};
       for (int64_t level = 0; level < levels; ++level) {
@@ -294,7 +298,6 @@ class Group {
   std::vector<T*> rows_;                                   // by buffer, then rows up
   Schedule row_, known_row_, left_[2];
   std::vector<Schedule> colours_[2];
-  std::vector<float> noise_;  // [samples, cols, C, L], of the row
 };
 
 }  // namespace pixelsr

@@ -2,8 +2,11 @@
 
 #include "cpu/kernels.h"
 
+#include <torch/headeronly/util/Exception.h>
+
 #include <cstdlib>
 #include <cstring>
+#include <string>
 
 namespace pixelsr {
 
@@ -30,6 +33,7 @@ struct InstructionSet {
 };
 
 // The best that is here; or the one that PIXELSR_INSTRUCTION_SET names, for tests of the others.
+// Throws where it names none that can run here.
 InstructionSet choose() {
 #if defined(__x86_64__)
   __builtin_cpu_init();
@@ -45,13 +49,14 @@ InstructionSet choose() {
       {"plain", true, &plain::float_kernels, &plain::double_kernels},
   };
   const char* wanted = std::getenv("PIXELSR_INSTRUCTION_SET");
-  const InstructionSet* best = nullptr;
+  std::string names;
   for (const InstructionSet& set : sets) {
     if (!set.here) continue;
-    if (!best) best = &set;
-    if (wanted && std::strcmp(wanted, set.name) == 0) return set;
+    if (!wanted || std::strcmp(wanted, set.name) == 0) return set;
+    names += std::string(names.empty() ? "" : ", ") + set.name;
   }
-  return *best;
+  STD_TORCH_CHECK(false, "PIXELSR_INSTRUCTION_SET is '", wanted, "', expected one of ", names,
+                  ", which this processor has");
 }
 
 const InstructionSet& chosen() {

@@ -11,7 +11,7 @@ constexpr int64_t PANEL = 16;
 
 // What a pointwise formula is made of, in postfix order; `ARG` and `CONST` push a value, and
 // `GATE` is tanh(a) * sigmoid(b).
-// pixelsr/sampling/engines/cpu.py knows these numbers.
+// pixelsr/sampling/engines/program.py knows these numbers.
 enum class Opcode : int64_t {
   ARG,
   CONST,

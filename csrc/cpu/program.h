@@ -11,7 +11,8 @@
 
 namespace pixelsr {
 
-// [rows, samples, padded, channels] in the storage, from `offset * samples` on; see steps.py.
+// [rows, samples, padded, channels] in the storage, from `offset * samples` on; see steps.py. The
+// storage goes on behind the buffers: with the noise of a row, where a plan is run to draw.
 struct Buffer {
   int64_t offset, rows, left, padded, channels;
 };
@@ -51,6 +52,7 @@ struct Step {
 struct Program {
   int64_t height, width, colours, levels;
   int64_t image;  // a buffer
+  int64_t size;   // of all buffers of one sample
   std::vector<Span> logits;
   std::vector<Buffer> buffers;
   std::vector<int64_t> values;  // the buffers of the image stage's values
@@ -62,7 +64,7 @@ class ProgramReader {
   ProgramReader(const int64_t* data, int64_t size) : next_(data), end_(data + size) {}
 
   Program read() {
-    Program program{number(), number(), number(), number(), number(), {}, {}, {}, {}};
+    Program program{number(), number(), number(), number(), number(), number(), {}, {}, {}, {}};
     list(program.logits, [this] { return span(); });
     list(program.buffers,
          [this] { return Buffer{number(), number(), number(), number(), number()}; });

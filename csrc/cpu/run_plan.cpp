@@ -1,4 +1,5 @@
 // run_plan_: draws pictures by a plan, or runs it up to the logits of the next value.
+// forget_session: frees what run_plan_ has kept of a batch.
 
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
@@ -6,7 +7,7 @@
 #include <torch/headeronly/core/ScalarType.h>
 
 #include <algorithm>
-#include <list>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -44,59 +45,85 @@ struct AnySession {
 };
 
 template <class T>
-struct Session : AnySession {
-  Job<T> job;
-  int64_t members = 0;
-  std::vector<std::unique_ptr<Group<T>>> groups;
-
-  Cursor run(Cursor from, int64_t threads) {
-    Barrier ready;
-    Cursor to = from;
-    run_team(threads, [&](int64_t rank, int64_t team) {
-      if (rank == 0 && members != team) {
-        groups = make_groups(job, team);
-        members = team;
-      }
-      ready.wait(team);
-      const int64_t count = static_cast<int64_t>(groups.size());
-      int64_t group = 0;
-      while (team * (group + 1) / count <= rank) ++group;
-      const Cursor reached = groups[group]->run(from, rank - team * group / count);
-      if (rank == 0) to = reached;
-    });
-    return to;
+class Session : public AnySession {
+ public:
+  explicit Session(const Tensor& program) {
+    job.program = ProgramReader(program.const_data_ptr<int64_t>(), program.numel()).read();
   }
+
+  // Groups are made before their team begins, for nothing may throw there; where fewer threads come
+  // than were asked for, they do nothing, and begin again with groups for as many.
+  Cursor run(Cursor from, int64_t threads) {
+    if (threads != asked_) prepare(threads), asked_ = threads;
+    for (;;) {
+      Cursor to = from;
+      const int64_t came = run_team(threads, [&](int64_t rank, int64_t team) noexcept {
+        if (team != members_) return;
+        const Cursor reached = run_member(from, rank);
+        if (rank == 0) to = reached;
+      });
+      if (came == members_) return to;
+      prepare(came);
+    }
+  }
+
+  Job<T> job{};
+
+ private:
+  void prepare(int64_t members) {
+    groups_ = make_groups(job, members);
+    members_ = members;
+  }
+
+  Cursor run_member(Cursor from, int64_t rank) const noexcept {
+    const int64_t count = static_cast<int64_t>(groups_.size());
+    int64_t group = 0;
+    while (members_ * (group + 1) / count <= rank) ++group;
+    return groups_[group]->run(from, rank - members_ * group / count);
+  }
+
+  int64_t asked_ = 0, members_ = 0;
+  std::vector<std::unique_ptr<Group<T>>> groups_;  // for so many members
 };
 
-// The sessions that were used last; one that is missing is made again.
+// By numbers that the caller gives; one that is missing is made. The caller forgets each in the
+// end.
 class Sessions {
  public:
   template <class T>
   std::shared_ptr<Session<T>> get(int64_t number, const Tensor& program) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    const auto is_it = [&](const Entry& entry) { return entry.first == number; };
-    const auto found = std::find_if(entries_.begin(), entries_.end(), is_it);
-    std::shared_ptr<AnySession> session;
-    if (found != entries_.end()) {
-      session = found->second;
-      entries_.erase(found);
-    } else {
-      const auto made = std::make_shared<Session<T>>();
-      made->job.program = ProgramReader(program.const_data_ptr<int64_t>(), program.numel()).read();
-      session = made;
-    }
-    entries_.emplace_front(number, session);
-    if (entries_.size() > MOST) entries_.pop_back();
+    std::shared_ptr<AnySession>& session = sessions_[number];
+    if (!session) session = std::make_shared<Session<T>>(program);
     return std::static_pointer_cast<Session<T>>(session);
   }
 
- private:
-  using Entry = std::pair<int64_t, std::shared_ptr<AnySession>>;
-  static constexpr size_t MOST = 8;
+  void forget(int64_t number) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    sessions_.erase(number);
+  }
 
+ private:
   std::mutex mutex_;
-  std::list<Entry> entries_;
+  std::map<int64_t, std::shared_ptr<AnySession>> sessions_;
 };
+
+Sessions& sessions() {
+  static Sessions all;
+  return all;
+}
+
+// The noise stands behind the buffers.
+template <class T>
+float* noise_in(Tensor& storage, const Job<T>& job) {
+  const Program& program = job.program;
+  const int64_t before = program.size * job.samples * static_cast<int64_t>(sizeof(T));
+  const int64_t noise = job.samples * job.cols * program.colours * program.levels;
+  const int64_t given = storage.numel() * static_cast<int64_t>(sizeof(T));
+  STD_TORCH_CHECK(given >= before + noise * static_cast<int64_t>(sizeof(float)),
+                  "run_plan_: a storage of ", given, " bytes is too small");
+  return reinterpret_cast<float*>(static_cast<char*>(storage.mutable_data_ptr()) + before);
+}
 
 template <class T>
 Cursor run_typed(int64_t session_number, const Tensor& program, const Tensor& weights,
@@ -104,8 +131,7 @@ Cursor run_typed(int64_t session_number, const Tensor& program, const Tensor& we
                  const Tensor& known_mask, const Tensor& unknown, const Tensor& last_and_stop,
                  Cursor from, int64_t seed, int64_t first_index, double temperature, bool draw,
                  int64_t first_col, int64_t cols, int64_t rows, int64_t threads) {
-  static Sessions sessions;
-  const std::shared_ptr<Session<T>> session = sessions.get<T>(session_number, program);
+  const std::shared_ptr<Session<T>> session = sessions().get<T>(session_number, program);
   Job<T>& job = session->job;
   job.parameters = parameters_of<T>(weights, constants);
   job.storage = storage.mutable_data_ptr<T>();
@@ -126,6 +152,7 @@ Cursor run_typed(int64_t session_number, const Tensor& program, const Tensor& we
   job.first_col = first_col;
   job.cols = cols;
   job.rows = rows;
+  job.noise = noise_in(storage, job);
   return session->run(from, threads);
 }
 
@@ -149,6 +176,8 @@ void run_plan_(Tensor program, Tensor weights, Tensor constants, Tensor storage,
   place[0] = reached.row, place[1] = reached.col, place[2] = reached.colour;
 }
 
+void forget_session(int64_t session) { sessions().forget(session); }
+
 std::string name_of_instruction_set() { return instruction_set(); }
 
 }  // namespace
@@ -157,5 +186,6 @@ std::string name_of_instruction_set() { return instruction_set(); }
 STABLE_TORCH_LIBRARY_IMPL(pixelsr, CPU, m) { m.impl("run_plan_", TORCH_BOX(&pixelsr::run_plan_)); }
 
 STABLE_TORCH_LIBRARY_IMPL(pixelsr, CompositeExplicitAutograd, m) {
+  m.impl("forget_session", TORCH_BOX(&pixelsr::forget_session));
   m.impl("instruction_set", TORCH_BOX(&pixelsr::name_of_instruction_set));
 }

@@ -25,7 +25,7 @@ class Schedule {
   Schedule() = default;
 
   Schedule(const std::vector<const Step*>& steps, int64_t sites, int64_t threads)
-      : tasks_(threads) {
+      : empty_(steps.empty()), tasks_(threads) {
     for (const Step* step : steps) {
       const bool together = threads > 1 && cost(*step) * sites >= WORTH_SHARING;
       if (threads > 1 && conflicts(*step, together)) wait_for_all();
@@ -38,7 +38,7 @@ class Schedule {
     }
   }
 
-  bool empty() const { return tasks_.empty() || tasks_[0].empty(); }
+  bool empty() const { return empty_; }
   const std::vector<Task>& of(int64_t thread) const { return tasks_[thread]; }
 
  private:
@@ -82,10 +82,11 @@ class Schedule {
     open_.clear();
   }
 
-  // By panels, so that each thread reads its part of the weights only; else by sites.
+  // By panels, so that each thread reads its part of the weights only; by sites where they are more
+  // and there are not panels for all.
   void share(const Step& step, int64_t sites) {
     const int64_t threads = static_cast<int64_t>(tasks_.size()), panels = panels_of(step);
-    const bool by_panels = step.kind == Kind::PRODUCT && panels >= threads;
+    const bool by_panels = step.kind == Kind::PRODUCT && panels >= std::min(threads, sites);
     const int64_t whole = by_panels ? panels : sites;
     for (int64_t thread = 0; thread < threads; ++thread) {
       const int64_t first = whole * thread / threads, last = whole * (thread + 1) / threads;
@@ -95,7 +96,8 @@ class Schedule {
     }
   }
 
-  std::vector<std::vector<Task>> tasks_;
+  bool empty_ = true;
+  std::vector<std::vector<Task>> tasks_;  // by thread
   std::vector<Access> open_;
 };
 

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <thread>
+#include <type_traits>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -22,11 +23,11 @@ inline void pause_briefly() {
 }
 
 // Waits until a condition holds: at first awake, as that takes less than a microsecond where every
-// thread has a core; then giving its core to others.
+// thread has a core; then giving its core to others, for the one waited for may need it.
 template <class Condition>
 void wait_until(Condition condition) {
   for (int spins = 0; !condition(); ++spins) {
-    if (spins < 4000) {
+    if (spins < 500) {
       pause_briefly();
     } else {
       std::this_thread::yield();
@@ -52,10 +53,12 @@ class Barrier {
   alignas(64) std::atomic<uint64_t> round_{0};
 };
 
-// Calls `body(rank, members)` at the same time on libtorch's threads, on at most so many. There may
-// be fewer than asked for: inside another parallel region there is but one.
+// Calls `body(rank, members)` at the same time on libtorch's threads, on at most so many; gives how
+// many came. There may be fewer than asked for: inside another parallel region there is but one.
 template <class Body>
-void run_team(int64_t threads, const Body& body) {
+int64_t run_team(int64_t threads, const Body& body) {
+  static_assert(std::is_nothrow_invocable_v<Body, int64_t, int64_t>,
+                "a member that throws would leave the others waiting for it");
   std::atomic<int64_t> joined{0}, covered{0};
   torch::stable::parallel_for(0, threads, 1, [&](int64_t begin, int64_t end) {
     const int64_t rank = joined.fetch_add(1);
@@ -63,6 +66,7 @@ void run_team(int64_t threads, const Body& body) {
     wait_until([&] { return covered.load() == threads; });
     body(rank, joined.load());
   });
+  return joined.load();
 }
 
 }  // namespace pixelsr

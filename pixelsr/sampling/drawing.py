@@ -15,8 +15,7 @@ class Drawing:
     """Seed and temperature, and where to report the progress.
 
     Attributes:
-        advance: called with the number of pictures whenever one more of their rows is begun;
-            without it an engine may draw all rows in one go.
+        advance: called with the number of pictures and of their rows that are done, now and then.
     """
 
     seed: int

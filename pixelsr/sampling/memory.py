@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
+from .control_groups import control_groups
+
 _MEMINFO = Path("/proc/meminfo")
-_CGROUP = Path("/sys/fs/cgroup")
 
 
 def available_memory() -> int | None:
-    """Bytes that can be allocated without swapping, within the limit of the container.
+    """Bytes that can be allocated without swapping, within the limits of the container.
 
     None where the system does not tell.
     """
@@ -16,8 +17,34 @@ def available_memory() -> int | None:
         free = int(lines["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError, ValueError):
         return None
+    within = [_left(group) for group in control_groups()]
+    return min([free, *(left for left in within if left is not None)])
+
+
+def _left(group: Path) -> int | None:
+    """Bytes below the limit of a control group; None where it has none.
+
+    Of what it uses, the files that were read and are kept for the next reader give way.
+    """
     try:
-        limit = int((_CGROUP / "memory.max").read_text())
-        return min(free, limit - int((_CGROUP / "memory.current").read_text()))
-    except (OSError, ValueError):  # no control groups, or no limit
-        return free
+        limit = int((group / "memory.max").read_text())
+        used = int((group / "memory.current").read_text())
+        statistics = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        return limit - used + int(statistics["inactive_file"])
+    except (OSError, KeyError, ValueError):
+        return None
+
+
+def check_memory(needed: int, pictures: int, advice: str) -> None:
+    """Refuse a batch that would not fit, before anything of it is allocated.
+
+    Args:
+        needed: bytes.
+        advice: what the caller can do about it.
+    """
+    free = available_memory()
+    if free is not None and needed > free:
+        raise ValueError(
+            f"{pictures} pictures at once need {needed / 2**30:.3g} GiB of memory, "
+            f"and {free / 2**30:.3g} GiB are free; {advice}"
+        )

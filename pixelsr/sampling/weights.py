@@ -27,9 +27,10 @@ def weights_number(model: nn.Module) -> int:
     through ``parameter.data``.
 
     Raises:
-        ValueError: a parameter is not finite, or a buffer holds NaN.
+        ValueError: a parameter is not finite, a buffer holds NaN, or there are no values.
     """
     tensors = dict(itertools.chain(model.named_parameters(), model.named_buffers()))
+    _check_values(tensors)
     known = _snapshots.get(model)
     if known is None or not _equal(known.tensors, tensors):
         _check(model)
@@ -44,6 +45,14 @@ def _equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 
 def _same(a: Tensor, b: Tensor) -> bool:
     return a.dtype == b.dtype and a.device == b.device and torch.equal(a, b)
+
+
+def _check_values(tensors: dict[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if tensor.is_meta:
+            raise ValueError(
+                f"{name} is on the meta device, which keeps no values; expected loaded weights"
+            )
 
 
 def _check(model: nn.Module) -> None:

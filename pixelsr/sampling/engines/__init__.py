@@ -60,6 +60,7 @@ def choose_engine(
     raise ValueError(f"no engine can run on {device}")
 
 
+@torch.inference_mode(False)  # what it makes may be written to outside of that mode
 @torch.no_grad()
 def start_engine(name: str, request: Request) -> Engine:
     """The engine, with its plan made and the first rows filled in.

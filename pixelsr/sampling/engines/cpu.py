@@ -2,45 +2,59 @@
 
 import dataclasses
 import itertools
+import weakref
 
 import torch
 from torch import Tensor
 
 from ... import ops
 from ..drawing import Drawing
-from ..memory import available_memory
+from ..memory import check_memory
 from ..noise import signed
 from ..plan import Plan, Schedule
+from ..processors import usable_processors
 from ..request import Request
 from .base import Engine, Positions
-from .features import Features, feature_dtype
-from .program import Program, program, why_not_written
+from .features import feature_dtype, image_stage
+from .program import program, why_not_written
 from .ring import Ring, ring_shape
 
 operators = torch.ops.pixelsr
 _sessions = itertools.count()
 _ROW_BEGINS = -1  # the colour of a cursor at the beginning of a row
+_MACS_AT_ONCE = 2 * 10**9
+"""Between two calls Python can be interrupted: tenths of a second, beside which a call is free."""
 
 
 class CpuEngine(Engine):
-    """The buffers in one piece of memory, the program, and the place that it has come to."""
+    """The buffers in one piece of memory, the program, and the place that it has come to.
 
-    def __init__(self, plan: Plan, request: Request) -> None:
+    Args:
+        values: of the image stage, where they have been computed already; see `_image_values`.
+    """
+
+    def __init__(self, plan: Plan, request: Request, values: Tensor | None = None) -> None:
         self.plan, self.request = plan, request
-        dtype = feature_dtype(request)
+        self.dtype = feature_dtype(request)
         self.program = program(
-            plan, request.model, request.weights_number, dtype, _weight_dtype(request)
+            plan, request.model, request.weights_number, self.dtype, _weight_dtype(request)
         )
-        check_memory(self.program, request.samples)
-        self.storage = torch.zeros(self.program.size * request.samples, dtype=dtype)
-        self.features = Features(plan, request, self._rings())
-        self.images = self.features.images
+        self.inputs = 1 if request.low_res is None else len(request.low_res)
         self.schedule = Schedule(plan, request.unknown)
-        self.values = self._packed_values()
+        check_memory(
+            self._bytes_needed(), request.samples, "max_batch of pixelsr.sample splits the work"
+        )
+        self.storage = torch.zeros(self._storage_size(), dtype=self.dtype)
+        self.rings = self._rings()
+        self.images = request.known.expand(request.samples, -1, -1, -1).clone()
+        self.known_mask = request.known_mask.contiguous()
+        self.values = self._image_values() if values is None else values
+        self.processors = usable_processors()
         self.session = next(_sessions)
+        weakref.finalize(self, operators.forget_session, self.session).atexit = False
         self.cursor = torch.tensor([self.schedule.first_row, 0, _ROW_BEGINS])
-        if self.schedule.first_row < self.schedule.leading_rows <= self.schedule.last_row:
-            self._prefill(self.schedule.leading_rows - self.schedule.first_row)
+        if self._prefilled_rows():
+            self._prefill()
 
     @staticmethod
     def why_not_here(device: torch.device) -> str | None:
@@ -53,39 +67,37 @@ class CpuEngine(Engine):
         return _why_not_parameters(request) or why_not_written(plan)
 
     def draw(self, drawing: Drawing) -> None:
-        rows = self.plan.image_size[0] if drawing.advance is None else 1
         while not self._is_done():
             drawing.begin_row(self.request, int(self.cursor[0]))
-            self._run(rows, drawing)
+            self._run(self.plan.image_size[0], drawing)
 
     def positions(self) -> Positions:
-        self._run(self.plan.image_size[0])
-        while not self._is_done():
+        while self._reaches_logits():
             row, col, colour = self.cursor.tolist()
             span = self.plan.logits[colour]
-            logits = self.features.rings[span.buffer].span(row, col, 1, span.first, span.count)
+            logits = self.rings[span.buffer].span(row, col, 1, span.first, span.count)
             drawn = yield (row, col, colour), logits
             value = self.images[:, colour, row, col]
             known = self.request.known_mask[:, colour, row, col]
             value.copy_(torch.where(known, value, drawn))
-            self._run(self.plan.image_size[0])
 
-    def _prefill(self, rows: int) -> None:
-        """Run the leading rows, which are known; once for the samples of one input."""
-        inputs = len(self.values)
-        if len(self.request.known) > 1 or self.request.samples == inputs:
-            self._run(rows)
-            return
-        once = CpuEngine(self.plan, dataclasses.replace(self.request, samples=inputs))
-        for name, ring in self.features.rings.items():
-            ring.copy_samples(once.features.rings[name])
-        self.cursor = once.cursor
+    def _reaches_logits(self) -> bool:
+        """Run up to the logits of the next unknown value, where there is one."""
+        while not self._is_done():
+            self._run(self.plan.image_size[0])
+            if int(self.cursor[2]) != _ROW_BEGINS:
+                return True
+        return False
 
     def _is_done(self) -> bool:
         return int(self.cursor[0]) > self.schedule.last_row
 
-    def _run(self, rows: int, drawing: Drawing | None = None, threads: int | None = None) -> None:
-        """Some rows, drawing; or without a drawing, up to the logits of the next unknown value."""
+    def _run(self, end: int, drawing: Drawing | None = None, threads: int | None = None) -> None:
+        """Some rows above row `end`, drawing; or else up to the logits of the next unknown value.
+
+        Threads without a processor of their own would only be waited for.
+        """
+        work = self.plan.macs * self.request.samples // self.plan.image_size[0]  # of a row
         operators.run_plan_(
             self.program.code,
             self.program.weights,
@@ -93,7 +105,7 @@ class CpuEngine(Engine):
             self.storage,
             self.values,
             self.images,
-            self.request.known_mask.contiguous(),
+            self.known_mask,
             self.schedule.unknown,
             self.schedule.last_and_stop,
             self.cursor,
@@ -103,10 +115,59 @@ class CpuEngine(Engine):
             drawing is not None,
             self.schedule.cols.start,
             len(self.schedule.cols),
-            rows,
-            torch.get_num_threads() if threads is None else threads,
+            min(end - int(self.cursor[0]), max(1, _MACS_AT_ONCE // max(1, work))),
+            min(torch.get_num_threads(), self.processors) if threads is None else threads,
             self.session,
         )
+
+    # Leading rows that are known.
+
+    def _prefilled_rows(self) -> int:
+        first, end = self.schedule.first_row, self.schedule.leading_rows
+        return max(0, end - first) if end <= self.schedule.last_row else 0
+
+    def _shares_prefill(self) -> bool:
+        """Are the leading rows the same for several samples, those of one input?"""
+        shares = len(self.request.known) == 1 and self.request.samples > self.inputs
+        return shares and self._prefilled_rows() > 0
+
+    def _prefill(self) -> None:
+        """Run the leading rows; once for the samples of one input."""
+        if not self._shares_prefill():
+            while int(self.cursor[0]) < self.schedule.leading_rows:
+                self._run(self.schedule.leading_rows)
+            return
+        request = dataclasses.replace(self.request, samples=self.inputs)
+        once = CpuEngine(self.plan, request, self.values)
+        for name, ring in self.rings.items():
+            ring.copy_samples(once.rings[name])
+        self.cursor = once.cursor
+
+    # Memory.
+
+    def _noise_size(self) -> int:
+        """Bytes for the noise of a row of one sample."""
+        return len(self.schedule.cols) * self.plan.colours * self.plan.levels * 4
+
+    def _storage_size(self) -> int:
+        """The buffers, and behind them the noise."""
+        samples = self.request.samples
+        return self.program.size * samples - -self._noise_size() * samples // self.dtype.itemsize
+
+    def _bytes_needed(self) -> int:
+        """What this engine will allocate: storage, pictures, the places in a row of each buffer,
+        the values of the image stage; and for a shared prefill the same for its samples."""
+        plan, size = self.plan, self.dtype.itemsize
+        pixels = plan.image_size[0] * plan.image_size[1]
+        places = 8 * (len(self.schedule.cols) + 1) * len(plan.buffers)
+        sample = self.program.size * size + self._noise_size() + plan.colours * pixels + places
+        samples = self.request.samples + self.inputs * self._shares_prefill()
+        return sample * samples + sum(self._value_sizes()) * self.inputs * size
+
+    def _value_sizes(self) -> list[int]:
+        """Of the image stage's values, of one input."""
+        height, width = self.plan.image_size
+        return [height * width * self.plan.buffers[name].channels for name in self.plan.values]
 
     def _rings(self) -> dict[str, Ring]:
         samples, width = self.request.samples, self.plan.image_size[1]
@@ -118,33 +179,20 @@ class CpuEngine(Engine):
             rings[name] = Ring(buffer, width, piece.view(shape))
         return rings
 
-    def _packed_values(self) -> Tensor:
+    def _image_values(self) -> Tensor:
         """The image stage's values, all of an input in a row: ``[M, H, W, channels]`` each."""
-        height, width = self.plan.image_size
-        packed = [
-            value.movedim(1, 0).expand(-1, height, width, -1).flatten(1).to(self.storage.dtype)
-            for value in self.features.values.values()
-        ]
-        inputs = 1 if self.request.low_res is None else len(self.request.low_res)
-        packed = [value.expand(inputs, -1) for value in packed]
-        return torch.cat(packed, 1) if packed else self.storage.new_zeros(inputs, 0)
+        sizes, (height, width) = self._value_sizes(), self.plan.image_size
+        packed = torch.empty(self.inputs, sum(sizes), dtype=self.dtype)
+        for own, values in zip(packed, image_stage(self.plan, self.request), strict=False):
+            for piece, value in zip(own.split(sizes), values, strict=True):
+                piece.view(height, width, -1).copy_(value[:, 0])  # [H or 1, W or 1, channels]
+        return packed
 
 
 def _weight_dtype(request: Request) -> torch.dtype:
     """16-bit weights are kept in 16 bits; those of a float64 model, however rounded, are not."""
     own = next(request.model.parameters()).dtype
     return request.weights if request.weights and own == torch.float32 else own
-
-
-def check_memory(program: Program, samples: int) -> None:
-    """Refuse a batch whose buffers would not fit, before anything is allocated."""
-    needed = program.size * samples * program.dtype.itemsize
-    free = available_memory()
-    if free is not None and needed > free:
-        raise ValueError(
-            f"{samples} pictures at once need {needed / 2**30:.3g} GiB of memory for features, "
-            f"and {free / 2**30:.3g} GiB are free; max_batch splits the work"
-        )
 
 
 def _why_not_parameters(request: Request) -> str | None:

@@ -1,5 +1,7 @@
 """What an engine begins with: the values of the image stage, and the rows that are known."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -27,7 +29,9 @@ class Features:
     def __init__(self, plan: Plan, request: Request, rings: dict[str, Ring]) -> None:
         self.plan, self.request, self.rings = plan, request, rings
         self.images = request.known.expand(request.samples, -1, -1, -1).clone()
-        self.values = _image_stage(plan, request)
+        each = image_stage(plan, request)
+        values = [torch.cat(parts, 1) for parts in zip(*each, strict=True)]
+        self.values = dict(zip(plan.values, values, strict=True))
 
     def load_values(self, row: int) -> None:
         """Copy a row of the image stage's values into their buffers."""
@@ -71,11 +75,11 @@ class Features:
         return rows.repeat_interleave(self.request.samples // len(rows), 0)
 
 
-def _image_stage(plan: Plan, request: Request) -> dict[str, Tensor]:
-    """What depends on the small pictures; one by one, as the library's sums depend on the batch."""
-    if plan.image_stage is None:
-        return {}
-    inputs = [None] if request.low_res is None else request.low_res.split(1)
-    each = [image_stage_values(plan.image_stage, low_res) for low_res in inputs]
-    values = [torch.cat(parts, 1) for parts in zip(*each, strict=True)]
-    return dict(zip(plan.values, values, strict=True))
+def image_stage(plan: Plan, request: Request) -> Iterator[tuple[Tensor, ...]]:
+    """What depends on the small pictures alone: of each, rows ``[H or 1, 1, W or 1, channels]``.
+
+    One by one, as the library's sums depend on the batch.
+    """
+    if plan.image_stage is not None:
+        for low_res in [None] if request.low_res is None else request.low_res.split(1):
+            yield image_stage_values(plan.image_stage, low_res)

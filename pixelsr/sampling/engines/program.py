@@ -119,7 +119,7 @@ class _Writer:
         numbers = {name: number for number, name in enumerate(plan.buffers)}
         self.numbers = numbers
         offsets, size = _offsets(plan)
-        self.code += [*plan.image_size, plan.colours, plan.levels, numbers[plan.image]]
+        self.code += [*plan.image_size, plan.colours, plan.levels, numbers[plan.image], size]
         self._list([self._span(span) for span in plan.logits])
         self._list(
             [

@@ -27,8 +27,8 @@ class Ring:
 
     def copy_samples(self, other: "Ring") -> None:
         """Fill each sample with one of another ring, which has fewer: side by side, as samples."""
-        times = self._storage.shape[1] // other._storage.shape[1]
-        self._storage.copy_(other._storage.repeat_interleave(times, 1))
+        fewer = other._storage
+        self._storage.unflatten(1, (fewer.shape[1], -1)).copy_(fewer.unsqueeze(2))
 
     def span(self, row: int, col: int, pixels: int, first: int, count: int) -> Tensor:
         """`count` channels: ``[N, pixels, count]``, or ``[N, count]`` at one place."""

@@ -1,5 +1,6 @@
 """Plans, each made once for a network as it stands and a size."""
 
+import threading
 import weakref
 from typing import Any
 
@@ -11,6 +12,7 @@ from .steps import Plan
 _Plans = dict[tuple[Any, ...], Plan]
 _cache: "weakref.WeakKeyDictionary[nn.Module, tuple[tuple[Any, ...], _Plans]]"
 _cache = weakref.WeakKeyDictionary()
+_planning = threading.RLock()  # tracing exchanges methods of nn.Module for the time that it takes
 
 
 def plan(
@@ -29,12 +31,13 @@ def plan(
             something that the planner does not know (the message names it).
     """
     current = structure(model)
-    if model not in _cache or _cache[model][0] != current:
-        _cache[model] = current, {}
-    plans, key = _cache[model][1], (image_size, low_res_size)
-    if key not in plans:
-        plans[key] = Planner(model, image_size, low_res_size).run()
-    return plans[key]
+    with _planning:
+        if model not in _cache or _cache[model][0] != current:
+            _cache[model] = current, {}
+        plans, key = _cache[model][1], (image_size, low_res_size)
+        if key not in plans:
+            plans[key] = Planner(model, image_size, low_res_size).run()
+        return plans[key]
 
 
 def structure(model: nn.Module) -> tuple[Any, ...]:
