@@ -374,6 +374,21 @@ def test_what_is_no_edit_is_refused_and_changes_nothing(values, mask, says):
     check(state, model, images)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", ["PixelCNN", "PixelRecursiveSR-gated"])
+def test_a_state_made_in_inference_mode_is_edited_outside_of_it(name, engine):
+    model = network(name)
+    with torch.inference_mode():
+        images, low_res = pictures(model), small_pictures(model)
+        state = sampling.evaluate(model, images, engine=engine, **low_res)
+    new = others(model, images)
+    state.edit(new, torch.ones_like(new, dtype=torch.bool))
+    check(state, model, new, **low_res)
+    with torch.inference_mode():
+        state.edit(images, torch.ones_like(new, dtype=torch.bool))
+    check(state, model, images, **low_res)
+
+
 def test_values_that_are_not_taken_may_be_anything():
     model = network("PixelCNN")
     images = pictures(model)

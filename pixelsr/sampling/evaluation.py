@@ -13,7 +13,7 @@ from .plan.regions import cells_of
 from .plan.steps import Span
 from .plan.values import BoolArray
 from .request import Request, check_images, layout, make_request
-from .whole import ReferenceWholePictures, WholePictures, Work
+from .whole import ReferenceWholePictures, Sites, WholePictures, Work
 from .whole_cpu import CpuWholePictures
 
 _WHOLE: dict[type[Engine], type[WholePictures]] = {
@@ -36,12 +36,14 @@ class Evaluation:
         low_res_size = None if low_res is None else (low_res.shape[2], low_res.shape[3])
         self._plan = plan(request.model, request.image_size, low_res_size)
         self._cells = cells_of(self._plan)
+        self._macs = [cell.macs for cell in self._cells.cells]
         self._levels = request.levels
         self._engine = _choose(engine, self._plan, request)(self._plan, self._cells.cells, request)
         self.images = request.known
         self._write_images()
-        everywhere = torch.arange(request.samples * self._area, device=request.device)
-        self._engine.run([(number, everywhere) for number in range(len(self._cells.cells))])
+        everywhere = self._engine.places.reshape(-1)
+        for number in range(len(self._cells.cells)):  # one by one, for the memory of the places
+            self._engine.run([(number, everywhere)])
         self.macs = self._plan.macs * request.samples
 
     @property
@@ -87,28 +89,26 @@ class Evaluation:
 
     def _update(self, changed: BoolArray, samples: np.ndarray) -> None:
         """Compute each cell anew where it reads what has changed in some of the samples."""
+        above, below, left, right = self._cells.reach
+        rows = _around(changed.any((0, 1, 3)), above, below)
+        cols = _around(changed.any((0, 1, 2)), left, right)
+        window = changed[:, :, rows, cols]
         image = {
-            self._cells.of(Span(self._plan.image, colour, 1))[0]: changed[:, colour]
+            self._cells.of(Span(self._plan.image, colour, 1))[0]: window[:, colour]
             for colour in range(self._plan.colours)
-            if changed[:, colour].any()
+            if window[:, colour].any()
         }
+        places = self._engine.places[:, rows, cols][samples]
         work: Work = []
-        sites: dict[bytes, Tensor] = {}  # many cells have equal regions
+        sites: dict[int, Sites] = {}  # many cells share a region
         for number, region in self._cells.affected(image).items():
             if number in image:
                 continue
-            key = region.tobytes()
-            if key not in sites:
-                sample, place = np.divmod(np.flatnonzero(region), self._area)
-                at = torch.from_numpy(samples[sample] * self._area + place)
-                sites[key] = at.to(self.images.device)
-            work.append((number, sites[key]))
-            self.macs += self._cells.cells[number].macs * len(sites[key])
+            if id(region) not in sites:
+                sites[id(region)] = places[region]
+            work.append((number, sites[id(region)]))
+            self.macs += self._macs[number] * len(sites[id(region)])
         self._engine.run(work)
-
-    @property
-    def _area(self) -> int:
-        return self._plan.image_size[0] * self._plan.image_size[1]
 
     def _write_images(self) -> None:
         self._engine.map(self._plan.image).copy_(self.images.permute(0, 2, 3, 1))
@@ -129,6 +129,12 @@ class Evaluation:
         return values, mask
 
 
+def _around(changed: BoolArray, before: int, after: int) -> slice:
+    """The rows, or columns, at most so far from one that has changed."""
+    first, last = np.flatnonzero(changed)[[0, -1]].tolist()
+    return slice(max(0, first - before), last + after + 1)
+
+
 def _first(spans: tuple[Span, ...], colour: int) -> int:
     return spans[0].first + colour * spans[0].count
 
@@ -146,6 +152,7 @@ def _choose(engine: str, plan: Plan, request: Request) -> type[WholePictures]:
     return _WHOLE[kind]
 
 
+@torch.inference_mode(False)  # or what it makes could not be edited outside of that mode
 @torch.no_grad()
 def evaluate(
     model: nn.Module, images: Tensor, *, low_res: Tensor | None = None, engine: str = "auto"

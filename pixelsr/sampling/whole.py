@@ -5,7 +5,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .engines.features import feature_dtype
@@ -23,8 +25,11 @@ _Run = Callable[[Tensor, Tensor | None], Tensor]
 """Executes a step at the places of some indices, on what the steps before it have summed."""
 
 
-Work = list[tuple[int, Tensor]]
-"""Cells by number, each with the sites to compute it at, ``(sample * H + row) * W + column``."""
+Sites = NDArray[np.int64]
+"""Where to compute a cell: some of `WholePictures.places`."""
+
+Work = list[tuple[int, Sites]]
+"""Cells by number, each with the sites to compute it at."""
 
 
 class WholePictures(ABC):
@@ -47,9 +52,9 @@ class WholePictures(ABC):
         height, width = plan.image_size
         self.padded = self.top + height, self.left + width + self.right
         shape = request.samples, *self.padded
-        places = torch.arange(math.prod(shape), device=request.device)
-        self.places = self._inside(places.view(shape)).flatten()
-        """Of each site, its index in a map with its margins."""
+        places = torch.arange(math.prod(shape)).view(shape)
+        self.places: Sites = self._inside(places).contiguous().numpy()
+        """int64 ``[N, H, W]``, the index of each pixel in a map with its margins."""
         self.maps = self.allocate()
         self._load_image_stage()
 
@@ -95,8 +100,9 @@ class ReferenceWholePictures(WholePictures):
 
     def run(self, work: Work) -> None:
         for cell, sites in work:
-            for some in sites.split(_SITES_AT_ONCE) if len(sites) else ():
-                self._run_cell(cell, self.places.index_select(0, some))
+            for first in range(0, len(sites), _SITES_AT_ONCE):
+                some = torch.from_numpy(sites[first : first + _SITES_AT_ONCE])
+                self._run_cell(cell, some.to(self.request.device))
 
     def _run_cell(self, cell: int, at: Tensor) -> None:
         total = None

@@ -3,11 +3,12 @@
 import dataclasses
 import itertools
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from .engines.cpu import check_memory
 from .engines.program import write_program
+from .memory import check_memory
 from .plan.steps import Placed
 from .whole import WholePictures, Work
 
@@ -28,7 +29,9 @@ class CpuWholePictures(WholePictures):
         plan = dataclasses.replace(self.plan, buffers=buffers, placed=placed)
         self._ends = list(itertools.accumulate((len(cell.steps) for cell in self.cells), initial=0))
         self._program = write_program(plan, self.request.model, self.dtype)
-        check_memory(self._program, 1)
+        indices = 3 * self.places.nbytes  # of all places, as `evaluate` gives them to `run`
+        needed = self._program.size * self.dtype.itemsize + indices
+        check_memory(needed, self.request.samples, "evaluate fewer at a time")
         self._storage = torch.zeros(self._program.size, dtype=self.dtype)
         return {name: self._map(name, buffer.channels) for name, buffer in buffers.items()}
 
@@ -44,7 +47,7 @@ class CpuWholePictures(WholePictures):
             self._program.constants,
             self._storage,
             torch.tensor(rows),
-            self.places[torch.cat([sites for _, sites in work])],
+            torch.from_numpy(np.concatenate([sites for _, sites in work])),
         )
 
     def _map(self, name: str, channels: int) -> Tensor:

@@ -21,6 +21,12 @@ Regions = Mapping[int, BoolArray]
 
 _HERE = (0,)
 
+_Terms = frozenset[int]
+"""A region as the union of some others, by their numbers among `_Way`s."""
+
+_Way = tuple[_Terms, tuple[int, ...], tuple[int, ...]]
+"""Where some regions are met by a read at the offsets rows x cols."""
+
 
 @dataclass(frozen=True)
 class Read:
@@ -58,6 +64,7 @@ class Cells:
         cells: in an order in which each reads only those before it. Their multiply-adds at one
             pixel are in all those of the plan.
         reads: what the cells read; several may read the same.
+        reach: how many pixels above, below, left and right of it a change affects at most.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -84,6 +91,8 @@ class Cells:
             for number, (span, own) in enumerate(zip(spans, steps, strict=True))
         )
         self.reads = tuple(reads)
+        self.reach = self._reach()
+        self._ways: dict[_Terms, tuple[list[_Way], dict[int, _Terms]]] = {}
 
     def of(self, span: Span) -> tuple[int, ...]:
         """The cells that share a channel with a span."""
@@ -95,14 +104,19 @@ class Cells:
         )
 
     def affected(self, changed: Regions) -> dict[int, BoolArray]:
-        """Forwards: where each cell is no longer right, once some given cells have changed."""
-        regions, reached = dict(changed), dict[int, BoolArray | None]()
-        for number, cell in enumerate(self.cells):
-            for read in cell.reads:
-                if read not in reached:
-                    reached[read] = _reached(self.reads[read], regions)
-                _join(regions, number, reached[read])
-        return regions
+        """Forwards: where each cell is no longer right, once some given cells have changed.
+
+        Cells that are affected in the same ways have one array.
+        """
+        given = frozenset(changed)
+        if given not in self._ways:
+            self._ways[given] = self._ways_from(given)
+        ways, terms = self._ways[given]
+        regions = [changed[number] for number in sorted(given)]
+        for sources, rows, cols in ways[len(given) :]:
+            regions.append(_shifted(_union([regions[i] for i in sources]), rows, cols))
+        unions = {some: _union([regions[i] for i in some]) for some in set(terms.values())}
+        return {number: unions[some] for number, some in terms.items()}
 
     def needed(self, wanted: Regions) -> dict[int, BoolArray]:
         """Backwards: where each cell has to be known, for some cells to be."""
@@ -114,6 +128,35 @@ class Cells:
                 for source in self.reads[read].cells:
                     _join(regions, source, region)
         return regions
+
+    def _ways_from(self, given: frozenset[int]) -> tuple[list[_Way], dict[int, _Terms]]:
+        """The regions that a change of some cells leads to, theirs first; each cell's terms."""
+        ways: dict[_Way, int] = {}
+
+        def numbered(sources: _Terms, rows: tuple[int, ...], cols: tuple[int, ...]) -> _Terms:
+            return frozenset([ways.setdefault((sources, rows, cols), len(ways))])
+
+        # What is given reads nothing: a number below 0 tells each from the others.
+        terms = {cell: numbered(frozenset([-1 - cell]), _HERE, _HERE) for cell in sorted(given)}
+        for number, cell in enumerate(self.cells):
+            own = terms.get(number, frozenset())
+            for read in (self.reads[i] for i in cell.reads):
+                met = frozenset().union(*(terms.get(source, ()) for source in read.cells))
+                here = (read.rows, read.cols) == (_HERE, _HERE)
+                own |= met if here or not met else numbered(met, read.rows, read.cols)
+            if own:
+                terms[number] = own
+        return list(ways), terms
+
+    def _reach(self) -> tuple[int, int, int, int]:
+        reach = np.zeros((len(self.cells), 4), dtype=int)
+        for number, cell in enumerate(self.cells):
+            for read in (self.reads[i] for i in cell.reads):
+                rows, cols = read.rows, read.cols
+                away = reach[list(read.cells)] + (max(rows), -min(rows), max(cols), -min(cols))
+                reach[number] = np.maximum(reach[number], away.max(0))
+        above, below, left, right = reach.max(0).tolist()
+        return above, below, left, right
 
     def _reads_of(self, number: int, steps: list[Step], reads: dict[Read, int]) -> tuple[int, ...]:
         """What some steps read, their own cell left out; new reads are given their numbers."""
@@ -189,15 +232,8 @@ def _narrowed(step: Step, first: int, count: int) -> Step:
     )
 
 
-def _reached(read: Read, regions: Regions) -> BoolArray | None:
-    """Where a read meets what has changed; None where nowhere can be said to."""
-    sources = [regions[cell] for cell in read.cells if cell in regions]
-    return _shifted(_union(sources), read.rows, read.cols) if sources else None
-
-
-def _join(regions: dict[int, BoolArray], cell: int, region: BoolArray | None) -> None:
-    if region is not None:
-        regions[cell] = _union([regions[cell], region]) if cell in regions else region
+def _join(regions: dict[int, BoolArray], cell: int, region: BoolArray) -> None:
+    regions[cell] = _union([regions[cell], region]) if cell in regions else region
 
 
 def _union(regions: list[BoolArray]) -> BoolArray:
