@@ -80,12 +80,19 @@ bench: venv  ## measure this machine into benchmarks/results
 	@mkdir -p benchmarks/results
 	$(BIN)/python -m pytest benchmarks -m "" --benchmark-json=benchmarks/results/$(DEVICE).json
 
+# What a GPU changes; the rest of the suite is the same with one or without.
+GPU_TESTS := tests/test_noise_triton.py tests/test_gate_triton.py tests/test_masked_conv2d_triton.py \
+	tests/test_pixel_cross_entropy_triton.py tests/test_kernels_compile.py tests/test_models_on_gpu.py
+GPU_BENCHMARKS := $(addprefix benchmarks/,bench_masked_conv.py bench_cross_entropy.py \
+	bench_training_step.py)
 gpu: venv  ## build, test and measure on a GPU (SYSTEM_TORCH=1: with the torch that is there)
 	@$(BIN)/python -c "import torch; raise SystemExit(not torch.cuda.is_available())" || \
 	{ echo "no GPU that this torch can use was found: nothing measured" >&2; exit 1; }
-	$(MAKE) test
+	@mkdir -p benchmarks/results
+	$(BIN)/python -m pytest -q $(GPU_TESTS)
+	$(BIN)/python -m pytest $(GPU_BENCHMARKS) -m "" \
+		--benchmark-json=benchmarks/results/$(DEVICE).json
 	$(BIN)/python -m benchmarks.tune --out benchmarks/results/tuning/$(DEVICE).json
-	$(MAKE) bench
 
 clean:  ## remove what was built, .venv included
 	rm -rf .venv build dist out *.egg-info pixelsr/*.so .pytest_cache .ruff_cache .mypy_cache

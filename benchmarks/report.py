@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from pixelsr.benchmark import Figure, Growth, Report, plot, times_faster
 from pixelsr.benchmark.report import CACHED, CROPPED, CROPPED_LOOP, NAIVE_LOOP
@@ -14,8 +15,7 @@ SAMPLING = "test_sampling"
 
 def read_report(file: Path) -> Report:
     """The sampling report among the results of one machine."""
-    benchmarks = json.loads(file.read_text())["benchmarks"]
-    (found,) = (one for one in benchmarks if one["name"] == SAMPLING)
+    (found,) = (one for one in _benchmarks(file) if one["name"] == SAMPLING)
     return Report.from_json(found["extra_info"]["report"])
 
 
@@ -63,8 +63,13 @@ def _growth(growth: Growth) -> str:
 
 
 def result_files() -> list[Path]:
-    """The results of all machines."""
-    return sorted((ROOT / "benchmarks" / "results").glob("*.json"))
+    """The results of all machines on which sampling was measured."""
+    files = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
+    return [file for file in files if SAMPLING in (one["name"] for one in _benchmarks(file))]
+
+
+def _benchmarks(file: Path) -> list[dict[str, Any]]:
+    return json.loads(file.read_text())["benchmarks"]
 
 
 def plot_of(file: Path) -> str:

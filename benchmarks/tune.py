@@ -71,7 +71,7 @@ def works(
 
 
 def milliseconds(device: torch.device, launch: Callable[[], object]) -> float | None:
-    """The median; None where the GPU has too little of something."""
+    """The median; None where this cannot be compiled, or the GPU has too little of something."""
 
     def repeat() -> None:
         for _ in range(REPEATS):
@@ -79,7 +79,8 @@ def milliseconds(device: torch.device, launch: Callable[[], object]) -> float | 
 
     try:
         launch()
-    except triton.runtime.errors.OutOfResources:
+    except (triton.errors.TritonError, RuntimeError) as error:
+        click.echo(f"not possible: {str(error).splitlines()[0]}")
         return None
     return 1e3 * statistics.median(seconds(device, repeat) for _ in range(ROUNDS)) / REPEATS
 
@@ -115,9 +116,10 @@ def main(out: Path | None) -> None:
             rows = [{"milliseconds": taken, **vars(config)} for taken, config in best]
             told.append({"layer": layer, "kernel": name, "best": rows})
             click.echo(json.dumps(told[-1]))
-    if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps({"machine": machine(device), "found": told}, indent=2) + "\n")
+            if out:  # each time: what was found stays, if it takes too long
+                out.parent.mkdir(parents=True, exist_ok=True)
+                found = {"machine": machine(device), "found": told}
+                out.write_text(json.dumps(found, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -30,22 +30,22 @@ def _pixel_cross_entropy_with_logits_kernel(
     image_h: tl.int64,
     image_w: tl.int64,
     logits_n: tl.int64,
-    logits_l: tl.int64,
+    logits_l,
     logits_c: tl.int64,
     logits_h: tl.int64,
     logits_w: tl.int64,
     a_n: tl.int64,
-    a_l: tl.int64,
+    a_l,
     a_c: tl.int64,
     a_h: tl.int64,
     a_w: tl.int64,
     of_total_n: tl.int64,
-    of_total_l: tl.int64,
+    of_total_l,
     of_total_c: tl.int64,
     of_total_h: tl.int64,
     of_total_w: tl.int64,
     of_alone_n: tl.int64,
-    of_alone_l: tl.int64,
+    of_alone_l,
     of_alone_c: tl.int64,
     of_alone_h: tl.int64,
     of_alone_w: tl.int64,
@@ -63,7 +63,7 @@ def _pixel_cross_entropy_with_logits_kernel(
     pixel = (tl.program_id(0) // COLOURS).to(tl.int64) * BLOCK_P + tl.arange(0, BLOCK_P)
     in_pixels = pixel < pixels
     n, h, w = pixel // width // height, pixel // width % height, pixel % width
-    level = tl.arange(0, BLOCK_L)
+    level = tl.arange(0, BLOCK_L).to(tl.int64)
     exists = in_pixels[:, None] & (level < levels)[None, :]
     target = tl.load(
         images_ptr + n * image_n + colour * image_c + h * image_h + w * image_w,

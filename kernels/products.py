@@ -63,7 +63,7 @@ def find_products(
         live = mask[start : start + block_out].any(0)  # [in, kh, kw]
         if not lanes:
             live = np.logical_or.reduceat(live, range(0, in_channels, block_in), 0)
-        tap, where = np.nonzero(live.reshape(len(live), -1).T)
+        tap, where = np.nonzero(live.reshape(len(live), height * width).T)
         shift = dilation * (tap // width - height // 2), dilation * (tap % width - width // 2)
         weight_row = tap * in_channels + (where if lanes else where * block_in)
         table = np.stack([*shift, where, weight_row], 1)
@@ -103,7 +103,7 @@ def forward_products(
 ) -> Products:
     """Of ``y = masked_conv2d(x)`` with a weight of this shape; with two halves, of both at once."""
     mask = _mask(shape, layer)
-    mask = mask.reshape(halves, -1, *mask.shape[1:]).any(0)
+    mask = mask.reshape(halves, len(mask) // halves, *mask.shape[1:]).any(0)
     return find_products(mask, layer[-1], block_out, block_in, device)
 
 

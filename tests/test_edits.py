@@ -93,6 +93,22 @@ def test_odd_sizes_are_equal_too(name, size):
         check(state, model, images)
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", ["PixelCNN", "GatedPixelCNN", "Dilated"])
+def test_single_pixels_of_pictures_larger_than_what_they_reach(name, engine):
+    torch.manual_seed(0)
+    model = network(name)
+    images = pictures(model, 3, (24, 26))
+    state = sampling.evaluate(model, images, engine=engine)
+    for places in ([(0, 0)], [(23, 25)], [(11, 12)], [(5, 25), (9, 20)], [(0, 13), (20, 0)]):
+        mask = torch.zeros_like(images, dtype=torch.bool)
+        for sample, (row, col) in enumerate(places, start=3 - len(places)):
+            mask[sample, :, row, col] = True
+        images = torch.where(mask, others(model, images), images)
+        state.edit(images, mask)
+        check(state, model, images)
+
+
 def test_pictures_larger_than_what_is_gathered_at_once_are_equal_too(monkeypatch):
     monkeypatch.setattr(whole, "_SITES_AT_ONCE", 7)
     model = network("PixelCNN")

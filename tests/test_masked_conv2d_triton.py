@@ -249,6 +249,22 @@ def test_the_gradient_of_the_weight_is_the_same_each_time_and_adds_up_many_split
     torch.testing.assert_close(run(), expected, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.parametrize("place", [0, 1], ids=["x", "weight"])
+def test_second_derivatives_are_refused_rather_than_wrong(place):
+    tensors, layer = case("an output layer")
+    y = OURS.masked_conv2d_triton(*tensors, *layer)
+    (grad,) = torch.autograd.grad(y.square().sum(), tensors[place], create_graph=True)
+    with pytest.raises(RuntimeError, match="second derivatives need another backend"):
+        torch.autograd.grad(grad.sum(), tensors[0])
+
+
+def test_no_input_channels_leave_the_bias():
+    x, weight, bias = torch.zeros(1, 0, 2, 2), torch.zeros(4, 0, 3, 3), torch.arange(4.0)
+    x, weight, bias = (tensor.to(DEVICE) for tensor in (x, weight, bias))
+    out = OURS.masked_conv2d_triton(x, weight, bias, None, "A")
+    assert torch.equal(out, bias[None, :, None, None].expand(1, 4, 2, 2))
+
+
 def test_nothing_in_gives_nothing():
     (x, weight, bias, add), layer = case("a vertical stack")
     tensors = [x[:0].detach().requires_grad_(), weight, bias, add[:0]]

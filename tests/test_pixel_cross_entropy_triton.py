@@ -38,7 +38,10 @@ def _several_poisoned_chunks(monkeypatch):
     monkeypatch.setattr(chunked, "CPU_CHUNK", 32)
     monkeypatch.setattr(chunked, "GPU_CHUNK", 32)
     torch.use_deterministic_algorithms(True, warn_only=True)
+    switch = torch.backends.cudnn.conv
+    before, switch.fp32_precision = switch.fp32_precision, "ieee"
     yield
+    switch.fp32_precision = before
     torch.use_deterministic_algorithms(False)
 
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .autocast import cast_under_autocast
+from .derivatives import refuse_second_derivatives
 from .layout import as_convolutions_do, dense, empty_dense
 from .library import LIBRARY
 from .triton import register_triton
@@ -56,4 +57,5 @@ def _backward(ctx: Any, grad: Tensor) -> Tensor:
 
 
 torch.library.register_autograd("pixelsr::gate_triton", _backward, setup_context=_keep, lib=LIBRARY)
+refuse_second_derivatives("gate_grad_triton")
 cast_under_autocast("gate_triton")

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .autocast import cast_under_autocast
+from .derivatives import refuse_second_derivatives
 from .layout import as_convolutions_do, dense, empty_dense, side_by_side
 from .library import LIBRARY
 from .masked_conv2d import LAYER
@@ -145,3 +146,5 @@ for _name, _backward in (
         f"pixelsr::{_name}", _backward, setup_context=_keep, lib=LIBRARY
     )
     cast_under_autocast(_name)
+for _name in ("masked_conv2d_grad_input_triton", "masked_conv2d_grad_weight_triton"):
+    refuse_second_derivatives(_name)

@@ -23,6 +23,7 @@ from ..chunked import (
 from ..kernels.interpreter import interprets
 from ..output import Output
 from .autocast import cast_under_autocast
+from .derivatives import refuse_second_derivatives
 from .library import LIBRARY
 from .triton import register_triton
 
@@ -257,14 +258,6 @@ def _backward_with_logits(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Any,
     return None, to_prior, to_alone if has_alone else None, None, None
 
 
-def _keep_nothing(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    pass
-
-
-def _refuse(ctx: Any, *grads: Any) -> None:
-    raise NotImplementedError("pixel_cross_entropy has no second derivatives")
-
-
 for _end, _kernels in (("", PYTORCH), ("_triton", TRITON)):
     _fakes: dict[str, Callable[..., Any]] = {
         f"pixel_cross_entropy{_end}": _forward_fake_by(_kernels),
@@ -279,12 +272,7 @@ for _end, _kernels in (("", PYTORCH), ("_triton", TRITON)):
         setup_context=_keep,
         lib=LIBRARY,
     )
-    torch.library.register_autograd(
-        f"pixelsr::pixel_cross_entropy_grad{_end}",
-        _refuse,
-        setup_context=_keep_nothing,
-        lib=LIBRARY,
-    )
+    refuse_second_derivatives(f"pixel_cross_entropy_grad{_end}")
     torch.library.register_autograd(
         f"pixelsr::pixel_cross_entropy_with_logits{_end}",
         _backward_with_logits,

@@ -90,8 +90,9 @@ class Evaluation:
     def _update(self, changed: BoolArray, samples: np.ndarray) -> None:
         """Compute each cell anew where it reads what has changed in some of the samples."""
         above, below, left, right = self._cells.reach
-        rows = _around(changed.any((0, 1, 3)), above, below)
-        cols = _around(changed.any((0, 1, 2)), left, right)
+        _, _, changed_rows, changed_cols = changed.nonzero()
+        rows = _around(changed_rows, above, below)
+        cols = _around(changed_cols, left, right)
         window = changed[:, :, rows, cols]
         image = {
             self._cells.of(Span(self._plan.image, colour, 1))[0]: window[:, colour]
@@ -129,10 +130,9 @@ class Evaluation:
         return values, mask
 
 
-def _around(changed: BoolArray, before: int, after: int) -> slice:
-    """The rows, or columns, at most so far from one that has changed."""
-    first, last = np.flatnonzero(changed)[[0, -1]].tolist()
-    return slice(max(0, first - before), last + after + 1)
+def _around(changed: np.ndarray, before: int, after: int) -> slice:
+    """From so far before the first of some rows, or columns, to so far after the last."""
+    return slice(max(0, int(changed.min()) - before), int(changed.max()) + after + 1)
 
 
 def _first(spans: tuple[Span, ...], colour: int) -> int:
