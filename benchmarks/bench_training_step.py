@@ -2,8 +2,9 @@
 
 On a GPU the paper-size `PixelRecursiveSR`, 128 pictures of 32x32, bfloat16 autocast, channels
 last, the plain one through torch.compile, ours with and without; on a CPU the bundled model's size,
-8 pictures, float32. Plain is ``F.conv2d(x, weight * mask)`` for each masked layer, and a loss from logits. Both end in a
-step of AdamW. How many multiply-adds a second ours makes is put beside a large matrix product.
+8 pictures, float32. Plain is ``F.conv2d(x, weight * mask)`` for each masked layer, and a loss from
+logits. Both end in a step of AdamW. How many multiply-adds a second ours makes is put beside a
+large matrix product.
 """
 
 import copy

@@ -9,9 +9,9 @@ import triton.language as tl
 from torch import Tensor
 
 from pixelsr.chunked import Layer
+from pixelsr.interpreter import interprets
 
 from .configs import HALF, IEEE, TF32, Config
-from .interpreter import interprets
 from .logits_of_tile import logits_of_tile, place_of_tile
 from .precision import input_precision, matmul_precision
 

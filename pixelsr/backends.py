@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .kernels.interpreter import interprets
+from .interpreter import interprets
 from .ops.library import HAS_TRITON
 
 _log = logging.getLogger("pixelsr")

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from pixelsr import GatedPixelCNN, functional
 from pixelsr.masks import causal_mask
-from pixelsr.nn import MaskedConv2d
+from pixelsr.nn import GatedMaskedConv2d, MaskedConv2d
 
 LEVELS = 4
 CHANNELS = 14  # not a multiple of 3 colours
@@ -48,10 +48,10 @@ def rgb_mask_left_out() -> nn.Module:
     return model
 
 
-class CentreRowZeroed(MaskedConv2d):
+class CentreRowZeroed(GatedMaskedConv2d):
     """Mask B that loses the taps to the left together with those to the right."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, add: Tensor) -> tuple[Tensor, Tensor]:
         mask = causal_mask(
             self.out_channels,
             self.in_channels,
@@ -60,7 +60,8 @@ class CentreRowZeroed(MaskedConv2d):
             out_parts=self.out_parts,
         ).clone()
         mask[:, :, self.kernel_size[0] // 2, : self.kernel_size[1] // 2] = False
-        return F.conv2d(x, self.weight * mask, self.bias, padding=self.padding)
+        y = F.conv2d(x, self.weight * mask, self.bias, padding=self.padding) + add
+        return functional.gate(y), y
 
 
 def mask_b_zeroes_the_centre_row() -> nn.Module:
@@ -79,7 +80,7 @@ class SharedFirstLayer(GatedPixelCNN):
         )
         self.vertical_first = nn.Identity()
         self.horizontal_first = MaskedConv2d(3, CHANNELS, 7, "A")
-        self.layers[0].vertical = MaskedConv2d(CHANNELS, 2 * CHANNELS, 5, "V-first")
+        self.layers[0].vertical = GatedMaskedConv2d(CHANNELS, 2 * CHANNELS, 5, "V-first")
 
     def forward(self, images: Tensor) -> Tensor:
         x = functional.scale_levels(images, 3, LEVELS, self.dtype)

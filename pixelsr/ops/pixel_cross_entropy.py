@@ -20,7 +20,7 @@ from ..chunked import (
     forward_chunked,
     with_logits_chunked,
 )
-from ..kernels.interpreter import interprets
+from ..interpreter import interprets
 from ..output import Output
 from .autocast import cast_under_autocast
 from .derivatives import refuse_second_derivatives

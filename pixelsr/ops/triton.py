@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from ..kernels.interpreter import interprets
+from ..interpreter import interprets
 from .library import HAS_TRITON, LIBRARY
 
 Operator = Callable[..., Any]
