@@ -20,9 +20,6 @@ from .configs import FEWEST_CHANNELS
 
 Layer = tuple[str, int, int, int, int]
 """mask_type, colours, in_parts, out_parts, dilation."""
-COLUMNS = 4
-"""Of the table: rows and columns to the value that is read; its channel, or the block of channels;
-the row of its weight, or the first one of the block."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,8 +27,9 @@ class Products:
     """The live blocks, those of one block of output channels after another.
 
     Attributes:
-        table: int32 ``[entries, COLUMNS]``; or, with lanes, ``[entries * block_in, COLUMNS]``, a
-            row for each lane, -1 in a lane that is not used.
+        table: int32 ``[entries, 4]``: rows down and columns to the right to the value that is read;
+            the block of channels; the first row of its weights. With lanes ``[entries * block_in,
+            4]``, for each lane the channel and its row of weights, -1 in a lane that is not used.
         first: int32 ``[out blocks + 1]``, the entries of an out block: from its first to the next.
         owner: int32 ``[entries]``, the out block of an entry.
         lanes: has each lane a tap of its own?
