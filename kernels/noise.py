@@ -5,6 +5,19 @@ import triton.language as tl
 from torch import Tensor
 
 
+@triton.jit
+def gumbel(seed, low, high, position, block):
+    """-log(-log(u)) in float64, rounded to float32; u = ((word >> 9) + 0.5) * 2^-23.
+
+    Of the levels 4 block .. 4 block + 3, as one counter gives four: the last dimension is four
+    times as long as that of `block`. Low and high are 32 bits each of the index of a sample.
+    """
+    w0, w1, w2, w3 = tl.philox(seed, low, high, position, block)
+    words = tl.interleave(tl.interleave(w0, w2), tl.interleave(w1, w3))
+    uniform = ((words >> 9).to(tl.float64) + 0.5) * 1.1920928955078125e-07
+    return (-tl.log(-tl.log(uniform))).to(tl.float32)
+
+
 @triton.jit(do_not_specialize=["seed", "first_index", "first_position"])
 def _gumbel_noise_kernel(
     out_ptr,
@@ -18,21 +31,15 @@ def _gumbel_noise_kernel(
     stride_level: tl.int64,
     BLOCKS: tl.constexpr,
 ):
-    """-log(-log(u)) in float64, rounded to float32; u = ((word >> 9) + 0.5) * 2^-23.
-
-    One program fills every level of one position of one sample; one counter gives four levels.
-    """
+    """One program fills every level of one position of one sample."""
     sample, position = tl.program_id(0) // positions, tl.program_id(0) % positions
     index = first_index + sample
     low, high = index.to(tl.uint32), (index >> 32).to(tl.uint32)
     place = (first_position + position).to(tl.uint32)
-    w0, w1, w2, w3 = tl.philox(seed, low, high, place, tl.arange(0, BLOCKS))
-    words = tl.interleave(tl.interleave(w0, w2), tl.interleave(w1, w3))  # [4 * BLOCKS]
-    uniform = ((words >> 9).to(tl.float64) + 0.5) * 1.1920928955078125e-07
-    noise = -tl.log(-tl.log(uniform))
+    noise = gumbel(seed, low, high, place, tl.arange(0, BLOCKS))  # [4 * BLOCKS]
     level = tl.arange(0, 4 * BLOCKS)
     row = out_ptr + sample * stride_sample + position * stride_position
-    tl.store(row + level * stride_level, noise.to(tl.float32), mask=level < levels)
+    tl.store(row + level * stride_level, noise, mask=level < levels)
 
 
 def launch_gumbel_noise(out: Tensor, seed: int, first_index: int, first_position: int) -> None:

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "common/draw.h"
+#include "common/walk.h"
 #include "cpu/execute.h"
 #include "cpu/program.h"
 #include "cpu/schedule.h"
@@ -23,22 +25,12 @@ struct Job {
   uint8_t* images;    // [samples, C, H, W]
   const bool* known;  // [1 or samples, C, H, W]
   int64_t known_stride;
-  const bool* unknown;          // [H, W, C], in any sample
-  const int64_t* last_unknown;  // [H, W], the last unknown colour, or -1
-  const int64_t* stop;          // [H, W], how many stages of the pixel are run
   int64_t samples, samples_per_input;
   uint64_t seed, first_index;
   T temperature;
   bool draw;
-  int64_t first_col, cols;  // what is computed of a row
-  int64_t rows;             // to run before returning
+  Order order;
 };
-
-// The place in raster order that a run has come to. Without a colour the row is still to begin.
-struct Cursor {
-  int64_t row, col, colour;
-};
-constexpr int64_t ROW_BEGINS = -1;
 
 template <class T>
 class Group {
@@ -46,6 +38,7 @@ class Group {
   Group(const Job<T>& job, int64_t first_sample, int64_t samples, int64_t threads)
       : job_(job),
         program_(job.program),
+        order_(job.order),
         first_sample_(first_sample),
         samples_(samples),
         threads_(threads) {
@@ -57,48 +50,41 @@ class Group {
   // Runs from the cursor on, until the rows are done or, where the caller draws, the logits of the
   // next unknown value are there. Every thread of the group calls it, and gets the same cursor.
   // It throws nothing and allocates nothing: one thread that left would keep the others waiting.
-  Cursor run(Cursor at, int64_t thread) noexcept {
-    bool resumes = at.colour != ROW_BEGINS;
-    const int64_t end = std::min(program_.height, at.row + job_.rows);
-    if (!resumes) at.col = job_.first_col;
-    for (; at.row < end; ++at.row, at.col = job_.first_col) {
-      begin_row(at.row, thread, resumes);
-      if (!row_has_unknown(at.row)) {
-        run_list(known_row_, WHOLE_ROW, thread);
-        continue;
-      }
-      if (!resumes) run_list(row_, WHOLE_ROW, thread);
-      for (; at.col < job_.first_col + job_.cols; ++at.col) {
-        const int64_t last = job_.last_unknown[pixel(at)], stop = job_.stop[pixel(at)];
-        if (!resumes) run_list(left_[last >= 0], at.col, thread);
-        for (at.colour = resumes ? at.colour : 0; at.colour < stop; ++at.colour) {
-          if (!resumes) run_list(colours_[at.colour <= last][at.colour], at.col, thread);
-          if (at.colour == program_.colours) continue;
-          if (job_.unknown[pixel(at) * program_.colours + at.colour] && !resumes) {
-            barrier_.wait(threads_);
-            if (!job_.draw) return at;
-            if (thread == 0) draw(at);
-          }
-          resumes = false;
-          if (thread == 0) load_value(at);
-        }
-        if (stop <= program_.colours) return {program_.height, 0, ROW_BEGINS};  // the last one
-      }
-    }
-    return {end, 0, ROW_BEGINS};
+  Cursor run(Cursor from, int64_t thread) noexcept {
+    return walk(order_, from, Member{*this, thread});
   }
 
  private:
   static constexpr int64_t WHOLE_ROW = -1;
 
-  bool wants_noise() const { return job_.draw && job_.temperature > 0; }
-  int64_t column_of(int64_t site) const { return job_.first_col + site % job_.cols; }
-  int64_t pixel(const Cursor& at) const { return at.row * program_.width + at.col; }
+  // What one thread does at the places that `walk` comes to.
+  struct Member {
+    Group& group;
+    const int64_t thread;
 
-  bool row_has_unknown(int64_t row) const {
-    const int64_t* last = job_.last_unknown + row * program_.width;
-    return std::any_of(last, last + program_.width, [](int64_t colour) { return colour >= 0; });
-  }
+    void begin_row(int64_t row, bool resumes) { group.begin_row(row, thread, resumes); }
+    void run_known_row() { group.run_list(group.known_row_, WHOLE_ROW, thread); }
+    void run_row() { group.run_list(group.row_, WHOLE_ROW, thread); }
+    void begin_pixel(int64_t, bool) {}
+    void run_left(int64_t col, bool with_head) {
+      group.run_list(group.left_[with_head], col, thread);
+    }
+    void run_colour(int64_t col, int64_t colour, bool with_head) {
+      group.run_list(group.colours_[with_head][colour], col, thread);
+    }
+    bool draw(const Cursor& at) {
+      group.barrier_.wait(group.threads_);
+      if (group.job_.draw && thread == 0) group.draw(at);
+      return group.job_.draw;
+    }
+    void load_value(const Cursor& at) {
+      if (thread == 0) group.load_value(at);
+    }
+    void end_pixel(int64_t) {}
+  };
+
+  bool wants_noise() const { return job_.draw && job_.temperature > 0; }
+  int64_t column_of(int64_t site) const { return order_.first_col + site % order_.cols; }
 
   // Sites: where in a row of a buffer the pixels of a batch stand.
 
@@ -108,7 +94,7 @@ class Group {
       for (int64_t sample = first_sample_; sample < first_sample_ + samples_; ++sample) {
         const int64_t at = sample * buffer.padded + buffer.left;
         pixels.push_back(at * buffer.channels);
-        for (int64_t col = job_.first_col; col < job_.first_col + job_.cols; ++col) {
+        for (int64_t col = order_.first_col; col < order_.first_col + order_.cols; ++col) {
           whole.push_back((at + col) * buffer.channels);
         }
       }
@@ -142,7 +128,7 @@ class Group {
       }
       return Schedule(steps, sites, threads_);
     };
-    const int64_t row = samples_ * job_.cols;
+    const int64_t row = samples_ * order_.cols;
     row_ = select([](const Step& step) { return step.when == When::ROW; }, row);
     known_row_ = select([](const Step& step) { return !step.head; }, row);
     for (const bool head : {false, true}) {
@@ -193,9 +179,9 @@ class Group {
     }
     barrier_.wait(threads_);
     if (resumes) return;
-    const int64_t first = samples_ * job_.cols * thread / threads_;
-    const int64_t last = samples_ * job_.cols * (thread + 1) / threads_;
-    if (!row_has_unknown(row)) load_known(row, first, last);
+    const int64_t first = samples_ * order_.cols * thread / threads_;
+    const int64_t last = samples_ * order_.cols * (thread + 1) / threads_;
+    if (!order_.row_has_unknown(row)) load_known(row, first, last);
     load_values(row, first, last);
     if (wants_noise()) make_noise(row, first, last);
   }
@@ -206,7 +192,7 @@ class Group {
     for (int64_t site = first; site < last; ++site) {
       for (int64_t colour = 0; colour < program_.colours; ++colour) {
         T* image = row_of(program_.image, 0) + whole_rows_[program_.image][site];
-        image[colour] = *image_at(site / job_.cols, {row, column_of(site), colour});
+        image[colour] = *image_at(site / order_.cols, {row, column_of(site), colour});
       }
     }
   }
@@ -217,7 +203,7 @@ class Group {
     for (const int64_t buffer : program_.values) {
       const int64_t channels = program_.buffers[buffer].channels;
       for (int64_t site = first; site < last; ++site) {
-        const int64_t input = (first_sample_ + site / job_.cols) / job_.samples_per_input;
+        const int64_t input = (first_sample_ + site / order_.cols) / job_.samples_per_input;
         const int64_t pixel = row * program_.width + column_of(site);
         const T* from = job_.values + input * job_.values_size + offset + pixel * channels;
         std::copy(from, from + channels, row_of(buffer, 0) + whole_rows_[buffer][site]);
@@ -230,10 +216,10 @@ class Group {
     const int64_t colours = program_.colours;
     for (int64_t site = first; site < last; ++site) {
       const int64_t in_picture = row * program_.width + column_of(site);
-      const uint64_t sample = job_.first_index + first_sample_ + site / job_.cols;
+      const uint64_t sample = job_.first_index + first_sample_ + site / order_.cols;
       for (int64_t colour = 0; colour < colours; ++colour) {
         const int64_t position = in_picture * colours + colour;
-        if (!job_.unknown[position]) continue;
+        if (!order_.unknown[position]) continue;
         job_.parameters.kernels->noise(noise_of(site, colour), program_.levels, job_.seed, sample,
                                        static_cast<uint32_t>(position));
       }
@@ -241,7 +227,7 @@ class Group {
   }
 
   float* noise_of(int64_t site, int64_t colour) const {
-    const int64_t value = (first_sample_ * job_.cols + site) * program_.colours + colour;
+    const int64_t value = (first_sample_ * order_.cols + site) * program_.colours + colour;
     return job_.noise + value * program_.levels;
   }
 
@@ -261,7 +247,6 @@ class Group {
     return (at.colour * program_.height + at.row) * program_.width + at.col;
   }
 
-  // argmax(logits / temperature + noise), the lowest level on a tie.
   void draw(const Cursor& at) {
     const Span& span = program_.logits[at.colour];
     const int64_t levels = program_.levels;
@@ -269,16 +254,13 @@ class Group {
       const int64_t known = (first_sample_ + sample) * job_.known_stride + place_in_picture(at);
       if (job_.known[known]) continue;
       const T* logits = this->at(span, 0, at.col) + pixels_[span.buffer][sample];
-      const int64_t site = sample * job_.cols + at.col - job_.first_col;
+      const int64_t site = sample * order_.cols + at.col - order_.first_col;
       const float* noise = noise_of(site, at.colour);
-      int64_t best = 0;
-      T highest{};
+      Best<T> best{0, -1};
       for (int64_t level = 0; level < levels; ++level) {
-        const T score =
-            wants_noise() ? logits[level] / job_.temperature + noise[level] : logits[level];
-        if (level == 0 || score > highest) best = level, highest = score;
+        consider(best, score_of(logits[level], job_.temperature, noise[level]), level);
       }
-      *image_at(sample, at) = static_cast<uint8_t>(best);
+      *image_at(sample, at) = static_cast<uint8_t>(best.level);
     }
   }
 
@@ -292,6 +274,7 @@ class Group {
 
   const Job<T>& job_;
   const Program& program_;
+  const Order& order_;
   const int64_t first_sample_, samples_, threads_;
   Barrier barrier_;
   std::vector<std::vector<int64_t>> whole_rows_, pixels_;  // by buffer

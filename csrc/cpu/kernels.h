@@ -3,34 +3,13 @@
 
 #include <cstdint>
 
+#include "common/opcodes.h"
+
 namespace pixelsr {
 
 // Output channels are packed in panels of so many, the inputs of each segment of a window in pairs:
 // weights are [panel][pair][2][PANEL], those of 16 bits [panel][pair][PANEL][2].
 constexpr int64_t PANEL = 16;
-
-// What a pointwise formula is made of, in postfix order; `ARG` and `CONST` push a value, and
-// `GATE` is tanh(a) * sigmoid(b).
-// pixelsr/sampling/engines/program.py knows these numbers.
-enum class Opcode : int64_t {
-  ARG,
-  CONST,
-  ADD,
-  SUB,
-  MUL,
-  DIV,
-  NEG,
-  EXP,
-  RELU,
-  TANH,
-  SIGMOID,
-  ELU,
-  SILU,
-  GATE,
-  COUNT
-};
-
-constexpr int64_t MAX_STACK = 8;
 
 // out (+)= window @ weight + bias + add, for some panels of output channels, at a list of sites.
 // At site i, the window's segment s is the lengths[s] values from sources[s] + in[i].

@@ -1,9 +1,11 @@
 // The kernels, written with the compiler's vectors. Each kernels_*.cpp includes this once, with
 // PIXELSR_ISA naming a namespace and VECTOR_BYTES the width of a register. No function of the
 // standard library is called: a copy of it, compiled for this instruction set, could replace that
-// of the whole library.
+// of the whole library. Nor is a shared template made for single numbers, for the same reason:
+// those of common/pointwise.h are made for vectors of a width that only this instruction set has.
 
 #include "common/philox.h"
+#include "common/pointwise.h"
 #include "cpu/kernels.h"
 
 namespace pixelsr {
@@ -228,47 +230,43 @@ inline Vec<float> exp_of(Vec<float> x) {  // Cody and Waite's reduction, then Ce
   return p * (Vec<float>)exponent;
 }
 
-inline Vec<float> sigmoid_of(Vec<float> x) { return 1.0f / (1.0f + exp_of(-x)); }
-
-inline Vec<float> tanh_of(Vec<float> x) { return 1.0f - 2.0f / (1.0f + exp_of(x + x)); }
-
-// tanh(a) sigmoid(b) = (e^2a - 1) / ((e^2a + 1) (1 + e^-b)), with one division.
-inline Vec<float> gate_of(Vec<float> a, Vec<float> b) {
-  a = a > 20.0f ? Vec<float>{} + 20.0f : a;  // there tanh is 1, and the products stay finite
-  b = b < -40.0f ? Vec<float>{} - 40.0f : b;
-  const Vec<float> e = exp_of(a + a);
-  return (e - 1.0f) / ((e + 1.0f) * (1.0f + exp_of(-b)));
-}
-
-inline Vec<float> elu_of(Vec<float> x, Vec<float> alpha) {
-  return x > 0.0f ? x : alpha * (exp_of(x) - 1.0f);
-}
-
 // Doubles, and the exponential itself whose range matters, take the C library's functions.
 inline Vec<double> exp_of(Vec<double> x) {
   for (int i = 0; i < LANES<double>; ++i) x[i] = __builtin_exp(x[i]);
   return x;
 }
 
-inline Vec<double> sigmoid_of(Vec<double> x) { return 1.0 / (1.0 + exp_of(-x)); }
+template <class T>
+inline Vec<T> whole_range_exp_of(Vec<T> x) {
+  for (int i = 0; i < LANES<T>; ++i) x[i] = static_cast<T>(__builtin_exp(x[i]));
+  return x;
+}
+
+// For common/pointwise.h.
+struct Exp {
+  template <class V>
+  static V of(V x) {
+    return exp_of(x);
+  }
+};
+
+inline Vec<float> tanh_of(Vec<float> x) { return pixelsr::tanh_of<Exp>(x); }
 
 inline Vec<double> tanh_of(Vec<double> x) {
   for (int i = 0; i < LANES<double>; ++i) x[i] = __builtin_tanh(x[i]);
   return x;
 }
 
-inline Vec<double> gate_of(Vec<double> a, Vec<double> b) { return tanh_of(a) * sigmoid_of(b); }
+inline Vec<float> gate_of(Vec<float> a, Vec<float> b) { return pixelsr::gate_of<Exp>(a, b); }
+
+inline Vec<double> gate_of(Vec<double> a, Vec<double> b) { return tanh_of(a) * sigmoid_of<Exp>(b); }
+
+inline Vec<float> elu_of(Vec<float> x, Vec<float> alpha) { return pixelsr::elu_of<Exp>(x, alpha); }
 
 inline Vec<double> elu_of(Vec<double> x, Vec<double> alpha) {
   for (int i = 0; i < LANES<double>; ++i) {
     x[i] = x[i] > 0 ? x[i] : alpha[i] * __builtin_expm1(x[i]);
   }
-  return x;
-}
-
-template <class T>
-inline Vec<T> whole_range_exp_of(Vec<T> x) {
-  for (int i = 0; i < LANES<T>; ++i) x[i] = static_cast<T>(__builtin_exp(x[i]));
   return x;
 }
 
@@ -308,28 +306,14 @@ inline void run_opcode(Opcode opcode, Block<T>& a, const Block<T>& b, int64_t ve
     PIXELSR_CASE(ELU, elu_of(a[v], b[v]))
     PIXELSR_CASE(NEG, -a[v])
     PIXELSR_CASE(EXP, whole_range_exp_of<T>(a[v]))
-    PIXELSR_CASE(RELU, a[v] < 0 ? Vec<T>{} : a[v])
+    PIXELSR_CASE(RELU, relu_of(a[v]))
     PIXELSR_CASE(TANH, tanh_of(a[v]))
-    PIXELSR_CASE(SIGMOID, sigmoid_of(a[v]))
-    PIXELSR_CASE(SILU, a[v] * sigmoid_of(a[v]))
+    PIXELSR_CASE(SIGMOID, sigmoid_of<Exp>(a[v]))
+    PIXELSR_CASE(SILU, silu_of<Exp>(a[v]))
     default:
       return;
   }
 #undef PIXELSR_CASE
-}
-
-inline bool takes_two(Opcode opcode) {
-  switch (opcode) {
-    case Opcode::ADD:
-    case Opcode::SUB:
-    case Opcode::MUL:
-    case Opcode::DIV:
-    case Opcode::ELU:
-    case Opcode::GATE:
-      return true;
-    default:
-      return false;
-  }
 }
 
 // The formula at some sites, for `count` channels from `first` on, of `width` vectors.

@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "common/walk.h"
 #include "cpu/group.h"
 #include "cpu/kernels.h"
 #include "cpu/program.h"
@@ -118,11 +119,26 @@ template <class T>
 float* noise_in(Tensor& storage, const Job<T>& job) {
   const Program& program = job.program;
   const int64_t before = program.size * job.samples * static_cast<int64_t>(sizeof(T));
-  const int64_t noise = job.samples * job.cols * program.colours * program.levels;
+  const int64_t noise = job.samples * job.order.cols * program.colours * program.levels;
   const int64_t given = storage.numel() * static_cast<int64_t>(sizeof(T));
   STD_TORCH_CHECK(given >= before + noise * static_cast<int64_t>(sizeof(float)),
                   "run_plan_: a storage of ", given, " bytes is too small");
   return reinterpret_cast<float*>(static_cast<char*>(storage.mutable_data_ptr()) + before);
+}
+
+Order order_of(const Program& program, const Tensor& unknown, const Tensor& last_and_stop,
+               int64_t first_col, int64_t cols, int64_t rows) {
+  Order order{};
+  order.height = program.height;
+  order.width = program.width;
+  order.colours = program.colours;
+  order.first_col = first_col;
+  order.cols = cols;
+  order.rows = rows;
+  order.unknown = unknown.const_data_ptr<bool>();
+  order.last_unknown = last_and_stop.const_data_ptr<int64_t>();
+  order.stop = order.last_unknown + program.height * program.width;
+  return order;
 }
 
 template <class T>
@@ -140,18 +156,13 @@ Cursor run_typed(int64_t session_number, const Tensor& program, const Tensor& we
   job.images = images.mutable_data_ptr<uint8_t>();
   job.known = known_mask.const_data_ptr<bool>();
   job.known_stride = known_mask.size(0) > 1 ? known_mask.stride(0) : 0;
-  job.unknown = unknown.const_data_ptr<bool>();
-  job.last_unknown = last_and_stop.const_data_ptr<int64_t>();
-  job.stop = job.last_unknown + job.program.height * job.program.width;
   job.samples = images.size(0);
   job.samples_per_input = job.samples / values.size(0);
   job.seed = static_cast<uint64_t>(seed);
   job.first_index = static_cast<uint64_t>(first_index);
   job.temperature = static_cast<T>(temperature);
   job.draw = draw;
-  job.first_col = first_col;
-  job.cols = cols;
-  job.rows = rows;
+  job.order = order_of(job.program, unknown, last_and_stop, first_col, cols, rows);
   job.noise = noise_in(storage, job);
   return session->run(from, threads);
 }

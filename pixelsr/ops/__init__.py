@@ -5,10 +5,11 @@ it the PyTorch kernels serve every device.
 """
 
 from . import gate, masked_conv2d, masked_conv2d_triton, noise, pixel_cross_entropy, sampling
-from .compiled import WHY_NOT_COMPILED
+from .compiled import WHY_NO_CUDA, WHY_NOT_COMPILED
 
 __all__ = [
     "WHY_NOT_COMPILED",
+    "WHY_NO_CUDA",
     "gate",
     "masked_conv2d",
     "masked_conv2d_triton",

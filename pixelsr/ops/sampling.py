@@ -1,4 +1,4 @@
-"""The operators of the C++ engine: they exist where the compiled kernels do."""
+"""The operators of the C++ and CUDA engines: they exist where the compiled kernels do."""
 
 import torch
 
@@ -14,8 +14,16 @@ LIBRARY.define(
     "run_cells_(Tensor program, Tensor constants, Tensor(a!) storage, Tensor cells, Tensor places)"
     " -> ()"
 )
+LIBRARY.define(
+    "run_tiles_(Tensor tape, Tensor table, Tensor(a!) storage, Tensor values, Tensor(b!) images,"
+    " Tensor known_mask, Tensor unknown, Tensor last_and_stop, Tensor(c!) logits, int row, int col,"
+    " int colour, int rows, int first_col, int cols, int seed, int first_index, float temperature,"
+    " bool draws, int first_tile, int tiles, int operand, int tiles_of_8, int members, int shared)"
+    " -> ()"
+)
 LIBRARY.define("forget_session(int session) -> ()")
 LIBRARY.define("instruction_set() -> str")
 
-for _name in ("run_plan_", "run_cells_"):  # they write into what they are given, and return nothing
+# They write into what they are given, and return nothing.
+for _name in ("run_plan_", "run_cells_", "run_tiles_"):
     torch.library.register_fake(f"pixelsr::{_name}", lambda *arguments: None, lib=LIBRARY)

@@ -20,6 +20,7 @@ _WHOLE: dict[type[Engine], type[WholePictures]] = {
     CpuEngine: CpuWholePictures,
     ReferenceEngine: ReferenceWholePictures,
 }
+_NO_EDITS = "it draws pictures but takes no edits, which cpu and reference do"
 
 
 class Evaluation:
@@ -147,9 +148,12 @@ def _check_levels(name: str, images: Tensor, levels: int) -> None:
 
 
 def _choose(engine: str, plan: Plan, request: Request) -> type[WholePictures]:
-    """The named engine, or with "auto" the best that can run."""
-    kind = choose_engine(engine, request.device, lambda kind: kind.why_not(plan, request))
-    return _WHOLE[kind]
+    """The named engine, or with "auto" the best that can run and takes edits."""
+
+    def why_not(kind: type[Engine]) -> str | None:
+        return kind.why_not(plan, request) if kind in _WHOLE else _NO_EDITS
+
+    return _WHOLE[choose_engine(engine, request.device, why_not)]
 
 
 @torch.inference_mode(False)  # or what it makes could not be edited outside of that mode

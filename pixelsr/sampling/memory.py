@@ -2,9 +2,12 @@
 
 from pathlib import Path
 
+import torch
+
 from .control_groups import control_groups
 
 _MEMINFO = Path("/proc/meminfo")
+_CPU = torch.device("cpu")
 
 
 def available_memory() -> int | None:
@@ -35,14 +38,22 @@ def _left(group: Path) -> int | None:
         return None
 
 
-def check_memory(needed: int, pictures: int, advice: str) -> None:
+def available_on(device: torch.device) -> int | None:
+    """Bytes that can be allocated on a device; those that PyTorch keeps for reuse are free too."""
+    if device.type != "cuda":
+        return available_memory()
+    free, _ = torch.cuda.mem_get_info(device)
+    return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
+def check_memory(needed: int, pictures: int, advice: str, device: torch.device = _CPU) -> None:
     """Refuse a batch that would not fit, before anything of it is allocated.
 
     Args:
         needed: bytes.
         advice: what the caller can do about it.
     """
-    free = available_memory()
+    free = available_on(device)
     if free is not None and needed > free:
         raise ValueError(
             f"{pictures} pictures at once need {needed / 2**30:.3g} GiB of memory, "

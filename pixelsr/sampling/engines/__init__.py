@@ -9,24 +9,27 @@ from ..plan import plan
 from ..request import Request
 from .base import Engine
 from .cpu import CpuEngine
+from .cuda import CudaEngine
 from .reference import ReferenceEngine
+from .triton import TritonEngine
 
 _log = logging.getLogger("pixelsr")
 
 
-def _absent(kind: str) -> Callable[[torch.device], str | None]:
-    return lambda device: f"this version has no {kind} engine"
-
-
 ENGINES: dict[str, Callable[[torch.device], str | None]] = {
-    "cuda": _absent("CUDA"),
-    "triton": _absent("Triton"),
+    "cuda": CudaEngine.why_not_here,
+    "triton": TritonEngine.why_not_here,
     "cpu": CpuEngine.why_not_here,
     "reference": ReferenceEngine.why_not_here,
 }
 """For each engine, the best first: None where it can run on a device, otherwise the reason."""
 
-_CLASSES: dict[str, type[Engine]] = {"cpu": CpuEngine, "reference": ReferenceEngine}
+_CLASSES: dict[str, type[Engine]] = {
+    "cuda": CudaEngine,
+    "triton": TritonEngine,
+    "cpu": CpuEngine,
+    "reference": ReferenceEngine,
+}
 
 
 def why_not(name: str, device: torch.device) -> str | None:
@@ -50,6 +53,8 @@ def choose_engine(
         raise ValueError(f"engine must be auto or one of {list(ENGINES)}, got {name!r}")
     for candidate in ENGINES if name == "auto" else [name]:
         reason = why_not(candidate, device)
+        if reason is None and name == "auto":
+            reason = _CLASSES[candidate].is_worth_it(device)
         if reason is None and why_not_more is not None:
             reason = why_not_more(_CLASSES[candidate])
         if reason is None:

@@ -31,6 +31,11 @@ class Engine(ABC):
         """Why the engine cannot run on a device; None where it can."""
 
     @staticmethod
+    def is_worth_it(device: torch.device) -> str | None:
+        """Why "auto" passes the engine over, although it can run there; None where it does not."""
+        return None
+
+    @staticmethod
     def why_not(plan: Plan, request: Request) -> str | None:
         """Why the engine cannot run this plan and model; None where it can."""
         return None

@@ -16,6 +16,7 @@ from ..processors import usable_processors
 from ..request import Request
 from .base import Engine, Positions
 from .features import feature_dtype, image_stage
+from .parameters import weight_dtype, why_not_parameters
 from .program import program, why_not_written
 from .ring import Ring, ring_shape
 
@@ -37,7 +38,7 @@ class CpuEngine(Engine):
         self.plan, self.request = plan, request
         self.dtype = feature_dtype(request)
         self.program = program(
-            plan, request.model, request.weights_number, self.dtype, _weight_dtype(request)
+            plan, request.model, request.weights_number, self.dtype, weight_dtype(request)
         )
         self.inputs = 1 if request.low_res is None else len(request.low_res)
         self.schedule = Schedule(plan, request.unknown)
@@ -64,7 +65,7 @@ class CpuEngine(Engine):
 
     @staticmethod
     def why_not(plan: Plan, request: Request) -> str | None:
-        return _why_not_parameters(request) or why_not_written(plan)
+        return why_not_parameters(request) or why_not_written(plan)
 
     def draw(self, drawing: Drawing) -> None:
         while not self._is_done():
@@ -187,22 +188,3 @@ class CpuEngine(Engine):
             for piece, value in zip(own.split(sizes), values, strict=True):
                 piece.view(height, width, -1).copy_(value[:, 0])  # [H or 1, W or 1, channels]
         return packed
-
-
-def _weight_dtype(request: Request) -> torch.dtype:
-    """16-bit weights are kept in 16 bits; those of a float64 model, however rounded, are not."""
-    own = next(request.model.parameters()).dtype
-    return request.weights if request.weights and own == torch.float32 else own
-
-
-def _why_not_parameters(request: Request) -> str | None:
-    first, *others = request.model.named_parameters()
-    for name, parameter in others:
-        if parameter.dtype != first[1].dtype:
-            return (
-                f"the parameters are of mixed dtype, {first[1].dtype} and {parameter.dtype} "
-                f"({name}), expected one"
-            )
-        if parameter.device != first[1].device:
-            return f"the parameters are on {first[1].device} and {parameter.device} ({name})"
-    return None

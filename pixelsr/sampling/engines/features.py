@@ -23,15 +23,20 @@ class Features:
     Attributes:
         rings: by the name of the buffer.
         images: the pictures so far, uint8 ``[samples, C, H, W]``.
-        values: what depends on the small picture alone, as rows ``[H or 1, M, W or 1, channels]``.
+        values: what depends on the small picture alone, as rows ``[H or 1, M, W or 1, channels]``;
+            computed, unless they are given.
     """
 
-    def __init__(self, plan: Plan, request: Request, rings: dict[str, Ring]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        request: Request,
+        rings: dict[str, Ring],
+        values: dict[str, Tensor] | None = None,
+    ) -> None:
         self.plan, self.request, self.rings = plan, request, rings
         self.images = request.known.expand(request.samples, -1, -1, -1).clone()
-        each = image_stage(plan, request)
-        values = [torch.cat(parts, 1) for parts in zip(*each, strict=True)]
-        self.values = dict(zip(plan.values, values, strict=True))
+        self.values = _values(plan, request) if values is None else values
 
     def load_values(self, row: int) -> None:
         """Copy a row of the image stage's values into their buffers."""
@@ -75,6 +80,12 @@ class Features:
         return rows.repeat_interleave(self.request.samples // len(rows), 0)
 
 
+def _values(plan: Plan, request: Request) -> dict[str, Tensor]:
+    each = image_stage(plan, request)
+    joined = [torch.cat(parts, 1) for parts in zip(*each, strict=True)]
+    return dict(zip(plan.values, joined, strict=True))
+
+
 def image_stage(plan: Plan, request: Request) -> Iterator[tuple[Tensor, ...]]:
     """What depends on the small pictures alone: of each, rows ``[H or 1, 1, W or 1, channels]``.
 
@@ -83,3 +94,15 @@ def image_stage(plan: Plan, request: Request) -> Iterator[tuple[Tensor, ...]]:
     if plan.image_stage is not None:
         for low_res in [None] if request.low_res is None else request.low_res.split(1):
             yield image_stage_values(plan.image_stage, low_res)
+
+
+def packed_values(plan: Plan, request: Request) -> Tensor:
+    """The image stage's values, all of an input in a row: ``[M, H, W, channels]`` each."""
+    height, width = plan.image_size
+    sizes = [height * width * plan.buffers[name].channels for name in plan.values]
+    inputs = 1 if request.low_res is None else len(request.low_res)
+    packed = torch.empty(inputs, sum(sizes), dtype=feature_dtype(request), device=request.device)
+    for own, values in zip(packed, image_stage(plan, request), strict=False):
+        for piece, value in zip(own.split(sizes), values, strict=True):
+            piece.view(height, width, -1).copy_(value[:, 0])  # [H or 1, W or 1, channels]
+    return packed

@@ -89,16 +89,23 @@ def _find_reason(plan: Plan) -> str | None:
     for placed in plan.placed:
         step = placed.step
         if isinstance(step, Product):
-            if len(_segments(plan, step)) > MAX_SEGMENTS:
+            if len(segments_of(plan, step)) > MAX_SEGMENTS:
                 return f"a product into {step.out.buffer} reads more than {MAX_SEGMENTS} places"
             continue
         if not isinstance(step, Pointwise):
             return f"it does not know the step {type(step).__name__}"
-        for opcode, _ in _postfix(step.expression):
-            if opcode not in OPCODES:
-                return f"it does not know the pointwise function {opcode!r}"
-        if _depth(step.expression) > MAX_STACK or len(step.args) > MAX_ARGS:
-            return f"the formula of {step.out.buffer} is too long for it"
+        if reason := why_not_formula(step):
+            return reason
+    return None
+
+
+def why_not_formula(step: Pointwise) -> str | None:
+    """Why a formula cannot be written as opcodes for a small stack; None where it can."""
+    for opcode, _ in postfix(step.expression):
+        if opcode not in OPCODES:
+            return f"it does not know the pointwise function {opcode!r}"
+    if _depth(step.expression) > MAX_STACK or len(step.args) > MAX_ARGS:
+        return f"the formula of {step.out.buffer} is too long for it"
     return None
 
 
@@ -118,7 +125,7 @@ class _Writer:
         plan = self.plan
         numbers = {name: number for number, name in enumerate(plan.buffers)}
         self.numbers = numbers
-        offsets, size = _offsets(plan)
+        offsets, size = offsets_of(plan)
         self.code += [*plan.image_size, plan.colours, plan.levels, numbers[plan.image], size]
         self._list([self._span(span) for span in plan.logits])
         self._list(
@@ -160,7 +167,7 @@ class _Writer:
 
     def _product(self, step: Product, when: str) -> None:
         self._list([self._span(span) for span in (step.src, step.add) if span])
-        segments = _segments(self.plan, step)
+        segments = segments_of(self.plan, step)
         of_rows = when == "row"
         packed = self._weight(
             step, segments, in_words=not of_rows and self.weight_dtype.itemsize == 2
@@ -196,7 +203,7 @@ class _Writer:
     def _formula(self, step: Pointwise) -> None:
         self._list([self._span(span) for span in step.args])
         code = []
-        for opcode, operand in _postfix(step.expression):
+        for opcode, operand in postfix(step.expression):
             if opcode == "const":
                 operand = self._append(self.constants, torch.tensor([operand], dtype=self.dtype))
             code.append([OPCODES[opcode], int(operand)])
@@ -223,7 +230,7 @@ def padded_width(plan: Plan, buffer: Buffer) -> int:
     return buffer.left + plan.image_size[1] + buffer.right
 
 
-def _offsets(plan: Plan) -> tuple[dict[str, int], int]:
+def offsets_of(plan: Plan) -> tuple[dict[str, int], int]:
     """Where the buffers begin in the storage of one sample, and how long it is."""
     offsets, end = {}, 0
     for buffer in plan.buffers.values():
@@ -233,7 +240,7 @@ def _offsets(plan: Plan) -> tuple[dict[str, int], int]:
     return offsets, end
 
 
-def _segments(plan: Plan, step: Product) -> list[list[int]]:
+def segments_of(plan: Plan, step: Product) -> list[list[int]]:
     """The pieces of a product's window that stand side by side in memory: row, column, length."""
     if step.src is None:
         return []
@@ -248,11 +255,12 @@ def _segments(plan: Plan, step: Product) -> list[list[int]]:
     return segments
 
 
-def _postfix(expression: Expression) -> list[tuple[str, float]]:
+def postfix(expression: Expression) -> list[tuple[str, float]]:
+    """A formula as (opcode, operand) pairs, what an opcode takes before it."""
     opcode, *operands = _with_gates(expression)
     if opcode in ("arg", "const"):
         return [(opcode, operands[0])]
-    return [*itertools.chain(*map(_postfix, operands)), (opcode, 0)]
+    return [*itertools.chain(*map(postfix, operands)), (opcode, 0)]
 
 
 def _with_gates(expression: Expression) -> Expression:

@@ -1,0 +1,42 @@
+// Pointwise functions of single numbers, or of vectors of them; `Exp::of` is the exponential.
+#pragma once
+
+#include "common/host_device.h"
+
+namespace pixelsr {
+
+template <class Exp, class V>
+PIXELSR_HOST_DEVICE V sigmoid_of(V x) {
+  return 1.0f / (1.0f + Exp::of(-x));
+}
+
+template <class Exp, class V>
+PIXELSR_HOST_DEVICE V tanh_of(V x) {
+  return 1.0f - 2.0f / (1.0f + Exp::of(x + x));
+}
+
+// tanh(a) sigmoid(b) = (e^2a - 1) / ((e^2a + 1) (1 + e^-b)), with one division.
+template <class Exp, class V>
+PIXELSR_HOST_DEVICE V gate_of(V a, V b) {
+  a = a > 20.0f ? V{} + 20.0f : a;  // there tanh is 1, and the products stay finite
+  b = b < -40.0f ? V{} - 40.0f : b;
+  const V e = Exp::of(a + a);
+  return (e - 1.0f) / ((e + 1.0f) * (1.0f + Exp::of(-b)));
+}
+
+template <class Exp, class V>
+PIXELSR_HOST_DEVICE V elu_of(V x, V alpha) {
+  return x > 0.0f ? x : alpha * (Exp::of(x) - 1.0f);
+}
+
+template <class Exp, class V>
+PIXELSR_HOST_DEVICE V silu_of(V x) {
+  return x * sigmoid_of<Exp>(x);
+}
+
+template <class V>
+PIXELSR_HOST_DEVICE V relu_of(V x) {
+  return x < 0.0f ? V{} : x;
+}
+
+}  // namespace pixelsr

@@ -1,0 +1,73 @@
+// The order in which pictures are drawn: what is run for which row, pixel and colour.
+#pragma once
+
+#include <cstdint>
+
+#include "common/host_device.h"
+
+namespace pixelsr {
+
+// The place in raster order that a run has come to. Without a colour the row is still to begin.
+struct Cursor {
+  int64_t row, col, colour;
+};
+constexpr int64_t ROW_BEGINS = -1;
+
+// What has to be computed, as pixelsr/sampling/plan/known.py says.
+struct Order {
+  int64_t height, width, colours;
+  int64_t first_col, cols;      // what is computed of a row
+  int64_t rows;                 // to run before returning
+  const bool* unknown;          // [H, W, C], in any sample
+  const int64_t* last_unknown;  // [H, W], the last unknown colour, or -1
+  const int64_t* stop;          // [H, W], how many stages of the pixel are run
+
+  PIXELSR_HOST_DEVICE bool row_has_unknown(int64_t row) const {
+    for (int64_t col = 0; col < width; ++col) {
+      if (last_unknown[row * width + col] >= 0) return true;
+    }
+    return false;
+  }
+};
+
+// Goes on from a cursor until the rows are done, or until `visit.draw` says that it does not draw:
+// then the logits of the value at the returned cursor are there. A run that begins at such a cursor
+// finds that value chosen.
+//
+// The visitor has: begin_row(row, resumes), run_known_row(), run_row(), begin_pixel(col, resumes),
+// run_left(col, with_head), run_colour(col, colour, with_head), draw(cursor) -> bool,
+// load_value(cursor), end_pixel(col).
+template <class Visitor>
+PIXELSR_HOST_DEVICE Cursor walk(const Order& order, Cursor at, Visitor&& visit) {
+  bool resumes = at.colour != ROW_BEGINS;
+  const int64_t last_row = at.row + order.rows;
+  const int64_t end = last_row < order.height ? last_row : order.height;
+  if (!resumes) at.col = order.first_col;
+  for (; at.row < end; ++at.row, at.col = order.first_col) {
+    visit.begin_row(at.row, resumes);
+    if (!order.row_has_unknown(at.row)) {
+      visit.run_known_row();
+      continue;
+    }
+    if (!resumes) visit.run_row();
+    for (; at.col < order.first_col + order.cols; ++at.col) {
+      const int64_t pixel = at.row * order.width + at.col;
+      const int64_t last = order.last_unknown[pixel], stop = order.stop[pixel];
+      visit.begin_pixel(at.col, resumes);
+      if (!resumes) visit.run_left(at.col, last >= 0);
+      for (at.colour = resumes ? at.colour : 0; at.colour < stop; ++at.colour) {
+        if (!resumes) visit.run_colour(at.col, at.colour, at.colour <= last);
+        if (at.colour == order.colours) continue;
+        const bool unknown = order.unknown[pixel * order.colours + at.colour];
+        if (unknown && !resumes && !visit.draw(at)) return at;
+        resumes = false;
+        visit.load_value(at);
+      }
+      if (stop <= order.colours) return {order.height, 0, ROW_BEGINS};  // the last value of all
+      visit.end_pixel(at.col);
+    }
+  }
+  return {end, 0, ROW_BEGINS};
+}
+
+}  // namespace pixelsr

@@ -1,0 +1,30 @@
+// What a kernel is given.
+#pragma once
+
+#include <cstdint>
+
+#include "common/walk.h"
+#include "cuda/tape.h"
+
+namespace pixelsr {
+
+struct Job {
+  const char* tape;
+  const int32_t* table;
+  char* storage;        // [tiles][Contents::tile units]
+  const float* values;  // [inputs][values_size], of the image stage
+  int64_t values_size;
+  uint8_t* images;    // [samples, C, H, W]
+  const bool* known;  // [1 or samples, C, H, W]
+  int64_t known_stride;
+  float* logits;  // [samples, levels], where the caller draws
+  int64_t samples, samples_per_input, levels;
+  int64_t first_tile;  // of those that this launch draws
+  uint64_t seed, first_index;
+  float temperature;
+  bool draws;
+  Cursor from;
+  Order order;
+};
+
+}  // namespace pixelsr

@@ -1,0 +1,340 @@
+// A tile of samples on its way: what a cluster of blocks does at each event of `walk`.
+#pragma once
+
+#include <cstdint>
+
+#include "common/draw.h"
+#include "common/philox.h"
+#include "common/walk.h"
+#include "cuda/formula.h"
+#include "cuda/pixel_product.h"
+#include "cuda/row_product.h"
+#include "cuda/tile.h"
+
+namespace pixelsr {
+
+template <class T, int TILES>
+class Sampler {
+ public:
+  using Tile = pixelsr::Tile<T, TILES>;
+  static constexpr int SAMPLES = Tile::SAMPLES;
+
+  PIXELSR_DEVICE Sampler(const Job& job, Control& control)
+      : job_(job),
+        control_(control),
+        contents_(control.contents),
+        tile_(job, control),
+        slots_(shared_memory() + sizeof(Control)),
+        first_sample_((job.first_tile + cluster()) * SAMPLES),
+        leads_(member() == 0) {}
+
+  PIXELSR_DEVICE void begin_row(int64_t row, bool resumes) {
+    sync_cluster();
+    row_ = static_cast<int>(row);
+    if (thread() <= MOST_TURNS) control_.row_turns[thread()] = row_ % (thread() + !thread());
+    sync_block();
+    if (resumes) return restore();
+    if (!job_.order.row_has_unknown(row)) load_known();
+    load_values();
+    if (job_.draws && job_.temperature > 0) make_noise();
+    sync_cluster();
+  }
+
+  PIXELSR_DEVICE void run_row() {
+    run_rows(ROW_LIST);
+    sync_cluster();
+    if (!leads_) return;
+    for (int at = thread(); at < contents_.windows_size; at += THREADS) windows()[at] = Unit{};
+  }
+
+  PIXELSR_DEVICE void run_known_row() { run_rows(KNOWN_ROW_LIST); }
+
+  PIXELSR_DEVICE void begin_pixel(int64_t col, bool resumes) {
+    sync_block();
+    col_ = static_cast<int>(col);
+    if (thread() <= MOST_TURNS) control_.col_turns[thread()] = col_ % (thread() + !thread());
+    sync_block();
+    if (resumes || !leads_) return;
+    const auto* fetches = in_table<Transfer>(contents_.fetches);
+    for (int i = 0; i < contents_.fetches_count; ++i) {
+      transfer(fetches[i], [](char* window, const char* ring) { copy_16_bytes(window, ring); });
+    }
+    end_group_of_copies();
+    wait_for_copies<0>();
+    sync_block();
+  }
+
+  PIXELSR_DEVICE void run_left(int64_t, bool with_head) { run_pixel(LEFT_LIST + with_head); }
+
+  PIXELSR_DEVICE void run_colour(int64_t, int64_t colour, bool with_head) {
+    run_pixel(FIRST_COLOUR_LIST + 2 * static_cast<int>(colour) + with_head);
+  }
+
+  // Draws; or where the caller does, hands out the logits, and keeps the windows.
+  PIXELSR_DEVICE bool draw(const Cursor& at) {
+    if (leads_) {
+      const Column logits = tile_.near(in_table<Place>(contents_.logits)[at.colour], col_, 0);
+      for (int own = thread() / LANES; own < SAMPLES; own += WARPS) {
+        const int64_t sample = first_sample_ + own;
+        if (sample >= job_.samples) continue;
+        if (job_.draws) {
+          draw_sample(at, own, logits);
+        } else {
+          for (int level = thread() % LANES; level < job_.levels; level += LANES) {
+            job_.logits[sample * job_.levels + level] = Tile::load(logits, level, own);
+          }
+        }
+      }
+      if (!job_.draws) {
+        for (int i = thread(); i < contents_.windows_size; i += THREADS) saved()[i] = windows()[i];
+      }
+    }
+    return job_.draws;
+  }
+
+  // Puts the values of a position where the next stages read them.
+  PIXELSR_DEVICE void load_value(const Cursor& at) {
+    sync_block();
+    if (!leads_ || thread() >= SAMPLES) return;
+    const Column image = tile_.near(*in_table<Place>(contents_.image_window), col_, 0);
+    Tile::store(image, static_cast<int>(at.colour), thread(), value_at(at.colour, col_, thread()));
+  }
+
+  PIXELSR_DEVICE void end_pixel(int64_t) {
+    sync_block();
+    if (!leads_) return;
+    const auto* stores = in_table<Transfer>(contents_.stores);
+    for (int i = 0; i < contents_.stores_count; ++i) {
+      transfer(stores[i], [](char* window, char* ring) {
+        *reinterpret_cast<Unit*>(ring) = *reinterpret_cast<const Unit*>(window);
+      });
+    }
+  }
+
+ private:
+  struct alignas(UNIT) Unit {
+    int32_t part[4];
+  };
+
+  template <class Record>
+  PIXELSR_DEVICE const Record* in_table(int32_t place) const {
+    return reinterpret_cast<const Record*>(job_.table + place);
+  }
+
+  PIXELSR_DEVICE Unit* windows() const { return reinterpret_cast<Unit*>(tile_.windows()); }
+  PIXELSR_DEVICE Unit* saved() const {
+    return reinterpret_cast<Unit*>(tile_.storage(contents_.saved));
+  }
+
+  PIXELSR_DEVICE void restore() {
+    if (leads_) {
+      for (int i = thread(); i < contents_.windows_size; i += THREADS) windows()[i] = saved()[i];
+    }
+    sync_cluster();
+  }
+
+  // All channels of some blocks, at the current pixel.
+  template <class Move>
+  PIXELSR_DEVICE void transfer(const Transfer& what, Move move) const {
+    const Column window = tile_.window(what.window, 0), ring = tile_.ring(what.ring, 0, col_);
+    const int units = Tile::column_size(window.operand) / UNIT;
+    for (int i = thread(); i < what.blocks * units; i += THREADS) {
+      const int block = what.first_block + i / units, at = i % units * UNIT;
+      move(window.base + block * window.block + at, ring.base + block * ring.block + at);
+    }
+  }
+
+  // Lists of tasks.
+
+  PIXELSR_DEVICE List list(int number) const {
+    return in_table<List>(contents_.lists)[number * members() + member()];
+  }
+
+  // A member's share of the columns that are computed.
+  PIXELSR_DEVICE int first_col(int number) const {
+    return static_cast<int>(job_.order.first_col + job_.order.cols * number / members());
+  }
+
+  PIXELSR_DEVICE void run_rows(int number) {
+    const List runs = list(number);
+    for (int i = 0; i < runs.count; ++i) {
+      const RowRun& run = in_table<RowRun>(contents_.row_runs)[runs.first + i];
+      if (run.header.task.flags & WAITS) {
+        sync_cluster();
+      } else {
+        sync_block();
+      }
+      const int first = first_col(member()), last = first_col(member() + 1);
+      if (run.header.task.kind == PRODUCT) {
+        RowProduct<T, TILES>(tile_, run, job_.tape, slots_, contents_.row_slot * UNIT)
+            .run(first, last);
+      } else {
+        for (int col = first; col < last; ++col) {
+          run_formula<Tile>(run.header.task, job_.tape + int64_t{run.offset} * UNIT,
+                            [&](const Place& place) { return tile_.ring(place, 0, col); });
+        }
+      }
+    }
+  }
+
+  PIXELSR_DEVICE void run_pixel(int number) {
+    const List runs = list(number);
+    if (runs.count == 0) return;
+    const PixelRun& run = in_table<PixelRun>(contents_.pixel_runs)[runs.first];
+    const char* next = job_.tape + int64_t{run.offset} * UNIT;
+    const int packets = run.packets;
+    for (int i = 0; i < STAGES - 1; ++i) fetch(i, next, i < packets ? run.sizes[i] : 0);
+    PixelProduct<T, TILES> product;
+    for (int i = 0; i < packets; ++i) {
+      wait_for_copies<STAGES - 2>();
+      sync_block();
+      const Header& header = *reinterpret_cast<const Header*>(slot(i));
+      fetch(i + STAGES - 1, next, header.task.ahead);
+      if (header.task.kind == PRODUCT) {
+        product.run(tile_, header, col_);
+      } else if (header.task.kind == FORMULA) {
+        run_formula<Tile>(header.task, slot(i) + sizeof(Header),
+                          [&](const Place& place) { return tile_.near(place, col_, 0); });
+      } else {
+        sync_cluster();
+      }
+    }
+    sync_block();
+  }
+
+  PIXELSR_DEVICE char* slot(int packet) const {
+    return slots_ + packet % STAGES * contents_.pixel_slot * UNIT;
+  }
+
+  PIXELSR_DEVICE void fetch(int packet, const char*& next, int units) const {
+    for (int i = thread(); i < units; i += THREADS) {
+      copy_16_bytes(slot(packet) + i * UNIT, next + i * UNIT);
+    }
+    next += units * UNIT;
+    end_group_of_copies();
+  }
+
+  // What a row begins with. Members share it, thread by thread.
+
+  template <class Body>
+  PIXELSR_DEVICE void for_each(int64_t count, Body body) const {
+    const int64_t step = int64_t{THREADS} * members();
+    for (int64_t i = member() * THREADS + thread(); i < count; i += step) body(i);
+  }
+
+  PIXELSR_DEVICE int col_at(int64_t i) const {
+    return static_cast<int>(job_.order.first_col + i % job_.order.cols);
+  }
+
+  PIXELSR_DEVICE void load_known() const {
+    const Place& image = *in_table<Place>(contents_.image_ring);
+    const Order& order = job_.order;
+    for_each(order.cols * order.colours * SAMPLES, [&](int64_t i) {
+      const int col = col_at(i), sample = static_cast<int>(i / order.cols % SAMPLES);
+      const int colour = static_cast<int>(i / order.cols / SAMPLES);
+      Tile::store(tile_.ring(image, 0, col), colour, sample, value_at(colour, col, sample));
+    });
+  }
+
+  PIXELSR_DEVICE void load_values() const {
+    const Order& order = job_.order;
+    for (int number = 0; number < contents_.values_count; ++number) {
+      const Values& values = in_table<Values>(contents_.values)[number];
+      for_each(order.cols * values.channels * SAMPLES, [&](int64_t i) {
+        const int channel = static_cast<int>(i % values.channels);
+        const int col = col_at(i / values.channels);
+        const int sample = static_cast<int>(i / values.channels / order.cols);
+        const int64_t last = job_.samples - 1, there = first_sample_ + sample;
+        const int64_t input = (there < last ? there : last) / job_.samples_per_input;
+        const int64_t pixel = row_ * order.width + col;
+        const float value = job_.values[input * job_.values_size + values.offset +
+                                        pixel * values.channels + channel];
+        Tile::store(tile_.ring(values.ring, 0, col), channel, sample, value);
+      });
+    }
+  }
+
+  // [column][colour][sample][level]
+  PIXELSR_DEVICE float* noise_of(int64_t col, int64_t colour, int64_t sample) const {
+    const int64_t position = (col - job_.order.first_col) * job_.order.colours + colour;
+    return reinterpret_cast<float*>(tile_.storage(contents_.noise)) +
+           (position * SAMPLES + sample) * job_.levels;
+  }
+
+  PIXELSR_DEVICE void make_noise() const {
+    const Order& order = job_.order;
+    const int64_t blocks = (job_.levels + 3) / 4;
+    for_each(order.cols * order.colours * SAMPLES * blocks, [&](int64_t i) {
+      const int64_t block = i % blocks, sample = i / blocks % SAMPLES;
+      const int64_t value = i / blocks / SAMPLES, col = order.first_col + value / order.colours;
+      const int64_t position = (row_ * order.width + col) * order.colours + value % order.colours;
+      if (!order.unknown[position]) return;
+      const Words words =
+          noise_words(job_.seed, job_.first_index + first_sample_ + sample,
+                      static_cast<uint32_t>(position), static_cast<uint32_t>(block));
+      float* to = noise_of(col, value % order.colours, sample) + 4 * block;
+      for (int k = 0; k < 4 && 4 * block + k < job_.levels; ++k) {
+        to[k] = gumbel_of_word(words.value[k]);
+      }
+    });
+  }
+
+  // Values of pixels.
+
+  PIXELSR_DEVICE int64_t place_in_picture(int64_t colour, int64_t col) const {
+    return (colour * job_.order.height + row_) * job_.order.width + col;
+  }
+
+  PIXELSR_DEVICE uint8_t* image_at(int64_t colour, int64_t col, int64_t sample) const {
+    const int64_t picture = job_.order.colours * job_.order.height * job_.order.width;
+    return job_.images + (first_sample_ + sample) * picture + place_in_picture(colour, col);
+  }
+
+  PIXELSR_DEVICE float value_at(int64_t colour, int64_t col, int64_t sample) const {
+    return first_sample_ + sample < job_.samples ? *image_at(colour, col, sample) : 0;
+  }
+
+  // By one warp, each lane every 32nd level.
+  PIXELSR_DEVICE void draw_sample(const Cursor& at, int own, const Column& logits) const {
+    if (job_.known[(first_sample_ + own) * job_.known_stride + place_in_picture(at.colour, col_)]) {
+      return;
+    }
+    const float* noise = noise_of(at.col, at.colour, own);
+    Best<float> best{0, -1};
+    for (int level = thread() % LANES; level < job_.levels; level += LANES) {
+      const float gumbel = job_.temperature > 0 ? noise[level] : 0;
+      const float score = score_of(Tile::load(logits, level, own), job_.temperature, gumbel);
+      best = better(best, Best<float>{score, level});
+    }
+#pragma unroll
+    for (int mask = LANES / 2; mask > 0; mask /= 2) {
+      const int level = shuffle_xor(static_cast<int>(best.level), mask);
+      best = better(best, Best<float>{shuffle_xor(best.score, mask), level});
+    }
+    if (thread() % LANES == 0) *image_at(at.colour, at.col, own) = static_cast<uint8_t>(best.level);
+  }
+
+  const Job& job_;
+  Control& control_;
+  const Contents& contents_;
+  const Tile tile_;
+  char* slots_;
+  const int64_t first_sample_;
+  const bool leads_;
+  int row_ = 0, col_ = 0;
+};
+
+// What each block of a grid runs: clusters of blocks, one for each tile of samples.
+template <class T, int TILES>
+PIXELSR_DEVICE void sample_tile(const Job& job) {
+  Control& control = *reinterpret_cast<Control*>(shared_memory());
+  const int ints = sizeof(Contents) / sizeof(int32_t);
+  for (int i = thread(); i < ints; i += THREADS) {
+    reinterpret_cast<int32_t*>(&control.contents)[i] = job.table[i];
+  }
+  sync_block();
+  walk(job.order, job.from, Sampler<T, TILES>(job, control));
+  sync_cluster();  // nobody leaves while another one reads its memory
+}
+
+}  // namespace pixelsr

@@ -1,0 +1,244 @@
+"""One task of a plan at some places: a product or a formula, as a table of integers has it.
+
+pixelsr/sampling/engines/triton_program.py writes the table; the fields of a record are
+
+    0  kind: product or formula           6  span of the output            22  first piece, or code
+    1  values of the result               10 span of the source            23  pieces, or codes
+    2  function: none, ReLU or gate       14 span of what is added         24  first weight / 16
+    3  overwrite: the output is new       18 span of the function's result 25  columns / 16
+    4  keeps: the sum itself is written                                    26  first bias
+    5  has something to add
+
+A span says where its column 0 stands in the first row of a sample's buffer, how many rows the
+buffer keeps, and how many values a row and a column have. All numbers are small beside a batch's
+storage: `at` points to each sample's own part of it.
+"""
+
+import triton
+import triton.language as tl
+
+from .gate import tanh
+
+FORMULA = tl.constexpr(1)
+RELU, GATE = tl.constexpr(1), tl.constexpr(2)  # functions
+# Opcodes of formulas, see OPCODES of pixelsr/sampling/engines/program.py.
+_ARG, _CONST, _ADD, _SUB, _MUL, _DIV = (tl.constexpr(k) for k in range(6))
+_NEG, _EXP, _RELU, _TANH, _SIGMOID = (tl.constexpr(k) for k in range(6, 11))
+_ELU, _SILU, _GATE = (tl.constexpr(k) for k in range(11, 14))
+
+
+@triton.jit
+def span_at(span_ptr, at, row, col):
+    """Where the first value of a span stands at the places: [M]."""
+    slot = row % tl.load(span_ptr + 1)
+    return at + (tl.load(span_ptr) + slot * tl.load(span_ptr + 2)) + col * tl.load(span_ptr + 3)
+
+
+@triton.jit
+def _sums(
+    table_ptr,
+    task_ptr,
+    weight_ptr,
+    base,
+    at,
+    exists,
+    row,
+    col,
+    out,
+    TWO: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_OUT: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """total[m, o] = sum over the window, k in it, of source[m + tap, k] weight[k, o].
+
+    With two, the same of the second half of a gate. The window is cut into pieces, each of values
+    that stand side by side; the order of a sum is that of the pieces, in every tile.
+    """
+    padded = tl.load(task_ptr + 25) * 16  # so seen to be aligned
+    columns = padded * 2 if TWO else padded
+    weight_at = weight_ptr + tl.load(task_ptr + 24) * 16 + out[None, :]
+    rows, row_size = tl.load(task_ptr + 11), tl.load(task_ptr + 12)
+    source = at + tl.load(task_ptr + 10) + col * tl.load(task_ptr + 13)
+    first = tl.load(task_ptr + 22)
+    k = tl.arange(0, BLOCK_K)
+    written = (out < padded)[None, :]
+    total = tl.zeros([BLOCK_M, BLOCK_OUT], tl.float32)
+    other = tl.zeros([BLOCK_M, BLOCK_OUT], tl.float32)
+    for piece in range(tl.load(task_ptr + 23)):
+        piece_ptr = table_ptr + first + 4 * piece
+        slot = (row + tl.load(piece_ptr) + rows) % rows
+        used = k < tl.load(piece_ptr + 2)
+        place = slot * row_size + tl.load(piece_ptr + 1) + k
+        mask = exists[:, None] & used[None, :]
+        x = tl.load(base + (source[:, None] + place[None, :]), mask=mask, other=0.0)
+        x = x.to(weight_ptr.dtype.element_ty)
+        w_at = weight_at + ((tl.load(piece_ptr + 3) + k) * columns)[:, None]
+        live = used[:, None] & written
+        total = tl.dot(x, tl.load(w_at, mask=live, other=0.0), total, input_precision=PRECISION)
+        if TWO:
+            w = tl.load(w_at + padded, mask=live, other=0.0)
+            other = tl.dot(x, w, other, input_precision=PRECISION)
+    return total, other
+
+
+@triton.jit
+def _completed(total, task_ptr, constants_ptr, base, at, exists, row, col, channel, written):
+    """total + bias, or + what stood there, + what is added; kept where a later task reads it."""
+    inside = exists[:, None] & written[None, :]
+    overwrite = tl.load(task_ptr + 3)
+    out_at = base + (span_at(task_ptr + 6, at, row, col)[:, None] + channel[None, :])
+    bias_at = constants_ptr + tl.load(task_ptr + 26) + channel
+    total += tl.load(bias_at, mask=written & (overwrite != 0), other=0.0)[None, :]
+    total += tl.load(out_at, mask=inside & (overwrite == 0), other=0.0)
+    add_at = base + (span_at(task_ptr + 14, at, row, col)[:, None] + channel[None, :])
+    total += tl.load(add_at, mask=inside & (tl.load(task_ptr + 5) != 0), other=0.0)
+    tl.store(out_at, total, mask=inside & (tl.load(task_ptr + 4) != 0))
+    return total
+
+
+@triton.jit
+def _finish(
+    total,
+    other,
+    task_ptr,
+    constants_ptr,
+    base,
+    at,
+    exists,
+    row,
+    col,
+    out,
+    GATED: tl.constexpr,
+):
+    """What follows a product's sums: bias, addition, ReLU or gate; of a block of outputs."""
+    count = tl.load(task_ptr + 1)
+    written = out < count
+    inside = exists[:, None] & written[None, :]
+    total = _completed(total, task_ptr, constants_ptr, base, at, exists, row, col, out, written)
+    result_at = base + (span_at(task_ptr + 18, at, row, col)[:, None] + out[None, :])
+    if GATED:
+        half = count + out
+        other = _completed(
+            other, task_ptr, constants_ptr, base, at, exists, row, col, half, written
+        )
+        tl.store(result_at, tanh(total) * tl.sigmoid(other), mask=inside)
+    else:
+        relu = tl.load(task_ptr + 2) == RELU
+        tl.store(result_at, tl.maximum(total, 0.0), mask=inside & relu)
+
+
+@triton.jit
+def product(
+    table_ptr,
+    task_ptr,
+    weight_ptr,
+    constants_ptr,
+    base,
+    at,
+    exists,
+    row,
+    col,
+    block,
+    GATED: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_OUT: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """out (+)= window(source) @ weight + bias + add, and its function; a block of outputs."""
+    out = block * BLOCK_OUT + tl.arange(0, BLOCK_OUT)
+    total, other = _sums(
+        table_ptr,
+        task_ptr,
+        weight_ptr,
+        base,
+        at,
+        exists,
+        row,
+        col,
+        out,
+        GATED,
+        BLOCK_M,
+        BLOCK_OUT,
+        BLOCK_K,
+        PRECISION,
+    )
+    _finish(total, other, task_ptr, constants_ptr, base, at, exists, row, col, out, GATED)
+
+
+@triton.jit
+def _unary(opcode, x):
+    if opcode == _NEG:
+        x = -x
+    elif opcode == _EXP:
+        x = tl.exp(x)
+    elif opcode == _RELU:
+        x = tl.maximum(x, 0.0)
+    elif opcode == _TANH:
+        x = tanh(x)
+    elif opcode == _SIGMOID:
+        x = tl.sigmoid(x)
+    else:  # SiLU
+        x = x * tl.sigmoid(x)
+    return x
+
+
+@triton.jit
+def _binary(opcode, x, y):
+    if opcode == _ADD:
+        x = x + y
+    elif opcode == _SUB:
+        x = x - y
+    elif opcode == _MUL:
+        x = x * y
+    elif opcode == _DIV:
+        x = x / y
+    elif opcode == _ELU:
+        x = tl.where(x > 0, x, y * (tl.exp(tl.minimum(x, 0.0)) - 1))
+    else:  # a gate
+        x = tanh(x) * tl.sigmoid(y)
+    return x
+
+
+@triton.jit
+def formula(
+    table_ptr,
+    task_ptr,
+    constants_ptr,
+    base,
+    at,
+    exists,
+    row,
+    col,
+    block,
+    BLOCK_M: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """out = a pointwise function of some spans, evaluated on a stack of registers: a is its top."""
+    channel = block * BLOCK + tl.arange(0, BLOCK)
+    inside = exists[:, None] & (channel < tl.load(task_ptr + 1))[None, :]
+    a = tl.zeros([BLOCK_M, BLOCK], tl.float32)
+    b, c, d, e, f, g, h = a, a, a, a, a, a, a
+    code_ptr = table_ptr + tl.load(task_ptr + 22)
+    for number in range(tl.load(task_ptr + 23)):
+        opcode = tl.load(code_ptr + 2 * number)
+        operand = tl.load(code_ptr + 2 * number + 1)
+        if opcode <= _CONST:
+            b, c, d, e, f, g, h = a, b, c, d, e, f, g
+            if opcode == _ARG:
+                arg_at = base + (
+                    span_at(table_ptr + operand, at, row, col)[:, None] + channel[None, :]
+                )
+                a = tl.load(arg_at, mask=inside, other=0.0)
+            else:
+                a = tl.zeros([BLOCK_M, BLOCK], tl.float32) + tl.load(constants_ptr + operand)
+        elif (opcode <= _DIV) | (opcode == _ELU) | (opcode == _GATE):
+            a = _binary(opcode, b, a)
+            b, c, d, e, f, g = c, d, e, f, g, h
+        else:
+            a = _unary(opcode, a)
+    tl.store(
+        base + (span_at(task_ptr + 6, at, row, col)[:, None] + channel[None, :]), a, mask=inside
+    )

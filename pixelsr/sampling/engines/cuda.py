@@ -1,0 +1,217 @@
+"""The plan executed by one CUDA kernel: a launch draws whole pictures of a whole batch."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ... import ops
+from ..drawing import Drawing
+from ..memory import available_on, check_memory
+from ..noise import signed
+from ..plan import Plan, Schedule
+from ..request import Request
+from .base import Engine, Positions
+from .features import packed_values
+from .parameters import weight_dtype, why_not_parameters
+from .program import why_not_written
+from .tape import lay_out, tape, why_not_taped
+from .tiles import UNIT, Cut
+
+operators = torch.ops.pixelsr
+_OPERANDS = {torch.float16: 0, torch.bfloat16: 1, torch.float32: 2}
+_ROW_BEGINS = -1  # the colour of a cursor at the beginning of a row
+_MOST_MEMBERS = 8  # of a cluster, that every GPU that has clusters can place
+_PIXELS_AT_ONCE = 1 << 14
+"""Of each picture in one launch: a second or so, after which an interrupted job is over."""
+
+
+class Machine(NamedTuple):
+    """What of a GPU decides how work is cut: multiprocessors, and bytes of their shared memory."""
+
+    processors: int
+    shared: int
+    has_clusters: bool
+
+
+class CudaEngine(Engine):
+    """The features of the tiles that are drawn at once, and the tape.
+
+    Args:
+        values: of the image stage, where they have been computed already.
+    """
+
+    def __init__(self, plan: Plan, request: Request, values: Tensor | None = None) -> None:
+        self.plan, self.request, self.device = plan, request, request.device
+        self.schedule = Schedule(plan, request.unknown)
+        self.cut = choose_cut(plan, request)
+        self.tape = tape(plan, request.model, request.weights_number, self.cut, self.device)
+        self.images = request.known.expand(request.samples, -1, -1, -1).clone()
+        self.values = packed_values(plan, request) if values is None else values
+        self.known_mask = request.known_mask.contiguous()
+        self.unknown = _to(self.schedule.unknown, self.device)
+        self.last_and_stop = _to(self.schedule.last_and_stop, self.device)
+        self.tiles = -(-request.samples // self.cut.samples)
+
+    @staticmethod
+    def why_not_here(device: torch.device) -> str | None:
+        if _is_emulated(device):
+            return None
+        if device.type != "cuda":
+            return f"its kernels need a GPU, the model is on {device}"
+        if ops.WHY_NO_CUDA:
+            return ops.WHY_NO_CUDA
+        major, minor = torch.cuda.get_device_capability(device)
+        if major < 8:
+            return f"its kernels need compute capability 8.0, got {major}.{minor}"
+        return None
+
+    @staticmethod
+    def is_worth_it(device: torch.device) -> str | None:
+        return "the emulated machine is for tests" if _is_emulated(device) else None
+
+    @staticmethod
+    def why_not(plan: Plan, request: Request) -> str | None:
+        reason = why_not_parameters(request) or why_not_written(plan)
+        if reason:
+            return reason
+        dtype = weight_dtype(request)
+        if dtype == torch.float64 or (dtype == torch.float32 and not _is_emulated(request.device)):
+            return f"it multiplies float16 or bfloat16, the weights are {dtype}; see `weights`"
+        return why_not_taped(plan, machine(request.device).shared)
+
+    def draw(self, drawing: Drawing) -> None:
+        for first, tiles in self._waves():
+            storage = self._storage(tiles)
+            row = self._prefill(storage, first, tiles)
+            while row <= self.schedule.last_row:
+                drawing.begin_row(self.request, row)
+                rows = max(1, _PIXELS_AT_ONCE // self.plan.image_size[1])
+                self._run(storage, (row, 0, _ROW_BEGINS), rows, first, tiles, drawing=drawing)
+                row += rows
+
+    def positions(self) -> Positions:
+        check_memory(*self._needed(self.tiles), self.device)
+        storage = self._storage(self.tiles)
+        row = self._prefill(storage, 0, self.tiles)
+        at = (row, 0, _ROW_BEGINS)
+        logits = torch.empty(self.request.samples, self.plan.levels, device=self.device)
+        for row, col, colour in self.schedule.unknown.nonzero().tolist():
+            self._run(storage, at, self.plan.image_size[0], 0, self.tiles, logits=logits)
+            drawn = yield (row, col, colour), logits
+            value = self.images[:, colour, row, col]
+            known = self.request.known_mask[:, colour, row, col]
+            value.copy_(torch.where(known, value, drawn))
+            at = (row, col, colour)
+
+    def _run(
+        self,
+        storage: Tensor,
+        at: tuple[int, int, int],
+        rows: int,
+        first: int,
+        tiles: int,
+        *,
+        drawing: Drawing | None = None,
+        logits: Tensor | None = None,
+    ) -> None:
+        """So many rows of some tiles; without `drawing` up to the logits of the next value."""
+        if logits is None:
+            logits = torch.empty(0, self.plan.levels, device=self.device)
+        if self.device.type == "cuda":  # made for another stream, maybe, and kept for later calls
+            for tensor in (self.tape.packets, self.tape.table):
+                tensor.record_stream(torch.cuda.current_stream(self.device))
+        operators.run_tiles_(
+            self.tape.packets,
+            self.tape.table,
+            storage,
+            self.values,
+            self.images,
+            self.known_mask,
+            self.unknown,
+            self.last_and_stop,
+            logits,
+            *at,
+            rows,
+            self.schedule.cols.start,
+            len(self.schedule.cols),
+            signed(drawing.seed) if drawing else 0,
+            self.request.first_index,
+            drawing.temperature if drawing else 0.0,
+            drawing is not None,
+            first,
+            tiles,
+            _OPERANDS[self.cut.operand],
+            self.cut.eights,
+            self.cut.members,
+            self.cut.shared,
+        )
+
+    # Leading rows that are known.
+
+    def _prefill(self, storage: Tensor, first: int, tiles: int) -> int:
+        """Run the leading rows that are known, once for the samples of one input.
+
+        Gives the row to go on from; without anything to share, the first one.
+        """
+        return self.schedule.first_row
+
+    # Memory.
+
+    def _tile_bytes(self) -> int:
+        return self.tape.units * UNIT
+
+    def _needed(self, tiles: int) -> tuple[int, int, str]:
+        """Arguments of `check_memory`."""
+        samples = min(self.request.samples, tiles * self.cut.samples)
+        return tiles * self._tile_bytes(), samples, "max_batch of pixelsr.sample splits the work"
+
+    def _waves(self) -> Iterator[tuple[int, int]]:
+        """First tile and number of tiles that are drawn at once: as many as there is memory for."""
+        check_memory(*self._needed(1), self.device)
+        free = available_on(self.device)
+        most = self.tiles if free is None else max(1, int(0.9 * free) // self._tile_bytes())
+        for first in range(0, self.tiles, most):
+            yield first, min(most, self.tiles - first)
+
+    def _storage(self, tiles: int) -> Tensor:
+        return torch.zeros(tiles * self._tile_bytes(), dtype=torch.uint8, device=self.device)
+
+
+def machine(device: torch.device) -> Machine:
+    if device.type != "cuda":  # emulated: as an H100
+        return Machine(132, 227 * 1024, True)
+    properties = torch.cuda.get_device_properties(device)
+    return Machine(
+        properties.multi_processor_count,
+        int(properties.shared_memory_per_block_optin),  # type: ignore[attr-defined]
+        properties.major >= 9,
+    )
+
+
+def choose_cut(plan: Plan, request: Request) -> Cut:
+    """Many samples: each multiprocessor has tiles of its own, as large as its memory allows. Few:
+    a cluster of blocks shares the work of a tile."""
+    gpu, dtype = machine(request.device), weight_dtype(request)
+    eights = 1
+    if request.samples > 8 and lay_out(plan, Cut(dtype, 2, 1, gpu.shared)).has_operand_windows():
+        eights = 2
+    tiles = -(-request.samples // (8 * eights))
+    members = _MOST_MEMBERS if gpu.has_clusters else 1
+    while members > 1 and members * tiles > gpu.processors:
+        members //= 2
+    return Cut(dtype, eights, members, gpu.shared)
+
+
+def _is_emulated(device: torch.device) -> bool:
+    """Is the device a CPU, and the emulated machine there (tests/emulator)?"""
+    has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
+    return device.type == "cpu" and has_kernel("pixelsr::run_tiles_", "CPU")
+
+
+def _to(tensor: Tensor, device: torch.device) -> Tensor:
+    """A copy on a device; nobody waits for it."""
+    if device.type != "cuda":
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)

@@ -1,0 +1,75 @@
+"""Weights in the order in which the lanes of a warp take them; see csrc/cuda/machine.h."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..plan import Product
+from .tasks import Task
+from .tiles import BLOCK
+
+FRAGMENT = 32 * 8
+"""Weights of one product of 16 outputs and 16 inputs."""
+
+
+def outputs_of(task: Task) -> list[int]:
+    """The output, or -1, in each row of a task's tiles of 16.
+
+    Of a gate, 8 results a tile: their tanh halves, then their sigmoid halves.
+    """
+    count = task.step.out.count
+    if task.function != "gate":
+        return [*range(count), *[-1] * (-count % 16)]
+    half = count // 2
+    padded = [*range(half), *[-1] * (-half % 8)]
+    tiles = [padded[first : first + 8] for first in range(0, len(padded), 8)]
+    return [
+        output for tile in tiles for output in (*tile, *(half + k if k >= 0 else -1 for k in tile))
+    ]
+
+
+def first_block(product: Product) -> int:
+    assert product.src is not None
+    return product.src.first // BLOCK
+
+
+def input_blocks(product: Product) -> int:
+    """How many blocks of 16 channels the inputs lie in."""
+    if product.src is None:
+        return 0
+    return -(-(product.src.first + product.src.count) // BLOCK) - first_block(product)
+
+
+def fragments(task: Task, model: nn.Module) -> Tensor:
+    """A product's weights ``[rows, blocks, columns, tiles, FRAGMENT]``, zero where none are."""
+    product, outputs = task.step, outputs_of(task)
+    assert isinstance(product, Product)
+    if product.weight is None or product.src is None:
+        return torch.zeros(0, 0, 0, len(outputs) // 16, FRAGMENT)
+    block = product.weight
+    weight = parameter(model, block.layer, "weight")[list(block.out_channels)]
+    weight = weight[:, list(block.in_channels)][:, :, list(block.kernel_rows)]
+    weight = weight[..., list(block.kernel_cols)]  # [out, in, rows, cols]
+    before = product.src.first % BLOCK
+    after = input_blocks(product) * BLOCK - before - product.src.count
+    padded = F.pad(weight, (0, 0, 0, 0, before, after, 0, 1))  # a last output of zeros: number -1
+    tiles = padded[outputs].unflatten(1, (-1, 4, 2, 2)).unflatten(0, (-1, 2, 8))
+    # [tile, half, g, block, lane % 4, pair, input, row, column]
+    lanes = tiles.permute(7, 3, 8, 0, 2, 4, 5, 1, 6)
+    return lanes.flatten(4)
+
+
+def biases(task: Task, model: nn.Module) -> Tensor:
+    """Float32, one for each row of a task's tiles."""
+    product, outputs = task.step, outputs_of(task)
+    assert isinstance(product, Product)
+    total = torch.zeros(product.out.count + 1)
+    for layer, channels in product.biases:
+        total[:-1] += parameter(model, layer, "bias")[list(channels)].float()
+    return total[outputs]
+
+
+def parameter(model: nn.Module, layer: str, name: str) -> Tensor:
+    """A parameter as the layer itself sees it, on the CPU."""
+    value: Tensor = getattr(model.get_submodule(layer), name)
+    return value.detach().cpu()

@@ -1,0 +1,383 @@
+"""A plan as the CUDA engine runs it: a tape of packets, and a table that says where they are.
+
+csrc/cuda/tape.h reads what is written here, in the same order.
+"""
+
+import itertools
+import struct
+import weakref
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..plan import Plan, Pointwise, Product
+from .fragments import FRAGMENT, biases, first_block, fragments, input_blocks, outputs_of
+from .members import WARPS, Work, share
+from .program import MAX_ARGS, OPCODES, postfix
+from .tasks import Task, tasks
+from .tiles import BLOCK, MOST_TURNS, NOWHERE, UNIT, Cut, Tiles, Transfer
+
+_STAGES, _MOST_TAPS, _TILES_OF_A_WARP = 3, 16, 8
+_CONTROL = 384
+"""Bytes at the beginning of shared memory that are neither packets nor windows."""
+_SUMS = WARPS * _TILES_OF_A_WARP * 32 * 16
+"""Bytes of shared memory that the sums of a row pass through."""
+_WEIGHTS = 4096
+"""Weights in a packet for a pixel, at most: what some hundred cycles bring."""
+_MOST_CODE = 256
+"""Instructions of a formula."""
+_CODE = np.dtype([("opcode", "<i4"), ("operand", "<i4")])
+
+_FUNCTIONS = {"": 0, "relu": 1, "gate": 2}
+_PRODUCT, _FORMULA, _BARRIER = range(3)
+_OVERWRITES, _KEEPS, _BEGINS, _ENDS, _WAITS = 1, 2, 4, 8, 16
+_HEADER = (12 + 4 * len(NOWHERE)) * 4 + 2 * _MOST_TAPS
+_CONTENTS = 19
+_REMEMBERED = 4  # tapes of one model: of several sizes, cuts, or kinds of weights
+
+
+@dataclass(frozen=True)
+class Tape:
+    """A plan packed for one cut.
+
+    Attributes:
+        packets: uint8.
+        table: int32.
+        units: of storage that a tile takes: rings, noise of a row, windows while they are saved.
+        number: of the weights that were packed, see `weights_number`.
+    """
+
+    plan: Plan
+    tiles: Tiles
+    packets: Tensor
+    table: Tensor
+    units: int
+    number: int
+
+
+_tapes: "weakref.WeakKeyDictionary[nn.Module, list[Tape]]" = weakref.WeakKeyDictionary()
+
+
+def tape(plan: Plan, model: nn.Module, number: int, cut: Cut, device: torch.device) -> Tape:
+    """The tape of a plan on a device; packed once, and again when a parameter has changed.
+
+    Args:
+        number: of the model's weights, see `weights_number`.
+    """
+    remembered = [old for old in _tapes.get(model, []) if old.number == number]
+    for made in remembered:
+        if made.plan is plan and made.tiles.cut == cut and made.packets.device == device:
+            return made
+    made = _Writer(plan, model, number, cut).run(device)
+    _tapes[model] = [made, *remembered][:_REMEMBERED]
+    return made
+
+
+def lay_out(plan: Plan, cut: Cut) -> Tiles:
+    """Where the features stand, with windows in what packets leave of the shared memory."""
+    tiles = Tiles(plan, cut)
+    tiles.place_windows((cut.shared - _CONTROL - _STAGES * _slot(cut)) // UNIT)
+    return tiles
+
+
+def why_not_taped(plan: Plan, shared: int) -> str | None:
+    """Why a plan has no tape for a GPU with so many bytes of shared memory a block."""
+    least = _CONTROL + max(_STAGES * (_slot(Cut(torch.float16, 1, 1, shared))), _SUMS)
+    if shared < least:
+        return f"its blocks need {least} bytes of shared memory, this GPU has {shared}"
+    for task in tasks(plan):
+        step = task.step
+        if isinstance(step, Product) and max(len(step.rows), len(step.cols)) > _MOST_TAPS:
+            return f"a product into {step.out.buffer} reads more than {_MOST_TAPS} rows or columns"
+        if isinstance(step, Pointwise) and len(postfix(step.expression)) > _MOST_CODE:
+            return f"the formula of {step.out.buffer} is too long for it"
+    rows = max(buffer.rows for buffer in plan.buffers.values())
+    if rows > MOST_TURNS:
+        return f"its products read {rows} rows, more than {MOST_TURNS}"
+    return None
+
+
+def _slot(cut: Cut) -> int:
+    """Bytes of a packet for a pixel, at most."""
+    product = WARPS * BLOCK * 4 + _WEIGHTS * cut.operand.itemsize
+    formula = MAX_ARGS * len(NOWHERE) * 4 + _MOST_CODE * _CODE.itemsize
+    return _HEADER + max(product, formula)
+
+
+class _Writer:
+    def __init__(self, plan: Plan, model: nn.Module, number: int, cut: Cut) -> None:
+        self.plan, self.model, self.number, self.cut = plan, model, number, cut
+        self.tiles = lay_out(plan, cut)
+        self.packets: list[bytes] = []
+        self.end = 0
+        self.weights: dict[int, np.ndarray] = {}
+        self.row_offsets: dict[tuple[int, int, int], int] = {}
+        self.lists: list[int] = []
+        self.pixel_runs: list[list[int]] = []
+        self.row_runs: list[list[int]] = []
+
+    def run(self, device: torch.device) -> Tape:
+        tasks = self.tiles.tasks
+        rows = [task for task in tasks if task.placed.when == "row"]
+        for chosen in (rows, [task for task in tasks if not task.placed.head]):
+            self._row_list(chosen)
+        for when, colour in [("left", 0), *(("colour", c) for c in range(self.plan.colours + 1))]:
+            due = [t for t in tasks if (t.placed.when, t.placed.colour) == (when, colour)]
+            for chosen in ([task for task in due if not task.placed.head], due):
+                self._pixel_list(chosen)
+        table, units = self._table()
+        packets = np.frombuffer(bytearray(b"".join(self.packets) or bytes(UNIT)), np.uint8)
+        return Tape(
+            self.plan,
+            self.tiles,
+            torch.from_numpy(packets).to(device),
+            torch.tensor(table, dtype=torch.int32).to(device),
+            units,
+            self.number,
+        )
+
+    # Lists.
+
+    def _row_list(self, tasks: list[Task]) -> None:
+        first = len(self.row_runs)
+        for task in tasks:
+            self._row_task(task)
+        self.lists += [first, len(self.row_runs) - first] * self.cut.members
+
+    def _pixel_list(self, tasks: list[Task]) -> None:
+        for work in share(tasks, self.cut.members):
+            packets = [packet for part in work for packet in self._pixel_packets(part)]
+            self.lists += [len(self.pixel_runs), int(bool(packets))]
+            if packets:
+                self._pixel_run(packets)
+
+    def _pixel_run(self, packets: list[tuple[list[int], bytes, bytes]]) -> None:
+        """Writes packets one after another, each with the size of the one two further on."""
+        sizes = [(_HEADER + len(body)) // UNIT for _, _, body in packets]
+        sizes += [0] * (_STAGES - 1)
+        self.pixel_runs.append([self.end, len(packets), *sizes[: _STAGES - 1]])
+        for number, (task, taps, body) in enumerate(packets):
+            task[11] = sizes[number + _STAGES - 1]
+            self._write(_ints(task) + taps + body)
+
+    # Tasks.
+
+    def _task(
+        self, task: Task, flags: int, first_tile: int, tiles: int, *, pixel: bool
+    ) -> list[int]:
+        """csrc/cuda/tape.h's Task, for all inputs."""
+        step, place = task.step, self.tiles.near if pixel else self.tiles.ring
+        product = step if isinstance(step, Product) else None
+        flags |= _KEEPS * task.keeps
+        flags |= _OVERWRITES * bool(product and product.overwrite)
+        source, add = (product.src, product.add) if product else (None, None)
+        head = [_PRODUCT if product else _FORMULA, _FUNCTIONS[task.function], flags, step.out.count]
+        head += [first_tile, tiles]
+        if isinstance(step, Product):
+            blocks = input_blocks(step)
+            head += [first_block(step) if blocks else 0, blocks, len(step.rows), len(step.cols), 0]
+        else:
+            head += [0, len(step.args), 0, 0, len(postfix(step.expression))]
+        places = [place(span) if span else NOWHERE for span in (source, step.out, add, task.result)]
+        return [*head, 0, *_joined(places)]
+
+    def _formula(self, step: Pointwise, *, pixel: bool) -> bytes:
+        place = self.tiles.near if pixel else self.tiles.ring
+        args = _ints(_joined(place(span) for span in step.args))
+        return _padded(args + b"".join(map(_instruction, postfix(step.expression))))
+
+    def _pixel_packets(self, part: Work) -> list[tuple[list[int], bytes, bytes]]:
+        """Headers, taps and bodies of what one member does of a task."""
+        if part is None:
+            return [([_BARRIER] + [0] * (_HEADER // 4 - 9), _taps((), ()), b"")]
+        step = part.task.step
+        if isinstance(step, Pointwise):
+            header = self._task(part.task, 0, 0, 0, pixel=True)
+            return [(header, _taps((), ()), self._formula(step, pixel=True))]
+        at_once = _WEIGHTS // (max(1, len(step.cols)) * FRAGMENT)
+        end = part.first + part.tiles
+        packets = []
+        for first in range(part.first, end, min(WARPS, at_once)):
+            tiles = min(WARPS, at_once, end - first)
+            packets += self._piece(part.task, step, first, tiles, max(1, at_once // tiles))
+        return packets
+
+    def _piece(
+        self, task: Task, step: Product, first: int, tiles: int, at_once: int
+    ) -> list[tuple[list[int], bytes, bytes]]:
+        """Packets of so many blocks of inputs each, for some tiles of outputs."""
+        packets = []
+        weights, bias = self._weights(task), self._bias(task, first, tiles)
+        for block in range(0, max(1, input_blocks(step)), at_once):
+            blocks = min(at_once, input_blocks(step) - block)
+            begins, ends = block == 0, block + at_once >= input_blocks(step)
+            flags = _BEGINS * begins | _ENDS * ends
+            header = self._task(task, flags, first, tiles, pixel=True)
+            header[6:8] = [header[6] + block, blocks]
+            own = weights[:1, block : block + blocks, :, first : first + tiles]
+            body = (bias if begins else b"") + own.tobytes()
+            packets.append((header, _taps((0,), step.cols), body))
+        return packets
+
+    def _row_task(self, task: Task) -> None:
+        step = task.step
+        if isinstance(step, Pointwise):
+            body = self._formula(step, pixel=False)
+            self._row_run(task, 0, 0, body, 1, 1, waits=False)
+            return
+        whole, most = len(outputs_of(task)) // 16, self._most_tiles(step)
+        waits = self.cut.members > 1 and any(step.cols)
+        for first in range(0, whole, most):
+            tiles = min(most, whole - first)
+            cols, blocks = self._pass(step, tiles)
+            own = self._weights(task)[:, :, :, first : first + tiles]
+            body = self._bias(task, first, tiles) + own.tobytes()
+            self._row_run(task, first, tiles, body, blocks, cols, waits=waits and first == 0)
+
+    def _most_tiles(self, step: Product) -> int:
+        """Tiles of outputs whose weights for one block of inputs fit, with inputs for a column."""
+        room = self._row_slot - (1 + _reach(step)) * self._column
+        return min(WARPS, room // (max(1, len(step.cols)) * FRAGMENT * self.cut.operand.itemsize))
+
+    def _pass(self, step: Product, tiles: int) -> tuple[int, int]:
+        """How many columns, and blocks of inputs, a row's product takes at once."""
+        groups = WARPS // -(-tiles // 2)
+        cols = min(groups * _TILES_OF_A_WARP // self.cut.eights, self.plan.image_size[1])
+        if step.src is None:
+            return cols, 1
+        weights = tiles * len(step.cols) * FRAGMENT * self.cut.operand.itemsize
+        cols = min(cols, (self._row_slot - weights) // self._column - _reach(step))
+        fits = self._row_slot // (weights + (cols + _reach(step)) * self._column)
+        return cols, min(fits, 4, input_blocks(step))
+
+    @property
+    def _column(self) -> int:
+        """Bytes of one block of inputs of a column."""
+        return self.cut.samples * BLOCK * self.cut.operand.itemsize
+
+    @property
+    def _row_slot(self) -> int:
+        """Bytes of a packet of a row, its inputs with it: all of the shared memory by turns."""
+        return (self.cut.shared - _CONTROL) // _STAGES // 128 * 128
+
+    def _row_run(
+        self, task: Task, first: int, tiles: int, body: bytes, step: int, cols: int, *, waits: bool
+    ) -> None:
+        key = (id(task), first, tiles)
+        if key not in self.row_offsets:
+            self.row_offsets[key] = self.end
+            self._write(body)
+        header = self._task(task, _WAITS * waits, first, tiles, pixel=False)
+        product = task.step if isinstance(task.step, Product) else None
+        taps = _taps(product.rows, product.cols) if product else _taps((), ())
+        run = [self.row_offsets[key], step, cols, 0, *header, *np.frombuffer(taps, "<i4").tolist()]
+        self.row_runs.append(run)
+
+    # Weights.
+
+    def _weights(self, task: Task) -> np.ndarray:
+        """``[rows, blocks, columns, tiles, bytes]``"""
+        if id(task) not in self.weights:
+            packed = fragments(task, self.model).to(self.cut.operand).contiguous()
+            self.weights[id(task)] = packed.view(torch.uint8).numpy()
+        return self.weights[id(task)]
+
+    def _bias(self, task: Task, first: int, tiles: int) -> bytes:
+        assert isinstance(task.step, Product)
+        if not task.step.overwrite:
+            return b""
+        return biases(task, self.model)[first * 16 : (first + tiles) * 16].numpy().tobytes()
+
+    def _write(self, body: bytes) -> None:
+        assert len(body) % UNIT == 0
+        self.packets.append(body)
+        self.end += len(body) // UNIT
+
+    # The table.
+
+    def _table(self) -> tuple[list[int], int]:
+        plan, tiles, cut = self.plan, self.tiles, self.cut
+        table = [0] * _CONTENTS
+
+        def put(ints: list[int]) -> int:
+            table.extend(ints)
+            return len(table) - len(ints)
+
+        image = tiles.image()
+        fetches, stores = tiles.fetches(), tiles.stores()
+        noise = tiles.units
+        saved = noise + -(
+            -plan.image_size[1] * plan.colours * cut.samples * plan.levels * 4 // UNIT
+        )
+        units = saved + tiles.windows_units
+        units += -units % 8  # tiles begin at multiples of 128 bytes
+        table[:_CONTENTS] = [
+            put(self.lists),
+            put(_joined(self.pixel_runs)),
+            put(_joined(self.row_runs)),
+            put(tiles.ring(image)),
+            put(tiles.near(image)),
+            put(_joined(tiles.near(span) for span in plan.logits)),
+            put(self._values()),
+            len(plan.values),
+            put(self._transfers(fetches)),
+            len(fetches),
+            put(self._transfers(stores)),
+            len(stores),
+            (_CONTROL + _STAGES * _slot(cut)) // UNIT,
+            tiles.windows_units,
+            _slot(cut) // UNIT,
+            self._row_slot // UNIT,
+            noise,
+            saved,
+            units,
+        ]
+        return table, units
+
+    def _values(self) -> list[int]:
+        height, width = self.plan.image_size
+        offset, found = 0, []
+        for name in self.plan.values:
+            channels = self.plan.buffers[name].channels
+            found += [*self.tiles.ring(self.tiles.whole(name)), offset, channels]
+            offset += height * width * channels
+        return found
+
+    def _transfers(self, transfers: list[Transfer]) -> list[int]:
+        found = []
+        for transfer in transfers:
+            whole = self.tiles.whole(transfer.buffer)
+            found += [*self.tiles.ring(whole), *self.tiles.near(whole)]
+            found += [transfer.first_block, transfer.blocks]
+        return found
+
+
+def _reach(step: Product) -> int:
+    return max(step.cols) - min(step.cols) if step.cols else 0
+
+
+def _joined(lists: Iterable[list[int]]) -> list[int]:
+    return list(itertools.chain.from_iterable(lists))
+
+
+def _ints(numbers: list[int]) -> bytes:
+    return np.array(numbers, "<i4").tobytes()
+
+
+def _taps(rows: tuple[int, ...], cols: tuple[int, ...]) -> bytes:
+    return b"".join(
+        np.array([*taps, *[0] * (_MOST_TAPS - len(taps))], "<i1").tobytes() for taps in (rows, cols)
+    )
+
+
+def _instruction(instruction: tuple[str, float]) -> bytes:
+    opcode, operand = instruction
+    bits = struct.pack("<f", operand) if opcode == "const" else struct.pack("<i", int(operand))
+    return struct.pack("<i", OPCODES[opcode]) + bits
+
+
+def _padded(body: bytes) -> bytes:
+    return body + bytes(-len(body) % UNIT)

@@ -1,0 +1,211 @@
+"""Where the features of a tile of samples stand on a GPU: rings in its memory, windows on the chip.
+
+csrc/cuda/tape.h reads what is written here. A tile's features are cut into blocks of 16 channels:
+``[row][block][column][samples][16]`` where products read them, in the type that is multiplied, and
+else ``[row][block][column][16][samples]`` in float32.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from ..plan import Buffer, Plan, Product, Span
+from .tasks import Task, sources, tasks
+
+UNIT, BLOCK, MOST_TURNS = 16, 16, 32
+_ABSENT, _RING, _WINDOW = range(3)
+NOWHERE = [_ABSENT] + [0] * 7
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How the GPU cuts its work.
+
+    Attributes:
+        operand: what products multiply.
+        eights: samples of a tile, in eights.
+        members: blocks that draw a tile together.
+        shared: bytes of shared memory of a block.
+    """
+
+    operand: torch.dtype
+    eights: int
+    members: int
+    shared: int
+
+    @property
+    def samples(self) -> int:
+        return 8 * self.eights
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """Blocks of channels that move between a window and its ring, once for each pixel."""
+
+    buffer: str
+    first_block: int
+    blocks: int
+
+
+class Tiles:
+    """The buffers of a plan, laid out for one way to cut the work."""
+
+    def __init__(self, plan: Plan, cut: Cut) -> None:
+        self.plan, self.cut = plan, cut
+        self.tasks = tasks(plan)
+        products = [task.step for task in self.tasks if isinstance(task.step, Product)]
+        self.operands = {product.src.buffer for product in products if product.src}
+        self.offsets: dict[str, int] = {}
+        end = 0
+        for buffer in plan.buffers.values():
+            self.offsets[buffer.name] = end
+            end += buffer.rows * self.row_size(buffer) // UNIT
+        self.units = end
+        """Of all rings of a tile."""
+        self.windows: dict[str, int] = {}
+        self.windows_units = 0
+
+    # Sizes, in bytes.
+
+    def column_size(self, buffer: Buffer) -> int:
+        size = self.cut.operand.itemsize if buffer.name in self.operands else 4
+        return self.cut.samples * BLOCK * size
+
+    def block_size(self, buffer: Buffer) -> int:
+        return (buffer.left + self.plan.image_size[1] + buffer.right) * self.column_size(buffer)
+
+    def row_size(self, buffer: Buffer) -> int:
+        return blocks_of(buffer) * self.block_size(buffer)
+
+    def window_size(self, buffer: Buffer) -> int:
+        return blocks_of(buffer) * self.turns(buffer) * self.column_size(buffer)
+
+    def turns(self, buffer: Buffer) -> int:
+        """Columns of a buffer's window: the current one, and those to the left that are read."""
+        return 1 + max(
+            (-min(step.cols) for src, step in self._pixel_products if src.buffer == buffer.name),
+            default=0,
+        )
+
+    # Windows.
+
+    def place_windows(self, units: int) -> None:
+        """Give windows to the buffers that pixels write, as far as there is room for them."""
+        for buffer in sorted(self._wanted, key=self._rank):
+            size = self.window_size(buffer) // UNIT
+            if self.turns(buffer) <= MOST_TURNS and self.windows_units + size <= units:
+                self.windows[buffer.name] = self.windows_units
+                self.windows_units += size
+
+    def has_operand_windows(self) -> bool:
+        """Are all windows there that products read again and again?"""
+        return all(b.name in self.windows for b in self._wanted if b.name in self.operands)
+
+    @cached_property
+    def _pixel_products(self) -> list[tuple[Span, Product]]:
+        steps = [task.step for task in self.tasks if task.placed.when != "row"]
+        return [(step.src, step) for step in steps if isinstance(step, Product) and step.src]
+
+    @cached_property
+    def _wanted(self) -> list[Buffer]:
+        names = {span.buffer for span in self._written(at_pixels=True)} | {self.plan.image}
+        return [buffer for buffer in self.plan.buffers.values() if buffer.name in names]
+
+    def _rank(self, buffer: Buffer) -> tuple[bool, bool, int]:
+        is_logits = any(span.buffer == buffer.name for span in self.plan.logits)
+        return buffer.name not in self.operands, is_logits, self.window_size(buffer)
+
+    def _written(self, at_pixels: bool) -> list[Span]:
+        chosen = [task for task in self.tasks if (task.placed.when != "row") == at_pixels]
+        return [span for task in chosen for span in written(task)]
+
+    # Spans.
+
+    def whole(self, name: str) -> Span:
+        return Span(name, 0, self.plan.buffers[name].channels)
+
+    def image(self) -> Span:
+        return self.whole(self.plan.image)
+
+    # Transfers.
+
+    def fetches(self) -> list[Transfer]:
+        """What a row has left in the rings, for windows to begin with."""
+        of_rows = self._written(at_pixels=False)
+        of_rows += [self.whole(name) for name in self.plan.values]
+        return self._transfers(of_rows)
+
+    def stores(self) -> list[Transfer]:
+        """What rows below will read of a pixel."""
+        above = [
+            task.step.src
+            for task in self.tasks
+            if isinstance(task.step, Product) and task.step.src and min(task.step.rows) < 0
+        ]
+        of_pixels = [*self._written(at_pixels=True), self.image()]
+        shared = [_common(a, b) for a, b in itertools.product(above, of_pixels)]
+        return self._transfers(span for span in shared if span)
+
+    def _transfers(self, spans: Iterable[Span]) -> list[Transfer]:
+        blocks: dict[str, set[int]] = {}
+        for span in spans:
+            if span.buffer in self.windows:
+                last = (span.first + span.count - 1) // BLOCK
+                blocks.setdefault(span.buffer, set()).update(range(span.first // BLOCK, last + 1))
+        return [
+            Transfer(name, first, count)
+            for name, chosen in blocks.items()
+            for first, count in _runs(sorted(chosen))
+        ]
+
+    # Places, as csrc/cuda/tape.h has them.
+
+    def ring(self, span: Span) -> list[int]:
+        buffer = self.plan.buffers[span.buffer]
+        operand, offset = span.buffer in self.operands, self.offsets[span.buffer]
+        sizes = self.block_size(buffer), buffer.rows, self.row_size(buffer)
+        return [_RING, operand, span.first, offset, *sizes, buffer.left]
+
+    def near(self, span: Span) -> list[int]:
+        """Of the current pixel: in the window, where there is one."""
+        if span.buffer not in self.windows:
+            return self.ring(span)
+        buffer, offset = self.plan.buffers[span.buffer], self.windows[span.buffer]
+        turns = self.turns(buffer)
+        block = turns * self.column_size(buffer)
+        return [_WINDOW, span.buffer in self.operands, span.first, offset, block, turns, 0, 0]
+
+
+def blocks_of(buffer: Buffer) -> int:
+    return -(-buffer.channels // BLOCK)
+
+
+def written(task: Task) -> list[Span]:
+    """The spans that a task writes."""
+    return [span for span in (task.keeps and task.step.out, task.result) if span]
+
+
+def read(task: Task) -> list[Span]:
+    """The spans that a task reads, its own `out` where it adds to it."""
+    adds = isinstance(task.step, Product) and not task.step.overwrite
+    return [*sources(task.step), *([task.step.out] if adds else [])]
+
+
+def _common(a: Span, b: Span) -> Span | None:
+    first, end = max(a.first, b.first), min(a.first + a.count, b.first + b.count)
+    return (
+        dataclasses.replace(a, first=first, count=end - first)
+        if a.buffer == b.buffer and first < end
+        else None
+    )
+
+
+def _runs(numbers: list[int]) -> list[tuple[int, int]]:
+    """First and length of each run of consecutive numbers."""
+    groups = itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])
+    runs = [[number for _, number in group] for _, group in groups]
+    return [(run[0], len(run)) for run in runs]

@@ -1,0 +1,259 @@
+"""The plan executed with Triton's kernels: on a GPU, and in Triton's interpreter for tests."""
+
+import contextlib
+import dataclasses
+import threading
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ...interpreter import interprets
+from ...ops.library import HAS_TRITON
+from ..drawing import Drawing
+from ..memory import check_memory
+from ..noise import signed
+from ..plan import Plan, Schedule
+from ..request import Request
+from .base import Engine, Positions
+from .features import Features
+from .parameters import weight_dtype, why_not_parameters
+from .program import padded_width
+from .ring import Ring
+from .triton_program import RowTask, triton_program, why_not_written
+
+if TYPE_CHECKING:  # importing the package imports no kernel
+    from pixelsr.kernels.sampling import Batch
+
+_one_at_a_time = threading.Lock()
+
+
+class TritonEngine(Engine):
+    """The buffers of each sample in one row of memory, and the program.
+
+    A known row, like the row stage of the others, is a launch for each task; the pixels of a row
+    are one launch. The host knows the schedule, and waits for nothing.
+
+    Args:
+        values: of the image stage, where they have been computed already.
+    """
+
+    def __init__(
+        self, plan: Plan, request: Request, values: dict[str, Tensor] | None = None
+    ) -> None:
+        from pixelsr.kernels.sampling import config_of
+
+        self.plan, self.request, self.device = plan, request, request.device
+        dtype = weight_dtype(request)
+        config = config_of(dtype)
+        self.program = triton_program(
+            plan,
+            request.model,
+            request.weights_number,
+            _packed_dtype(dtype, self.device),
+            config.inputs,
+            self.device,
+        )
+        self.schedule = Schedule(plan, request.unknown)
+        self.inputs = 1 if request.low_res is None else len(request.low_res)
+        check_memory(
+            self._bytes_needed(),
+            request.samples,
+            "max_batch of pixelsr.sample splits the work",
+            self.device,
+        )
+        self.storage = torch.zeros(request.samples, self.program.size, device=self.device)
+        self.features = Features(plan, request, self._rings(), values)
+        self.images = self.features.images
+        self.known_mask = request.known_mask.contiguous()
+        marks = [self.schedule.last_and_stop[0].unsqueeze(2), self.schedule.unknown]
+        self.marks = torch.cat(marks, 2).to(self.device, torch.int32)
+        self.batch = self._batch(config)
+        self.stages = plan.colours + 2  # of a pixel: left, and each colour
+        if self._has_leading_rows():
+            self._run_leading_rows()
+
+    @staticmethod
+    def why_not_here(device: torch.device) -> str | None:
+        if not HAS_TRITON:
+            return "triton is not installed"
+        if device.type == "cpu" and interprets():
+            return None
+        if device.type != "cuda":
+            return f"its kernels need a GPU, or TRITON_INTERPRET=1 on a CPU, got {device}"
+        major, minor = torch.cuda.get_device_capability(device)
+        return (
+            None if major >= 8 else f"its kernels need compute capability 8.0, got {major}.{minor}"
+        )
+
+    @staticmethod
+    def is_worth_it(device: torch.device) -> str | None:
+        return None if device.type == "cuda" else "the interpreter is for tests"
+
+    @staticmethod
+    def why_not(plan: Plan, request: Request) -> str | None:
+        if next(request.model.parameters()).dtype == torch.float64:
+            return "its kernels take float32, float16 or bfloat16, got float64"
+        return why_not_parameters(request) or why_not_written(plan)
+
+    def draw(self, drawing: Drawing) -> None:
+        for row in self._rows():
+            drawing.begin_row(self.request, row)
+            if self._begin_row(row):
+                cols = self.schedule.cols
+                stages = range(cols.start * self.stages, self._end(row))
+                self._run_pixels(row, stages, drawing=drawing)
+
+    def positions(self) -> Positions:
+        for row in self._rows():
+            if not self._begin_row(row):
+                continue
+            at, resumes = self.schedule.cols.start * self.stages, False
+            for col, colour in self._unknown(row):
+                stage = col * self.stages + 1 + colour
+                self._run_pixels(row, range(at, stage + 1), resumes=resumes, pauses=True)
+                span = self.plan.logits[colour]
+                ring = self.features.rings[span.buffer]
+                drawn = yield (
+                    (row, col, colour),
+                    ring.span(row, col, 1, span.first, span.count),
+                )
+                value = self.images[:, colour, row, col]
+                known = self.known_mask[:, colour, row, col]
+                value.copy_(torch.where(known, value, drawn))
+                at, resumes = stage, True
+            self._run_pixels(row, range(at, self._end(row)), resumes=resumes)
+
+    # Rows.
+
+    def _rows(self) -> range:
+        return range(self.schedule.leading_rows, self.schedule.last_row + 1)
+
+    def _unknown(self, row: int) -> Iterator[tuple[int, int]]:
+        """Column and colour of each value of a row that has to be drawn."""
+        for col in self.schedule.cols:
+            for colour in range(self.plan.colours):
+                if self.schedule.is_unknown(row, col, colour):
+                    yield col, colour
+
+    def _end(self, row: int) -> int:
+        """Stages of a row, counted from its beginning; nothing is run after the last unknown."""
+        for col in self.schedule.cols:
+            if self.schedule.is_last(row, col):
+                return col * self.stages + 1 + self.schedule.stop(row, col)
+        return self.schedule.cols.stop * self.stages
+
+    def _begin_row(self, row: int) -> bool:
+        """What comes before the pixels of a row; of a known row, all. Are there any to draw?"""
+        self.features.load_values(row)
+        has_unknown = self.schedule.row_has_unknown(row)
+        if not has_unknown:
+            self.features.load_known(row)
+        self._run_row(self.program.row if has_unknown else self.program.known_row, row)
+        return has_unknown
+
+    # Leading rows that are known.
+
+    def _has_leading_rows(self) -> bool:
+        first, end = self.schedule.first_row, self.schedule.leading_rows
+        return first < end <= self.schedule.last_row
+
+    def _run_leading_rows(self) -> None:
+        """By the same kernels as ever, as the library's sums depend on the batch; once for the
+        samples of one input."""
+        if len(self.request.known) > 1 or self.request.samples == self.inputs:
+            for row in range(self.schedule.first_row, self.schedule.leading_rows):
+                self._begin_row(row)
+            return
+        request = dataclasses.replace(self.request, samples=self.inputs)
+        once = TritonEngine(self.plan, request, self.features.values)
+        self.storage.unflatten(0, (self.inputs, -1)).copy_(once.storage.unsqueeze(1))
+
+    # Launches.
+
+    def _run_row(self, tasks: tuple[RowTask, ...], row: int) -> None:
+        from pixelsr.kernels.sampling import launch_row_formula, launch_row_product
+
+        cols = self.schedule.cols
+        with _launching(self.device):
+            for task in tasks:
+                if task.is_product:
+                    launch_row_product(self.batch, task.record, task.count, task.gated, row, cols)
+                else:
+                    launch_row_formula(self.batch, task.record, task.count, row, cols)
+
+    def _run_pixels(
+        self,
+        row: int,
+        stages: range,
+        *,
+        resumes: bool = False,
+        pauses: bool = False,
+        drawing: Drawing | None = None,
+    ) -> None:
+        """Run stages of a row; without a drawing, values that are unknown are the caller's."""
+        from pixelsr.kernels.sampling import launch_pixels
+
+        program = self.program
+        with _launching(self.device):
+            launch_pixels(
+                self.batch,
+                self.images,
+                self.known_mask,
+                self.marks,
+                (program.lists, program.logits, program.image),
+                self.plan.levels,
+                row,
+                stages,
+                resumes,
+                pauses,
+                signed(drawing.seed) if drawing else 0,
+                self.request.first_index,
+                drawing.temperature if drawing else 0.0,
+            )
+
+    def _batch(self, config: object) -> "Batch":
+        from pixelsr.kernels.sampling import Batch
+
+        program = self.program
+        return Batch(self.storage, program.table, program.weights, program.constants, config)
+
+    # Memory.
+
+    def _bytes_needed(self) -> int:
+        """Storage, pictures, the values of the image stage; and for the leading rows of samples
+        that share them the same again."""
+        plan = self.plan
+        pixels = plan.image_size[0] * plan.image_size[1]
+        shares = len(self.request.known) == 1 and self._has_leading_rows()
+        samples = self.request.samples + self.inputs * shares
+        values = pixels * sum(plan.buffers[name].channels for name in plan.values)
+        return samples * (4 * self.program.size + plan.colours * pixels) + 4 * self.inputs * values
+
+    def _rings(self) -> dict[str, Ring]:
+        width = self.plan.image_size[1]
+        rings = {}
+        for name, buffer in self.plan.buffers.items():
+            padded = padded_width(self.plan, buffer)
+            first = self.program.offsets[name]
+            piece = self.storage[:, first : first + buffer.rows * padded * buffer.channels]
+            shape = (buffer.rows, padded, buffer.channels)
+            rings[name] = Ring(buffer, width, piece.unflatten(1, shape).transpose(0, 1))
+        return rings
+
+
+@contextlib.contextmanager
+def _launching(device: torch.device) -> Iterator[None]:
+    """On the model's own GPU; one by one in the interpreter, which keeps its place in globals."""
+    if device.type == "cpu":
+        with _one_at_a_time:
+            yield
+    else:
+        with torch.cuda.device(device):
+            yield
+
+
+def _packed_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
+    """The interpreter's bfloat16 is wrong: float32 stands in for it, of the same values."""
+    return torch.float32 if device.type == "cpu" and dtype == torch.bfloat16 else dtype

@@ -1,0 +1,299 @@
+"""A plan as the Triton engine takes it: a table of 32-bit integers, and packed parameters.
+
+kernels/sampling_tasks.py reads the records that `_Writer` writes, field by field;
+kernels/sampling.py reads the lists of them.
+"""
+
+import itertools
+import weakref
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..plan import Plan, Pointwise, Product, Span
+from .program import OPCODES, offsets_of, padded_width, postfix, segments_of, why_not_formula
+from .tasks import Task, overlap, sources, tasks
+
+LANES = 16
+"""Rows of weights are padded to a multiple of it, so that the kernel sees whole vectors."""
+MOST_VALUES = 2**31 // 64
+"""Of one sample: the kernels count those of a tile, which may be of 64 samples, in 32 bits."""
+_FUNCTIONS = {"": 0, "relu": 1, "gate": 2}
+_PRODUCT, _FORMULA = 0, 1
+_NO_SPAN = [0, 1, 0, 0]
+_REMEMBERED = 4  # programs of one model: of several sizes, or kinds of weights
+
+
+@dataclass(frozen=True)
+class RowTask:
+    """A task that is launched for a whole row: its record, and what its grid depends on."""
+
+    record: int
+    is_product: bool
+    count: int
+    gated: bool
+
+
+@dataclass(frozen=True)
+class TritonProgram:
+    """A plan packed for one kind of weights, on the device of the model.
+
+    Attributes:
+        table: int32. At `lists` there are (first, count) pairs, two for each stage of a pixel,
+            left and colour 0 .. C: without the head, and with it. They name lists of (record, wait)
+            pairs; wait says that what came before must be written first.
+        row: of the row stage. known_row: all that a known row runs.
+        weights: ``[rows, columns]`` of each product after the other.
+        constants: float32, biases and the constants of formulas.
+        logits: records of spans, one for each colour; image: that of the picture itself.
+        offsets, size: of each buffer in the storage of one sample, and of that storage, in values.
+        number: of the weights that were packed, see `weights_number`.
+    """
+
+    plan: Plan
+    table: Tensor
+    lists: int
+    logits: int
+    image: int
+    row: tuple[RowTask, ...]
+    known_row: tuple[RowTask, ...]
+    weights: Tensor
+    constants: Tensor
+    offsets: dict[str, int]
+    size: int
+    number: int
+
+
+_programs: "weakref.WeakKeyDictionary[nn.Module, list[TritonProgram]]" = weakref.WeakKeyDictionary()
+
+
+def triton_program(
+    plan: Plan,
+    model: nn.Module,
+    number: int,
+    dtype: torch.dtype,
+    block: int,
+    device: torch.device,
+) -> TritonProgram:
+    """The program of a plan; packed once, and again when a parameter has changed.
+
+    Args:
+        number: of the model's weights, see `weights_number`.
+        dtype: of the packed weights.
+        block: input channels that the kernel multiplies at once.
+    """
+    remembered = [old for old in _programs.get(model, []) if old.number == number]
+    for packed in remembered:
+        if packed.plan is plan and (packed.weights.dtype, packed.weights.device) == (dtype, device):
+            return packed
+    packed = _Writer(plan, model, number, dtype, block, device).run()
+    _programs[model] = [packed, *remembered][:_REMEMBERED]
+    return packed
+
+
+def why_not_written(plan: Plan) -> str | None:
+    """Why a plan has no program; None where it has one."""
+    for placed in plan.placed:
+        step = placed.step
+        if isinstance(step, Pointwise):
+            if reason := why_not_formula(step):
+                return reason
+        elif not isinstance(step, Product):
+            return f"it does not know the step {type(step).__name__}"
+    _, size = offsets_of(plan)
+    if size > MOST_VALUES:
+        return f"the features of one picture are {size} values, more than {MOST_VALUES}"
+    return None
+
+
+@dataclass
+class _Writer:
+    plan: Plan
+    model: nn.Module
+    number: int
+    dtype: torch.dtype
+    block: int
+    device: torch.device
+    table: list[int] = field(default_factory=list)
+    weights: list[Tensor] = field(default_factory=list)
+    constants: list[Tensor] = field(default_factory=list)
+    places: dict[int, int] = field(default_factory=dict)
+
+    def run(self) -> TritonProgram:
+        plan = self.plan
+        self.offsets, size = offsets_of(plan)
+        every = tasks(plan)
+        records = [self._task(task) for task in every]
+        lists = self._lists(every, records)
+        logits = self._append_to_table([v for span in plan.logits for v in self._span(span)])
+        image = self._append_to_table(self._span(Span(plan.image, 0, plan.colours)))
+        launched = [_row_task(task, record) for task, record in zip(every, records, strict=True)]
+        pairs = list(zip(every, launched, strict=True))
+        return TritonProgram(
+            plan,
+            torch.tensor(self.table, dtype=torch.int32, device=self.device),
+            lists,
+            logits,
+            image,
+            tuple(row for task, row in pairs if task.placed.when == "row"),
+            tuple(row for task, row in pairs if not task.placed.head),
+            self._joined(self.weights, self.dtype),
+            self._joined(self.constants, torch.float32),
+            self.offsets,
+            size,
+            self.number,
+        )
+
+    # The table.
+
+    def _append_to_table(self, numbers: list[int]) -> int:
+        place = len(self.table)
+        self.table += numbers
+        return place
+
+    def _span(self, span: Span | None) -> list[int]:
+        """Where its column 0 stands in the first row; rows; values of a row; of a column."""
+        if span is None:
+            return _NO_SPAN
+        buffer = self.plan.buffers[span.buffer]
+        first = self.offsets[span.buffer] + buffer.left * buffer.channels + span.first
+        width = padded_width(self.plan, buffer) * buffer.channels
+        return [first, buffer.rows, width, buffer.channels]
+
+    def _lists(self, every: tuple[Task, ...], records: list[int]) -> int:
+        heads = []
+        pairs = list(zip(every, records, strict=True))
+        for when, colour in [("left", 0), *(("colour", c) for c in range(self.plan.colours + 1))]:
+            for head in (False, True):
+                due = [
+                    (task, record)
+                    for task, record in pairs
+                    if (task.placed.when, task.placed.colour) == (when, colour)
+                    and (head or not task.placed.head)
+                ]
+                waits = _waits([task for task, _ in due])
+                entries = [[record, wait] for (_, record), wait in zip(due, waits, strict=True)]
+                heads += [self._append_to_table([*itertools.chain(*entries)]), len(entries)]
+        return self._append_to_table(heads)
+
+    def _task(self, task: Task) -> int:
+        step = task.step
+        if isinstance(step, Product):
+            return self._product(task, step)
+        codes = self._codes(step)
+        spans = [*self._span(step.out), *_NO_SPAN, *_NO_SPAN, *_NO_SPAN]
+        return self._append_to_table(
+            [_FORMULA, step.out.count, 0, 0, 0, 0, *spans, *codes, 0, 0, 0]
+        )
+
+    def _product(self, task: Task, step: Product) -> int:
+        gated = task.function == "gate"
+        count = step.out.count // (2 if gated else 1)
+        pieces = self._pieces(step)
+        padded = count + -count % LANES
+        weight = self._append(self.weights, self._weight(step, count, padded))
+        bias = self._append(self.constants, self._bias(step)) if step.overwrite else 0
+        spans = [step.out, step.src, step.add, task.result]
+        return self._append_to_table(
+            [
+                _PRODUCT,
+                count,
+                _FUNCTIONS[task.function],
+                step.overwrite,
+                task.keeps,
+                step.add is not None,
+                *itertools.chain(*map(self._span, spans)),
+                self._append_to_table([*itertools.chain(*pieces)]),
+                len(pieces),
+                weight // LANES,
+                padded // LANES,
+                bias,
+            ]
+        )
+
+    def _pieces(self, step: Product) -> list[list[int]]:
+        """The window in pieces of a block at most: row, offset, length, and its first weight."""
+        pieces, row = [], 0
+        for up, col, length in segments_of(self.plan, step):
+            assert step.src is not None
+            channels = self.plan.buffers[step.src.buffer].channels
+            for first in range(0, length, self.block):
+                used = min(self.block, length - first)
+                pieces.append([up, col * channels + first, used, row])
+                row += used
+        return pieces
+
+    def _codes(self, step: Pointwise) -> list[int]:
+        """Where the formula stands in the table, and its length; an "arg" names a span there."""
+        args = [self._append_to_table(self._span(span)) for span in step.args]
+        codes = []
+        for opcode, operand in postfix(step.expression):
+            if opcode == "arg":
+                operand = args[int(operand)]
+            if opcode == "const":
+                operand = self._append(self.constants, torch.tensor([operand]))
+            codes += [OPCODES[opcode], int(operand)]
+        return [self._append_to_table(codes), len(codes) // 2]
+
+    # Parameters.
+
+    def _weight(self, step: Product, count: int, padded: int) -> Tensor:
+        """``[window, halves * padded]``, flat: the columns of each half of a gate are padded."""
+        block = step.weight
+        if block is None:
+            return torch.empty(0)
+        weight = self._parameter(block.layer, "weight")[list(block.out_channels)]
+        weight = weight[:, list(block.in_channels)][:, :, list(block.kernel_rows)]
+        inputs = weight[..., list(block.kernel_cols)].permute(2, 3, 1, 0).flatten(0, 2)  # [K, out]
+        return F.pad(inputs.unflatten(1, (-1, count)), (0, padded - count)).flatten()
+
+    def _bias(self, step: Product) -> Tensor:
+        bias = torch.zeros(step.out.count, device=self.device)
+        for layer, channels in step.biases:
+            bias += self._parameter(layer, "bias")[list(channels)]
+        return bias
+
+    def _parameter(self, layer: str, name: str) -> Tensor:
+        """A parameter as the layer itself sees it, whatever reparametrisation it is under."""
+        parameter: Tensor = getattr(self.model.get_submodule(layer), name)
+        return parameter.detach()
+
+    def _append(self, parts: list[Tensor], part: Tensor) -> int:
+        """Put a part after the others, at a multiple of a vector; gives its place."""
+        place = self.places.get(id(parts), 0)
+        parts.append(F.pad(part, (0, -part.numel() % LANES)))
+        self.places[id(parts)] = place + parts[-1].numel()
+        return place
+
+    def _joined(self, parts: list[Tensor], dtype: torch.dtype) -> Tensor:
+        moved = [part.to(self.device, dtype) for part in parts]
+        return torch.cat([torch.zeros(0, dtype=dtype, device=self.device), *moved])
+
+
+def _row_task(task: Task, record: int) -> RowTask:
+    gated = task.function == "gate"
+    count = task.step.out.count // (2 if gated else 1)
+    return RowTask(record, isinstance(task.step, Product), count, gated)
+
+
+def _waits(due: list[Task]) -> list[bool]:
+    """For each task of a list, must those before it be done first?"""
+    waits: list[bool] = []
+    written: list[Span] = []
+    read: list[Span] = []
+    for number, task in enumerate(due):
+        outs = [span for span in (task.step.out, task.result) if span]
+        ins = [*sources(task.step), task.step.out]
+        wait = (
+            number == 0
+            or any(overlap(a, b) for a in written for b in [*outs, *ins])
+            or any(overlap(a, b) for a in read for b in outs)
+        )
+        if wait:
+            written, read = [], []
+        written += outs
+        read += ins
+        waits.append(wait)
+    return waits

@@ -1,0 +1,35 @@
+// Runs kernels on the CPU.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "emulator/cluster.h"
+
+namespace pixelsr {
+
+// Calls body() in each thread of so many blocks of THREADS threads, in clusters of `members`
+// blocks, one cluster after another, each block with its own shared memory. `order`: 0 runs them
+// in order, 1 in reverse, others at random from that seed; of a kernel without mistakes the results
+// are the same. Throws what a thread throws, or says which rule of the machine was broken.
+template <class Body>
+void run_grid(int64_t blocks, int members, int64_t shared_bytes, uint64_t order, const Body& body) {
+  if (members < 1 || members > 16 || blocks < 0 || blocks % members != 0 || shared_bytes < 0) {
+    emulator::fail("there is no grid of " + std::to_string(blocks) + " blocks in clusters of " +
+                   std::to_string(members) + " with " + std::to_string(shared_bytes) + " bytes");
+  }
+  if (emulator::running_cluster) emulator::fail("run_grid was called within a kernel");
+  const auto call = [](const void* body) { (*static_cast<const Body*>(body))(); };
+  emulator::Cluster cluster(members, shared_bytes, order, {call, &body});
+  std::vector<int64_t> clusters;
+  for (int64_t i = 0; i < blocks / members; ++i) clusters.push_back(i);
+  cluster.order().arrange(clusters);
+
+  const struct Running {
+    explicit Running(emulator::Cluster* cluster) { emulator::running_cluster = cluster; }
+    ~Running() { emulator::running_cluster = nullptr; }
+  } running(&cluster);
+  for (const int64_t index : clusters) cluster.run(index);
+}
+
+}  // namespace pixelsr
