@@ -8,6 +8,19 @@
 
 namespace pixelsr {
 
+// What a tile's time goes into; pixelsr/sampling/engines/cuda.py names them.
+enum Event {
+  BEGIN_ROW,
+  RUN_ROW,
+  KNOWN_ROW,
+  BEGIN_PIXEL,
+  RUN_LEFT,
+  RUN_COLOUR,
+  DRAW,
+  END_PIXEL,
+  EVENTS
+};
+
 struct Job {
   const char* tape;
   const int32_t* table;
@@ -23,6 +36,7 @@ struct Job {
   uint64_t seed, first_index;
   float temperature;
   bool draws;
+  int64_t* ticks;  // [tiles][EVENTS], the leaders' clocks are added to it; null where nobody asks
   Cursor from;
   Order order;
 };

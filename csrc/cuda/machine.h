@@ -63,6 +63,9 @@ PIXELSR_DEVICE int members() {
 PIXELSR_DEVICE int member() { return static_cast<int>(blockIdx.x) % members(); }
 PIXELSR_DEVICE int cluster() { return static_cast<int>(blockIdx.x) / members(); }
 
+// The multiprocessor's clock.
+PIXELSR_DEVICE int64_t clock_now() { return clock64(); }
+
 PIXELSR_DEVICE void sync_block() { __syncthreads(); }
 
 // What any thread of the cluster has written before, each one sees afterwards.

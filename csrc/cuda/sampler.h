@@ -26,7 +26,8 @@ class Sampler {
         tile_(job, control),
         slots_(shared_memory() + sizeof(Control)),
         first_sample_((job.first_tile + cluster()) * SAMPLES),
-        leads_(member() == 0) {}
+        leads_(member() == 0),
+        lap_(clock_now()) {}
 
   PIXELSR_DEVICE void begin_row(int64_t row, bool resumes) {
     sync_cluster();
@@ -38,16 +39,21 @@ class Sampler {
     load_values();
     if (job_.draws && job_.temperature > 0) make_noise();
     sync_cluster();
+    lap(BEGIN_ROW);
   }
 
   PIXELSR_DEVICE void run_row() {
     run_rows(ROW_LIST);
     sync_cluster();
+    lap(RUN_ROW);
     if (!leads_) return;
     for (int at = thread(); at < contents_.windows_size; at += THREADS) windows()[at] = Unit{};
   }
 
-  PIXELSR_DEVICE void run_known_row() { run_rows(KNOWN_ROW_LIST); }
+  PIXELSR_DEVICE void run_known_row() {
+    run_rows(KNOWN_ROW_LIST);
+    lap(KNOWN_ROW);
+  }
 
   PIXELSR_DEVICE void begin_pixel(int64_t col, bool resumes) {
     sync_block();
@@ -62,12 +68,17 @@ class Sampler {
     end_group_of_copies();
     wait_for_copies<0>();
     sync_block();
+    lap(BEGIN_PIXEL);
   }
 
-  PIXELSR_DEVICE void run_left(int64_t, bool with_head) { run_pixel(LEFT_LIST + with_head); }
+  PIXELSR_DEVICE void run_left(int64_t, bool with_head) {
+    run_pixel(LEFT_LIST + with_head);
+    lap(RUN_LEFT);
+  }
 
   PIXELSR_DEVICE void run_colour(int64_t, int64_t colour, bool with_head) {
     run_pixel(FIRST_COLOUR_LIST + 2 * static_cast<int>(colour) + with_head);
+    lap(RUN_COLOUR);
   }
 
   // Draws; or where the caller does, hands out the logits, and keeps the windows.
@@ -98,6 +109,7 @@ class Sampler {
     if (!leads_ || thread() >= SAMPLES) return;
     const Column image = tile_.near(*in_table<Place>(contents_.image_window), col_, 0);
     Tile::store(image, static_cast<int>(at.colour), thread(), value_at(at.colour, col_, thread()));
+    lap(DRAW);
   }
 
   PIXELSR_DEVICE void end_pixel(int64_t) {
@@ -109,9 +121,18 @@ class Sampler {
         *reinterpret_cast<Unit*>(ring) = *reinterpret_cast<const Unit*>(window);
       });
     }
+    lap(END_PIXEL);
   }
 
  private:
+  // The time since the last event, where somebody asks for it.
+  PIXELSR_DEVICE void lap(Event event) {
+    if (job_.ticks == nullptr || !leads_ || thread() != 0) return;
+    const int64_t now = clock_now();
+    job_.ticks[(job_.first_tile + cluster()) * EVENTS + event] += now - lap_;
+    lap_ = now;
+  }
+
   struct alignas(UNIT) Unit {
     int32_t part[4];
   };
@@ -321,6 +342,7 @@ class Sampler {
   char* slots_;
   const int64_t first_sample_;
   const bool leads_;
+  int64_t lap_;
   int row_ = 0, col_ = 0;
 };
 

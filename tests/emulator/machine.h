@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <chrono>
 #include <cmath>
 #include <cstdint>
 
@@ -21,6 +22,10 @@ PIXELSR_DEVICE int thread() { return emulator::running().thread(); }
 PIXELSR_DEVICE int members() { return emulator::running().members(); }
 PIXELSR_DEVICE int member() { return emulator::running().member(); }
 PIXELSR_DEVICE int cluster() { return static_cast<int>(emulator::running().index()); }
+
+PIXELSR_DEVICE int64_t clock_now() {
+  return std::chrono::steady_clock::now().time_since_epoch().count();
+}
 
 PIXELSR_DEVICE void sync_block() { emulator::running().sync_block(); }
 PIXELSR_DEVICE void sync_cluster() { emulator::running().sync_cluster(); }

@@ -21,6 +21,11 @@ from .tiles import UNIT, Cut
 
 operators = torch.ops.pixelsr
 _OPERANDS = {torch.float16: 0, torch.bfloat16: 1, torch.float32: 2}
+EVENTS = (
+    *("begin row", "row stage", "known row", "begin pixel", "left", "colours", "draw"),
+    "end pixel",
+)
+"""What a tile's time goes into; csrc/cuda/job.h has the same order."""
 _ROW_BEGINS = -1  # the colour of a cursor at the beginning of a row
 _MOST_MEMBERS = 8  # of a cluster, that every GPU that has clusters can place
 _PIXELS_AT_ONCE = 1 << 14
@@ -40,6 +45,9 @@ class CudaEngine(Engine):
 
     Args:
         values: of the image stage, where they have been computed already.
+    Attributes:
+        ticks: int64 ``[tiles, EVENTS]``: what drawing adds the multiprocessors' clocks to, by
+            event; empty, where nobody asks.
     """
 
     def __init__(self, plan: Plan, request: Request, values: Tensor | None = None) -> None:
@@ -53,6 +61,7 @@ class CudaEngine(Engine):
         self.unknown = _to(self.schedule.unknown, self.device)
         self.last_and_stop = _to(self.schedule.last_and_stop, self.device)
         self.tiles = -(-request.samples // self.cut.samples)
+        self.ticks = torch.empty(0, dtype=torch.int64, device=self.device)
 
     @staticmethod
     def why_not_here(device: torch.device) -> str | None:
@@ -132,6 +141,7 @@ class CudaEngine(Engine):
             self.unknown,
             self.last_and_stop,
             logits,
+            self.ticks,
             *at,
             rows,
             self.schedule.cols.start,
