@@ -1,4 +1,4 @@
-"""Kernels that draw pictures by a plan: tasks of whole rows, and all pixels of a row at once."""
+"""Tasks of a plan at whole rows of many pictures: a launch for each."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .noise import gumbel
-from .sampling_tasks import FORMULA, GATE, formula, product, span_at
+from .sampling_tasks import formula, product
 
 SAMPLES = 16
 """Of a tile of single pixels: the smallest side of a matrix instruction."""
 FORMULA_LANES = 32
-LEVELS_OF_FOUR = 16
-"""Levels, in fours, whose noise is made at once."""
+"""Channels of a formula at once: its stack of eight is in registers."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +38,7 @@ class Config:
 
 
 HALF = Config(
-    64,
-    64,
-    128,
-    64,
-    8,
-    16,
-    3,
-    "a colour group is one step; a multiprocessor's registers in one tile",
+    64, 64, 128, 64, 8, 16, 3, "a colour group of 128 is one step, with one tile in flight"
 )
 IEEE = Config(32, 64, 64, 16, 4, 8, 2, "no matrix instructions: all of a block is in registers")
 
@@ -55,6 +46,23 @@ IEEE = Config(32, 64, 64, 16, 4, 8, 2, "no matrix instructions: all of a block i
 def config_of(dtype: torch.dtype) -> Config:
     """For products with weights of a dtype."""
     return IEEE if dtype == torch.float32 else HALF
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What every launch of a batch takes.
+
+    Attributes:
+        storage: float32 ``[samples, size]``.
+        table, weights, constants: of the program.
+        config: of the weights' dtype.
+    """
+
+    storage: Tensor
+    table: Tensor
+    weights: Tensor
+    constants: Tensor
+    config: Config
 
 
 @triton.jit
@@ -133,239 +141,6 @@ def _row_formula_kernel(
     formula(table_ptr, task_ptr, constants_ptr, base, at, exists, row, col, block, BLOCK_M, BLOCK)
 
 
-@triton.jit
-def _run_list(
-    table_ptr,
-    list_ptr,
-    weight_ptr,
-    constants_ptr,
-    base,
-    at,
-    exists,
-    row,
-    col,
-    BLOCK_M: tl.constexpr,
-    BLOCK_OUT: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-    BLOCK_FORMULA: tl.constexpr,
-    PRECISION: tl.constexpr,
-):
-    """The tasks of a list, one after the other; a barrier where one reads what others wrote."""
-    first_ptr = table_ptr + tl.load(list_ptr)
-    for number in range(tl.load(list_ptr + 1)):
-        task_ptr = table_ptr + tl.load(first_ptr + 2 * number)
-        if tl.load(first_ptr + 2 * number + 1) != 0:
-            tl.debug_barrier()
-        count = tl.load(task_ptr + 1)
-        if tl.load(task_ptr) == FORMULA:
-            for block in range(tl.cdiv(count, BLOCK_FORMULA)):
-                formula(
-                    table_ptr,
-                    task_ptr,
-                    constants_ptr,
-                    base,
-                    at,
-                    exists,
-                    row,
-                    col,
-                    block,
-                    BLOCK_M,
-                    BLOCK_FORMULA,
-                )
-        elif tl.load(task_ptr + 2) == GATE:
-            for block in range(tl.cdiv(count, BLOCK_OUT)):
-                product(
-                    table_ptr,
-                    task_ptr,
-                    weight_ptr,
-                    constants_ptr,
-                    base,
-                    at,
-                    exists,
-                    row,
-                    col,
-                    block,
-                    True,
-                    BLOCK_M,
-                    BLOCK_OUT,
-                    BLOCK_K,
-                    PRECISION,
-                )
-        else:
-            for block in range(tl.cdiv(count, BLOCK_OUT)):
-                product(
-                    table_ptr,
-                    task_ptr,
-                    weight_ptr,
-                    constants_ptr,
-                    base,
-                    at,
-                    exists,
-                    row,
-                    col,
-                    block,
-                    False,
-                    BLOCK_M,
-                    BLOCK_OUT,
-                    BLOCK_K,
-                    PRECISION,
-                )
-
-
-@triton.jit
-def _drawn(
-    base,
-    logits_at,
-    exists,
-    levels,
-    seed,
-    index,
-    position,
-    temperature,
-    NOISE: tl.constexpr,
-    FOURS: tl.constexpr,
-):
-    """argmax(logits / temperature + noise), or of the logits alone; the lowest level on a tie."""
-    low, high = index.to(tl.uint32)[:, None], (index >> 32).to(tl.uint32)[:, None]
-    best = tl.zeros_like(index).to(tl.int32)
-    highest = best.to(tl.float32) - float("inf")
-    for first in range(0, levels, 4 * FOURS):
-        level = first + tl.arange(0, 4 * FOURS)
-        inside = exists[:, None] & (level < levels)[None, :]
-        score = tl.load(base + (logits_at[:, None] + level[None, :]), mask=inside, other=0.0)
-        if NOISE:
-            four = first // 4 + tl.arange(0, FOURS)
-            noise = gumbel(seed, low, high, position.to(tl.uint32), four[None, :])
-            score = tl.div_rn(score, temperature) + noise
-        score = tl.where((level < levels)[None, :], score, float("-inf"))
-        top, place = tl.max(score, 1, return_indices=True)
-        best = tl.where(top > highest, first + place, best)
-        highest = tl.maximum(top, highest)
-    return best
-
-
-@triton.jit(
-    do_not_specialize=[
-        *("row", "size", "samples", "known_size", "start", "stop", "resumes", "pauses"),
-        *("height", "width", "colours", "levels", "lists", "logits", "image"),
-        *("seed", "first_index", "temperature"),
-    ]
-)
-def _pixels_kernel(
-    storage_ptr,
-    table_ptr,
-    weight_ptr,
-    constants_ptr,
-    images_ptr,
-    known_ptr,
-    schedule_ptr,
-    row,
-    start,
-    stop,
-    resumes,
-    pauses,
-    size,
-    known_size: tl.int64,
-    samples,
-    height,
-    width,
-    colours,
-    levels,
-    lists,
-    logits,
-    image,
-    seed: tl.int64,
-    first_index: tl.int64,
-    temperature,
-    NOISE: tl.constexpr,
-    BLOCK_M: tl.constexpr,
-    BLOCK_OUT: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-    BLOCK_FORMULA: tl.constexpr,
-    FOURS: tl.constexpr,
-    PRECISION: tl.constexpr,
-):
-    """The pixels of a row, stage by stage, of a tile of samples; nobody else touches these.
-
-    A pixel has colours + 2 stages: left, and colour 0 .. colours. Stages `start` to `stop`, counted
-    through the row, are run; one that resumes goes on after its tasks, and the last one that pauses
-    ends before its draw: between the two, the caller chooses the values.
-    """
-    sample = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
-    exists = sample < samples
-    wide = sample.to(tl.int64)
-    base = storage_ptr + (tl.program_id(0) * BLOCK_M).to(tl.int64) * size
-    at = tl.arange(0, BLOCK_M) * size
-    stages = colours + 2
-    for stage_of_row in range(start, stop):
-        col, stage = stage_of_row // stages, stage_of_row % stages
-        colour = stage - 1
-        marks_ptr = schedule_ptr + (row * width + col) * (colours + 1)
-        last_unknown = tl.load(marks_ptr)
-        if (stage_of_row > start) | (resumes == 0):
-            head = tl.where(stage == 0, last_unknown >= 0, colour <= last_unknown)
-            _run_list(
-                table_ptr,
-                table_ptr + lists + 2 * (2 * stage + head.to(tl.int32)),
-                weight_ptr,
-                constants_ptr,
-                base,
-                at,
-                exists,
-                row,
-                col,
-                BLOCK_M,
-                BLOCK_OUT,
-                BLOCK_K,
-                BLOCK_FORMULA,
-                PRECISION,
-            )
-        draws_here = (stage > 0) & (colour < colours)
-        if draws_here & ((stage_of_row + 1 < stop) | (pauses == 0)):
-            place = (colour * height + row) * width + col
-            image_at = images_ptr + wide * (colours * height * width) + place
-            value = tl.load(image_at, mask=exists, other=0).to(tl.int32)
-            chosen = (stage_of_row == start) & (resumes != 0)
-            if (tl.load(marks_ptr + 1 + colour) != 0) & (not chosen):
-                tl.debug_barrier()
-                logits_at = span_at(table_ptr + logits + 4 * colour, at, row, col)
-                position = (row * width + col) * colours + colour
-                drawn = _drawn(
-                    base,
-                    logits_at,
-                    exists,
-                    levels,
-                    seed,
-                    first_index + wide,
-                    position,
-                    temperature,
-                    NOISE,
-                    FOURS,
-                )
-                known = tl.load(known_ptr + wide * known_size + place, mask=exists, other=1)
-                value = tl.where(known != 0, value, drawn)
-                tl.store(image_at, value.to(tl.uint8), mask=exists)
-            value_at = base + (span_at(table_ptr + image, at, row, col) + colour)
-            tl.store(value_at, value.to(tl.float32), mask=exists)
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What every launch of a batch takes.
-
-    Attributes:
-        storage: float32 ``[samples, size]``.
-        table, weights, constants: of the program.
-        config: of the weights' dtype, which float32 may stand in for.
-    """
-
-    storage: Tensor
-    table: Tensor
-    weights: Tensor
-    constants: Tensor
-    config: Config
-
-
 def launch_row_product(
     batch: Batch, task: int, count: int, gated: bool, row: int, cols: range
 ) -> None:
@@ -412,69 +187,4 @@ def launch_row_formula(batch: Batch, task: int, count: int, row: int, cols: rang
         out_blocks,
         BLOCK_M=SAMPLES,
         BLOCK=FORMULA_LANES,
-    )
-
-
-def launch_pixels(
-    batch: Batch,
-    images: Tensor,
-    known_mask: Tensor,
-    schedule: Tensor,
-    places: tuple[int, int, int],
-    levels: int,
-    row: int,
-    stages: range,
-    resumes: bool,
-    pauses: bool,
-    seed: int,
-    first_index: int,
-    temperature: float,
-) -> None:
-    """Run stages of a row's pixels, and draw.
-
-    Args:
-        images: uint8 ``[samples, C, H, W]``; known_mask: bool, the same, or of one sample for all.
-        schedule: int32 ``[H, W, 1 + C]``: the last unknown colour, and is each one unknown?
-        places: of the lists, the logits and the image in the table.
-        stages: counted through the row, C + 2 a pixel.
-        resumes: the first stage's values were chosen; pauses: those of the last one will be.
-        temperature: 0 for the mode.
-    """
-    samples, size = batch.storage.shape
-    _, colours, height, width = images.shape
-    config = batch.config
-    known_size = known_mask.stride(0) if len(known_mask) > 1 else 0
-    _pixels_kernel[(triton.cdiv(samples, SAMPLES),)](
-        batch.storage,
-        batch.table,
-        batch.weights,
-        batch.constants,
-        images,
-        known_mask.view(torch.uint8),
-        schedule,
-        row,
-        stages.start,
-        stages.stop,
-        int(resumes),
-        int(pauses),
-        size,
-        known_size,
-        samples,
-        height,
-        width,
-        colours,
-        levels,
-        *places,
-        seed,
-        first_index,
-        float(temperature),
-        NOISE=temperature > 0,
-        BLOCK_M=SAMPLES,
-        BLOCK_OUT=config.pixel_out,
-        BLOCK_K=config.inputs,
-        BLOCK_FORMULA=FORMULA_LANES,
-        FOURS=LEVELS_OF_FOUR,
-        PRECISION="ieee",
-        num_warps=config.pixel_warps,
-        num_stages=config.stages,
     )

@@ -64,8 +64,8 @@ def _sums(
     first = tl.load(task_ptr + 22)
     k = tl.arange(0, BLOCK_K)
     written = (out < padded)[None, :]
-    total = tl.zeros([BLOCK_M, BLOCK_OUT], tl.float32)
-    other = tl.zeros([BLOCK_M, BLOCK_OUT], tl.float32)
+    total = tl.full([BLOCK_M, BLOCK_OUT], 0.0, tl.float32)
+    other = tl.full([BLOCK_M, BLOCK_OUT], 0.0, tl.float32)
     for piece in range(tl.load(task_ptr + 23)):
         piece_ptr = table_ptr + first + 4 * piece
         slot = (row + tl.load(piece_ptr) + rows) % rows
@@ -219,7 +219,7 @@ def formula(
     """out = a pointwise function of some spans, evaluated on a stack of registers: a is its top."""
     channel = block * BLOCK + tl.arange(0, BLOCK)
     inside = exists[:, None] & (channel < tl.load(task_ptr + 1))[None, :]
-    a = tl.zeros([BLOCK_M, BLOCK], tl.float32)
+    a = tl.full([BLOCK_M, BLOCK], 0.0, tl.float32)
     b, c, d, e, f, g, h = a, a, a, a, a, a, a
     code_ptr = table_ptr + tl.load(task_ptr + 22)
     for number in range(tl.load(task_ptr + 23)):
@@ -233,7 +233,7 @@ def formula(
                 )
                 a = tl.load(arg_at, mask=inside, other=0.0)
             else:
-                a = tl.zeros([BLOCK_M, BLOCK], tl.float32) + tl.load(constants_ptr + operand)
+                a = tl.full([BLOCK_M, BLOCK], 0.0, tl.float32) + tl.load(constants_ptr + operand)
         elif (opcode <= _DIV) | (opcode == _ELU) | (opcode == _GATE):
             a = _binary(opcode, b, a)
             b, c, d, e, f, g = c, d, e, f, g, h

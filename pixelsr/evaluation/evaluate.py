@@ -8,9 +8,9 @@ from torch import Tensor
 from .. import __version__
 from ..data.levels import to_levels
 from ..models import PixelModel, PixelRecursiveSR
-from ..sampling.engines import ENGINES, choose_engine, why_not
+from ..sampling.engines import choose_engine, resolve_engine
 from ..sampling.noise import check_seed, check_temperature
-from ..sampling.request import check_images, check_positive
+from ..sampling.request import check_images, check_positive, make_request
 from ..training.objective import check_size
 from ..training.validate import bits_per_dimension
 from .enlarging import measure_enlargements
@@ -64,7 +64,7 @@ def evaluate(
         check_positive("pictures", pictures)
     check_seed(seed)
     temperature = check_temperature(temperature)
-    draws = Draws(samples, batch, seed, temperature, _resolve(engine, model.device))
+    draws = Draws(samples, batch, seed, temperature, _resolve(engine, model, images))
     bits = _bits(model, images, batch, progress)
     enlargement = None
     if isinstance(model, PixelRecursiveSR):
@@ -89,11 +89,14 @@ def _check_pictures(model: PixelModel, images: Tensor, train: Tensor | None) -> 
     check_images("train", train, model.colours, (height, width))
 
 
-def _resolve(engine: str, device: torch.device) -> str:
-    choose_engine(engine, device)
-    if engine != "auto":
+def _resolve(engine: str, model: PixelModel, images: Tensor) -> str:
+    """The engine that will draw; for a model that nothing is drawn from, the name is checked."""
+    choose_engine(engine, model.device)
+    if not isinstance(model, PixelRecursiveSR):
         return engine
-    return next(name for name in ENGINES if why_not(name, device) is None)
+    height, width = (side // model.magnification for side in images.shape[2:])
+    low_res = torch.zeros(1, model.colours, height, width, dtype=torch.uint8)
+    return resolve_engine(engine, make_request(model, 1, None, low_res, None, None, 0, "model"))
 
 
 def _bits(model: PixelModel, images: Tensor, batch: int, progress: bool) -> dict[str, float]:

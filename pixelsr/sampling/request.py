@@ -27,6 +27,7 @@ class Request:
         low_res: uint8 ``[M, C, h, w]`` or None; `samples` is a multiple of M.
         known: uint8 ``[1 or samples, C, H, W]``, zero where it is not given; known_mask: bool, true
             where it is.
+        unknown: bool ``[C, H, W]`` on the CPU, true where a value has to be drawn in any sample.
         first_index: index of the first sample in the noise.
     """
 
@@ -40,16 +41,12 @@ class Request:
     low_res: Tensor | None
     known: Tensor
     known_mask: Tensor
+    unknown: Tensor
     first_index: int
 
     @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
-
-    @property
-    def unknown(self) -> Tensor:
-        """Bool ``[C, H, W]``, true where a value has to be drawn in any sample."""
-        return (~self.known_mask).any(0)
 
     def part(self, first: int, count: int) -> Self:
         """Samples `first` to `first + count` on their own; `low_res` then has a row for each."""
@@ -60,15 +57,17 @@ class Request:
             unique, counts = index.unique_consecutive(return_counts=True)
             equal = bool((counts == counts[0]).all())
             low_res = low_res[unique if equal else index]
-        known, mask = self.known, self.known_mask
+        known, mask, unknown = self.known, self.known_mask, self.unknown
         if len(known) > 1:
             known, mask = known[first : first + count], mask[first : first + count]
+            unknown = _unknown(mask)
         return dataclasses.replace(
             self,
             samples=count,
             low_res=low_res,
             known=known,
             known_mask=mask,
+            unknown=unknown,
             first_index=self.first_index + first,
         )
 
@@ -110,7 +109,13 @@ def make_request(
         raise ValueError(
             f"first_index + samples must be at most 2^63 - 1, got {first_index} + {samples}"
         )
-    known, known_mask = _known(known, known_mask, samples, colours, levels, size, device)
+    if known is None and known_mask is None:  # known without asking the device
+        unknown = torch.ones(colours, *size, dtype=torch.bool)
+        known = torch.zeros(1, colours, *size, dtype=torch.uint8, device=device)
+        known_mask = known.bool()
+    else:
+        known, known_mask = _known(known, known_mask, samples, colours, levels, size, device)
+        unknown = _unknown(known_mask)
     return Request(
         rounded(model, number, weights),
         number,
@@ -122,6 +127,7 @@ def make_request(
         low_res,
         known,
         known_mask,
+        unknown,
         first_index,
     )
 
@@ -187,11 +193,8 @@ def _known(
     size: tuple[int, int],
     device: torch.device,
 ) -> tuple[Tensor, Tensor]:
-    if (known is None) != (mask is None):
-        raise ValueError("known and known_mask go together, got only one of them")
     if known is None or mask is None:
-        nothing = torch.zeros(1, colours, *size, dtype=torch.uint8, device=device)
-        return nothing, nothing.bool()
+        raise ValueError("known and known_mask go together, got only one of them")
     check_images("known", known, colours, size)
     if not isinstance(mask, Tensor):
         raise TypeError(f"known_mask must be a bool tensor, got {type(mask).__name__}")
@@ -206,3 +209,8 @@ def _known(
     if int(known.max()) >= levels:
         raise ValueError(f"known holds the value {int(known.max())}; the model has {levels} levels")
     return known, mask
+
+
+def _unknown(mask: Tensor) -> Tensor:
+    """Where a value is missing in any sample."""
+    return (~mask).any(0).cpu()

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import torch
 
-from ..plan import plan
+from ..plan import Plan, plan
 from ..request import Request
 from .base import Engine
 from .cpu import CpuEngine
@@ -14,7 +14,6 @@ from .reference import ReferenceEngine
 from .triton import TritonEngine
 
 _log = logging.getLogger("pixelsr")
-
 
 ENGINES: dict[str, Callable[[torch.device], str | None]] = {
     "cuda": CudaEngine.why_not_here,
@@ -37,6 +36,11 @@ def why_not(name: str, device: torch.device) -> str | None:
     return ENGINES[name](device)
 
 
+def why_not_auto(name: str, device: torch.device) -> str | None:
+    """Why "auto" passes an engine over on a device; None where it does not."""
+    return why_not(name, device) or _CLASSES[name].is_worth_it(device)
+
+
 def choose_engine(
     name: str,
     device: torch.device,
@@ -52,9 +56,7 @@ def choose_engine(
     if name not in ("auto", *ENGINES):
         raise ValueError(f"engine must be auto or one of {list(ENGINES)}, got {name!r}")
     for candidate in ENGINES if name == "auto" else [name]:
-        reason = why_not(candidate, device)
-        if reason is None and name == "auto":
-            reason = _CLASSES[candidate].is_worth_it(device)
+        reason = (why_not_auto if name == "auto" else why_not)(candidate, device)
         if reason is None and why_not_more is not None:
             reason = why_not_more(_CLASSES[candidate])
         if reason is None:
@@ -74,8 +76,25 @@ def start_engine(name: str, request: Request) -> Engine:
         ValueError: as `choose_engine` does.
         PlanError: the model has no plan.
     """
+    made = _plan(request)
+    return _choose(name, made, request)(made, request)
+
+
+def resolve_engine(name: str, request: Request) -> str:
+    """The name of the engine that draws what is asked for, where "auto" may have chosen it.
+
+    Raises:
+        ValueError, PlanError: as `start_engine` does.
+    """
+    chosen = _choose(name, _plan(request), request)
+    return next(name for name, kind in _CLASSES.items() if kind is chosen)
+
+
+def _plan(request: Request) -> Plan:
     low_res = request.low_res
     low_res_size = None if low_res is None else (low_res.shape[2], low_res.shape[3])
-    made = plan(request.model, request.image_size, low_res_size)
-    engine = choose_engine(name, request.device, lambda kind: kind.why_not(made, request))
-    return engine(made, request)
+    return plan(request.model, request.image_size, low_res_size)
+
+
+def _choose(name: str, made: Plan, request: Request) -> type[Engine]:
+    return choose_engine(name, request.device, lambda kind: kind.why_not(made, request))

@@ -15,7 +15,7 @@ from ..plan import Plan, Schedule
 from ..processors import usable_processors
 from ..request import Request
 from .base import Engine, Positions
-from .features import feature_dtype, image_stage
+from .features import feature_dtype, packed_values
 from .parameters import weight_dtype, why_not_parameters
 from .program import program, why_not_written
 from .ring import Ring, ring_shape
@@ -31,7 +31,7 @@ class CpuEngine(Engine):
     """The buffers in one piece of memory, the program, and the place that it has come to.
 
     Args:
-        values: of the image stage, where they have been computed already; see `_image_values`.
+        values: of the image stage, where they have been computed already; see `packed_values`.
     """
 
     def __init__(self, plan: Plan, request: Request, values: Tensor | None = None) -> None:
@@ -49,7 +49,7 @@ class CpuEngine(Engine):
         self.rings = self._rings()
         self.images = request.known.expand(request.samples, -1, -1, -1).clone()
         self.known_mask = request.known_mask.contiguous()
-        self.values = self._image_values() if values is None else values
+        self.values = packed_values(plan, request) if values is None else values
         self.processors = usable_processors()
         self.session = next(_sessions)
         weakref.finalize(self, operators.forget_session, self.session).atexit = False
@@ -179,12 +179,3 @@ class CpuEngine(Engine):
             piece = self.storage[first : first + torch.Size(shape).numel()]
             rings[name] = Ring(buffer, width, piece.view(shape))
         return rings
-
-    def _image_values(self) -> Tensor:
-        """The image stage's values, all of an input in a row: ``[M, H, W, channels]`` each."""
-        sizes, (height, width) = self._value_sizes(), self.plan.image_size
-        packed = torch.empty(self.inputs, sum(sizes), dtype=self.dtype)
-        for own, values in zip(packed, image_stage(self.plan, self.request), strict=False):
-            for piece, value in zip(own.split(sizes), values, strict=True):
-                piece.view(height, width, -1).copy_(value[:, 0])  # [H or 1, W or 1, channels]
-        return packed

@@ -1,5 +1,6 @@
 """The plan executed by one CUDA kernel: a launch draws whole pictures of a whole batch."""
 
+import dataclasses
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -16,8 +17,11 @@ from .base import Engine, Positions
 from .features import packed_values
 from .parameters import weight_dtype, why_not_parameters
 from .program import why_not_written
-from .tape import lay_out, tape, why_not_taped
+from .tape import fits, lay_out, tape, why_not_taped
 from .tiles import UNIT, Cut
+
+EMULATES = False
+"""Set by tests that have loaded the kernel for an emulated machine (tests/emulator)."""
 
 operators = torch.ops.pixelsr
 _OPERANDS = {torch.float16: 0, torch.bfloat16: 1, torch.float32: 2}
@@ -88,23 +92,21 @@ class CudaEngine(Engine):
         dtype = weight_dtype(request)
         if dtype == torch.float64 or (dtype == torch.float32 and not _is_emulated(request.device)):
             return f"it multiplies float16 or bfloat16, the weights are {dtype}; see `weights`"
-        return why_not_taped(plan, machine(request.device).shared)
+        return why_not_taped(plan, _smallest(request))
 
     def draw(self, drawing: Drawing) -> None:
+        at_once = max(1, _PIXELS_AT_ONCE // self.plan.image_size[1])
+        prefilled = self._prefill()
         for first, tiles in self._waves():
-            storage = self._storage(tiles)
-            row = self._prefill(storage, first, tiles)
-            while row <= self.schedule.last_row:
+            storage, begin = self._begin(prefilled, first, tiles)
+            for row in range(begin, self.schedule.last_row + 1, at_once):
                 drawing.begin_row(self.request, row)
-                rows = max(1, _PIXELS_AT_ONCE // self.plan.image_size[1])
-                self._run(storage, (row, 0, _ROW_BEGINS), rows, first, tiles, drawing=drawing)
-                row += rows
+                self._run(storage, (row, 0, _ROW_BEGINS), at_once, first, tiles, drawing=drawing)
 
     def positions(self) -> Positions:
         check_memory(*self._needed(self.tiles), self.device)
-        storage = self._storage(self.tiles)
-        row = self._prefill(storage, 0, self.tiles)
-        at = (row, 0, _ROW_BEGINS)
+        storage, begin = self._begin(self._prefill(), 0, self.tiles)
+        at = (begin, 0, _ROW_BEGINS)
         logits = torch.empty(self.request.samples, self.plan.levels, device=self.device)
         for row, col, colour in self.schedule.unknown.nonzero().tolist():
             self._run(storage, at, self.plan.image_size[0], 0, self.tiles, logits=logits)
@@ -160,12 +162,38 @@ class CudaEngine(Engine):
 
     # Leading rows that are known.
 
-    def _prefill(self, storage: Tensor, first: int, tiles: int) -> int:
-        """Run the leading rows that are known, once for the samples of one input.
+    def _prefill(self) -> list[Tensor] | None:
+        """The features after the leading rows, of each input, where its samples share them."""
+        shares = len(self.request.known) == 1 and self.request.samples > len(self.values)
+        if not shares or not 0 <= self.schedule.first_row < self._leading_end():
+            return None
+        request = dataclasses.replace(self.request, samples=len(self.values))
+        once = CudaEngine(self.plan, request, self.values)
+        check_memory(*once._needed(once.tiles), self.device)
+        storage = once._storage(once.tiles)
+        first, rows = self.schedule.first_row, self._leading_end() - self.schedule.first_row
+        once._run(storage, (first, 0, _ROW_BEGINS), rows, 0, once.tiles)
+        return list(once.tape.tiles.samples_of(storage, once._tile_bytes()))
 
-        Gives the row to go on from; without anything to share, the first one.
-        """
-        return self.schedule.first_row
+    def _leading_end(self) -> int:
+        """Where the leading rows end, if anything is to be drawn below them."""
+        end = self.schedule.leading_rows
+        return end if end <= self.schedule.last_row else 0
+
+    def _begin(self, prefilled: list[Tensor] | None, first: int, tiles: int) -> tuple[Tensor, int]:
+        """The storage of some tiles, and the row that it has come to."""
+        storage = self._storage(tiles)
+        if prefilled is None:
+            return storage, self.schedule.first_row
+        each = self.request.samples // len(self.values)
+        numbers = torch.arange(first * self.cut.samples, (first + tiles) * self.cut.samples)
+        inputs = numbers.clamp(max=self.request.samples - 1) // each
+        inputs = _to(inputs, self.device)
+        own = self.tape.tiles.samples_of(storage, self._tile_bytes())
+        for features, of_inputs in zip(own, prefilled, strict=True):
+            chosen = of_inputs.flatten(0, 1).index_select(0, inputs)
+            features.copy_(chosen.view(features.shape))
+        return storage, self._leading_end()
 
     # Memory.
 
@@ -203,21 +231,23 @@ def machine(device: torch.device) -> Machine:
 def choose_cut(plan: Plan, request: Request) -> Cut:
     """Many samples: each multiprocessor has tiles of its own, as large as its memory allows. Few:
     a cluster of blocks shares the work of a tile."""
-    gpu, dtype = machine(request.device), weight_dtype(request)
-    eights = 1
-    if request.samples > 8 and lay_out(plan, Cut(dtype, 2, 1, gpu.shared)).has_operand_windows():
-        eights = 2
-    tiles = -(-request.samples // (8 * eights))
+    gpu, cut = machine(request.device), _smallest(request)
+    larger = dataclasses.replace(cut, eights=2)
+    if request.samples > 8 and fits(plan, larger) and lay_out(plan, larger).has_operand_windows():
+        cut = larger
+    tiles = -(-request.samples // cut.samples)
     members = _MOST_MEMBERS if gpu.has_clusters else 1
     while members > 1 and members * tiles > gpu.processors:
         members //= 2
-    return Cut(dtype, eights, members, gpu.shared)
+    return dataclasses.replace(cut, members=members)
+
+
+def _smallest(request: Request) -> Cut:
+    return Cut(weight_dtype(request), 1, 1, machine(request.device).shared)
 
 
 def _is_emulated(device: torch.device) -> bool:
-    """Is the device a CPU, and the emulated machine there (tests/emulator)?"""
-    has_kernel = torch._C._dispatch_has_kernel_for_dispatch_key
-    return device.type == "cpu" and has_kernel("pixelsr::run_tiles_", "CPU")
+    return EMULATES and device.type == "cpu"
 
 
 def _to(tensor: Tensor, device: torch.device) -> Tensor:

@@ -83,11 +83,18 @@ def lay_out(plan: Plan, cut: Cut) -> Tiles:
     return tiles
 
 
-def why_not_taped(plan: Plan, shared: int) -> str | None:
-    """Why a plan has no tape for a GPU with so many bytes of shared memory a block."""
-    least = _CONTROL + max(_STAGES * (_slot(Cut(torch.float16, 1, 1, shared))), _SUMS)
-    if shared < least:
-        return f"its blocks need {least} bytes of shared memory, this GPU has {shared}"
+def fits(plan: Plan, cut: Cut) -> bool:
+    """Is there room for packets of one tile of outputs, one block of inputs, one column?"""
+    steps = [placed.step for placed in plan.placed]
+    return cut.shared >= _CONTROL + max(_STAGES * _slot(cut), _SUMS) and all(
+        _most_tiles(step, cut) for step in steps if isinstance(step, Product)
+    )
+
+
+def why_not_taped(plan: Plan, cut: Cut) -> str | None:
+    """Why a plan has no tape for a cut; None where it has one."""
+    if not fits(plan, cut):
+        return f"its blocks need more than {cut.shared} bytes of shared memory, which this GPU has"
     for task in tasks(plan):
         step = task.step
         if isinstance(step, Product) and max(len(step.rows), len(step.cols)) > _MOST_TAPS:
@@ -228,7 +235,7 @@ class _Writer:
             body = self._formula(step, pixel=False)
             self._row_run(task, 0, 0, body, 1, 1, waits=False)
             return
-        whole, most = len(outputs_of(task)) // 16, self._most_tiles(step)
+        whole, most = len(outputs_of(task)) // 16, _most_tiles(step, self.cut)
         waits = self.cut.members > 1 and any(step.cols)
         for first in range(0, whole, most):
             tiles = min(most, whole - first)
@@ -237,11 +244,6 @@ class _Writer:
             body = self._bias(task, first, tiles) + own.tobytes()
             self._row_run(task, first, tiles, body, blocks, cols, waits=waits and first == 0)
 
-    def _most_tiles(self, step: Product) -> int:
-        """Tiles of outputs whose weights for one block of inputs fit, with inputs for a column."""
-        room = self._row_slot - (1 + _reach(step)) * self._column
-        return min(WARPS, room // (max(1, len(step.cols)) * FRAGMENT * self.cut.operand.itemsize))
-
     def _pass(self, step: Product, tiles: int) -> tuple[int, int]:
         """How many columns, and blocks of inputs, a row's product takes at once."""
         groups = WARPS // -(-tiles // 2)
@@ -249,19 +251,9 @@ class _Writer:
         if step.src is None:
             return cols, 1
         weights = tiles * len(step.cols) * FRAGMENT * self.cut.operand.itemsize
-        cols = min(cols, (self._row_slot - weights) // self._column - _reach(step))
-        fits = self._row_slot // (weights + (cols + _reach(step)) * self._column)
+        cols = min(cols, (_row_slot(self.cut) - weights) // _column(self.cut) - _reach(step))
+        fits = _row_slot(self.cut) // (weights + (cols + _reach(step)) * _column(self.cut))
         return cols, min(fits, 4, input_blocks(step))
-
-    @property
-    def _column(self) -> int:
-        """Bytes of one block of inputs of a column."""
-        return self.cut.samples * BLOCK * self.cut.operand.itemsize
-
-    @property
-    def _row_slot(self) -> int:
-        """Bytes of a packet of a row, its inputs with it: all of the shared memory by turns."""
-        return (self.cut.shared - _CONTROL) // _STAGES // 128 * 128
 
     def _row_run(
         self, task: Task, first: int, tiles: int, body: bytes, step: int, cols: int, *, waits: bool
@@ -330,7 +322,7 @@ class _Writer:
             (_CONTROL + _STAGES * _slot(cut)) // UNIT,
             tiles.windows_units,
             _slot(cut) // UNIT,
-            self._row_slot // UNIT,
+            _row_slot(self.cut) // UNIT,
             noise,
             saved,
             units,
@@ -353,6 +345,22 @@ class _Writer:
             found += [*self.tiles.ring(whole), *self.tiles.near(whole)]
             found += [transfer.first_block, transfer.blocks]
         return found
+
+
+def _row_slot(cut: Cut) -> int:
+    """Bytes of a packet of a row with its inputs: all of the shared memory is theirs by turns."""
+    return (cut.shared - _CONTROL) // _STAGES // 128 * 128
+
+
+def _column(cut: Cut) -> int:
+    """Bytes of one block of inputs of a column."""
+    return cut.samples * BLOCK * cut.operand.itemsize
+
+
+def _most_tiles(step: Product, cut: Cut) -> int:
+    """Tiles of outputs whose weights for one block of inputs fit, with inputs for a column."""
+    room = _row_slot(cut) - (1 + _reach(step)) * _column(cut)
+    return min(WARPS, max(0, room) // (max(1, len(step.cols)) * FRAGMENT * cut.operand.itemsize))
 
 
 def _reach(step: Product) -> int:

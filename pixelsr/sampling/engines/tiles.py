@@ -7,11 +7,12 @@ else ``[row][block][column][16][samples]`` in float32.
 
 import dataclasses
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
+from torch import Tensor
 
 from ..plan import Buffer, Plan, Product, Span
 from .tasks import Task, sources, tasks
@@ -90,6 +91,19 @@ class Tiles:
             (-min(step.cols) for src, step in self._pixel_products if src.buffer == buffer.name),
             default=0,
         )
+
+    def samples_of(self, storage: Tensor, tile_bytes: int) -> Iterator[Tensor]:
+        """Each buffer in the storage of some tiles: ``[tiles, samples, positions, BLOCK]``."""
+        tiles = storage.view(-1, tile_bytes)
+        for buffer in self.plan.buffers.values():
+            first = self.offsets[buffer.name] * UNIT
+            own = tiles[:, first : first + buffer.rows * self.row_size(buffer)]
+            if buffer.name in self.operands:
+                shape = -1, self.cut.samples, BLOCK
+                yield own.view(self.cut.operand).unflatten(1, shape).transpose(1, 2)
+            else:
+                shape = -1, BLOCK, self.cut.samples
+                yield own.view(torch.float32).unflatten(1, shape).permute(0, 3, 1, 2)
 
     # Windows.
 

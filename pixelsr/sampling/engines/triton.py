@@ -45,13 +45,13 @@ class TritonEngine(Engine):
         from pixelsr.kernels.sampling import config_of
 
         self.plan, self.request, self.device = plan, request, request.device
-        dtype = weight_dtype(request)
+        dtype = _packed_dtype(weight_dtype(request), self.device)
         config = config_of(dtype)
         self.program = triton_program(
             plan,
             request.model,
             request.weights_number,
-            _packed_dtype(dtype, self.device),
+            dtype,
             config.inputs,
             self.device,
         )
@@ -193,7 +193,7 @@ class TritonEngine(Engine):
         drawing: Drawing | None = None,
     ) -> None:
         """Run stages of a row; without a drawing, values that are unknown are the caller's."""
-        from pixelsr.kernels.sampling import launch_pixels
+        from pixelsr.kernels.sampling_pixels import launch_pixels
 
         program = self.program
         with _launching(self.device):

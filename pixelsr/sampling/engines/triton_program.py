@@ -1,7 +1,7 @@
 """A plan as the Triton engine takes it: a table of 32-bit integers, and packed parameters.
 
 kernels/sampling_tasks.py reads the records that `_Writer` writes, field by field;
-kernels/sampling.py reads the lists of them.
+kernels/sampling_pixels.py reads the lists of them.
 """
 
 import itertools
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..plan import Plan, Pointwise, Product, Span
+from ..plan import Plan, Pointwise, Product, Span, Step
 from .program import OPCODES, offsets_of, padded_width, postfix, segments_of, why_not_formula
 from .tasks import Task, overlap, sources, tasks
 
@@ -89,6 +89,8 @@ def triton_program(
         if packed.plan is plan and (packed.weights.dtype, packed.weights.device) == (dtype, device):
             return packed
     packed = _Writer(plan, model, number, dtype, block, device).run()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)  # the next to take it may be on another stream
     _programs[model] = [packed, *remembered][:_REMEMBERED]
     return packed
 
@@ -285,7 +287,7 @@ def _waits(due: list[Task]) -> list[bool]:
     read: list[Span] = []
     for number, task in enumerate(due):
         outs = [span for span in (task.step.out, task.result) if span]
-        ins = [*sources(task.step), task.step.out]
+        ins = [*_sources_here(task.step), task.step.out]
         wait = (
             number == 0
             or any(overlap(a, b) for a in written for b in [*outs, *ins])
@@ -297,3 +299,11 @@ def _waits(due: list[Task]) -> list[bool]:
         read += ins
         waits.append(wait)
     return waits
+
+
+def _sources_here(step: Step) -> list[Span]:
+    """What a step reads at its own pixel: all that tasks before it in a list may have written."""
+    spans = sources(step)
+    if isinstance(step, Product) and step.src and not (0 in step.rows and 0 in step.cols):
+        spans.remove(step.src)
+    return spans
