@@ -1,6 +1,7 @@
 """The plan executed by one CUDA kernel: a launch draws whole pictures of a whole batch."""
 
 import dataclasses
+import weakref
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -14,7 +15,7 @@ from ..noise import signed
 from ..plan import Plan, Schedule
 from ..request import Request
 from .base import Engine, Positions
-from .features import packed_values
+from .features import packed_values, to_device
 from .parameters import weight_dtype, why_not_parameters
 from .program import why_not_written
 from .tape import fits, lay_out, tape, why_not_taped
@@ -62,8 +63,8 @@ class CudaEngine(Engine):
         self.images = request.known.expand(request.samples, -1, -1, -1).clone()
         self.values = packed_values(plan, request) if values is None else values
         self.known_mask = request.known_mask.contiguous()
-        self.unknown = _to(self.schedule.unknown, self.device)
-        self.last_and_stop = _to(self.schedule.last_and_stop, self.device)
+        self.unknown = to_device(self.schedule.unknown, self.device)
+        self.last_and_stop = to_device(self.schedule.last_and_stop, self.device)
         self.tiles = -(-request.samples // self.cut.samples)
         self.ticks = torch.empty(0, dtype=torch.int64, device=self.device)
 
@@ -188,7 +189,7 @@ class CudaEngine(Engine):
         each = self.request.samples // len(self.values)
         numbers = torch.arange(first * self.cut.samples, (first + tiles) * self.cut.samples)
         inputs = numbers.clamp(max=self.request.samples - 1) // each
-        inputs = _to(inputs, self.device)
+        inputs = to_device(inputs, self.device)
         own = self.tape.tiles.samples_of(storage, self._tile_bytes())
         for features, of_inputs in zip(own, prefilled, strict=True):
             chosen = of_inputs.flatten(0, 1).index_select(0, inputs)
@@ -233,7 +234,7 @@ def choose_cut(plan: Plan, request: Request) -> Cut:
     a cluster of blocks shares the work of a tile."""
     gpu, cut = machine(request.device), _smallest(request)
     larger = dataclasses.replace(cut, eights=2)
-    if request.samples > 8 and fits(plan, larger) and lay_out(plan, larger).has_operand_windows():
+    if request.samples > 8 and _has_room(plan, larger):
         cut = larger
     tiles = -(-request.samples // cut.samples)
     members = _MOST_MEMBERS if gpu.has_clusters else 1
@@ -242,16 +243,20 @@ def choose_cut(plan: Plan, request: Request) -> Cut:
     return dataclasses.replace(cut, members=members)
 
 
+_rooms: "weakref.WeakKeyDictionary[Plan, dict[Cut, bool]]" = weakref.WeakKeyDictionary()
+
+
+def _has_room(plan: Plan, cut: Cut) -> bool:
+    """Do the features that products read at pixels fit the chip?"""
+    rooms = _rooms.setdefault(plan, {})
+    if cut not in rooms:
+        rooms[cut] = fits(plan, cut) and lay_out(plan, cut).has_operand_windows()
+    return rooms[cut]
+
+
 def _smallest(request: Request) -> Cut:
     return Cut(weight_dtype(request), 1, 1, machine(request.device).shared)
 
 
 def _is_emulated(device: torch.device) -> bool:
     return EMULATES and device.type == "cpu"
-
-
-def _to(tensor: Tensor, device: torch.device) -> Tensor:
-    """A copy on a device; nobody waits for it."""
-    if device.type != "cuda":
-        return tensor
-    return tensor.pin_memory().to(device, non_blocking=True)

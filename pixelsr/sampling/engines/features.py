@@ -106,3 +106,8 @@ def packed_values(plan: Plan, request: Request) -> Tensor:
         for piece, value in zip(own.split(sizes), values, strict=True):
             piece.view(height, width, -1).copy_(value[:, 0])  # [H or 1, W or 1, channels]
     return packed
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """What the host has made, on a device; nobody waits for it."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor

@@ -4,6 +4,7 @@ What a product has summed stands in registers; a ReLU or a gate that reads just 
 there, and the sum itself is written only where another step reads it too.
 """
 
+import weakref
 from dataclasses import dataclass
 
 from ..plan import Plan, Pointwise, Product, Span, Step
@@ -35,8 +36,17 @@ class Task:
         return self.placed.step
 
 
+_tasks: "weakref.WeakKeyDictionary[Plan, tuple[Task, ...]]" = weakref.WeakKeyDictionary()
+
+
 def tasks(plan: Plan) -> tuple[Task, ...]:
     """The steps of a plan in the order of the network, pointwise ones joined to products."""
+    if plan not in _tasks:
+        _tasks[plan] = _join(plan)
+    return _tasks[plan]
+
+
+def _join(plan: Plan) -> tuple[Task, ...]:
     steps = [placed.step for placed in plan.placed]
     made: dict[int, Task] = {}
     joined: dict[int, int] = {}  # a pointwise step to the product before it

@@ -17,7 +17,7 @@ from ..noise import signed
 from ..plan import Plan, Schedule
 from ..request import Request
 from .base import Engine, Positions
-from .features import Features
+from .features import Features, to_device
 from .parameters import weight_dtype, why_not_parameters
 from .program import padded_width
 from .ring import Ring
@@ -68,7 +68,7 @@ class TritonEngine(Engine):
         self.images = self.features.images
         self.known_mask = request.known_mask.contiguous()
         marks = [self.schedule.last_and_stop[0].unsqueeze(2), self.schedule.unknown]
-        self.marks = torch.cat(marks, 2).to(self.device, torch.int32)
+        self.marks = to_device(torch.cat(marks, 2).to(torch.int32), self.device)
         self.batch = self._batch(config)
         self.stages = plan.colours + 2  # of a pixel: left, and each colour
         if self._has_leading_rows():
