@@ -40,8 +40,9 @@ endif
 
 .venv/.installed: .venv/.torch pyproject.toml setup.py $(SOURCES)
 	$(PIP) $(INSTALL)
-	@$(BIN)/python -c "from pixelsr.ops import WHY_NOT_COMPILED as why; \
-	print('C++ kernels:', why or 'built')"
+	@$(BIN)/python -c "from pixelsr import ops; \
+	print('C++ kernels:', ops.WHY_NOT_COMPILED or 'built'); \
+	print('CUDA kernels:', ops.WHY_NO_CUDA or 'built')"
 	@touch $@
 
 demo: venv  ## enlarge the bundled sample faces into out/demo
@@ -82,17 +83,23 @@ bench: venv  ## measure this machine into benchmarks/results
 
 # What a GPU changes; the rest of the suite is the same with one or without.
 GPU_TESTS := tests/test_noise_triton.py tests/test_gate_triton.py tests/test_masked_conv2d_triton.py \
-	tests/test_pixel_cross_entropy_triton.py tests/test_kernels_compile.py tests/test_models_on_gpu.py
-GPU_BENCHMARKS := $(addprefix benchmarks/,bench_masked_conv.py bench_cross_entropy.py \
-	bench_training_step.py)
+	tests/test_pixel_cross_entropy_triton.py tests/test_kernels_compile.py \
+	tests/test_models_on_gpu.py tests/test_engine_triton.py tests/test_engine_cuda.py
+GPU_BENCHMARKS := $(addprefix benchmarks/,bench_sampling_gpu.py bench_masked_conv.py \
+	bench_cross_entropy.py bench_training_step.py)
 gpu: venv  ## build, test and measure on a GPU (SYSTEM_TORCH=1: with the torch that is there)
 	@$(BIN)/python -c "import torch; raise SystemExit(not torch.cuda.is_available())" || \
 	{ echo "no GPU that this torch can use was found: nothing measured" >&2; exit 1; }
 	@mkdir -p benchmarks/results
+	$(BIN)/pixelsr doctor
 	$(BIN)/python -m pytest -q $(GPU_TESTS)
 	$(BIN)/python -m pytest $(GPU_BENCHMARKS) -m "" \
 		--benchmark-json=benchmarks/results/$(DEVICE).json
 	$(BIN)/python -m benchmarks.tune --out benchmarks/results/tuning/$(DEVICE).json
+	@for tool in memcheck racecheck; do \
+		if command -v compute-sanitizer > /dev/null; then echo "compute-sanitizer: $$tool"; \
+		compute-sanitizer --tool $$tool --error-exitcode 1 $(BIN)/python -m pytest -q \
+			tests/test_engine_cuda.py -k "logits_equal and grey" || exit 1; fi; done
 
 clean:  ## remove what was built, .venv included
 	rm -rf .venv build dist out *.egg-info pixelsr/*.so .pytest_cache .ruff_cache .mypy_cache

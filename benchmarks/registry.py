@@ -29,6 +29,16 @@ SUITES = {
             "tests/test_bench.py",
         ),
     ),
+    "bench_sampling_gpu": Suite(
+        "The same on a GPU, 16-bit weights: its engines, PyTorch's loops as CUDA graphs, where the "
+        "time goes, and what cannot be beaten.",
+        (
+            "tests/test_engine_cuda.py",
+            "tests/test_engine_triton.py",
+            "tests/test_noise_triton.py",
+            "tests/test_bench_gpu.py",
+        ),
+    ),
     "bench_edits": Suite(
         "Logits after one pixel of a 64x64 picture has changed: an edit, and one forward pass.",
         ("tests/test_edits.py", "tests/test_layers.py"),

@@ -5,18 +5,25 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from benchmarks.gpu_table import gpu_table
 from pixelsr.benchmark import Figure, Growth, Report, plot, times_faster
 from pixelsr.benchmark.report import CACHED, CROPPED, CROPPED_LOOP, NAIVE_LOOP
 
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- figures: python -m benchmarks.report -->\n", "<!-- /figures -->\n"
-SAMPLING = "test_sampling"
+SAMPLING, ON_A_GPU = "test_sampling", "test_sampling_on_a_gpu"
 
 
 def read_report(file: Path) -> Report:
-    """The sampling report among the results of one machine."""
-    (found,) = (one for one in _benchmarks(file) if one["name"] == SAMPLING)
-    return Report.from_json(found["extra_info"]["report"])
+    """The sampling report among the results of one machine; of a GPU the one that is for GPUs."""
+    return Report.from_json(_found(file)["report"])
+
+
+def _found(file: Path) -> dict[str, Any]:
+    """What the suite noted."""
+    by_name = {one["name"]: one for one in _benchmarks(file)}
+    found: dict[str, Any] = (by_name.get(ON_A_GPU) or by_name[SAMPLING])["extra_info"]
+    return found
 
 
 def table(report: Report) -> str:
@@ -65,7 +72,11 @@ def _growth(growth: Growth) -> str:
 def result_files() -> list[Path]:
     """The results of all machines on which sampling was measured."""
     files = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
-    return [file for file in files if SAMPLING in (one["name"] for one in _benchmarks(file))]
+    return [
+        file
+        for file in files
+        if {SAMPLING, ON_A_GPU} & {one["name"] for one in _benchmarks(file) if "extra_info" in one}
+    ]
 
 
 def _benchmarks(file: Path) -> list[dict[str, Any]]:
@@ -85,9 +96,16 @@ def netket_file(file: Path) -> Path:
 def figures(files: Iterable[Path]) -> str:
     """The README's section: for each machine its table and its plot."""
     return "\n".join(
-        f"{table(read_report(file))}{_netket(file)}\n![Pictures a second]({plot_of(file)})\n"
+        f"{_table_of(file)}{_netket(file)}\n![Pictures a second]({plot_of(file)})\n"
         for file in files
     )
+
+
+def _table_of(file: Path) -> str:
+    found = _found(file)
+    if "gpu" in found:
+        return gpu_table(read_report(file), found["gpu"])
+    return table(read_report(file))
 
 
 def _netket(file: Path) -> str:

@@ -1,12 +1,16 @@
 """The package without its compiled parts, and what importing it must not do."""
 
 import os
+import runpy
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import setuptools
+import torch
+from torch.utils import cpp_extension
 
 ROOT = Path(__file__).parent.parent
 
@@ -50,8 +54,11 @@ def test_importing_the_package_imports_no_kernel():
     assert run("import sys, pixelsr; print('pixelsr.kernels' in sys.modules)") == "False"
 
 
-@pytest.mark.skipif(not (ROOT / "setup.py").exists(), reason="not in a source tree")
-def test_a_compiler_that_fails_does_not_fail_the_install(tmp_path):
+in_source_tree = pytest.mark.skipif(not (ROOT / "setup.py").exists(), reason="not in a source tree")
+
+
+def build_without(tmp_path, script, **environment):
+    """What `script` says on stderr, run in a source tree that has no compiler that works."""
     shutil.copytree(ROOT / "csrc", tmp_path / "csrc")
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path)
@@ -59,11 +66,91 @@ def test_a_compiler_that_fails_does_not_fail_the_install(tmp_path):
         (tmp_path / name).mkdir()
         shutil.copy(ROOT / name / "__init__.py", tmp_path / name)
     done = subprocess.run(
-        [sys.executable, "setup.py", "build_ext", "--inplace"],
+        [sys.executable, *script],
         cwd=tmp_path,
-        env={**os.environ, "CXX": "false", "PIXELSR_NO_EXTENSION": "0"},
+        env={**os.environ, "CXX": "false", "PIXELSR_NO_EXTENSION": "0", **environment},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert "installed without its C++ kernels: the compiler failed: " in done.stderr
+    return done.stderr
+
+
+@in_source_tree
+def test_a_compiler_that_fails_does_not_fail_the_install(tmp_path):
+    said = build_without(tmp_path, ["setup.py", "build_ext", "--inplace"])
+    assert "installed without its C++ kernels: the compiler failed: " in said
+
+
+@in_source_tree
+def test_a_cuda_compiler_that_fails_does_not_fail_the_install(tmp_path):
+    """By a torch that says it was built for a GPU, and an nvcc that fails."""
+    (tmp_path / "toolkit" / "bin").mkdir(parents=True)
+    (tmp_path / "toolkit" / "bin" / "nvcc").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "toolkit" / "bin" / "nvcc").chmod(0o755)
+    script = """
+import runpy, sys, torch
+torch.version.cuda = "13.0"
+torch.cuda._is_compiled, torch.cuda.is_available = lambda: True, lambda: False
+sys.argv = ["setup.py", "build_ext", "--inplace"]
+runpy.run_path("setup.py", run_name="__main__")
+"""
+    said = build_without(tmp_path, ["-c", script], CUDA_HOME=str(tmp_path / "toolkit"))
+    for language in ("C++", "CUDA"):
+        assert f"installed without its {language} kernels: the compiler failed: " in said
+
+
+@pytest.fixture
+def setup_py(monkeypatch):
+    """The functions of setup.py, which sets nothing up."""
+    monkeypatch.setattr(setuptools, "setup", lambda **arguments: None)
+    monkeypatch.setenv("CUDA_HOME", "")  # what it sets is undone
+    monkeypatch.chdir(ROOT)
+    return runpy.run_path(str(ROOT / "setup.py"))
+
+
+@in_source_tree
+def test_cuda_kernels_are_built_where_torch_and_nvcc_are_for_it(setup_py, monkeypatch, tmp_path):
+    why_no_cuda = setup_py["why_no_cuda"]
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert why_no_cuda() == "this torch is built for the CPU only"
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(cpp_extension, "CUDA_HOME", None)
+    assert "no CUDA toolkit was found" in why_no_cuda()
+    monkeypatch.setattr(cpp_extension, "CUDA_HOME", str(tmp_path))
+    assert why_no_cuda() == f"there is no nvcc in {tmp_path}/bin"
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "nvcc").touch()
+    assert why_no_cuda() is None
+
+
+@in_source_tree
+def test_a_script_called_nvcc_does_not_hide_the_toolkit(setup_py, monkeypatch, tmp_path):
+    monkeypatch.delenv("CUDA_HOME")
+    monkeypatch.delenv("CUDA_PATH", raising=False)
+    home = tmp_path / "cuda"
+    for folder in (home / "bin", home / "include"):
+        folder.mkdir(parents=True)
+    (home / "bin" / "nvcc").touch(0o755)
+    (home / "include" / "cuda_runtime.h").touch()
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "nvcc").symlink_to(home / "bin" / "nvcc")
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    setup_py["find_toolkit"]()
+    assert os.environ["CUDA_HOME"] == str(home)
+    monkeypatch.setenv("CUDA_HOME", "elsewhere")
+    setup_py["find_toolkit"]()
+    assert os.environ["CUDA_HOME"] == "elsewhere"
+
+
+@in_source_tree
+def test_the_cuda_extension_holds_code_for_each_architecture(setup_py, monkeypatch, tmp_path):
+    monkeypatch.setattr(cpp_extension, "CUDA_HOME", str(tmp_path))
+    extension = setup_py["cuda_extension"]()
+    flags = extension.extra_compile_args["nvcc"]
+    architectures = [flag.rpartition("code=")[2] for flag in flags if "-gencode" in flag]
+    assert architectures == ["sm_80", "sm_90a", "compute_90"]
+    assert not any("fast" in flag for flag in flags)
+    assert ("USE_CUDA", None) in extension.define_macros
+    assert extension.optional
+    assert all((ROOT / path).is_file() for path in (*extension.sources, *extension.depends))

@@ -39,6 +39,14 @@ def test_says_whether_the_compiled_kernels_are_loaded(report, monkeypatch):
     assert report()["C++ kernels"] == "no: no compiler was found"
 
 
+def test_says_whether_the_cuda_kernels_are_loaded(report, monkeypatch):
+    monkeypatch.setattr(ops, "WHY_NO_CUDA", None)
+    assert report()["CUDA kernels"] == "ready"
+    reason = "the CUDA extension was not built (see CONTRIBUTING.md, or run `make venv`)"
+    monkeypatch.setattr(ops, "WHY_NO_CUDA", reason)
+    assert report()["CUDA kernels"] == f"no: {reason}"
+
+
 def test_says_which_engines_can_run_and_why_the_rest_cannot(report, monkeypatch):
     reasons = {"reference": None, "cuda": "no GPU was found"}
     monkeypatch.setattr(doctor, "ENGINES", reasons)

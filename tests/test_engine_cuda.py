@@ -123,6 +123,19 @@ def test_logits_of_odd_sizes(name, size):
     torch.testing.assert_close(ours, model(images).detach().float(), rtol=0, atol=5e-6)
 
 
+@pytest.mark.parametrize("has_clusters", [False, True])
+def test_rows_that_are_taken_in_several_passes(has_clusters, gpu, order):
+    """Wide layers in wide pictures: a warp's sums are of a part of the row."""
+    gpu(has_clusters=has_clusters)
+    model = randomise(pixelsr.GatedPixelCNN(channels=64, layers=2, head_channels=16, levels=8))
+    model = model.to(DEVICE, EXACT).eval()
+    images = torch.randint(8, (1, 3, 2, 20), dtype=torch.uint8, device=DEVICE)
+    with torch.no_grad():
+        expected = model(images).float()
+    ours = sampling.logits(model, images, engine="cuda")
+    torch.testing.assert_close(ours, expected, rtol=0, atol=5e-6)
+
+
 @pytest.mark.parametrize("mask", masks((1, 1, 6, 4)))
 @pytest.mark.parametrize("name", ["GatedPixelCNN", "PixelRecursiveSR-gated", "HintAbove"])
 def test_known_values_stay_and_the_rest_is_right(name, mask):
@@ -317,6 +330,19 @@ def test_few_values_flip(dtype):
     assert flips <= pictures.numel() * (0 if dtype == torch.float32 else 0.02)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [EXACT, torch.bfloat16])
+def test_the_paper_s_model_by_replay(dtype, gpu):
+    gpu(has_clusters=HAS_GPU)
+    torch.manual_seed(0)
+    model = pixelsr.PixelRecursiveSR().to(DEVICE, dtype).eval()
+    low_res = torch.randint(256, (1, 3, 8, 8), dtype=torch.uint8, device=DEVICE)
+    pictures = pixelsr.sample(model, 1, low_res=low_res, engine="cuda")
+    flips = count_flips(model.float(), pictures, 1.0, low_res)
+    print(f"paper size, {dtype}: {flips} of {pictures.numel()} values flipped")
+    assert flips <= (3 if dtype == torch.float32 else 0.02 * pictures.numel())
+
+
 def test_frequencies_of_an_enumerable_picture():
     model, n = tiny_model(), 4_000
     on_device = copy.deepcopy(model).to(DEVICE, EXACT)
@@ -429,7 +455,7 @@ def test_a_wide_window_is_refused():
 
 def test_a_model_on_the_cpu_is_refused(monkeypatch):
     monkeypatch.setattr(cuda, "EMULATES", False)
-    with pytest.raises(ValueError, match="its kernels need a GPU, the model is on cpu"):
+    with pytest.raises(ValueError, match="its kernels need a GPU, got cpu"):
         sample(network("PixelCNN", torch.float16), engine="cuda")
 
 

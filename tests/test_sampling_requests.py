@@ -37,7 +37,7 @@ BAD = {
     ),
     "method": ({"method": "fast"}, r"method must be one of \['cached', 'ancestral'\], got 'fast'"),
     "engine": ({"engine": "tpu"}, "engine must be auto or one of .*, got 'tpu'"),
-    "absent": ({"engine": "cuda"}, "engine 'cuda' cannot run: its kernels need a GPU, the model is"),
+    "absent": ({"engine": "cuda"}, "engine 'cuda' cannot run: its kernels need a GPU, got cpu"),
     "weights": ({"weights": "int8"}, "weights must be model, float16 or bfloat16, got 'int8'"),
     "max_batch": ({"max_batch": 0}, "max_batch must be a positive int, got 0"),
     "mask alone": ({"known_mask": torch.ones(1, 3, 6, 4).bool()}, "known and known_mask go"),

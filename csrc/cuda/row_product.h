@@ -50,6 +50,7 @@ class RowProduct {
     }
     sync_block();
     write(first, warp % pairs * 2, begin, own, sums);
+    sync_block();  // the slots are free again
   }
 
   PIXELSR_DEVICE int weights_of_block() const {

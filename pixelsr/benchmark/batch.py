@@ -1,6 +1,8 @@
 """The pictures that all sides of a comparison draw, or run the network on."""
 
 import dataclasses
+from collections.abc import Callable, Hashable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,11 +18,15 @@ class Batch:
         model: in eval mode.
         images: uint8 ``[B, C, H, W]``, random: what one forward pass reads.
         low_res: uint8 ``[B, C, h, w]``, random, one for each picture; None for a prior.
+        kept: what was made ready for this batch alone, such as CUDA graphs.
     """
 
     model: PixelModel
     images: Tensor
     low_res: Tensor | None
+    kept: dict[Hashable, Any] = dataclasses.field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
@@ -38,6 +44,19 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def keep(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What is kept under a key; made, where there is nothing yet."""
+        if key not in self.kept:
+            self.kept[key] = make()
+        return self.kept[key]
+
+    def chunks(self, most: int) -> "tuple[Batch, int]":
+        """Its first pictures, `most` at most, and how often they make up the batch, if not more."""
+        count = -(-len(self) // most)
+        size = -(-len(self) // count)
+        low_res = None if self.low_res is None else self.low_res[:size]
+        return Batch(self.model, self.images[:size], low_res), count
 
 
 def make_batch(model: PixelModel, samples: int, image_size: tuple[int, int]) -> Batch:

@@ -4,11 +4,11 @@ import dataclasses
 from typing import Any
 
 from ..models import PixelModel
-from ..sampling.plan import Plan, plan
-from .batch import Batch, make_batch
+from ..sampling.plan import Plan
+from .batch import make_batch
 from .clock import median_ratio, seconds
 from .replay import check_replay
-from .sampler import Sampler
+from .sampler import Sampler, plan_of, request_of
 
 FACTOR = 4
 """Large sides in small ones."""
@@ -76,7 +76,9 @@ def measure_growth(
         tuple(seconds(batch.device, sampler, batch) for batch in batches) for _ in range(rounds)
     ]
     small, large = zip(*rows, strict=True)
-    first, second = (cache_bytes(_plan(batch)) for batch in batches)
+    first, second = (
+        cache_bytes(plan_of(batch, request_of(batch, sampler.weights))) for batch in batches
+    )
     return Growth(sampler.engine, sampler.weights, sizes, (small, large), (first, second))
 
 
@@ -88,9 +90,3 @@ def cache_bytes(made: Plan) -> int:
         for buffer in made.buffers.values()
     )
     return 4 * sum(values)
-
-
-def _plan(batch: Batch) -> Plan:
-    low_res = batch.low_res
-    size = None if low_res is None else (int(low_res.shape[2]), int(low_res.shape[3]))
-    return plan(batch.model, batch.image_size, size)

@@ -6,14 +6,16 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from ..models import PixelModel
+from . import graphs
 from .batch import Batch, make_batch
+from .cached_loop import cached_loop_seconds
 from .clock import seconds
 from .growth import measure_growth
 from .loops import cropped_loop_seconds, naive_loop_seconds
 from .machines import machine
 from .passes import Pass, check_the_same_logits, cropped_pass, dense_pass
 from .replay import check_replay
-from .report import CACHED, CROPPED, CROPPED_LOOP, DENSE, NAIVE_LOOP, Figure, Report
+from .report import CACHED, CACHED_LOOP, CROPPED, CROPPED_LOOP, DENSE, NAIVE_LOOP, Figure, Report
 from .sampler import Sampler
 
 SLOW_ROUNDS = 3
@@ -102,6 +104,8 @@ def _sides(
         count = few if sampler.is_slow else rounds
         turn = partial(seconds, batch.device, sampler, batch)
         yield _Side(CACHED, sampler.engine, sampler.weights, count, turn)
+    if graphs.uses_graphs(batch.device):
+        yield _Side(CACHED_LOOP, None, None, few, partial(cached_loop_seconds, batch))
     yield _Side(CROPPED_LOOP, None, None, few, partial(cropped_loop_seconds, batch))
     yield _Side(NAIVE_LOOP, None, None, few, partial(naive_loop_seconds, batch))
     yield _Side(CROPPED, None, None, rounds, partial(seconds, batch.device, cropped))

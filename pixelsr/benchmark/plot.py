@@ -10,7 +10,8 @@ from .report import CACHED, FORWARDS, LOOPS, Figure, Report
 COLOURS = {"cuda": "#1b7837", "triton": "#7b3294", "cpu": "#1f5fbf", "reference": "#d95f02"}
 STYLES = {None: "-", "model": "-", "float16": "--", "bfloat16": ":"}
 MARKERS = {CACHED: "o", **dict.fromkeys(LOOPS, "s"), **dict.fromkeys(FORWARDS, "")}
-GREYS = dict(zip((*FORWARDS, *LOOPS), ("#111111", "#777777", "#777777", "#b0b0b0"), strict=True))
+SHADES = ("#111111", "#777777", "#444444", "#777777", "#b0b0b0")
+GREYS = dict(zip((*FORWARDS, *LOOPS), SHADES, strict=True))
 
 
 def is_installed() -> bool:

@@ -8,8 +8,9 @@ from .clock import median_ratio
 from .growth import Growth
 
 CACHED, CROPPED_LOOP, NAIVE_LOOP = "cached", "row-cropped loop", "naive loop"
+CACHED_LOOP = "cached loop"
 DENSE, CROPPED = "forward, dense", "forward, cropped"
-LOOPS, FORWARDS = (CROPPED_LOOP, NAIVE_LOOP), (DENSE, CROPPED)
+LOOPS, FORWARDS = (CACHED_LOOP, CROPPED_LOOP, NAIVE_LOOP), (DENSE, CROPPED)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,13 +1,15 @@
 """The ways to draw by the plan: every engine that can run, with every kind of weights."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from ..sampling import sample
 from ..sampling.engines import ENGINES, choose_engine, why_not
+from ..sampling.plan import Plan, plan
+from ..sampling.request import Request, make_request
 from .batch import Batch
 
 SLOW = ("reference",)
@@ -38,7 +40,9 @@ class Sampler:
         )
 
 
-def samplers(device: torch.device, engines: Sequence[str] = ()) -> list[Sampler]:
+def samplers(
+    device: torch.device, engines: Sequence[str] = (), batch: Batch | None = None
+) -> list[Sampler]:
     """What can draw on a device, the best engine first.
 
     The reference engine rounds weights and then computes in float32 all the same, so that other
@@ -46,15 +50,39 @@ def samplers(device: torch.device, engines: Sequence[str] = ()) -> list[Sampler]
 
     Args:
         engines: names; none for all that can run.
+        batch: of the model that is to be drawn from; an engine that cannot run its plan, or takes
+            other weights, is then left out, or so are those weights.
     Raises:
         ValueError: a name is unknown, or that engine cannot run; it says why.
     """
     names = engines or [name for name in ENGINES if why_not(name, device) is None]
-    return list(_samplers(device, names))
-
-
-def _samplers(device: torch.device, names: Sequence[str]) -> Iterator[Sampler]:
+    found = []
     for name in names:
         choose_engine(name, device)
-        for weights in WEIGHTS[:1] if name in SLOW else WEIGHTS:
-            yield Sampler(name, weights)
+        every = [Sampler(name, weights) for weights in (WEIGHTS[:1] if name in SLOW else WEIGHTS)]
+        reasons = [None if batch is None else why_not_drawn(sampler, batch) for sampler in every]
+        if name in engines and all(reasons):
+            raise ValueError(f"engine {name!r} cannot run: {reasons[0]}")
+        found += [one for one, reason in zip(every, reasons, strict=True) if reason is None]
+    return found
+
+
+def why_not_drawn(sampler: Sampler, batch: Batch) -> str | None:
+    """Why a sampler cannot draw from a batch's model; None where it can."""
+    request = request_of(batch, sampler.weights)
+    engine = choose_engine(sampler.engine, batch.device)
+    return engine.why_not(plan_of(batch, request), request)
+
+
+def request_of(batch: Batch, weights: str) -> Request:
+    """What a sampler asks for."""
+    n = 1 if batch.low_res is not None else len(batch)
+    size, low_res = batch.image_size, batch.low_res
+    return make_request(batch.model, n, size, low_res, None, None, 0, weights)
+
+
+def plan_of(batch: Batch, request: Request) -> Plan:
+    """The plan of a request."""
+    low_res = batch.low_res
+    size = None if low_res is None else (int(low_res.shape[2]), int(low_res.shape[3]))
+    return plan(request.model, batch.image_size, size)

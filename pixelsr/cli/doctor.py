@@ -66,6 +66,7 @@ def _machine() -> Iterator[Line]:
     built = ops.WHY_NOT_COMPILED is None
     used = f", {torch.ops.pixelsr.instruction_set()} instructions" if built else ""
     yield "C++ kernels", f"{_verdict(ops.WHY_NOT_COMPILED)}{used}"
+    yield "CUDA kernels", _verdict(ops.WHY_NO_CUDA)
     if not torch.cuda.is_available():
         with_cuda = torch.version.cuda is not None
         yield "GPU", "none found" if with_cuda else "none: this torch is built for the CPU only"

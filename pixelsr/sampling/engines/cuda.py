@@ -73,7 +73,7 @@ class CudaEngine(Engine):
         if _is_emulated(device):
             return None
         if device.type != "cuda":
-            return f"its kernels need a GPU, the model is on {device}"
+            return f"its kernels need a GPU, got {device}"
         if ops.WHY_NO_CUDA:
             return ops.WHY_NO_CUDA
         major, minor = torch.cuda.get_device_capability(device)

@@ -10,6 +10,9 @@ from ..plan.trace import image_stage_values, rows_of
 from ..request import Request
 from .ring import Ring
 
+_INPUTS_AT_ONCE = 32
+"""Small pictures that a GPU is given together."""
+
 
 def feature_dtype(request: Request) -> torch.dtype:
     """Features of a float64 model are float64, all others float32."""
@@ -89,11 +92,20 @@ def _values(plan: Plan, request: Request) -> dict[str, Tensor]:
 def image_stage(plan: Plan, request: Request) -> Iterator[tuple[Tensor, ...]]:
     """What depends on the small pictures alone: of each, rows ``[H or 1, 1, W or 1, channels]``.
 
-    One by one, as the library's sums depend on the batch.
+    The library's sums depend on the batch: so they come one by one, or on a GPU, which would wait
+    for each, always so many at once.
     """
-    if plan.image_stage is not None:
-        for low_res in [None] if request.low_res is None else request.low_res.split(1):
-            yield image_stage_values(plan.image_stage, low_res)
+    if plan.image_stage is None:
+        return
+    if request.low_res is None:
+        yield image_stage_values(plan.image_stage, None)
+        return
+    at_once = _INPUTS_AT_ONCE if request.device.type == "cuda" else 1
+    for part in request.low_res.split(at_once):
+        padded = torch.cat([part, part.new_zeros(at_once - len(part), *part.shape[1:])])
+        values = image_stage_values(plan.image_stage, padded)
+        for own in range(len(part)):
+            yield tuple(value[:, own : own + 1] for value in values)
 
 
 def packed_values(plan: Plan, request: Request) -> Tensor:

@@ -1,0 +1,147 @@
+"""32x32 pictures from the paper-size model on a GPU, 16-bit weights: the engines beside PyTorch.
+
+Beside the engines stand, in the same process and in turns, what plain PyTorch does at its best: the
+naive loop, the row-cropped loop and the cached loop (the plan, as the reference engine runs it), in
+bfloat16 or TF32 and as CUDA graphs, each timed by some of its steps. What is drawn is checked by a
+forward pass before it is timed. Then: where the time of the CUDA engine goes, and how far it is
+from what no engine can beat.
+
+Asked for: 1 picture in 40 ms, 16 in 60 ms, and 10,000 pictures a second 2,048 at a time.
+"""
+
+import datetime
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+
+import pixelsr
+from benchmarks.bound import bound
+from benchmarks.breakdown import break_down
+from pixelsr.benchmark import (
+    Figure,
+    Report,
+    Sampler,
+    graphs,
+    machine,
+    make_batch,
+    measure_batch,
+    samplers,
+)
+from pixelsr.benchmark.batch import Batch
+from pixelsr.benchmark.cached_loop import cached_loop
+from pixelsr.benchmark.clock import seconds
+from pixelsr.benchmark.replay import check_replay
+from pixelsr.benchmark.report import CACHED
+from pixelsr.benchmark.sampler import plan_of, request_of
+from pixelsr.models import PixelModel
+from pixelsr.sampling.engines.cuda import CudaEngine
+
+SIZE, BATCHES = (32, 32), (1, 16, 64, 256, 2048)
+ROUNDS, FEW = 5, 3
+MANY = 256
+"""Pictures from which on each side has `FEW` rounds."""
+WEIGHTS = ("bfloat16", "float16")
+
+Say = Callable[[str], None]
+
+
+def half_precision(batch: Batch) -> list[Sampler]:
+    """Fast engines that can draw from the model with 16-bit weights."""
+    found = samplers(batch.device, batch=batch)
+    return [one for one in found if one.weights in WEIGHTS and one.engine in ("cuda", "triton")]
+
+
+def sound(every: Sequence[Sampler], batch: Batch) -> tuple[list[Sampler], dict[str, str]]:
+    """The samplers that draw what the network draws, and why the others are not measured."""
+    good, refused = [], {}
+    for sampler in every:
+        try:
+            check_replay(f"engine {sampler.engine}", batch, sampler(batch), sampler.weights)
+            good.append(sampler)
+        except (ValueError, RuntimeError) as error:
+            refused[f"{sampler.engine}, {sampler.weights}, {len(batch)} at once"] = str(error)
+    return good, refused
+
+
+def measure_gpu(
+    model: PixelModel, size: tuple[int, int], batches: Sequence[int], rounds: int, say: Say = print
+) -> dict[str, Any]:
+    """Everything, as JSON values; `report` has the times as `pixelsr bench` writes them."""
+    figures: list[Figure] = []
+    found: dict[str, Any] = {"breakdown": [], "one_input": [], "cached_loop": {}, "refused": {}}
+    for count in batches:
+        say(f"batch {count}")
+        batch = make_batch(model, count, size)
+        turns = rounds if count < MANY else min(rounds, FEW)
+        good, refused = sound(half_precision(batch), batch)
+        found["refused"] |= refused
+        figures += measure_batch(batch, good, turns)
+        if graphs.uses_graphs(batch.device):
+            found["cached_loop"][count] = cached_loop(batch).why_not_captured
+        batch.kept.clear()  # the graphs' memory
+        of_cuda = [one for one in good if one.engine == "cuda"]
+        if of_cuda:
+            found["breakdown"].append(break_down(batch, of_cuda[0].weights, turns).as_json())
+        if count == max(batches):
+            found["one_input"] = [one_input(batch, one, turns) for one in good]
+            found["bound"] = bound_of(batch, of_cuda[0].weights) if of_cuda else None
+        release(batch.device)
+    return {"report": report_of(model, size, figures).as_json(), "gpu": found}
+
+
+def one_input(batch: Batch, sampler: Sampler, rounds: int) -> dict[str, Any]:
+    """As many samples of one small picture, whose image stage is computed once."""
+    low_res = None if batch.low_res is None else batch.low_res[:1]
+
+    def draw() -> None:
+        options = {"engine": sampler.engine, "weights": sampler.weights}
+        size = batch.image_size
+        pixelsr.sample(batch.model, len(batch), low_res=low_res, image_size=size, **options)
+
+    draw()
+    times = [seconds(batch.device, draw) for _ in range(rounds)]
+    speed = len(batch) / statistics.median(times)
+    own = {"engine": sampler.engine, "weights": sampler.weights, "batch": len(batch)}
+    return {**own, "seconds": times, "pictures_per_second": speed}
+
+
+@torch.no_grad()
+def bound_of(batch: Batch, weights: str) -> dict[str, Any]:
+    """What the CUDA engine cannot beat with this batch."""
+    request = request_of(batch, weights)
+    return bound(CudaEngine(plan_of(batch, request), request))
+
+
+def report_of(model: PixelModel, size: tuple[int, int], figures: list[Figure]) -> Report:
+    now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
+    return Report(machine(model.device), now, model.describe(), size, tuple(figures), ())
+
+
+def release(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def summary(found: dict[str, Any]) -> str:
+    """A line for each engine and batch, for those who watch."""
+    figures = Report.from_json(found["report"]).figures
+    return "\n".join(
+        f"{figure.batch:5} {figure.name}: {1e3 * statistics.median(figure.seconds):,.1f} ms, "
+        f"{figure.pictures_per_second:,.1f} pictures a second"
+        + (" (from its steps)" if figure.method != CACHED else "")
+        for figure in figures
+        if "forward" not in figure.method
+    )
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="it measures a GPU, there is none here")
+def test_sampling_on_a_gpu(benchmark, device: torch.device) -> None:
+    torch.manual_seed(0)
+    model = pixelsr.PixelRecursiveSR().to(device)
+    found = benchmark.pedantic(measure_gpu, (model, SIZE, BATCHES, ROUNDS))
+    benchmark.extra_info.update(found)
+    print(f"\n{summary(found)}")
+    assert found["gpu"]["refused"] == {}, "an engine draws something else, or fails"

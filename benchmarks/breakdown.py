@@ -1,0 +1,117 @@
+"""Where the time of a call of the CUDA engine goes: the host, the image stage, and the kernel."""
+
+import dataclasses
+import statistics
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+
+import pixelsr
+from pixelsr.benchmark.batch import Batch
+from pixelsr.benchmark.clock import seconds
+from pixelsr.benchmark.sampler import Sampler, plan_of, request_of
+from pixelsr.sampling.drawing import Drawing
+from pixelsr.sampling.engines.cuda import EVENTS, CudaEngine
+from pixelsr.sampling.engines.features import packed_values
+
+CALL, NOTHING, REQUEST = "call", "call that draws nothing", "request"
+IMAGE_STAGE, KERNEL, TICKING = "image stage", "kernel", "kernel, with clocks"
+
+
+@dataclasses.dataclass(frozen=True)
+class Breakdown:
+    """Of one batch.
+
+    Attributes:
+        values: height, width and colours of a picture.
+        tile: samples of a tile, blocks that share it, and how many tiles there are.
+        seconds: medians, by part: a whole call; one where all is known, which has the host's work
+            and the image stage in it; checking the arguments; the image stage; drawing, without and
+            with the clocks read.
+        clocks: of a multiprocessor, the mean of the tiles, by event.
+    """
+
+    weights: str
+    batch: int
+    values: tuple[int, int, int]
+    tile: dict[str, int]
+    seconds: dict[str, float]
+    clocks: dict[str, float]
+
+    @property
+    def event_seconds(self) -> dict[str, float]:
+        """By event; right where all tiles are drawn at once."""
+        whole = sum(self.clocks.values())
+        return {name: self.seconds[TICKING] * own / whole for name, own in self.clocks.items()}
+
+    def as_json(self) -> dict[str, Any]:
+        """What was measured, and what follows from it."""
+        height, width, colours = self.values
+        events = self.event_seconds
+        steps = (events["colours"] + events["draw"]) / (height * width * colours)
+        return {
+            **dataclasses.asdict(self),
+            "event_seconds": events,
+            "colour_step_seconds": steps,
+            "left_seconds": events["left"] / (height * width),
+            "row_stage_seconds": events["row stage"] / height,
+        }
+
+
+def events_of(engine: CudaEngine) -> tuple[float, dict[str, float]]:
+    """Seconds of a draw while the clocks are read, and the mean clocks of a tile by event."""
+    shape = engine.tiles, len(EVENTS)
+    engine.ticks = torch.zeros(shape, dtype=torch.int64, device=engine.device)
+    taken = seconds(engine.device, engine.draw, Drawing(0, 1.0))
+    clocks = engine.ticks.double().mean(0).tolist()
+    return taken, dict(zip(EVENTS, clocks, strict=True))
+
+
+def draw_nothing(batch: Batch, weights: str) -> None:
+    """A call with every value known."""
+    known = batch.images[:1]
+    n = 1 if batch.low_res is not None else len(batch)
+    pixelsr.sample(
+        batch.model,
+        n,
+        low_res=batch.low_res,
+        image_size=batch.image_size,
+        known=known,
+        known_mask=torch.ones_like(known, dtype=torch.bool),
+        engine="cuda",
+        weights=weights,
+    )
+
+
+@torch.no_grad()
+def break_down(batch: Batch, weights: str, rounds: int) -> Breakdown:
+    """Measure the parts in turns; each has its turn once before the clock starts."""
+    request = request_of(batch, weights)
+    made = plan_of(batch, request)
+    engine = CudaEngine(made, request)
+    parts: dict[str, Callable[[], object]] = {
+        CALL: partial(Sampler("cuda", weights), batch),
+        NOTHING: partial(draw_nothing, batch, weights),
+        REQUEST: partial(request_of, batch, weights),
+        IMAGE_STAGE: partial(packed_values, made, request),
+        KERNEL: lambda: engine.draw(Drawing(0, 1.0)),
+    }
+    for part in parts.values():
+        part()
+    times: dict[str, list[float]] = {name: [] for name in parts}
+    for _ in range(rounds):
+        for name, part in parts.items():
+            times[name].append(seconds(batch.device, part))
+    found = {name: statistics.median(own) for name, own in times.items()}
+    found[TICKING], clocks = events_of(engine)
+    tile = {
+        "samples": engine.cut.samples,
+        "blocks": engine.cut.members,
+        "tiles": engine.tiles,
+        "bytes": engine.tape.units * 16,
+    }
+    return Breakdown(
+        weights, len(batch), (*batch.image_size, batch.model.colours), tile, found, clocks
+    )
