@@ -173,9 +173,22 @@ def test_samples_of_one_input_share_the_rows_that_are_known(name, monkeypatch):
 def test_pictures_do_not_depend_on_how_the_work_is_cut(name, gpu, monkeypatch):
     model = network(name, torch.bfloat16).to(DEVICE)
     whole = sample(model, n=17, engine="cuda")
-    for processors, batch in ((1, None), (6, None), (24, 16), (132, 5)):  # of clusters: 1, 2, 8, 8
+    for processors, batch in ((1, None), (16, None), (32, 16), (132, 5)):
         gpu(processors)
         assert torch.equal(sample(model, n=17, engine="cuda", max_batch=batch), whole)
+
+
+def test_a_sum_is_in_the_same_order_in_a_cluster(gpu):
+    """Of layers that are wide enough for their tiles of outputs to be shared by the members."""
+    wide = randomise(pixelsr.GatedPixelCNN(channels=96, layers=2, head_channels=40, levels=8))
+    model = wide.to(DEVICE, EXACT).eval()
+    images = torch.randint(8, (1, 3, 2, 4), dtype=torch.uint8, device=DEVICE)
+    found = []
+    for processors in (1, 16):
+        gpu(processors)
+        assert engine_of(model, 1).cut.members == (1 if processors == 1 else 8)
+        found.append(sampling.logits(model, images, engine="cuda"))
+    assert torch.equal(*found)
 
 
 def test_few_samples_have_clusters_and_many_have_none(gpu):
@@ -301,8 +314,8 @@ def test_the_noise_is_the_reference_s_bit_for_bit(levels):
     bytes_of_noise = width * 2 * engine.cut.samples * levels * 4
     first = engine.tape.tiles.units * UNIT  # behind the rings
     noise = kept[0].view(engine.tiles, -1)[:, first : first + bytes_of_noise].contiguous()
-    noise = noise.view(torch.float32).view(engine.tiles, width * 2, engine.cut.samples, levels)
-    noise = noise.transpose(1, 2).flatten(0, 1)[:samples]  # [samples, positions of the row, levels]
+    noise = noise.view(torch.float32).view(engine.tiles, width * 2, levels, engine.cut.samples)
+    noise = noise.permute(0, 3, 1, 2).flatten(0, 1)[:samples]  # [samples, positions, levels]
     expected = gumbel_noise_ref(seed, first_index, samples, 2 * width * 2, width * 2, levels)
     assert torch.equal(noise.cpu(), expected)
 

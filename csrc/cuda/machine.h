@@ -41,6 +41,12 @@ PIXELSR_DEVICE BFloat from_float<BFloat>(float x) {
   return __float2bfloat16_rn(x);
 }
 
+// The largest Half instead of an infinity: times a weight of zero, that would be NaN.
+template <class T>
+PIXELSR_DEVICE float bounded(float x) {
+  return std::is_same_v<T, Half> ? fminf(fmaxf(x, -65504.0f), 65504.0f) : x;
+}
+
 // Within a unit or two in the last place, and infinite or zero where it must be.
 struct Exponential {
   static PIXELSR_DEVICE float of(float x) { return __expf(x); }
@@ -142,11 +148,11 @@ PIXELSR_DEVICE void multiply(float (&sums)[4], const Weights<T>& weights, const 
   static_assert(!std::is_same_v<T, float>, "only the emulated machine multiplies floats");
   const uint4 a = reinterpret_cast<const uint4&>(weights);
   const uint2 b = reinterpret_cast<const uint2&>(inputs);
-#define PIXELSR_MULTIPLY(type)                                               \
-  asm("mma.sync.aligned.m16n8k16.row.col.f32." type "." type                 \
-      ".f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};" \
-      : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])           \
-      : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b.x), "r"(b.y))
+#define PIXELSR_MULTIPLY(type)                                                        \
+  asm volatile("mma.sync.aligned.m16n8k16.row.col.f32." type "." type                 \
+               ".f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};" \
+               : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])           \
+               : "r"(a.x), "r"(a.y), "r"(a.z), "r"(a.w), "r"(b.x), "r"(b.y))
   if constexpr (!std::is_same_v<T, BFloat>) {
     PIXELSR_MULTIPLY("f16");
   } else {

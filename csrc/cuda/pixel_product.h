@@ -26,9 +26,11 @@ class PixelProduct {
     const bool has_bias = (task.flags & BEGINS) && (task.flags & OVERWRITES);
     const int bias = has_bias ? task.tiles * BLOCK * static_cast<int>(sizeof(float)) : 0;
     const auto* weights = reinterpret_cast<const Weights<T>*>(body + bias);
-    for (int tap = 0; tap < task.cols; ++tap) {
-      const Column source = tile.near(task.source, col, header.dc[tap]);
-      for (int block = 0; block < task.blocks; ++block) {
+    // Block by block and in each tap by tap, as rows are summed, however packets cut the inputs.
+    const Column first = tile.near(task.source, col, header.dc[0]);
+    for (int block = 0; block < task.blocks; ++block) {
+      for (int tap = 0; tap < task.cols; ++tap) {
+        const Column source = tap == 0 ? first : tile.near(task.source, col, header.dc[tap]);
         const int at = (block * task.cols + tap) * task.tiles + own;
         multiply_block(weights[at * LANES + thread() % LANES],
                        source.base + (task.first_block + block) * source.block);

@@ -112,14 +112,29 @@ class RowProduct {
         const Weights<T> two = weights[(has_second ? at + 1 : at) * LANES];
         const int shift = (run_.header.dc[tap] - run_.header.dc[0]) * TILES;
         const T* there = inputs + block * block_size + (begin + shift) * 8 * BLOCK;
-#pragma unroll
-        for (int n = 0; n < MOST; ++n) {
-          if (n >= own) break;
-          const auto& in = *reinterpret_cast<const Inputs<T>*>(there + n * 8 * BLOCK);
-          multiply(sums[0][n], one, in);
-          multiply(sums[1][n], two, in);
+        if (own == MOST) {
+          multiply_tiles<true>(one, two, there, own, sums);
+        } else {
+          multiply_tiles<false>(one, two, there, own, sums);
         }
       }
+    }
+  }
+
+  // Without a branch between them where all tiles are there, so that loads run ahead of products.
+  template <bool ALL>
+  static PIXELSR_DEVICE void multiply_tiles(const Weights<T>& one, const Weights<T>& two,
+                                            const T* inputs, int own, float (&sums)[2][MOST][4]) {
+    Inputs<T> in[MOST];
+#pragma unroll
+    for (int n = 0; n < MOST; ++n) {
+      if (ALL || n < own) in[n] = *reinterpret_cast<const Inputs<T>*>(inputs + n * 8 * BLOCK);
+    }
+#pragma unroll
+    for (int n = 0; n < MOST; ++n) {
+      if (!ALL && n >= own) break;
+      multiply(sums[0][n], one, in[n]);
+      multiply(sums[1][n], two, in[n]);
     }
   }
 

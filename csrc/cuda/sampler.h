@@ -83,22 +83,18 @@ class Sampler {
 
   // Draws; or where the caller does, hands out the logits, and keeps the windows.
   PIXELSR_DEVICE bool draw(const Cursor& at) {
-    if (leads_) {
-      const Column logits = tile_.near(in_table<Place>(contents_.logits)[at.colour], col_, 0);
-      for (int own = thread() / LANES; own < SAMPLES; own += WARPS) {
+    if (!leads_) return job_.draws;
+    const Column logits = tile_.near(in_table<Place>(contents_.logits)[at.colour], col_, 0);
+    if (job_.draws) {
+      draw_samples(at, logits);
+    } else {
+      for_each_level([&](int own, int level) {
         const int64_t sample = first_sample_ + own;
-        if (sample >= job_.samples) continue;
-        if (job_.draws) {
-          draw_sample(at, own, logits);
-        } else {
-          for (int level = thread() % LANES; level < job_.levels; level += LANES) {
-            job_.logits[sample * job_.levels + level] = Tile::load(logits, level, own);
-          }
-        }
-      }
-      if (!job_.draws) {
-        for (int i = thread(); i < contents_.windows_size; i += THREADS) saved()[i] = windows()[i];
-      }
+        if (sample >= job_.samples) return;
+        job_.logits[sample * job_.levels + level] = Tile::load(logits, level, own);
+      });
+      sync_block();  // values that were stored just before belong to the windows
+      for (int i = thread(); i < contents_.windows_size; i += THREADS) saved()[i] = windows()[i];
     }
     return job_.draws;
   }
@@ -176,15 +172,22 @@ class Sampler {
     return static_cast<int>(job_.order.first_col + job_.order.cols * number / members());
   }
 
+  // Into shared memory, once everyone is done with the run before.
+  PIXELSR_DEVICE const RowRun& load_run(const RowRun& run) {
+    const int ints = sizeof(RowRun) / sizeof(int32_t);
+    sync_block();
+    for (int i = thread(); i < ints; i += THREADS) {
+      reinterpret_cast<int32_t*>(&control_.run)[i] = reinterpret_cast<const int32_t*>(&run)[i];
+    }
+    sync_block();
+    return control_.run;
+  }
+
   PIXELSR_DEVICE void run_rows(int number) {
     const List runs = list(number);
     for (int i = 0; i < runs.count; ++i) {
-      const RowRun& run = in_table<RowRun>(contents_.row_runs)[runs.first + i];
-      if (run.header.task.flags & WAITS) {
-        sync_cluster();
-      } else {
-        sync_block();
-      }
+      const RowRun& run = load_run(in_table<RowRun>(contents_.row_runs)[runs.first + i]);
+      if (run.header.task.flags & WAITS) sync_cluster();
       const int first = first_col(member()), last = first_col(member() + 1);
       if (run.header.task.kind == PRODUCT) {
         RowProduct<T, TILES>(tile_, run, job_.tape, slots_, contents_.row_slot * UNIT)
@@ -275,27 +278,29 @@ class Sampler {
     }
   }
 
-  // [column][colour][sample][level]
-  PIXELSR_DEVICE float* noise_of(int64_t col, int64_t colour, int64_t sample) const {
+  // [column][colour][level][sample]
+  PIXELSR_DEVICE float* noise_of(int64_t col, int64_t colour) const {
     const int64_t position = (col - job_.order.first_col) * job_.order.colours + colour;
     return reinterpret_cast<float*>(tile_.storage(contents_.noise)) +
-           (position * SAMPLES + sample) * job_.levels;
+           position * SAMPLES * job_.levels;
   }
 
+  // A thread makes the noise of four levels, which come of one counter.
   PIXELSR_DEVICE void make_noise() const {
     const Order& order = job_.order;
-    const int64_t blocks = (job_.levels + 3) / 4;
-    for_each(order.cols * order.colours * SAMPLES * blocks, [&](int64_t i) {
-      const int64_t block = i % blocks, sample = i / blocks % SAMPLES;
-      const int64_t value = i / blocks / SAMPLES, col = order.first_col + value / order.colours;
-      const int64_t position = (row_ * order.width + col) * order.colours + value % order.colours;
-      if (!order.unknown[position]) return;
-      const Words words =
-          noise_words(job_.seed, job_.first_index + first_sample_ + sample,
-                      static_cast<uint32_t>(position), static_cast<uint32_t>(block));
-      float* to = noise_of(col, value % order.colours, sample) + 4 * block;
+    const int blocks = static_cast<int>(job_.levels + 3) / 4;
+    for_each(order.cols * order.colours * blocks * SAMPLES, [&](int64_t i) {
+      const int sample = static_cast<int>(i % SAMPLES);
+      const int rest = static_cast<int>(i / SAMPLES), block = rest % blocks, value = rest / blocks;
+      const int colours = static_cast<int>(order.colours), colour = value % colours;
+      const int64_t col = order.first_col + value / colours;
+      const int64_t position = (row_ * order.width + col) * colours + colour;
+      if (first_sample_ + sample >= job_.samples || !order.unknown[position]) return;
+      const Words words = noise_words(job_.seed, job_.first_index + first_sample_ + sample,
+                                      static_cast<uint32_t>(position), block);
+      float* to = noise_of(col, colour) + 4 * block * SAMPLES + sample;
       for (int k = 0; k < 4 && 4 * block + k < job_.levels; ++k) {
-        to[k] = gumbel_of_word(words.value[k]);
+        to[k * SAMPLES] = gumbel_of_word(words.value[k]);
       }
     });
   }
@@ -315,24 +320,40 @@ class Sampler {
     return first_sample_ + sample < job_.samples ? *image_at(colour, col, sample) : 0;
   }
 
-  // By one warp, each lane every 32nd level.
-  PIXELSR_DEVICE void draw_sample(const Cursor& at, int own, const Column& logits) const {
-    if (job_.known[(first_sample_ + own) * job_.known_stride + place_in_picture(at.colour, col_)]) {
-      return;
+  // body(sample of the tile, level): neighbouring lanes have neighbouring samples, as logits and
+  // noise stand.
+  template <class Body>
+  PIXELSR_DEVICE void for_each_level(Body body) const {
+    for (int level = thread() / SAMPLES; level < job_.levels; level += THREADS / SAMPLES) {
+      body(thread() % SAMPLES, level);
     }
-    const float* noise = noise_of(at.col, at.colour, own);
+  }
+
+  // Each thread has the best of its levels, then each warp, then one thread for each sample.
+  PIXELSR_DEVICE void draw_samples(const Cursor& at, const Column& logits) const {
+    const float* noise = noise_of(at.col, at.colour);
     Best<float> best{0, -1};
-    for (int level = thread() % LANES; level < job_.levels; level += LANES) {
-      const float gumbel = job_.temperature > 0 ? noise[level] : 0;
+    for_each_level([&](int own, int level) {
+      const float gumbel = job_.temperature > 0 ? noise[level * SAMPLES + own] : 0;
       const float score = score_of(Tile::load(logits, level, own), job_.temperature, gumbel);
-      best = better(best, Best<float>{score, level});
-    }
+      consider(best, score, level);
+    });
 #pragma unroll
-    for (int mask = LANES / 2; mask > 0; mask /= 2) {
+    for (int mask = SAMPLES; mask < LANES; mask *= 2) {
       const int level = shuffle_xor(static_cast<int>(best.level), mask);
       best = better(best, Best<float>{shuffle_xor(best.score, mask), level});
     }
-    if (thread() % LANES == 0) *image_at(at.colour, at.col, own) = static_cast<uint8_t>(best.level);
+    auto* of_warps = reinterpret_cast<Best<float>*>(slots_);  // no packet is on its way
+    const int warp = thread() / LANES, lane = thread() % LANES;
+    if (lane < SAMPLES) of_warps[warp * SAMPLES + lane] = best;
+    sync_block();
+    if (thread() >= SAMPLES || first_sample_ + thread() >= job_.samples) return;
+    for (int other = 1; other < WARPS; ++other) {
+      best = better(best, of_warps[other * SAMPLES + thread()]);
+    }
+    const int64_t place = place_in_picture(at.colour, col_);
+    if (job_.known[(first_sample_ + thread()) * job_.known_stride + place]) return;
+    *image_at(at.colour, at.col, thread()) = static_cast<uint8_t>(best.level);
   }
 
   const Job& job_;

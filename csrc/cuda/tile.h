@@ -14,8 +14,9 @@ struct alignas(128) Control {
   Contents contents;
   int32_t row_turns[MOST_TURNS + 1];  // the current row by each number: what is left over
   int32_t col_turns[MOST_TURNS + 1];  // and the current column
+  alignas(UNIT) RowRun run;           // that rows are in
 };
-static_assert(sizeof(Control) == 384, "pixelsr/sampling/engines/tape.py leaves so much room");
+static_assert(sizeof(Control) == 640, "pixelsr/sampling/engines/tape.py leaves so much room");
 
 // One column of a buffer, from the first channel of a span on.
 struct Column {
@@ -71,7 +72,7 @@ class Tile {
   static PIXELSR_DEVICE void store(const Column& column, int channel, int sample, float value) {
     char* at = address(column, channel, sample);
     if (column.operand) {
-      *reinterpret_cast<T*>(at) = from_float<T>(value);
+      *reinterpret_cast<T*>(at) = from_float<T>(bounded<T>(value));
     } else {
       *reinterpret_cast<float*>(at) = value;
     }

@@ -96,13 +96,25 @@ class CudaEngine(Engine):
         return why_not_taped(plan, _smallest(request))
 
     def draw(self, drawing: Drawing) -> None:
-        at_once = max(1, _PIXELS_AT_ONCE // self.plan.image_size[1])
         prefilled = self._prefill()
-        for first, tiles in self._waves():
-            storage, begin = self._begin(prefilled, first, tiles)
-            for row in range(begin, self.schedule.last_row + 1, at_once):
-                drawing.begin_row(self.request, row)
-                self._run(storage, (row, 0, _ROW_BEGINS), at_once, first, tiles, drawing=drawing)
+        for first, tiles in self._waves(prefilled):
+            self._draw_wave(drawing, prefilled, first, tiles)
+
+    def _draw_wave(
+        self, drawing: Drawing, prefilled: list[Tensor] | None, first: int, tiles: int
+    ) -> None:
+        """Draw some tiles. Of a long job the next launch but one waits for this one, so that the
+        progress is true, and an interrupt leaves two launches at most."""
+        storage, begin = self._begin(prefilled, first, tiles)
+        at_once = max(1, _PIXELS_AT_ONCE // self.plan.image_size[1])
+        queued: list[torch.cuda.Event] = []
+        for row in range(begin, self.schedule.last_row + 1, at_once):
+            if len(queued) == 2:
+                queued.pop(0).synchronize()
+            drawing.begin_row(self.request, row)
+            self._run(storage, (row, 0, _ROW_BEGINS), at_once, first, tiles, drawing=drawing)
+            if self.device.type == "cuda":
+                queued.append(torch.cuda.current_stream(self.device).record_event())
 
     def positions(self) -> Positions:
         check_memory(*self._needed(self.tiles), self.device)
@@ -206,11 +218,15 @@ class CudaEngine(Engine):
         samples = min(self.request.samples, tiles * self.cut.samples)
         return tiles * self._tile_bytes(), samples, "max_batch of pixelsr.sample splits the work"
 
-    def _waves(self) -> Iterator[tuple[int, int]]:
+    def _waves(self, prefilled: list[Tensor] | None) -> Iterator[tuple[int, int]]:
         """First tile and number of tiles that are drawn at once: as many as there is memory for."""
         check_memory(*self._needed(1), self.device)
         free = available_on(self.device)
-        most = self.tiles if free is None else max(1, int(0.9 * free) // self._tile_bytes())
+        tile = self._tile_bytes()
+        if prefilled is not None:  # the copy of a ring on its way
+            buffers = self.plan.buffers.values()
+            tile += max(buffer.rows * self.tape.tiles.row_size(buffer) for buffer in buffers)
+        most = self.tiles if free is None else max(1, int(0.9 * free) // tile)
         for first in range(0, self.tiles, most):
             yield first, min(most, self.tiles - first)
 
@@ -231,14 +247,15 @@ def machine(device: torch.device) -> Machine:
 
 def choose_cut(plan: Plan, request: Request) -> Cut:
     """Many samples: each multiprocessor has tiles of its own, as large as its memory allows. Few:
-    a cluster of blocks shares the work of a tile."""
+    a cluster of blocks shares the work of a tile; the processors of a cluster are neighbours, of
+    which a GPU has groups of 16 or a little more."""
     gpu, cut = machine(request.device), _smallest(request)
     larger = dataclasses.replace(cut, eights=2)
     if request.samples > 8 and _has_room(plan, larger):
         cut = larger
     tiles = -(-request.samples // cut.samples)
     members = _MOST_MEMBERS if gpu.has_clusters else 1
-    while members > 1 and members * tiles > gpu.processors:
+    while members > 1 and tiles > gpu.processors // 16 * (16 // members):
         members //= 2
     return dataclasses.replace(cut, members=members)
 

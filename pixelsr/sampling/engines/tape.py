@@ -20,8 +20,8 @@ from .program import MAX_ARGS, OPCODES, postfix
 from .tasks import Task, tasks
 from .tiles import BLOCK, MOST_TURNS, NOWHERE, UNIT, Cut, Tiles, Transfer
 
-_STAGES, _MOST_TAPS, _TILES_OF_A_WARP = 3, 16, 8
-_CONTROL = 384
+_STAGES, _MOST_TAPS, _FARTHEST, _TILES_OF_A_WARP = 3, 16, 127, 8
+_CONTROL = 640
 """Bytes at the beginning of shared memory that are neither packets nor windows."""
 _SUMS = WARPS * _TILES_OF_A_WARP * 32 * 16
 """Bytes of shared memory that the sums of a row pass through."""
@@ -99,6 +99,8 @@ def why_not_taped(plan: Plan, cut: Cut) -> str | None:
         step = task.step
         if isinstance(step, Product) and max(len(step.rows), len(step.cols)) > _MOST_TAPS:
             return f"a product into {step.out.buffer} reads more than {_MOST_TAPS} rows or columns"
+        if isinstance(step, Product) and max(map(abs, (*step.rows, *step.cols, 0))) > _FARTHEST:
+            return f"a product into {step.out.buffer} reads more than {_FARTHEST} pixels away"
         if isinstance(step, Pointwise) and len(postfix(step.expression)) > _MOST_CODE:
             return f"the formula of {step.out.buffer} is too long for it"
     rows = max(buffer.rows for buffer in plan.buffers.values())
