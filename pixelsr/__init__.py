@@ -5,23 +5,29 @@ from .causality import check_causality
 from .errors import CausalityError, PlanError
 from .models import (
     ConditioningNetwork,
+    DiagonalBiLSTM,
     GatedPixelCNN,
     PixelCNN,
     PixelRecursiveSR,
+    RowLSTM,
 )
+from .receptive_field import receptive_field
 from .sampling import sample
 
 __version__ = "0.1.0"
 __all__ = [
     "CausalityError",
     "ConditioningNetwork",
+    "DiagonalBiLSTM",
     "GatedPixelCNN",
     "PixelCNN",
     "PixelRecursiveSR",
     "PlanError",
+    "RowLSTM",
     "check_causality",
     "functional",
     "nn",
+    "receptive_field",
     "sample",
     "sampling",
 ]

@@ -73,6 +73,9 @@ PIXEL_CROSS_ENTROPY: Mapping[str, Backend] = {
 }
 """Backends of pixel_cross_entropy and pixel_cross_entropy_with_logits, the best first."""
 
+LSTM: Mapping[str, Backend] = {"scan": Backend(can_run_reference), "reference": REFERENCE}
+"""Backends of row_lstm and diagonal_lstm, the best first."""
+
 
 def choose(backend: str, backends: Mapping[str, Backend], x: Tensor) -> str:
     """The named backend, or with "auto" the first that can run.

@@ -4,9 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pixelsr import GatedPixelCNN, functional
+from pixelsr import DiagonalBiLSTM, GatedPixelCNN, RowLSTM, functional
 from pixelsr.masks import causal_mask
-from pixelsr.nn import GatedMaskedConv2d, MaskedConv2d
+from pixelsr.nn import DiagonalBiLSTMLayer, GatedMaskedConv2d, MaskedConv2d
 
 LEVELS = 4
 CHANNELS = 14  # not a multiple of 3 colours
@@ -100,7 +100,8 @@ class DiagonalLSTM(nn.Module):
     Args:
         padded: "above" is right: the two taps of the state-to-state convolution read the same row
             and the row above of the column before. "below" reads the row below.
-        shifted: "down" is right: the right-to-left map ends one row lower. "up" is the wrong side.
+        shifted: "down" is right: the right-to-left map ends one row lower. "up" is the wrong side,
+            "not" leaves it where it is.
     """
 
     def __init__(self, padded: str = "above", shifted: str = "down") -> None:
@@ -117,7 +118,7 @@ class DiagonalLSTM(nn.Module):
         right_to_left = self.scan(x.flip(3), self.recurrent[1]).flip(3)
         if self.shifted == "down":
             right_to_left = F.pad(right_to_left, (0, 0, 1, 0))[:, :, :-1]
-        else:
+        elif self.shifted == "up":
             right_to_left = F.pad(right_to_left, (0, 0, 0, 1))[:, :, 1:]
         logits = self.out(left_to_right + right_to_left)[..., :-1]
         return logits.unsqueeze(2)  # [N, L, 1, H, W]
@@ -142,6 +143,105 @@ def state_to_state_padded_below() -> nn.Module:
 
 def right_to_left_shifted_up() -> nn.Module:
     return DiagonalLSTM(shifted="up")
+
+
+def right_to_left_not_shifted() -> nn.Module:
+    return DiagonalLSTM(shifted="not")
+
+
+SIZES = {"channels": CHANNELS, "first_kernel_size": 3, "head_channels": 25, "levels": LEVELS}
+
+
+def diagonal_bilstm() -> DiagonalBiLSTM:
+    """The sound network, of three colours, that the mistakes below are made in."""
+    return DiagonalBiLSTM(layers=2, **SIZES)
+
+
+class NotShiftedDown(DiagonalBiLSTMLayer):
+    """The right-to-left map, added where it is or, with `up`, one row higher."""
+
+    def __init__(self, up: bool) -> None:
+        super().__init__(CHANNELS)
+        self.up = up
+
+    def forward(self, x: Tensor, conditioning: Tensor | None = None) -> Tensor:
+        a, b = self.input_to_state(x).chunk(2, 1)
+        left = functional.diagonal_lstm(a, self.state_to_state, self.initial_state)
+        states = self.state_to_state_reverse, self.initial_state_reverse
+        right = functional.diagonal_lstm(b, *states, reverse=True)
+        if self.up:
+            right = F.pad(right, (0, 0, 0, 1))[:, :, 1:]
+        return self.out(left + right, add=x)
+
+
+def diagonal_bilstm_not_shifted() -> nn.Module:
+    model = diagonal_bilstm()
+    model.layers[1] = NotShiftedDown(up=False)
+    return model
+
+
+def diagonal_bilstm_shifted_up() -> nn.Module:
+    model = diagonal_bilstm()
+    model.layers[1] = NotShiftedDown(up=True)
+    return model
+
+
+class PaddedBelow(DiagonalBiLSTMLayer):
+    """The left-to-right recurrence, whose tap of the row above reads the row below instead.
+
+    Row r of the skewed map is shifted right by r: one row down and one column back in it are one
+    row down and two columns back in the picture.
+    """
+
+    def forward(self, x: Tensor, conditioning: Tensor | None = None) -> Tensor:
+        gates, _ = self.input_to_state(x).chunk(2, 1)
+        n, _, height, width = gates.shape
+        hidden, cell = self.initial_state[:, None, :, None].expand(-1, n, -1, height)
+        out = gates.new_zeros(n, CHANNELS, height, width)
+        for column in range(height + width - 1):
+            rows = range(max(0, column - width + 1), min(column + 1, height))
+            below = F.pad(hidden, (0, 1))
+            sums = F.conv1d(below, self.state_to_state.flip(2))  # the same row, and the one below
+            hidden, cell = hidden.clone(), cell.clone()
+            for r in rows:
+                o, f, i, g = (gates[:, :, r, column - r] + sums[:, :, r]).chunk(4, 1)
+                cell[:, :, r] = torch.sigmoid(f) * cell[:, :, r] + torch.sigmoid(i) * torch.tanh(g)
+                hidden[:, :, r] = torch.sigmoid(o) * torch.tanh(cell[:, :, r])
+                out[:, :, r, column - r] = hidden[:, :, r]
+        return self.out(out, add=x)
+
+
+def diagonal_bilstm_padded_below() -> nn.Module:
+    model = diagonal_bilstm()
+    model.layers[1] = PaddedBelow(CHANNELS)
+    return model
+
+
+class NoColumnOfZeros(DiagonalBiLSTM):
+    """Not run on one more column: after mask A no feature of a row knows its last value."""
+
+    def features(self, images: Tensor, low_res: Tensor | None = None) -> Tensor:
+        x = self.first(functional.scale_levels(images, 3, LEVELS, self.dtype))
+        for layer in self.layers:
+            x = layer(x)
+        return F.relu(x)
+
+
+def diagonal_bilstm_without_a_column_of_zeros() -> nn.Module:
+    return NoColumnOfZeros(layers=2, **SIZES)
+
+
+def row_lstm() -> RowLSTM:
+    """The sound network that the mistake below is made in."""
+    return RowLSTM(layers=2, **SIZES)
+
+
+def row_lstm_gates_grouped_as_one() -> nn.Module:
+    """The four parts of the gates cut into colour groups together."""
+    model = row_lstm()
+    for layer in model.layers:
+        layer.input_to_state.out_parts = 1
+    return model
 
 
 def _normalised(norm: nn.Module) -> nn.Module:

@@ -74,6 +74,11 @@ FUTURE = {
     "halves_grouped_as_one": ("a later colour of its own pixel", "eval"),
     "state_to_state_padded_below": ("a row below", "eval"),
     "right_to_left_shifted_up": ("a row below", "eval"),
+    "right_to_left_not_shifted": ("a pixel to the right", "eval"),
+    "diagonal_bilstm_padded_below": ("a row below", "eval"),
+    "diagonal_bilstm_shifted_up": ("a row below", "eval"),
+    "diagonal_bilstm_not_shifted": ("a pixel to the right", "eval"),
+    "row_lstm_gates_grouped_as_one": ("a later colour of its own pixel", "eval"),
     "batch_norm_over_space": ("a row below", "train"),
     "group_norm_over_space": ("a row below", "eval"),
     "instance_norm_over_space": ("a row below", "eval"),
@@ -113,11 +118,17 @@ def _last_value_of_the_row_above(output, past):
     return past == (output.row - 1, 5, 2) and output.column < 5 - 3
 
 
+def _last_value_above_but_for_its_neighbours(output, past):
+    """One column to the right the first layer sees it directly."""
+    return past == (output.row - 1, 3, 2) and output.column < 3 - 1
+
+
 BLIND = {
     "mask_a_twice": ((5, 4), _colour_before_or_last_of_the_left),
     "rgb_mask_left_out": ((5, 4), _own_pixel),
     "mask_b_zeroes_the_centre_row": ((5, 4), _left_beyond_the_first_layer),
     "shared_first_layer": ((3, 6), _last_value_of_the_row_above),
+    "diagonal_bilstm_without_a_column_of_zeros": ((5, 4), _last_value_above_but_for_its_neighbours),
 }
 
 
@@ -130,6 +141,8 @@ def test_a_network_that_misses_some_of_the_past_is_shown_blind_there(name):
 
 def test_the_sound_counterparts_of_the_faulty_networks_pass():
     assert check_causality(randomise(faulty.gated())).blind == []
+    assert check_causality(randomise(faulty.diagonal_bilstm())).blind == []
+    check_causality(randomise(faulty.row_lstm()))
     diagonal = randomise(faulty.DiagonalLSTM())
     assert check_causality(diagonal, colours=1, levels=faulty.LEVELS).blind == []
 

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "common/opcodes.h"
+#include "cpu/lstm.h"
 
 namespace pixelsr {
 
@@ -58,6 +59,8 @@ struct Kernels {
   void (*formula)(const FormulaCall<T>&);
   // The noise of all levels of one value of one sample.
   void (*noise)(float* out, int64_t levels, uint64_t seed, uint64_t sample, uint32_t position);
+  void (*lstm)(const LstmCall<T>&);
+  void (*lstm_grad)(const LstmGradCall<T>&);
 };
 
 // The kernels of the best instruction set that this processor has.

@@ -403,14 +403,21 @@ void gumbel_noise(float* out, int64_t levels, uint64_t seed, uint64_t sample, ui
   }
 }
 
+#include "cpu/lstm_body.h"
+
 }  // namespace
 
 extern const Kernels<float> float_kernels = {
     {product<float, float>, product<float, Half>, product<float, BFloat>},
     formula<float>,
-    gumbel_noise};
-extern const Kernels<double> double_kernels = {
-    {product<double, double>, nullptr, nullptr}, formula<double>, gumbel_noise};
+    gumbel_noise,
+    lstm<float>,
+    lstm_grad<float>};
+extern const Kernels<double> double_kernels = {{product<double, double>, nullptr, nullptr},
+                                               formula<double>,
+                                               gumbel_noise,
+                                               lstm<double>,
+                                               lstm_grad<double>};
 
 }  // namespace PIXELSR_ISA
 }  // namespace pixelsr

@@ -3,18 +3,23 @@
 from .. import ops as _ops  # noqa: F401  registers torch.ops.pixelsr
 from ..output import Output
 from .convolution import gate, masked_conv2d, masked_conv2d_gate
-from .logits import add_logits, scale_levels, to_logits
+from .logits import add_logits, check_magnified, scale_levels, to_logits
 from .loss import nats, pixel_cross_entropy, pixel_cross_entropy_with_logits
+from .lstm import diagonal_bilstm, diagonal_lstm, row_lstm
 
 __all__ = [
     "Output",
     "add_logits",
+    "check_magnified",
+    "diagonal_bilstm",
+    "diagonal_lstm",
     "gate",
     "masked_conv2d",
     "masked_conv2d_gate",
     "nats",
     "pixel_cross_entropy",
     "pixel_cross_entropy_with_logits",
+    "row_lstm",
     "scale_levels",
     "to_logits",
 ]

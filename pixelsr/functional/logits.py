@@ -56,3 +56,14 @@ def check_same_picture(conditioning: Tensor, prior: Tensor) -> None:
             "low_res, magnified, must have the size of the images: their logits are "
             f"{list(conditioning.shape)} and {list(prior.shape)}"
         )
+
+
+def check_magnified(images: Tensor, features: Tensor) -> None:
+    """Raise ValueError where features of the small picture do not have the size of the images."""
+    expected = [len(images), *images.shape[2:]]
+    found = [len(features), *features.shape[2:]]
+    if found != expected:
+        raise ValueError(
+            "low_res, magnified, must have the number and the size of the images, "
+            f"{expected}, got {found}"
+        )

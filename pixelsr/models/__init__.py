@@ -2,14 +2,18 @@
 
 from .base import Config, PixelModel
 from .conditioning import ConditioningNetwork, ConditioningNetworkConfig
+from .diagonal_bilstm import DiagonalBiLSTM, DiagonalBiLSTMConfig
 from .gated_pixelcnn import GatedPixelCNN, GatedPixelCNNConfig
 from .pixelcnn import PixelCNN, PixelCNNConfig
 from .prsr import PixelRecursiveSR, PixelRecursiveSRConfig
+from .row_lstm import RowLSTM, RowLSTMConfig
 
 __all__ = [
     "ConditioningNetwork",
     "ConditioningNetworkConfig",
     "Config",
+    "DiagonalBiLSTM",
+    "DiagonalBiLSTMConfig",
     "GatedPixelCNN",
     "GatedPixelCNNConfig",
     "PixelCNN",
@@ -17,4 +21,6 @@ __all__ = [
     "PixelModel",
     "PixelRecursiveSR",
     "PixelRecursiveSRConfig",
+    "RowLSTM",
+    "RowLSTMConfig",
 ]

@@ -42,3 +42,24 @@ def smooth_levels_(layer: nn.Conv2d, levels: int) -> None:
     layer.weight.copy_(weight)
     if layer.bias is not None:
         layer.bias.zero_()
+
+
+@torch.no_grad()
+def lstm_(
+    input_to_state: nn.Conv2d, state_to_state: list[nn.Parameter], initial: list[nn.Parameter]
+) -> None:
+    """Weights from N(0, 1 / inputs of a gate), a zero initial state, and open forget gates.
+
+    The bias of the forget gates, 1, lets what is far above reach a pixel from the first step on.
+
+    Args:
+        input_to_state: gives the gates o, f, i, g of each direction, one after the other.
+        state_to_state: of each direction, ``[4 h, h, taps]``.
+        initial: of each direction, ``[2, h]``.
+    """
+    normal_(input_to_state)
+    for weight, state in zip(state_to_state, initial, strict=True):
+        weight.normal_(0, 1 / math.sqrt(weight[0].numel()))
+        state.zero_()
+    if input_to_state.bias is not None:
+        input_to_state.bias.view(len(initial), 4, -1)[:, 1] = 1

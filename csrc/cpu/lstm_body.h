@@ -1,0 +1,90 @@
+// A part of kernels_body.h: what the cells of an LSTM do with their sums.
+
+// The nearest number of so few bits, ties to even, of magnitudes below 1.
+inline Vec<float> rounded(Vec<float> x, Rounding rounding) {
+  if (rounding == Rounding::NONE) return x;
+  const int bits = rounding == Rounding::BFLOAT16 ? 16 : 13;  // that are cut off
+  const Words32 word = (Words32)x;
+  const Words32 even = (word >> bits) & 1u;
+  const Words32 cut = (word + ((1u << (bits - 1)) - 1) + even) & ~((1u << bits) - 1);
+  // Kept as it is: what is no number.
+  const Vec<float> near = x == x ? (Vec<float>)cut : x;
+  if (rounding == Rounding::BFLOAT16) return near;
+  const Vec<float> magnitude = (Vec<float>)(word & 0x7FFFFFFFu);
+  const Vec<float> subnormal = x + 0.75f - 0.75f;  // floats from 1/2 to 1 are multiples of 2^-24
+  return magnitude < 0x1p-14f ? subnormal : near;
+}
+
+inline Vec<double> rounded(Vec<double> x, Rounding) { return x; }
+
+template <class T>
+inline Vec<T> load_part(const T* from, int64_t count) {
+  return count >= LANES<T> ? load(from) : load_some(from, count);
+}
+
+template <class T>
+inline void store_part(T* to, Vec<T> value, int64_t count) {
+  if (count >= LANES<T>) {
+    store(to, value);
+  } else {
+    store_some(to, value, count);
+  }
+}
+
+template <class T>
+void lstm(const LstmCall<T>& call) {
+  const int64_t h = call.channels;
+  for (int64_t site = 0; site < call.sites; ++site) {
+    T* gates = call.gates + call.gates_at[site];
+    T* cell = call.cell + call.cell_at[site];
+    T* state = call.state + call.state_at[site];
+    T* hidden = call.hidden + call.out_at[site];
+    T* kept = call.kept_cell ? call.kept_cell + call.out_at[site] : nullptr;
+    for (int64_t at = 0; at < h; at += LANES<T>) {
+      const int64_t count = h - at;
+      const Vec<T> o = sigmoid_of<Exp>(load_part(gates + at, count));
+      const Vec<T> f = sigmoid_of<Exp>(load_part(gates + h + at, count));
+      const Vec<T> i = sigmoid_of<Exp>(load_part(gates + 2 * h + at, count));
+      const Vec<T> g = tanh_of(load_part(gates + 3 * h + at, count));
+      const Vec<T> now = f * load_part(cell + at, count) + i * g;
+      const Vec<T> out = rounded(o * tanh_of(now), call.rounding);
+      store_part(cell + at, now, count);
+      store_part(state + at, out, count);
+      store_part(hidden + at, out, count);
+      if (!kept) continue;
+      store_part(kept + at, now, count);
+      store_part(gates + at, o, count);
+      store_part(gates + h + at, f, count);
+      store_part(gates + 2 * h + at, i, count);
+      store_part(gates + 3 * h + at, g, count);
+    }
+  }
+}
+
+template <class T>
+void lstm_grad(const LstmGradCall<T>& call) {
+  const int64_t h = call.channels;
+  for (int64_t site = 0; site < call.sites; ++site) {
+    const T* of_hidden = call.of_hidden + call.of_hidden_at[site];
+    const T* gates = call.activations + call.gates_at[site];
+    const T* cell = call.cell + call.cell_at[site];
+    T* of_cell = call.of_cell + call.of_cell_at[site];
+    T* outs[2] = {call.grad_gates + call.gates_at[site], call.of_sums + call.of_sums_at[site]};
+    for (int64_t at = 0; at < h; at += LANES<T>) {
+      const int64_t count = h - at;
+      const Vec<T> o = load_part(gates + at, count), f = load_part(gates + h + at, count);
+      const Vec<T> i = load_part(gates + 2 * h + at, count);
+      const Vec<T> g = load_part(gates + 3 * h + at, count);
+      const Vec<T> tanh = tanh_of(load_part(cell + at, count));
+      const Vec<T> of_out = load_part(of_hidden + at, count);
+      const Vec<T> of_now = load_part(of_cell + at, count) + of_out * o * ((T)1 - tanh * tanh);
+      const Vec<T> before = load_part(call.before[site] + at, count);
+      store_part(of_cell + at, of_now * f, count);
+      const Vec<T> of_sums[4] = {of_out * tanh * o * ((T)1 - o), of_now * before * f * ((T)1 - f),
+                                 of_now * g * i * ((T)1 - i), of_now * i * ((T)1 - g * g)};
+      for (T* out : outs) {
+        for (int part = 0; part < 4; ++part) store_part(out + part * h + at, of_sums[part], count);
+      }
+    }
+  }
+}

@@ -1,0 +1,154 @@
+"""The recurrences of PixelRNN (1601.06759, section 3)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..backends import LSTM, choose
+from ..reference_lstm import diagonal_lstm_ref, row_lstm_ref
+from .autocast import autocast
+
+
+def row_lstm(
+    gates: Tensor, weight: Tensor, initial_state: Tensor, *, backend: str = "auto"
+) -> Tensor:
+    r"""The Row LSTM (1601.06759, 3.1): from the top down, all columns of a row at once.
+
+    With ``h, c`` of the row above, for the first row `initial_state`::
+
+        o, f, i, g = (gates[:, :, row] + F.conv1d(h, weight, padding=taps // 2)).chunk(4, 1)
+        c = sigmoid(f) * c + sigmoid(i) * tanh(g)
+        h = sigmoid(o) * tanh(c)
+
+    Nothing of `weight` is masked: the row above is past, whatever the column and the colour. What a
+    cell may read of its own row is decided by what made `gates`.
+
+    Args:
+        gates: what the inputs add to the gates, bias included, ``[N, 4 h, H, W]``, the parts o, f,
+            i, g one after the other; float64, float32, float16, bfloat16.
+        weight: state-to-state, ``[4 h, h, taps]``, taps odd.
+        initial_state: hidden and cell state above the first row, ``[2, h]``.
+        backend: "auto", "scan" (one operator, `torch.ops.pixelsr.row_lstm`, with its gradients
+            written out; they have none of their own) or "reference" (the equations, as they stand).
+    Returns:
+        the hidden states, ``[N, h, H, W]``, dtype of `gates`. Sums and cell states are float32
+        (float64 for float64); the next row reads hidden states as they are returned.
+    Raises:
+        ValueError: shapes, dtypes or devices that do not fit each other, an even number of taps, or
+            an explicit `backend` that cannot run this.
+    """
+    gates, weight, initial_state = autocast(gates, weight, initial_state)
+    _check("row_lstm", gates, weight, initial_state)
+    if weight.shape[2] % 2 == 0:
+        raise ValueError(f"row_lstm takes an odd number of taps, got {weight.shape[2]}")
+    if choose(backend, LSTM, gates) == "reference":
+        return row_lstm_ref(gates, weight, initial_state)
+    keep = _needs_grad(gates, weight, initial_state)
+    return torch.ops.pixelsr.row_lstm(gates, weight, initial_state, keep)[0]
+
+
+def diagonal_lstm(
+    gates: Tensor,
+    weight: Tensor,
+    initial_state: Tensor,
+    *,
+    reverse: bool = False,
+    backend: str = "auto",
+) -> Tensor:
+    r"""One direction of the Diagonal BiLSTM (1601.06759, 3.2): diagonal by diagonal.
+
+    With ``h, c`` of the cell to the left (left of the first column `initial_state`) and ``above``
+    the hidden state of the cell above (zero above the first row)::
+
+        o, f, i, g = gates[:, :, row, col] + above @ weight[:, :, 0].T + h @ weight[:, :, 1].T
+        c = sigmoid(f) * c + sigmoid(i) * tanh(g)
+        h = sigmoid(o) * tanh(c)
+
+    Equals the paper's two-tap convolution down the columns of the skewed map, padded above.
+
+    Args:
+        gates: as in `row_lstm`.
+        weight: state-to-state, ``[4 h, h, 2]``: of the cell above, and of the cell beside. Nothing
+            of it is masked.
+        initial_state: hidden and cell state beside the first column, ``[2, h]``.
+        reverse: from right to left: "left" above becomes "right". Such a map is causal only when
+            it is shifted down one row, see `diagonal_bilstm`.
+        backend: as in `row_lstm`.
+    Returns:
+        the hidden states, as in `row_lstm`.
+    Raises:
+        ValueError: as in `row_lstm`; not two taps.
+    """
+    gates, weight, initial_state = autocast(gates, weight, initial_state)
+    _check("diagonal_lstm", gates, weight, initial_state)
+    if weight.shape[2] != 2:
+        raise ValueError(f"diagonal_lstm takes two taps, got {weight.shape[2]}")
+    if choose(backend, LSTM, gates) == "reference":
+        return diagonal_lstm_ref(gates, weight, initial_state, reverse)
+    keep = _needs_grad(gates, weight, initial_state)
+    return torch.ops.pixelsr.diagonal_lstm(gates, weight, initial_state, reverse, keep)[0]
+
+
+def diagonal_bilstm(
+    gates: Tensor,
+    weight: Tensor,
+    initial_state: Tensor,
+    weight_reverse: Tensor,
+    initial_state_reverse: Tensor,
+    *,
+    backend: str = "auto",
+) -> Tensor:
+    """The Diagonal BiLSTM (1601.06759, 3.2): the right-to-left map, one row lower, is added.
+
+    With ``a, b = gates.chunk(2, 1)`` equals::
+
+        right = diagonal_lstm(b, ..., reverse=True)
+        diagonal_lstm(a, ...) + F.pad(right, (0, 0, 1, 0))[:, :, :-1]
+
+    Unshifted, a cell would read what lies to its right; one row lower that is all past.
+
+    Args:
+        gates: of both directions, ``[N, 8 h, H, W]``.
+        weight, initial_state: from left to right, as in `diagonal_lstm`.
+        weight_reverse, initial_state_reverse: from right to left.
+        backend: as in `row_lstm`.
+    Returns:
+        ``[N, h, H, W]``, dtype of `gates`.
+    Raises:
+        ValueError: as in `diagonal_lstm`.
+    """
+    if gates.dim() != 4 or gates.shape[1] % 8:
+        raise ValueError(f"diagonal_bilstm takes gates [N, 8 h, H, W], got {list(gates.shape)}")
+    a, b = gates.chunk(2, 1)
+    b = b[:, :, :-1]  # nothing reads the last row
+    left = diagonal_lstm(a, weight, initial_state, backend=backend)
+    right = diagonal_lstm(b, weight_reverse, initial_state_reverse, reverse=True, backend=backend)
+    return left + F.pad(right, (0, 0, 1, 0))
+
+
+def _needs_grad(*tensors: Tensor) -> bool:
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
+def _check(name: str, gates: Tensor, weight: Tensor, initial_state: Tensor) -> None:
+    if gates.dim() != 4 or weight.dim() != 3:
+        raise ValueError(
+            f"{name} takes gates [N, 4 h, H, W] and weight [4 h, h, taps], got "
+            f"{list(gates.shape)} and {list(weight.shape)}"
+        )
+    parts, channels, _ = weight.shape
+    if parts != 4 * channels or channels == 0:
+        raise ValueError(f"{name}: weight must be [4 h, h, taps], got {list(weight.shape)}")
+    if gates.shape[1] != parts:
+        raise ValueError(f"{name}: gates have {gates.shape[1]} channels, the weight {parts}")
+    if initial_state.shape != (2, channels):
+        raise ValueError(
+            f"{name}: initial_state must be [2, {channels}], got {list(initial_state.shape)}"
+        )
+    given = {"gates": gates, "weight": weight, "initial_state": initial_state}
+    for what in ("dtype", "device"):
+        found = {key: str(getattr(tensor, what)) for key, tensor in given.items()}
+        if len(set(found.values())) > 1:
+            raise ValueError(f"{name}: {', '.join(found)} must have one {what}, got {found}")
+    if not gates.is_floating_point():
+        raise ValueError(f"{name} takes floating-point tensors, got {gates.dtype}")

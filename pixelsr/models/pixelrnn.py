@@ -1,0 +1,143 @@
+"""What the two recurrent networks of the PixelRNN paper (1601.06759) share."""
+
+import dataclasses
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .. import functional
+from ..nn import MaskedConv2d, init
+from .base import Config, Layers, PixelModel, find_output_layers, is_plain
+from .head import Head
+
+
+@dataclasses.dataclass(frozen=True)
+class PixelRNNConfig(Config):
+    """The paper's sizes for CIFAR-10: 12 recurrent layers, h = 128.
+
+    `layers` counts the recurrent layers alone. `skip` adds connections from each of them to the
+    output. `magnification`, a power of two, makes the multi-scale form: a picture is drawn from one
+    that is so many times smaller.
+    """
+
+    channels: int = 128
+    layers: int = 12
+    first_kernel_size: int = 7
+    head_channels: int = 1024
+    colours: int = 3
+    levels: int = 256
+    skip: bool = False
+    magnification: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if type(self.skip) is not bool:
+            raise ValueError(f"skip must be true or false, got {self.skip!r}")
+        times = self.magnification
+        if times is not None and (type(times) is not int or times < 1 or times & (times - 1)):
+            raise ValueError(f"magnification must be a power of two or None, got {times!r}")
+
+
+class PixelRNN(PixelModel):
+    """A first convolution with mask A, recurrent layers of 2 h channels, two 1x1 output layers.
+
+    All is computed on a picture that has one more column of zeros on the right, cropped at the end:
+    after mask A it is only there that a feature knows the last value of a row.
+
+    A subclass says by `make_layer` what the recurrent layers are.
+
+    Attributes:
+        magnification: the size of a picture in small ones, along one side; only in the multi-scale
+            form.
+    """
+
+    config: Any
+    magnification: int
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__()
+        self.config = c = self.Config(**options)
+        width = 2 * c.channels
+        self.first = MaskedConv2d(c.colours, width, c.first_kernel_size, "A", c.colours)
+        init.normal_(self.first)
+        self.upsample, conditioning = None, 0
+        if c.magnification is not None:  # others have no such attribute, as samplers expect
+            self.magnification = c.magnification
+            self.upsample, conditioning = _upsampling(c), c.channels
+        self.layers = nn.ModuleList(self.make_layer(conditioning) for _ in range(c.layers))
+        skips = c.layers if c.skip else 0
+        self.skips = nn.ModuleList(_skip(width, c.colours) for _ in range(skips))
+        self.head = Head(width, c.head_channels, c.colours, c.levels)
+
+    def make_layer(self, conditioning: int) -> nn.Module:
+        """A recurrent layer; `conditioning` as in `nn.RowLSTMLayer`."""
+        raise NotImplementedError
+
+    def forward(self, images: Tensor, low_res: Tensor | None = None) -> Tensor:
+        return self.head(self.features(images, low_res))
+
+    def output_layers(self) -> Layers | None:
+        return self.head.layers() if is_plain(self.head, Head) else None
+
+    def features(self, images: Tensor, low_res: Tensor | None = None) -> Tensor:
+        c = self.config
+        conditioning = self._conditioning(images, low_res)
+        x = functional.scale_levels(images, c.colours, c.levels, self.dtype)
+        # As F.pad(x, (0, 1)), by operations that are known to the planner: what it refuses, and
+        # names, is then the recurrence.
+        x = self.first(torch.cat((x, 0 * x[..., :1]), 3))
+        outputs = []
+        for layer in self.layers:
+            x = layer(x, conditioning)
+            outputs.append(x)
+        total = None
+        for skip, output in zip(self.skips, outputs, strict=False):
+            total = skip(output, add=total)
+        return F.relu((x if total is None else total)[..., :-1])
+
+    def nats(self, images: Tensor, low_res: Tensor | None = None) -> Tensor:
+        """``-log p(images | low_res)`` in nats per image, ``[N]``.
+
+        Args:
+            images: uint8 ``[N, C, H, W]``.
+            low_res: uint8 ``[N, C, h, w]``, of a model that was made with `magnification`.
+        """
+        layers = find_output_layers(self)
+        if layers is None:
+            logits = self(images, low_res)
+            return functional.pixel_cross_entropy_with_logits(logits, images)[0]
+        output = functional.Output(self.features(images, low_res), *layers)
+        return functional.pixel_cross_entropy(images, output)[0]
+
+    def _conditioning(self, images: Tensor, low_res: Tensor | None) -> Tensor | None:
+        """The small picture as a map of the size of the padded picture."""
+        c, name = self.config, type(self).__name__
+        if self.upsample is None:
+            if low_res is not None:
+                raise ValueError(f"{name} takes no low_res: it was made without magnification")
+            return None
+        if low_res is None:
+            raise ValueError(f"{name} needs low_res: it was made with magnification")
+        x = functional.scale_levels(low_res, c.colours, c.levels, self.dtype, name="low_res")
+        x = self.upsample(x)
+        functional.check_magnified(images, x)
+        return F.pad(x, (0, 1))
+
+
+def _skip(channels: int, colours: int) -> nn.Module:
+    layer = MaskedConv2d(channels, channels, 1, "B", colours)
+    init.normal_(layer)
+    return layer
+
+
+def _upsampling(c: PixelRNNConfig) -> nn.Module:
+    """A convolution, and for each doubling a transposed one: small picture to conditioning map."""
+    layers: list[nn.Module] = [nn.Conv2d(c.colours, c.channels, 3, padding=1), nn.ReLU()]
+    for _ in range((c.magnification or 1).bit_length() - 1):
+        doubling = nn.ConvTranspose2d(
+            c.channels, c.channels, 3, stride=2, padding=1, output_padding=1
+        )
+        layers += [doubling, nn.ReLU()]
+    return nn.Sequential(*layers)

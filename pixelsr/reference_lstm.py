@@ -1,0 +1,70 @@
+"""The recurrences of PixelRNN in plain PyTorch, step by step: the definition of right."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def row_lstm_ref(gates: Tensor, weight: Tensor, initial_state: Tensor) -> Tensor:
+    """Row by row, ``F.conv1d`` of the row above; arguments as in `functional.row_lstm`."""
+    n, _, height, width = gates.shape
+    if not gates.numel():
+        return _nothing(gates)
+    weight, (hidden, cell) = _exact(weight), _start(initial_state, n, width)
+    rows = []
+    for row in range(height):
+        sums = F.conv1d(hidden, weight, padding=weight.shape[2] // 2)
+        out, cell = _step(gates[:, :, row], sums, cell)
+        rows.append(out.unsqueeze(2))
+        hidden = _exact(out)
+    return torch.cat(rows, 2)
+
+
+def diagonal_lstm_ref(
+    gates: Tensor, weight: Tensor, initial_state: Tensor, reverse: bool = False
+) -> Tensor:
+    """Column by column of the skewed map; arguments as in `functional.diagonal_lstm`.
+
+    Row r is shifted right by r. ``F.conv1d`` of the column before reads, padded above, the same row
+    and the row above. A row keeps its initial state until it begins.
+    """
+    if reverse:
+        return diagonal_lstm_ref(gates.flip(3), weight, initial_state).flip(3)
+    n, _, height, width = gates.shape
+    if not gates.numel():
+        return _nothing(gates)
+    rows = [F.pad(gates[:, :, r], (r, height - 1 - r)) for r in range(height)]
+    skewed = torch.stack(rows, 2)  # [N, 4 h, H, W + H - 1]
+    weight, (hidden, cell) = _exact(weight), _start(initial_state, n, height)
+    row, columns = torch.arange(height, device=gates.device), []
+    for column, inputs in enumerate(skewed.unbind(3)):
+        out, after = _step(inputs, F.conv1d(F.pad(hidden, (1, 0)), weight), cell)
+        began = row <= column
+        hidden = torch.where(began, _exact(out), hidden)
+        cell = torch.where(began, after, cell)
+        columns.append(out)
+    out = torch.stack(columns, 3)
+    return torch.stack([out[:, :, r, r : r + width] for r in range(height)], 2)
+
+
+def _nothing(gates: Tensor) -> Tensor:
+    """No hidden states: convolutions refuse rows and columns without cells."""
+    return gates[:, : gates.shape[1] // 4]
+
+
+def _start(initial_state: Tensor, n: int, places: int) -> tuple[Tensor, Tensor]:
+    """Hidden and cell state before the first step, ``[N, h, places]`` each."""
+    hidden, cell = _exact(initial_state)[:, None, :, None].expand(-1, n, -1, places)
+    return hidden, cell
+
+
+def _step(inputs: Tensor, sums: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    """The new hidden state, in the dtype of the inputs, and the new cell state."""
+    o, f, i, g = (_exact(inputs) + sums).chunk(4, 1)
+    cell = torch.sigmoid(f) * cell + torch.sigmoid(i) * torch.tanh(g)
+    return (torch.sigmoid(o) * torch.tanh(cell)).to(inputs.dtype), cell
+
+
+def _exact(x: Tensor) -> Tensor:
+    """In the dtype of sums and of the cell state: float32, or float64 for float64."""
+    return x if x.dtype == torch.float64 else x.float()
