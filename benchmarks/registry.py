@@ -66,6 +66,10 @@ SUITES = {
             "tests/test_pixel_cross_entropy_triton.py",
         ),
     ),
+    "bench_pixelrnn": Suite(
+        "A training step of one recurrent layer beside the same layer as a loop in PyTorch.",
+        ("tests/test_pixelrnn_ops.py", "tests/test_pixelrnn.py"),
+    ),
     "bench_noise": Suite(
         "The noise of a picture: the C++ kernel, and PyTorch.", ("tests/test_noise.py",)
     ),

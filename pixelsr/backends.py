@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .interpreter import interprets
+from .ops.compiled import WHY_NOT_COMPILED
 from .ops.library import HAS_TRITON
 
 _log = logging.getLogger("pixelsr")
@@ -38,6 +39,14 @@ def can_run_triton(x: Tensor) -> str | None:
 
 def is_not_interpreted(x: Tensor) -> str | None:
     return None if x.device.type == "cuda" else "the interpreter is for tests"
+
+
+def can_run_cpu(x: Tensor) -> str | None:
+    if x.device.type != "cpu":
+        return f"its kernels are for the CPU, got {x.device}"
+    if x.dtype not in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
+        return f"its kernels take float64, float32, float16 or bfloat16, got {x.dtype}"
+    return WHY_NOT_COMPILED
 
 
 class Backend(NamedTuple):
@@ -73,7 +82,11 @@ PIXEL_CROSS_ENTROPY: Mapping[str, Backend] = {
 }
 """Backends of pixel_cross_entropy and pixel_cross_entropy_with_logits, the best first."""
 
-LSTM: Mapping[str, Backend] = {"scan": Backend(can_run_reference), "reference": REFERENCE}
+LSTM: Mapping[str, Backend] = {
+    "cpu": Backend(can_run_cpu),
+    "scan": Backend(can_run_reference),
+    "reference": REFERENCE,
+}
 """Backends of row_lstm and diagonal_lstm, the best first."""
 
 

@@ -83,6 +83,61 @@ def diagonals(height: int, width: int, reverse: bool) -> Scan:
     return Scan(fronts, height, 1, neighbours, beside)
 
 
+class Kind(NamedTuple):
+    """A recurrence whose fronts are walked by a kernel of its own.
+
+    Attributes:
+        diagonal: a Diagonal LSTM; otherwise a Row LSTM.
+        reverse: from right to left.
+    """
+
+    diagonal: bool = False
+    reverse: bool = False
+
+
+def windows(kind: Kind, hidden: Tensor, initial: Tensor, taps: int) -> Tensor:
+    """What every cell reads, ``[N, H, W, taps, h]``, of a map ``[N, H, W, h]``."""
+    n, height, width, channels = hidden.shape
+    read = hidden.new_empty(n, height, width, taps, channels)
+    if kind.diagonal:
+        above, beside = read.unbind(3)
+        above[:, 0] = 0
+        above[:, 1:] = hidden[:, :-1]
+        if kind.reverse:
+            beside[:, :, -1] = initial
+            beside[:, :, :-1] = hidden[:, :, 1:]
+        else:
+            beside[:, :, 0] = initial
+            beside[:, :, 1:] = hidden[:, :, :-1]
+        return read
+    for tap, part in enumerate(read.unbind(3)):
+        shift = tap - taps // 2
+        inside = _inside(shift, width)
+        part[:, :, : inside.start] = 0
+        part[:, :, inside.stop :] = 0
+        if inside.start < inside.stop:
+            part[:, 0, inside] = initial
+            part[:, 1:, inside] = hidden[:, :-1, inside.start + shift : inside.stop + shift]
+    return read
+
+
+def _inside(shift: int, width: int) -> slice:
+    """The columns whose neighbour, `shift` to the right, is in the picture; none for the rest."""
+    first = min(max(-shift, 0), width)
+    return slice(first, max(first, min(width, width - shift)))
+
+
+def of_initial_hidden(kind: Kind, grad_gates: Tensor, weight: Tensor) -> Tensor:
+    """The gradient of the initial hidden state, ``[h]``, by the cells that read it."""
+    if kind.diagonal:
+        edge = grad_gates[..., -1 if kind.reverse else 0]
+        return weight[:, :, 1].T @ edge.sum((0, 2))
+    taps, width = weight.shape[2], grad_gates.shape[3]
+    first = grad_gates[:, :, 0].sum(0)  # [4 h, W]
+    sums = [first[:, _inside(tap - taps // 2, width)].sum(1) for tap in range(taps)]
+    return (weight * torch.stack(sums, 1)[:, None]).sum((0, 2))
+
+
 def accumulator(dtype: torch.dtype) -> torch.dtype:
     """The dtype of sums and of the cell state."""
     return torch.float64 if dtype == torch.float64 else torch.float32

@@ -2,12 +2,16 @@
 
 import itertools
 import math
+import os
+import subprocess
+import sys
+from functools import partial
 
 import pytest
 import torch
 import torch.nn.functional as F
 
-from pixelsr import functional
+from pixelsr import functional, ops
 from pixelsr.reference_lstm import diagonal_lstm_ref, row_lstm_ref
 
 KINDS = {
@@ -17,6 +21,15 @@ KINDS = {
     "reverse": (functional.diagonal_lstm, 2, {"reverse": True}),
 }
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
+needs_kernels = pytest.mark.skipif(ops.WHY_NOT_COMPILED is not None, reason="no C++ kernels")
+OPERATORS = [pytest.param("cpu", marks=needs_kernels), "scan"]
+"""Backends that are registered operators."""
+BACKENDS = [*OPERATORS, "reference"]
+
+
+def operator_of(function, backend):
+    suffix = "_cpu" if backend == "cpu" else ""
+    return getattr(torch.ops.pixelsr, function.__name__ + suffix)
 
 
 def normal(*shape, seed=0):
@@ -73,16 +86,16 @@ def with_gradients(run, given, grad_out):
 
 @pytest.mark.parametrize(("height", "width"), [(5, 4), (4, 5), (1, 1), (1, 6), (6, 1), (2, 2)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_backend_is_the_equations_cell_by_cell(kind, height, width):
+@pytest.mark.parametrize("backend", ["auto", *BACKENDS])
+def test_every_backend_is_the_equations_cell_by_cell(backend, kind, height, width):
     function, taps, options = KINDS[kind]
     given = tensors(taps, height=height, width=width)
     grad_out = normal(2, 3, height, width, seed=3)
     expected = with_gradients(lambda *given: cell_by_cell(*given, *PLACES[kind]), given, grad_out)
-    for backend in ("auto", "scan", "reference"):
-        found = with_gradients(
-            lambda *given, b=backend: function(*given, **options, backend=b), given, grad_out
-        )
-        torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+    found = with_gradients(
+        lambda *given: function(*given, **options, backend=backend), given, grad_out
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
 def test_the_bidirectional_map_is_the_sum_with_the_reverse_one_row_lower():
@@ -101,13 +114,14 @@ def test_the_bidirectional_map_is_the_sum_with_the_reverse_one_row_lower():
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_strided_inputs_and_gradients_are_read_as_they_lie(kind):
+@pytest.mark.parametrize("backend", OPERATORS)
+def test_strided_inputs_and_gradients_are_read_as_they_lie(backend, kind):
     function, taps, options = KINDS[kind]
     given = tensors(taps)
     grad_out = normal(2, 3, 5, 4, seed=3)
 
     def run(*given):
-        return function(*given, **options)
+        return function(*given, **options, backend=backend)
 
     expected = with_gradients(run, given, grad_out)
     gates, weight, state = (tensor.detach() for tensor in given)
@@ -127,28 +141,33 @@ def test_strided_inputs_and_gradients_are_read_as_they_lie(kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("size", [(0, 5, 4), (2, 0, 4), (2, 5, 0)], ids=str)
-def test_nothing_gives_nothing_and_no_gradient(kind, size):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_nothing_gives_nothing_and_no_gradient(backend, kind, size):
     function, taps, options = KINDS[kind]
     given = tensors(taps, *size[:1], 3, *size[1:])
-    for backend in ("scan", "reference"):
-        out = function(*given, **options, backend=backend)
-        assert out.shape == (size[0], 3, *size[1:])
-        if backend == "scan":
-            _, *grads = torch.autograd.grad(out.sum(), given)
-            assert all((grad == 0).all() for grad in grads)
+    out = function(*given, **options, backend=backend)
+    assert out.shape == (size[0], 3, *size[1:])
+    if backend != "reference":
+        _, *grads = torch.autograd.grad(out.sum(), given)
+        assert all((grad == 0).all() for grad in grads)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_gradcheck(kind):
+@pytest.mark.parametrize("backend", OPERATORS)
+def test_gradcheck(backend, kind):
     function, taps, options = KINDS[kind]
     given = tensors(taps, n=2, h=2, height=3, width=3)
-    assert torch.autograd.gradcheck(lambda *given: function(*given, **options), given)
+    assert torch.autograd.gradcheck(
+        lambda *given: function(*given, **options, backend=backend), given
+    )
 
 
 @pytest.mark.parametrize("only", [0, 1, 2], ids=["gates", "weight", "state"])
 @pytest.mark.parametrize("kind", ["row", "diagonal"])
-def test_a_gradient_is_made_where_it_is_wanted_and_only_there(kind, only):
+@pytest.mark.parametrize("backend", OPERATORS)
+def test_a_gradient_is_made_where_it_is_wanted_and_only_there(backend, kind, only):
     function, taps, options = KINDS[kind]
+    options = options | {"backend": backend}
     given = tensors(taps)
     expected = torch.autograd.grad(function(*given, **options).square().sum(), given[only])
     given = [tensor.detach() for tensor in given]
@@ -158,21 +177,23 @@ def test_a_gradient_is_made_where_it_is_wanted_and_only_there(kind, only):
     assert all(tensor.grad is None for tensor in given if tensor is not given[only])
 
 
-def test_second_derivatives_are_refused_and_the_reference_has_them():
+@pytest.mark.parametrize("backend", OPERATORS)
+def test_second_derivatives_are_refused_and_the_reference_has_them(backend):
     given = tensors(3, n=1, h=2, height=2, width=2)
-    out = functional.row_lstm(*given)
+    out = functional.row_lstm(*given, backend=backend)
     (grad,) = torch.autograd.grad(out.sum(), given[0], create_graph=True)
-    with pytest.raises(RuntimeError, match="row_lstm_grad has no derivative"):
+    with pytest.raises(RuntimeError, match=r"row_lstm(_cpu)?_grad has no derivative"):
         grad.sum().backward()
     out = functional.row_lstm(*given, backend="reference")
     (grad,) = torch.autograd.grad(out.sum(), given[0], create_graph=True)
     grad.sum().backward()
 
 
-def test_an_operator_that_kept_nothing_says_so_in_backward():
-    out, cell, activations = torch.ops.pixelsr.row_lstm(*tensors(3), False)
+@pytest.mark.parametrize("backend", OPERATORS)
+def test_an_operator_that_kept_nothing_says_so_in_backward(backend):
+    out, cell, activations = operator_of(functional.row_lstm, backend)(*tensors(3), False)
     assert cell.numel() == activations.numel() == 0
-    with pytest.raises(RuntimeError, match="row_lstm was told to keep nothing"):
+    with pytest.raises(RuntimeError, match=r"row_lstm(_cpu)? was told to keep nothing"):
         out.sum().backward()
 
 
@@ -180,9 +201,10 @@ def test_an_operator_that_kept_nothing_says_so_in_backward():
 @pytest.mark.parametrize("keep", [False, True], ids=["inference", "training"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("kind", ["row", "diagonal", "reverse"])
-def test_the_operators_are_well_registered(kind, dtype, keep, last):
+@pytest.mark.parametrize("backend", OPERATORS)
+def test_the_operators_are_well_registered(backend, kind, dtype, keep, last):
     function, taps, options = KINDS[kind]
-    operator = getattr(torch.ops.pixelsr, function.__name__)
+    operator = operator_of(function, backend)
     given = [tensor.detach().to(dtype).requires_grad_(keep) for tensor in tensors(taps)]
     if last:
         gates = given[0].detach().contiguous(memory_format=torch.channels_last)
@@ -191,14 +213,16 @@ def test_the_operators_are_well_registered(kind, dtype, keep, last):
     torch.library.opcheck(operator, (*given, *options, keep))
     if keep:
         hidden, *kept = operator(*given, *options, keep)
-        grad = getattr(torch.ops.pixelsr, f"{function.__name__}_grad")
+        grad = getattr(torch.ops.pixelsr, f"{operator.__name__}_grad")
         tensors_ = [x.detach() for x in (torch.ones_like(hidden), *given[1:], hidden, *kept)]
         torch.library.opcheck(grad, (*tensors_, *options))
 
 
 @pytest.mark.parametrize("kind", ["row", "diagonal", "reverse"])
-def test_the_recurrence_compiles_as_one_graph(kind):
+@pytest.mark.parametrize("backend", OPERATORS)
+def test_the_recurrence_compiles_as_one_graph(backend, kind):
     function, taps, options = KINDS[kind]
+    options = options | {"backend": backend}
     given = tensors(taps)
     compiled = torch.compile(function, fullgraph=True, backend="aot_eager")
     expected = with_gradients(lambda *g: function(*g, **options), given, normal(2, 3, 5, 4))
@@ -255,7 +279,8 @@ def test_short_floats_err_at_most_twice_as_much_as_a_loop_in_pytorch(kind, dtype
 
     exact = run(plain, torch.float64)
     library = run(plain, dtype)
-    for backend in ("scan", "reference"):
+    backends = ["scan", "reference"] if ops.WHY_NOT_COMPILED else ["cpu", "scan", "reference"]
+    for backend in backends:
         ours = run(lambda *given, b=backend: function(*given, **options, backend=b), dtype)
         for out, other, right in zip(ours, library, exact, strict=True):
             assert out.dtype == dtype
@@ -265,7 +290,8 @@ def test_short_floats_err_at_most_twice_as_much_as_a_loop_in_pytorch(kind, dtype
 
 
 @pytest.mark.parametrize("kind", ["row", "diagonal", "reverse"])
-def test_the_cell_state_of_short_floats_is_float32(kind):
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_cell_state_of_short_floats_is_float32(backend, kind):
     """A cell that gains 2^-10 at each step: in bfloat16 it would stand still at 1/4."""
     function, taps, options = KINDS[kind]
     gates = torch.zeros(1, 4, 400, 2) if kind == "row" else torch.zeros(1, 4, 2, 400)
@@ -273,17 +299,17 @@ def test_the_cell_state_of_short_floats_is_float32(kind):
     gates[:, 3] = 2.0**-10
     weight, state = torch.zeros(4, 1, taps), torch.zeros(2, 1)
     given = [x.bfloat16() for x in (gates, weight, state)]
-    for backend in ("scan", "reference"):
-        out = function(*given, **options, backend=backend)
-        expected = torch.tensor(400 * 2.0**-10).tanh()
-        assert abs(out.float().max() - expected) < 2**-9
+    out = function(*given, **options, backend=backend)
+    expected = torch.tensor(400 * 2.0**-10).tanh()
+    assert abs(out.float().max() - expected) < 2**-9
 
 
 @pytest.mark.parametrize("kind", ["row", "diagonal"])
-def test_autocast_computes_in_bfloat16_and_leaves_float64_alone(kind):
+@pytest.mark.parametrize("backend", OPERATORS)
+def test_autocast_computes_in_bfloat16_and_leaves_float64_alone(backend, kind):
     function, taps, _ = KINDS[kind]
     given = [x.detach() for x in tensors(taps)]
-    operator = getattr(torch.ops.pixelsr, function.__name__)
+    operator, function = operator_of(function, backend), partial(function, backend=backend)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         assert function(*given).dtype == torch.float64
         out = function(*(x.float() for x in given))
@@ -292,9 +318,11 @@ def test_autocast_computes_in_bfloat16_and_leaves_float64_alone(kind):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
-def test_a_changed_future_leaves_the_past_equal_bit_for_bit(dtype):
+@pytest.mark.parametrize("backend", OPERATORS)
+def test_a_changed_future_leaves_the_past_equal_bit_for_bit(backend, dtype):
     for kind, taps in (("row", 3), ("diagonal", 2), ("reverse", 2)):
         function, _, options = KINDS[kind]
+        options = options | {"backend": backend}
         gates, weight, state = (x.detach().to(dtype) for x in tensors(taps))
         changed = gates.clone()
         changed[:, :, 2, 2] += 3
@@ -316,6 +344,85 @@ def test_shapes_can_be_had_on_the_meta_device():
     out = functional.diagonal_lstm(*given)
     out.sum().backward()
     assert [x.grad.shape for x in given] == [x.shape for x in given]
+
+
+@needs_kernels
+@pytest.mark.parametrize("dtype", [torch.float64, *DTYPES], ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_kernels_are_the_scan_for_odd_numbers_of_channels(kind, dtype):
+    function, taps, options = KINDS[kind]
+    tolerance = {torch.float64: 1e-12, torch.float32: 1e-5}.get(dtype, 4e-2)
+    for h, n in ((1, 3), (5, 1), (19, 2), (33, 5)):
+        given = [x.detach().to(dtype) for x in tensors(taps, n, h, 7, 9)]
+        given = [x.requires_grad_() for x in given]
+        grad_out = normal(n, h, 7, 9, seed=3).to(dtype)
+        found, expected = (
+            with_gradients(partial(function, **options, backend=backend), given, grad_out)
+            for backend in ("cpu", "scan")
+        )
+        for one, other in zip(found, expected, strict=True):
+            assert (one - other).abs().max() <= tolerance * other.abs().max()
+
+
+@pytest.fixture
+def threads():
+    """Sets how many there are; put back afterwards."""
+    before = torch.get_num_threads()
+    yield torch.set_num_threads
+    torch.set_num_threads(before)
+
+
+@needs_kernels
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_threads_and_batch_leave_every_bit_of_the_kernels_results(kind, dtype, threads):
+    function, taps, options = KINDS[kind]
+    gates, weight, state = (x.detach().to(dtype) for x in tensors(taps, 7, 21, 6, 9))
+    grad_out = normal(7, 21, 6, 9, seed=3).to(dtype)
+
+    def run(some):
+        own = gates[some].clone().requires_grad_()
+        out = function(own, weight, state, **options, backend="cpu")
+        return out, torch.autograd.grad(out, own, grad_out[some])[0]
+
+    threads(1)
+    expected = run(slice(None))
+    for count, some in itertools.product((1, 2, 3, 8), (slice(0, 1), slice(2, 7), slice(None))):
+        threads(count)
+        for one, other in zip(run(some), expected, strict=True):
+            assert torch.equal(one, other[some])
+
+
+@needs_kernels
+def test_inference_writes_what_training_does():
+    for kind in KINDS:
+        function, taps, options = KINDS[kind]
+        given = [x.detach().float() for x in tensors(taps, h=18)]
+        operator = operator_of(function, "cpu")
+        without, with_kept = (operator(*given, **options, keep=keep) for keep in (False, True))
+        assert torch.equal(without[0], with_kept[0])
+
+
+@needs_kernels
+@pytest.mark.parametrize("instruction_set", ["avx2", "plain"])
+def test_other_instruction_sets_are_the_scan_too(instruction_set):
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", __file__, "-k", "odd_numbers"],
+        env=os.environ | {"PIXELSR_INSTRUCTION_SET": instruction_set},
+        capture_output=True,
+        text=True,
+    )
+    if "which this processor has" in done.stdout:
+        pytest.skip(f"no {instruction_set} here")
+    assert done.returncode == 0, done.stdout
+
+
+def test_auto_takes_the_kernels_where_they_are():
+    given = [x.detach() for x in tensors(3)]
+    expected = "scan" if ops.WHY_NOT_COMPILED else "cpu"
+    assert torch.equal(functional.row_lstm(*given), functional.row_lstm(*given, backend=expected))
+    with pytest.raises(ValueError, match=r"backend 'cpu' cannot run this: .* are for the CPU"):
+        functional.row_lstm(*(x.to("meta") for x in given), backend="cpu")
 
 
 GATES, ROW, DIAGONAL, STATE = (

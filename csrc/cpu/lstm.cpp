@@ -100,17 +100,17 @@ int64_t samples_at_once(const Scan& scan, int64_t samples) {
   return std::min(samples, std::max<int64_t>(1, CELLS_AT_ONCE / scan.states()));
 }
 
-// Calls `work(first sample, samples, group, member, members)` for all samples, on a team.
+// Calls `work(first sample, samples, rank, group, member, members)` for all samples, on a team.
 template <class Work>
 void share(int64_t samples, int64_t at_once, int64_t threads, const Work& work) {
   run_team(threads, [&](int64_t rank, int64_t came) noexcept {
     const int64_t groups = std::min(came, samples);
-    int64_t group = rank * groups / came;
+    const int64_t group = rank * groups / came;
     const auto begin = [&](int64_t g) { return (came * g + groups - 1) / groups; };
     const int64_t member = rank - begin(group), members = begin(group + 1) - begin(group);
     const int64_t first = samples * group / groups, last = samples * (group + 1) / groups;
     for (int64_t n = first; n < last; n += at_once) {
-      work(n, std::min(at_once, last - n), group, member, members);
+      work(n, std::min(at_once, last - n), rank, group, member, members);
     }
   });
 }
@@ -154,10 +154,10 @@ void scan_forward(const Scan& scan, const Tensor& given, const Tensor& matrix,
   const Kernels<T>& kernel = kernels<T>();
 
   share(samples, at_once, threads,
-        [&](int64_t first_sample, int64_t count, int64_t group, int64_t member,
+        [&](int64_t first_sample, int64_t count, int64_t rank, int64_t group, int64_t member,
             int64_t members) noexcept {
           Carried<T>& own = carried[group];
-          Sites& sites = of_threads[group + member * carried.size()];
+          Sites& sites = of_threads[rank];
           T* sums = keep ? kept_gates : own.sums.data();
           if (member == 0) {
             for (int64_t i = 0; i < count * states; ++i) {
@@ -250,12 +250,11 @@ void scan_backward(const Scan& scan, const Tensor& grad, const Tensor& matrix,
   const Kernels<T>& kernel = kernels<T>();
 
   share(samples, at_once, threads,
-        [&](int64_t first_sample, int64_t count, int64_t group, int64_t member,
+        [&](int64_t first_sample, int64_t count, int64_t rank, int64_t group, int64_t member,
             int64_t members) noexcept {
           Carried<T>& own = carried[group];
-          const int64_t thread = group + member * carried.size();
-          Sites& sites = of_threads[thread];
-          std::vector<const T*>& predecessors = befores[thread];
+          Sites& sites = of_threads[rank];
+          std::vector<const T*>& predecessors = befores[rank];
           if (member == 0) {
             std::fill(own.states.begin(), own.states.end(), T(0));
             std::fill(own.cells.begin(), own.cells.end(), T(0));
@@ -325,25 +324,63 @@ void scan_backward(const Scan& scan, const Tensor& grad, const Tensor& matrix,
         });
 }
 
+// Of what was not checked where a user gave it, as a wrong size would be written beyond.
+Scan checked(const char* name, const Tensor& map, const Tensor& matrix, const Tensor& initial,
+             int64_t channels, int64_t inputs, int64_t outputs, bool diagonal, bool reverse) {
+  STD_TORCH_CHECK(map.dim() == 4 && (map.stride(1) == 1 || map.size(1) == 1) && matrix.dim() == 2 &&
+                      matrix.size(0) % inputs == 0 && matrix.size(1) == outputs &&
+                      initial.numel() == 2 * channels && matrix.is_contiguous() &&
+                      initial.is_contiguous(),
+                  name, ": these tensors do not fit each other");
+  const Scan scan = {diagonal, reverse, map.size(2), map.size(3), matrix.size(0) / inputs};
+  STD_TORCH_CHECK(diagonal ? scan.taps == 2 : scan.taps % 2 == 1, name, ": it has ", scan.taps,
+                  " taps");
+  return scan;
+}
+
+// Is `x` [N, channels, H, W] of this map, channels last, nothing between?
+void check_dense(const char* name, const Tensor& x, const Tensor& map, int64_t channels) {
+  STD_TORCH_CHECK(
+      x.dim() == 4 && x.scalar_type() == map.scalar_type() && x.size(0) == map.size(0) &&
+          x.size(1) == channels && x.size(2) == map.size(2) && x.size(3) == map.size(3) &&
+          (x.stride(1) == 1 || channels == 1) && (x.size(3) == 1 || x.stride(3) == channels) &&
+          (x.size(2) == 1 || x.stride(2) == x.size(3) * channels) &&
+          (x.size(0) == 1 || x.stride(0) == x.size(2) * x.size(3) * channels),
+      name, ": these tensors do not fit each other");
+}
+
 void lstm_scan_(Tensor gates, Tensor matrix, Tensor initial, Tensor hidden, Tensor cell,
                 Tensor activations, bool diagonal, bool reverse, int64_t rounding,
                 int64_t threads) {
-  const int64_t taps = matrix.size(0) / hidden.size(1);
-  const Scan scan = {diagonal, reverse, gates.size(2), gates.size(3), taps};
+  const int64_t h = hidden.size(1);
+  const Scan scan =
+      checked("lstm_scan_", gates, matrix, initial, h, h, gates.size(1), diagonal, reverse);
+  check_dense("lstm_scan_", hidden, gates, gates.size(1) / 4);
+  if (cell.numel() > 0) {
+    check_dense("lstm_scan_", cell, gates, h);
+    check_dense("lstm_scan_", activations, gates, 4 * h);
+  }
   const bool is_double = gates.scalar_type() == ScalarType::Double;
   const auto run = is_double ? scan_forward<double> : scan_forward<float>;
   run(scan, gates, matrix, initial, hidden, cell, activations, static_cast<Rounding>(rounding),
-      threads);
+      std::max<int64_t>(1, threads));
 }
 
 void lstm_scan_grad_(Tensor grad, Tensor matrix, Tensor initial, Tensor cell, Tensor activations,
                      Tensor grad_gates, Tensor of_initial_cell, bool diagonal, bool reverse,
                      int64_t threads) {
-  const int64_t taps = matrix.size(0) / activations.size(1);
-  const Scan scan = {diagonal, reverse, grad.size(2), grad.size(3), taps};
+  const int64_t h = grad.size(1);
+  const Scan scan =
+      checked("lstm_scan_grad_", grad, matrix, initial, h, 4 * h, h, diagonal, reverse);
+  check_dense("lstm_scan_grad_", cell, grad, h);
+  check_dense("lstm_scan_grad_", activations, grad, 4 * h);
+  check_dense("lstm_scan_grad_", grad_gates, grad, 4 * h);
+  STD_TORCH_CHECK(of_initial_cell.is_contiguous() && of_initial_cell.numel() == grad.size(0) * h,
+                  "lstm_scan_grad_: of_initial_cell must be [N, h]");
   const bool is_double = grad.scalar_type() == ScalarType::Double;
   const auto run = is_double ? scan_backward<double> : scan_backward<float>;
-  run(scan, grad, matrix, initial, cell, activations, grad_gates, of_initial_cell, threads);
+  run(scan, grad, matrix, initial, cell, activations, grad_gates, of_initial_cell,
+      std::max<int64_t>(1, threads));
 }
 
 }  // namespace

@@ -28,8 +28,9 @@ def row_lstm(
             i, g one after the other; float64, float32, float16, bfloat16.
         weight: state-to-state, ``[4 h, h, taps]``, taps odd.
         initial_state: hidden and cell state above the first row, ``[2, h]``.
-        backend: "auto", "scan" (one operator, `torch.ops.pixelsr.row_lstm`, with its gradients
-            written out; they have none of their own) or "reference" (the equations, as they stand).
+        backend: "auto", "cpu" (one operator, `torch.ops.pixelsr.row_lstm_cpu`, a kernel in C++ for
+            all rows), "scan" (`torch.ops.pixelsr.row_lstm`, in PyTorch) or "reference" (the
+            equations, as they stand). Only the last has second derivatives.
     Returns:
         the hidden states, ``[N, h, H, W]``, dtype of `gates`. Sums and cell states are float32
         (float64 for float64); the next row reads hidden states as they are returned.
@@ -41,10 +42,13 @@ def row_lstm(
     _check("row_lstm", gates, weight, initial_state)
     if weight.shape[2] % 2 == 0:
         raise ValueError(f"row_lstm takes an odd number of taps, got {weight.shape[2]}")
-    if choose(backend, LSTM, gates) == "reference":
+    backend = choose(backend, LSTM, gates)
+    if backend == "reference":
         return row_lstm_ref(gates, weight, initial_state)
     keep = _needs_grad(gates, weight, initial_state)
-    return torch.ops.pixelsr.row_lstm(gates, weight, initial_state, keep)[0]
+    ops = torch.ops.pixelsr
+    operator = ops.row_lstm_cpu if backend == "cpu" else ops.row_lstm
+    return operator(gates, weight, initial_state, keep)[0]
 
 
 def diagonal_lstm(
@@ -83,10 +87,13 @@ def diagonal_lstm(
     _check("diagonal_lstm", gates, weight, initial_state)
     if weight.shape[2] != 2:
         raise ValueError(f"diagonal_lstm takes two taps, got {weight.shape[2]}")
-    if choose(backend, LSTM, gates) == "reference":
+    backend = choose(backend, LSTM, gates)
+    if backend == "reference":
         return diagonal_lstm_ref(gates, weight, initial_state, reverse)
     keep = _needs_grad(gates, weight, initial_state)
-    return torch.ops.pixelsr.diagonal_lstm(gates, weight, initial_state, reverse, keep)[0]
+    ops = torch.ops.pixelsr
+    operator = ops.diagonal_lstm_cpu if backend == "cpu" else ops.diagonal_lstm
+    return operator(gates, weight, initial_state, reverse, keep)[0]
 
 
 def diagonal_bilstm(
@@ -120,10 +127,11 @@ def diagonal_bilstm(
     if gates.dim() != 4 or gates.shape[1] % 8:
         raise ValueError(f"diagonal_bilstm takes gates [N, 8 h, H, W], got {list(gates.shape)}")
     a, b = gates.chunk(2, 1)
-    b = b[:, :, :-1]  # nothing reads the last row
     left = diagonal_lstm(a, weight, initial_state, backend=backend)
     right = diagonal_lstm(b, weight_reverse, initial_state_reverse, reverse=True, backend=backend)
-    return left + F.pad(right, (0, 0, 1, 0))
+    # One row lower, without the last, which nothing reads. The gradient of a slice would lose the
+    # memory format.
+    return left + F.pad(right, (0, 0, 1, -1))
 
 
 def _needs_grad(*tensors: Tensor) -> bool:

@@ -1,7 +1,9 @@
 """`row_lstm` and `diagonal_lstm`: the recurrences of PixelRNN, one direction, and their gradients.
 
-Kernels for a device are put under the same names. With `keep`, cell states and activated gates of
-all cells are returned too, which is what the gradients are made of; without, both are empty.
+With `keep`, cell states and activated gates of all cells are returned too, which is what the
+gradients are made of; without, both are empty. `row_lstm_cpu` and `diagonal_lstm_cpu` are the same
+by the compiled kernels for the CPU, which take all fronts in one call; what they keep is channels
+last.
 """
 
 from typing import Any
@@ -9,10 +11,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..scan import Scan, accumulator, diagonals, rows, scan_backward, scan_forward
+from ..scan import (
+    Kind,
+    Scan,
+    accumulator,
+    diagonals,
+    of_initial_hidden,
+    rows,
+    scan_backward,
+    scan_forward,
+    windows,
+)
 from .autocast import cast_under_autocast
 from .derivatives import refuse_second_derivatives
-from .layout import is_channels_last
+from .layout import dense, is_channels_last, side_by_side
 from .library import LIBRARY
 
 # gates [N, 4 h, H, W], parts o, f, i, g; weight [4 h, h, taps]; initial [2, h], hidden and cell:
@@ -20,10 +32,24 @@ from .library import LIBRARY
 _GIVEN = "Tensor gates, Tensor weight, Tensor initial"
 _KEPT = "Tensor weight, Tensor initial, Tensor hidden, Tensor cell, Tensor activations"
 _THREE = "(Tensor, Tensor, Tensor)"
-LIBRARY.define(f"row_lstm({_GIVEN}, bool keep=False) -> {_THREE}")
-LIBRARY.define(f"row_lstm_grad(Tensor grad, {_KEPT}) -> {_THREE}")
-LIBRARY.define(f"diagonal_lstm({_GIVEN}, bool reverse=False, bool keep=False) -> {_THREE}")
-LIBRARY.define(f"diagonal_lstm_grad(Tensor grad, {_KEPT}, bool reverse=False) -> {_THREE}")
+for _by in ("", "_cpu"):
+    LIBRARY.define(f"row_lstm{_by}({_GIVEN}, bool keep=False) -> {_THREE}")
+    LIBRARY.define(f"row_lstm{_by}_grad(Tensor grad, {_KEPT}) -> {_THREE}")
+    LIBRARY.define(f"diagonal_lstm{_by}({_GIVEN}, bool reverse=False, bool keep=False) -> {_THREE}")
+    LIBRARY.define(f"diagonal_lstm{_by}_grad(Tensor grad, {_KEPT}, bool reverse=False) -> {_THREE}")
+# In C++ only. All of one dtype, float32 or float64, channels side by side, what is written dense;
+# matrix: of all that a cell reads to what it makes of it.
+_SCAN = "bool diagonal, bool reverse"
+LIBRARY.define(
+    "lstm_scan_(Tensor gates, Tensor matrix, Tensor initial, Tensor(a!) hidden, Tensor(b!) cell, "
+    f"Tensor(c!) activations, {_SCAN}, int rounding, int threads) -> ()"
+)
+LIBRARY.define(
+    "lstm_scan_grad_(Tensor grad, Tensor matrix, Tensor initial, Tensor cell, Tensor activations, "
+    f"Tensor(a!) grad_gates, Tensor(b!) of_initial_cell, {_SCAN}, int threads) -> ()"
+)
+_ROUNDING = {torch.float16: 1, torch.bfloat16: 2}
+"""csrc/cpu/lstm.h knows these numbers."""
 
 
 def _outputs(gates: Tensor, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -118,6 +144,127 @@ def _diagonal_lstm_grad(
     return _grad(scan, grad, weight, initial, hidden, cell, activations)
 
 
+def _outputs_cpu(gates: Tensor, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """As `_outputs`; what is kept is always channels last."""
+    hidden, cell, activations = _outputs(gates, False)
+    if keep:
+        cell = _empty_last(hidden, accumulator(gates.dtype))
+        activations = _empty_last(gates, gates.dtype)
+    return hidden, cell, activations
+
+
+def _is_as_written(x: Tensor, exact: torch.dtype) -> bool:
+    """Is this what the kernels write? Of what is empty nothing is written."""
+    last = torch.channels_last
+    return x.numel() == 0 or (x.dtype == exact and x.is_contiguous(memory_format=last))
+
+
+def _empty_last(like: Tensor, dtype: torch.dtype) -> Tensor:
+    last = torch.channels_last
+    return torch.empty(like.shape, dtype=dtype, device=like.device, memory_format=last)
+
+
+def _forward_cpu(
+    kind: Kind, gates: Tensor, weight: Tensor, initial: Tensor, keep: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    hidden, cell, activations = _outputs_cpu(gates, keep)
+    if not hidden.numel():
+        return hidden, cell, activations
+    exact = accumulator(gates.dtype)
+    matrix = weight.permute(2, 1, 0).flatten(0, 1).to(exact).contiguous()
+    gates, initial = side_by_side(gates.to(exact)), initial.to(exact).contiguous()
+    # The kernel writes channels last and exactly; what is returned otherwise is a copy of it.
+    outs = (hidden, cell, activations)
+    written = [x if _is_as_written(x, exact) else _empty_last(x, exact) for x in outs]
+    torch.ops.pixelsr.lstm_scan_(
+        gates,
+        matrix,
+        initial,
+        *written,
+        kind.diagonal,
+        kind.reverse,
+        _ROUNDING.get(hidden.dtype, 0),
+        torch.get_num_threads(),
+    )
+    for x, other in zip(outs, written, strict=True):
+        if x is not other:
+            x.copy_(other)
+    return hidden, cell, activations
+
+
+def _grad_cpu(
+    kind: Kind,
+    grad: Tensor,
+    weight: Tensor,
+    initial: Tensor,
+    hidden: Tensor,
+    cell: Tensor,
+    activations: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    exact, shape = accumulator(grad.dtype), weight.shape
+    # In the format of the gates, which is that of the hidden states: a convolution's backward is
+    # slow where its input and its gradient lie differently.
+    of_gates = _empty(hidden, activations.shape, grad.dtype)
+    if not grad.numel():
+        return of_gates, weight.new_zeros(shape), initial.new_zeros(initial.shape)
+    written = of_gates if _is_as_written(of_gates, exact) else _empty_last(of_gates, exact)
+    hidden, weight, initial = hidden.to(exact), weight.to(exact), initial.to(exact).contiguous()
+    of_cell = grad.new_empty(grad.shape[:2], dtype=exact)
+    torch.ops.pixelsr.lstm_scan_grad_(
+        side_by_side(grad.to(exact)),
+        weight.flip(2).permute(2, 0, 1).flatten(0, 1).contiguous(),
+        initial,
+        dense(cell),
+        dense(activations.to(exact)),
+        written,
+        of_cell,
+        kind.diagonal,
+        kind.reverse,
+        torch.get_num_threads(),
+    )
+    by_cell = written.permute(0, 2, 3, 1).flatten(0, 2)
+    read = windows(kind, dense(hidden).permute(0, 2, 3, 1), initial[0], shape[2])
+    of_weight = (by_cell.T @ read.flatten(3).flatten(0, 2)).view(shape[0], shape[2], shape[1])
+    of_initial = torch.stack((of_initial_hidden(kind, written, weight), of_cell.sum(0)))
+    of_weight = of_weight.transpose(1, 2).contiguous()
+    if written is not of_gates:
+        of_gates.copy_(written)
+    return of_gates, of_weight.to(grad.dtype), of_initial.to(grad.dtype)
+
+
+@torch.library.impl(LIBRARY, "row_lstm_cpu", "CPU")
+def _row_lstm_cpu(
+    gates: Tensor, weight: Tensor, initial: Tensor, keep: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    return _forward_cpu(Kind(), gates, weight, initial, keep)
+
+
+@torch.library.impl(LIBRARY, "row_lstm_cpu_grad", "CPU")
+def _row_lstm_cpu_grad(*given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    return _grad_cpu(Kind(), *given)
+
+
+@torch.library.impl(LIBRARY, "diagonal_lstm_cpu", "CPU")
+def _diagonal_lstm_cpu(
+    gates: Tensor, weight: Tensor, initial: Tensor, reverse: bool = False, keep: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    return _forward_cpu(Kind(True, reverse), gates, weight, initial, keep)
+
+
+@torch.library.impl(LIBRARY, "diagonal_lstm_cpu_grad", "CPU")
+def _diagonal_lstm_cpu_grad(
+    grad: Tensor,
+    weight: Tensor,
+    initial: Tensor,
+    hidden: Tensor,
+    cell: Tensor,
+    activations: Tensor,
+    reverse: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    kind = Kind(True, reverse)
+    return _grad_cpu(kind, grad, weight, initial, hidden, cell, activations)
+
+
 def _row_fake(gates: Tensor, weight: Tensor, initial: Tensor, keep: bool = False) -> Any:
     return _outputs(gates, keep)
 
@@ -141,6 +288,29 @@ def _grad_fake(
     return grad_gates, weight.new_empty(weight.shape), initial.new_empty(initial.shape)
 
 
+def _row_cpu_fake(gates: Tensor, weight: Tensor, initial: Tensor, keep: bool = False) -> Any:
+    return _outputs_cpu(gates, keep)
+
+
+def _diagonal_cpu_fake(
+    gates: Tensor, weight: Tensor, initial: Tensor, reverse: bool = False, keep: bool = False
+) -> Any:
+    return _outputs_cpu(gates, keep)
+
+
+def _grad_cpu_fake(
+    grad: Tensor,
+    weight: Tensor,
+    initial: Tensor,
+    hidden: Tensor,
+    cell: Tensor,
+    activations: Tensor,
+    reverse: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    grad_gates = _empty(hidden, activations.shape, activations.dtype)
+    return grad_gates, weight.new_empty(weight.shape), initial.new_empty(initial.shape)
+
+
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     _, weight, initial, *ctx.reverse, ctx.keep = inputs
     ctx.save_for_backward(weight, initial, *output)
@@ -161,9 +331,14 @@ def _backward_by(name: str) -> Any:
     return backward
 
 
-for _name, _forward_fake in (("row_lstm", _row_fake), ("diagonal_lstm", _diagonal_fake)):
+for _name, _forward_fake, _backward_fake in (
+    ("row_lstm", _row_fake, _grad_fake),
+    ("row_lstm_cpu", _row_cpu_fake, _grad_cpu_fake),
+    ("diagonal_lstm", _diagonal_fake, _grad_fake),
+    ("diagonal_lstm_cpu", _diagonal_cpu_fake, _grad_cpu_fake),
+):
     torch.library.register_fake(f"pixelsr::{_name}", _forward_fake, lib=LIBRARY)
-    torch.library.register_fake(f"pixelsr::{_name}_grad", _grad_fake, lib=LIBRARY)
+    torch.library.register_fake(f"pixelsr::{_name}_grad", _backward_fake, lib=LIBRARY)
     torch.library.register_autograd(
         f"pixelsr::{_name}", _backward_by(_name), setup_context=_keep, lib=LIBRARY
     )
