@@ -7,6 +7,7 @@ PYTHON ?= $(shell for p in $(CANDIDATES); do \
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 SOURCES := $(wildcard csrc/*/*.h csrc/*/*.cpp csrc/*/*.cu)
+EMULATOR := $(wildcard tests/emulator/*.h tests/emulator/*.cpp)
 PYTHON_CODE := setup.py pixelsr kernels benchmarks docs examples tests
 DEVICE = $(shell $(BIN)/python -c "import re, torch; \
 	name = torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu'; \
@@ -67,12 +68,12 @@ lint: venv  ## check style and types
 	$(BIN)/ruff check $(PYTHON_CODE)
 	$(BIN)/ruff format --check $(PYTHON_CODE)
 	$(BIN)/mypy
-	$(BIN)/clang-format --dry-run --Werror $(SOURCES)
+	$(BIN)/clang-format --dry-run --Werror $(SOURCES) $(EMULATOR)
 
 format: venv  ## rewrite the code in the project's style
 	$(BIN)/ruff check --fix $(PYTHON_CODE)
 	$(BIN)/ruff format $(PYTHON_CODE)
-	$(BIN)/clang-format -i $(SOURCES)
+	$(BIN)/clang-format -i $(SOURCES) $(EMULATOR)
 
 docs: venv  ## write the commands' pages in docs/commands from their help
 	$(BIN)/python docs/commands.py
