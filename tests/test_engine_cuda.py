@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import pixelsr
 from pixelsr import ops, sampling
 from pixelsr.reference import gumbel_noise_ref
-from pixelsr.sampling.engines import cuda
+from pixelsr.sampling.engines import cuda, program
 from pixelsr.sampling.engines.cuda import CudaEngine, Machine
 from pixelsr.sampling.engines.tiles import UNIT
 from pixelsr.sampling.request import make_request
@@ -470,6 +470,12 @@ def test_a_wide_window_is_refused():
     model = randomise(Wide()).to(DEVICE, EXACT).eval()
     with pytest.raises(ValueError, match="reads more than 16 rows or columns"):
         sample(model, engine="cuda")
+
+
+def test_an_unknown_function_is_refused_by_name(monkeypatch):
+    monkeypatch.delitem(program.OPCODES, "elu")
+    with pytest.raises(ValueError, match=r"'cuda' cannot run: .* pointwise function 'elu'"):
+        sample(exact("OtherGate"), engine="cuda")
 
 
 def test_a_model_on_the_cpu_is_refused(monkeypatch):

@@ -15,20 +15,17 @@ from .triton import TritonEngine
 
 _log = logging.getLogger("pixelsr")
 
-ENGINES: dict[str, Callable[[torch.device], str | None]] = {
-    "cuda": CudaEngine.why_not_here,
-    "triton": TritonEngine.why_not_here,
-    "cpu": CpuEngine.why_not_here,
-    "reference": ReferenceEngine.why_not_here,
-}
-"""For each engine, the best first: None where it can run on a device, otherwise the reason."""
-
 _CLASSES: dict[str, type[Engine]] = {
     "cuda": CudaEngine,
     "triton": TritonEngine,
     "cpu": CpuEngine,
     "reference": ReferenceEngine,
 }
+
+ENGINES: dict[str, Callable[[torch.device], str | None]] = {
+    name: kind.why_not_here for name, kind in _CLASSES.items()
+}
+"""For each engine, the best first: None where it can run on a device, otherwise the reason."""
 
 
 def why_not(name: str, device: torch.device) -> str | None:

@@ -17,7 +17,6 @@ from ..request import Request
 from .base import Engine, Positions
 from .features import packed_values, to_device
 from .parameters import weight_dtype, why_not_parameters
-from .program import why_not_written
 from .tape import fits, lay_out, tape, why_not_taped
 from .tiles import UNIT, Cut
 
@@ -87,8 +86,7 @@ class CudaEngine(Engine):
 
     @staticmethod
     def why_not(plan: Plan, request: Request) -> str | None:
-        reason = why_not_parameters(request) or why_not_written(plan)
-        if reason:
+        if reason := why_not_parameters(request):
             return reason
         dtype = weight_dtype(request)
         if dtype == torch.float64 or (dtype == torch.float32 and not _is_emulated(request.device)):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..plan import Plan, Pointwise, Product
 from .fragments import FRAGMENT, biases, first_block, fragments, input_blocks, outputs_of
 from .members import WARPS, Work, share
-from .program import MAX_ARGS, OPCODES, postfix
+from .program import MAX_ARGS, OPCODES, postfix, why_not_formula
 from .tasks import Task, tasks
 from .tiles import BLOCK, MOST_TURNS, NOWHERE, UNIT, Cut, Tiles, Transfer
 
@@ -101,6 +101,8 @@ def why_not_taped(plan: Plan, cut: Cut) -> str | None:
             return f"a product into {step.out.buffer} reads more than {_MOST_TAPS} rows or columns"
         if isinstance(step, Product) and max(map(abs, (*step.rows, *step.cols, 0))) > _FARTHEST:
             return f"a product into {step.out.buffer} reads more than {_FARTHEST} pixels away"
+        if isinstance(step, Pointwise) and (reason := why_not_formula(step)):
+            return reason
         if isinstance(step, Pointwise) and len(postfix(step.expression)) > _MOST_CODE:
             return f"the formula of {step.out.buffer} is too long for it"
     rows = max(buffer.rows for buffer in plan.buffers.values())
