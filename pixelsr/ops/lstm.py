@@ -14,18 +14,15 @@ from torch import Tensor
 from ..scan import (
     Kind,
     Scan,
-    accumulator,
     diagonals,
-    of_initial_hidden,
     rows,
     scan_backward,
     scan_forward,
-    windows,
 )
 from .autocast import cast_under_autocast
 from .derivatives import refuse_second_derivatives
-from .layout import dense, is_channels_last, side_by_side
 from .library import LIBRARY
+from .lstm_cpu import empty, forward_cpu, grad_cpu, outputs, outputs_cpu
 
 # gates [N, 4 h, H, W], parts o, f, i, g; weight [4 h, h, taps]; initial [2, h], hidden and cell:
 # to hidden [N, h, H, W], and with keep cell [N, h, H, W] and activations [N, 4 h, H, W]
@@ -48,29 +45,12 @@ LIBRARY.define(
     "lstm_scan_grad_(Tensor grad, Tensor matrix, Tensor initial, Tensor cell, Tensor activations, "
     f"Tensor(a!) grad_gates, Tensor(b!) of_initial_cell, {_SCAN}, int threads) -> ()"
 )
-_ROUNDING = {torch.float16: 1, torch.bfloat16: 2}
-"""csrc/cpu/lstm.h knows these numbers."""
-
-
-def _outputs(gates: Tensor, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Uninitialised; channels last where the gates are."""
-    n, parts, height, width = gates.shape
-    shape, exact = (n, parts // 4, height, width), accumulator(gates.dtype)
-    hidden = _empty(gates, shape, gates.dtype)
-    if not keep:
-        return hidden, gates.new_empty(0, dtype=exact), gates.new_empty(0)
-    return hidden, _empty(gates, shape, exact), _empty(gates, gates.shape, gates.dtype)
-
-
-def _empty(like: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    last = torch.channels_last if is_channels_last(like) else torch.contiguous_format
-    return torch.empty(shape, dtype=dtype, device=like.device, memory_format=last)
 
 
 def _forward(
     scan: Scan, gates: Tensor, weight: Tensor, initial: Tensor, keep: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
-    hidden, cell, activations = _outputs(gates, keep)
+    hidden, cell, activations = outputs(gates, keep)
     if hidden.numel():
         kept = (cell, activations) if keep else (None, None)
         scan_forward(scan, gates, weight, initial, hidden, *kept)
@@ -86,7 +66,7 @@ def _grad(
     cell: Tensor,
     activations: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    grad_gates = _empty(activations, activations.shape, activations.dtype)
+    grad_gates = empty(activations, activations.shape, activations.dtype)
     if not grad.numel():
         return grad_gates, torch.zeros_like(weight), torch.zeros_like(initial)
     of_parameters = scan_backward(
@@ -144,111 +124,23 @@ def _diagonal_lstm_grad(
     return _grad(scan, grad, weight, initial, hidden, cell, activations)
 
 
-def _outputs_cpu(gates: Tensor, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """As `_outputs`; what is kept is always channels last."""
-    hidden, cell, activations = _outputs(gates, False)
-    if keep:
-        cell = _empty_last(hidden, accumulator(gates.dtype))
-        activations = _empty_last(gates, gates.dtype)
-    return hidden, cell, activations
-
-
-def _is_as_written(x: Tensor, exact: torch.dtype) -> bool:
-    """Is this what the kernels write? Of what is empty nothing is written."""
-    last = torch.channels_last
-    return x.numel() == 0 or (x.dtype == exact and x.is_contiguous(memory_format=last))
-
-
-def _empty_last(like: Tensor, dtype: torch.dtype) -> Tensor:
-    last = torch.channels_last
-    return torch.empty(like.shape, dtype=dtype, device=like.device, memory_format=last)
-
-
-def _forward_cpu(
-    kind: Kind, gates: Tensor, weight: Tensor, initial: Tensor, keep: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    hidden, cell, activations = _outputs_cpu(gates, keep)
-    if not hidden.numel():
-        return hidden, cell, activations
-    exact = accumulator(gates.dtype)
-    matrix = weight.permute(2, 1, 0).flatten(0, 1).to(exact).contiguous()
-    gates, initial = side_by_side(gates.to(exact)), initial.to(exact).contiguous()
-    # The kernel writes channels last and exactly; what is returned otherwise is a copy of it.
-    outs = (hidden, cell, activations)
-    written = [x if _is_as_written(x, exact) else _empty_last(x, exact) for x in outs]
-    torch.ops.pixelsr.lstm_scan_(
-        gates,
-        matrix,
-        initial,
-        *written,
-        kind.diagonal,
-        kind.reverse,
-        _ROUNDING.get(hidden.dtype, 0),
-        torch.get_num_threads(),
-    )
-    for x, other in zip(outs, written, strict=True):
-        if x is not other:
-            x.copy_(other)
-    return hidden, cell, activations
-
-
-def _grad_cpu(
-    kind: Kind,
-    grad: Tensor,
-    weight: Tensor,
-    initial: Tensor,
-    hidden: Tensor,
-    cell: Tensor,
-    activations: Tensor,
-) -> tuple[Tensor, Tensor, Tensor]:
-    exact, shape = accumulator(grad.dtype), weight.shape
-    # In the format of the gates, which is that of the hidden states: a convolution's backward is
-    # slow where its input and its gradient lie differently.
-    of_gates = _empty(hidden, activations.shape, grad.dtype)
-    if not grad.numel():
-        return of_gates, weight.new_zeros(shape), initial.new_zeros(initial.shape)
-    written = of_gates if _is_as_written(of_gates, exact) else _empty_last(of_gates, exact)
-    hidden, weight, initial = hidden.to(exact), weight.to(exact), initial.to(exact).contiguous()
-    of_cell = grad.new_empty(grad.shape[:2], dtype=exact)
-    torch.ops.pixelsr.lstm_scan_grad_(
-        side_by_side(grad.to(exact)),
-        weight.flip(2).permute(2, 0, 1).flatten(0, 1).contiguous(),
-        initial,
-        dense(cell),
-        dense(activations.to(exact)),
-        written,
-        of_cell,
-        kind.diagonal,
-        kind.reverse,
-        torch.get_num_threads(),
-    )
-    by_cell = written.permute(0, 2, 3, 1).flatten(0, 2)
-    read = windows(kind, dense(hidden).permute(0, 2, 3, 1), initial[0], shape[2])
-    of_weight = (by_cell.T @ read.flatten(3).flatten(0, 2)).view(shape[0], shape[2], shape[1])
-    of_initial = torch.stack((of_initial_hidden(kind, written, weight), of_cell.sum(0)))
-    of_weight = of_weight.transpose(1, 2).contiguous()
-    if written is not of_gates:
-        of_gates.copy_(written)
-    return of_gates, of_weight.to(grad.dtype), of_initial.to(grad.dtype)
-
-
 @torch.library.impl(LIBRARY, "row_lstm_cpu", "CPU")
 def _row_lstm_cpu(
     gates: Tensor, weight: Tensor, initial: Tensor, keep: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return _forward_cpu(Kind(), gates, weight, initial, keep)
+    return forward_cpu(Kind(), gates, weight, initial, keep)
 
 
 @torch.library.impl(LIBRARY, "row_lstm_cpu_grad", "CPU")
 def _row_lstm_cpu_grad(*given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    return _grad_cpu(Kind(), *given)
+    return grad_cpu(Kind(), *given)
 
 
 @torch.library.impl(LIBRARY, "diagonal_lstm_cpu", "CPU")
 def _diagonal_lstm_cpu(
     gates: Tensor, weight: Tensor, initial: Tensor, reverse: bool = False, keep: bool = False
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return _forward_cpu(Kind(True, reverse), gates, weight, initial, keep)
+    return forward_cpu(Kind(True, reverse), gates, weight, initial, keep)
 
 
 @torch.library.impl(LIBRARY, "diagonal_lstm_cpu_grad", "CPU")
@@ -262,17 +154,17 @@ def _diagonal_lstm_cpu_grad(
     reverse: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
     kind = Kind(True, reverse)
-    return _grad_cpu(kind, grad, weight, initial, hidden, cell, activations)
+    return grad_cpu(kind, grad, weight, initial, hidden, cell, activations)
 
 
 def _row_fake(gates: Tensor, weight: Tensor, initial: Tensor, keep: bool = False) -> Any:
-    return _outputs(gates, keep)
+    return outputs(gates, keep)
 
 
 def _diagonal_fake(
     gates: Tensor, weight: Tensor, initial: Tensor, reverse: bool = False, keep: bool = False
 ) -> Any:
-    return _outputs(gates, keep)
+    return outputs(gates, keep)
 
 
 def _grad_fake(
@@ -284,18 +176,18 @@ def _grad_fake(
     activations: Tensor,
     reverse: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    grad_gates = _empty(activations, activations.shape, activations.dtype)
+    grad_gates = empty(activations, activations.shape, activations.dtype)
     return grad_gates, weight.new_empty(weight.shape), initial.new_empty(initial.shape)
 
 
 def _row_cpu_fake(gates: Tensor, weight: Tensor, initial: Tensor, keep: bool = False) -> Any:
-    return _outputs_cpu(gates, keep)
+    return outputs_cpu(gates, keep)
 
 
 def _diagonal_cpu_fake(
     gates: Tensor, weight: Tensor, initial: Tensor, reverse: bool = False, keep: bool = False
 ) -> Any:
-    return _outputs_cpu(gates, keep)
+    return outputs_cpu(gates, keep)
 
 
 def _grad_cpu_fake(
@@ -307,7 +199,7 @@ def _grad_cpu_fake(
     activations: Tensor,
     reverse: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    grad_gates = _empty(hidden, activations.shape, activations.dtype)
+    grad_gates = empty(hidden, activations.shape, activations.dtype)
     return grad_gates, weight.new_empty(weight.shape), initial.new_empty(initial.shape)
 
 
