@@ -399,18 +399,6 @@ def test_a_small_picture_that_does_not_fit_is_refused(make):
 
 
 @pytest.mark.parametrize("make", MODELS)
-def test_the_cached_sampler_names_what_it_cannot_plan(make):
-    operation = {RowLSTM: "row_lstm", DiagonalBiLSTM: "diagonal_bilstm"}[make]
-    message = f'does not know {operation} .*method="ancestral" samples any causal model'
-    model = randomise(make(**SMALL))
-    with pytest.raises(pixelsr.PlanError, match=message):
-        pixelsr.sample(model, image_size=(3, 3))
-    multi_scale = randomise(make(**SMALL, magnification=2))
-    with pytest.raises(pixelsr.PlanError, match=message):
-        pixelsr.sample(multi_scale, low_res=pictures(1, 3, 2, 2))
-
-
-@pytest.mark.parametrize("make", MODELS)
 def test_ancestral_draws_are_those_of_the_logits_and_the_noise(make):
     model = randomise(make(**SMALL)).double().eval()
     known = pictures(1, 3, 3, 4, seed=5)

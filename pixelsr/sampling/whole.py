@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .engines.features import feature_dtype
+from .engines.parameters import bias_of, block_of
 from .engines.reference import OPCODES
 from .plan import Plan, Pointwise, Product, Span, Step
 from .plan.regions import Cell
@@ -128,7 +129,8 @@ class ReferenceWholePictures(WholePictures):
         return run
 
     def _product(self, step: Product) -> _Run:
-        bias, weight = self._bias(step), self._weight(step)
+        bias = bias_of(self.request.model, step, self.dtype)
+        weight = self._weight(step)
         add = self._rows(step.add) if step.add else None
         src = self._rows(step.src) if step.src else None
         taps = torch.tensor(
@@ -152,24 +154,11 @@ class ReferenceWholePictures(WholePictures):
         """Some channels at all places, margins included: ``[places, count]``."""
         return self.maps[span.buffer].flatten(0, 2)[:, span.first : span.first + span.count]
 
-    def _parameter(self, layer: str, name: str) -> Tensor:
-        parameter: Tensor = getattr(self.request.model.get_submodule(layer), name)
-        return parameter.detach().to(self.dtype)
-
-    def _bias(self, step: Product) -> Tensor:
-        bias = torch.zeros(step.out.count, dtype=self.dtype, device=self.request.device)
-        for layer, channels in step.biases:
-            bias += self._parameter(layer, "bias")[list(channels)]
-        return bias
-
     def _weight(self, step: Product) -> Tensor:
         """The step's block of the layer's weight, ``[taps * in, out]``."""
-        block = step.weight
-        if block is None:
+        if step.weight is None:
             return torch.empty(0)
-        weight = self._parameter(block.layer, "weight")
-        weight = weight[list(block.out_channels)][:, list(block.in_channels)]
-        weight = weight[:, :, list(block.kernel_rows)][..., list(block.kernel_cols)]
+        weight = block_of(self.request.model, step.weight).to(self.dtype)
         return weight.permute(2, 3, 1, 0).flatten(0, 2).contiguous()
 
 

@@ -15,7 +15,7 @@ from ..plan import Plan, Schedule
 from ..processors import usable_processors
 from ..request import Request
 from .base import Engine, Positions
-from .features import feature_dtype, packed_values
+from .features import feature_dtype, packed_values, value_sizes
 from .parameters import weight_dtype, why_not_parameters
 from .program import program, why_not_written
 from .ring import Ring, ring_shape
@@ -163,12 +163,7 @@ class CpuEngine(Engine):
         places = 8 * (len(self.schedule.cols) + 1) * len(plan.buffers)
         sample = self.program.size * size + self._noise_size() + plan.colours * pixels + places
         samples = self.request.samples + self.inputs * self._shares_prefill()
-        return sample * samples + sum(self._value_sizes()) * self.inputs * size
-
-    def _value_sizes(self) -> list[int]:
-        """Of the image stage's values, of one input."""
-        height, width = self.plan.image_size
-        return [height * width * self.plan.buffers[name].channels for name in self.plan.values]
+        return sample * samples + sum(value_sizes(plan)) * self.inputs * size
 
     def _rings(self) -> dict[str, Ring]:
         samples, width = self.request.samples, self.plan.image_size[1]

@@ -8,6 +8,7 @@ from torch import Tensor
 from ..plan import Plan, Schedule
 from ..plan.trace import image_stage_values, rows_of
 from ..request import Request
+from .parameters import initial_of
 from .ring import Ring
 
 _INPUTS_AT_ONCE = 32
@@ -48,16 +49,26 @@ class Features:
             target = self.rings[name].row(row)
             target.copy_(self._per_sample(source).expand_as(target))
 
+    def begin(self) -> None:
+        """Put the initial states of recurrences beside the picture."""
+        for name, buffer in self.plan.buffers.items():
+            if buffer.initial:
+                state = initial_of(self.request.model, buffer.initial)
+                self.rings[name].begin(buffer.initial, state)
+
     def load_known(self, row: int) -> None:
         """Copy a row of the pictures into their buffer."""
         self.rings[self.plan.image].row(row).copy_(self.images[:, :, row].transpose(1, 2))
 
-    def prefill(self, schedule: Schedule) -> None:
-        """Fill the buffers as if the leading rows, which are known, had been drawn."""
+    def prefill(self, schedule: Schedule) -> int:
+        """Fill the buffers as if leading rows, which are known, had been drawn; gives the next."""
+        self.begin()
         first, end = schedule.first_row, schedule.leading_rows
+        if not self.plan.is_local:
+            return first
         cols = slice(schedule.cols.start, schedule.cols.stop)
         if first >= end:
-            return
+            return end
         for row in range(max(first, end - self.rings[self.plan.image].rows), end):
             self.load_known(row)
         kept = max((self.rings[name].rows for name in self.values), default=0)
@@ -77,6 +88,7 @@ class Features:
             for row in range(max(0, height - ring.rows), height):
                 target = ring.row(first + row)[:, cols]
                 target.copy_(ordered[row].expand_as(target))
+        return end
 
     def _per_sample(self, rows: Tensor) -> Tensor:
         """Repeat ``[M, ...]`` for the samples of each input."""
@@ -109,15 +121,25 @@ def image_stage(plan: Plan, request: Request) -> Iterator[tuple[Tensor, ...]]:
 
 
 def packed_values(plan: Plan, request: Request) -> Tensor:
-    """The image stage's values, all of an input in a row: ``[M, H, W, channels]`` each."""
-    height, width = plan.image_size
-    sizes = [height * width * plan.buffers[name].channels for name in plan.values]
+    """The image stage's values, all of an input in a row: ``[H, W + padding, channels]`` each."""
+    shapes, sizes = value_shapes(plan), value_sizes(plan)
     inputs = 1 if request.low_res is None else len(request.low_res)
     packed = torch.empty(inputs, sum(sizes), dtype=feature_dtype(request), device=request.device)
     for own, values in zip(packed, image_stage(plan, request), strict=False):
-        for piece, value in zip(own.split(sizes), values, strict=True):
-            piece.view(height, width, -1).copy_(value[:, 0])  # [H or 1, W or 1, channels]
+        for piece, shape, value in zip(own.split(sizes), shapes, values, strict=True):
+            piece.view(shape).copy_(value[:, 0])  # [H or 1, W or 1, channels]
     return packed
+
+
+def value_shapes(plan: Plan) -> list[torch.Size]:
+    """Of the image stage's values of one input, ``[H, W + padding, channels]``."""
+    height, width = plan.image_size
+    buffers = [plan.buffers[name] for name in plan.values]
+    return [torch.Size((height, width + b.padding, b.channels)) for b in buffers]
+
+
+def value_sizes(plan: Plan) -> list[int]:
+    return [shape.numel() for shape in value_shapes(plan)]
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:

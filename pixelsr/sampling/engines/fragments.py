@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..plan import Product
+from .parameters import bias_of, block_of
 from .tasks import Task
 from .tiles import BLOCK
 
@@ -46,10 +47,7 @@ def fragments(task: Task, model: nn.Module) -> Tensor:
     assert isinstance(product, Product)
     if product.weight is None or product.src is None:
         return torch.zeros(0, 0, 0, len(outputs) // 16, FRAGMENT)
-    block = product.weight
-    weight = parameter(model, block.layer, "weight")[list(block.out_channels)]
-    weight = weight[:, list(block.in_channels)][:, :, list(block.kernel_rows)]
-    weight = weight[..., list(block.kernel_cols)]  # [out, in, rows, cols]
+    weight = block_of(model, product.weight).cpu()
     before = product.src.first % BLOCK
     after = input_blocks(product) * BLOCK - before - product.src.count
     padded = F.pad(weight, (0, 0, 0, 0, before, after, 0, 1))  # a last output of zeros: number -1
@@ -63,13 +61,4 @@ def biases(task: Task, model: nn.Module) -> Tensor:
     """Float32, one for each row of a task's tiles."""
     product, outputs = task.step, outputs_of(task)
     assert isinstance(product, Product)
-    total = torch.zeros(product.out.count + 1)
-    for layer, channels in product.biases:
-        total[:-1] += parameter(model, layer, "bias")[list(channels)].float()
-    return total[outputs]
-
-
-def parameter(model: nn.Module, layer: str, name: str) -> Tensor:
-    """A parameter as the layer itself sees it, on the CPU."""
-    value: Tensor = getattr(model.get_submodule(layer), name)
-    return value.detach().cpu()
+    return F.pad(bias_of(model, product, torch.float32).cpu(), (0, 1))[outputs]

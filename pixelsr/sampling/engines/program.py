@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..plan import Buffer, Plan, Pointwise, Product, Span
 from ..plan.steps import Expression, Placed
+from .parameters import bias_of, block_of
 
 _NAMES = ("arg", "const", "add", "sub", "mul", "div", "neg", "exp", "relu", "tanh", "sigmoid")
 OPCODES = {name: number for number, name in enumerate((*_NAMES, "elu", "silu", "gate"))}
@@ -182,12 +183,10 @@ class _Writer:
 
     def _weight(self, step: Product, segments: list[list[int]], *, in_words: bool) -> Tensor:
         """The block of a weight, ``[panel, pair, 2, 16]``, or ``[panel, pair, 16, 2]``, flat."""
-        block = step.weight
-        if block is None:
+        if step.weight is None:
             return torch.empty(0)
-        weight = self._parameter(block.layer, "weight")[list(block.out_channels)]
-        weight = weight[:, list(block.in_channels)][:, :, list(block.kernel_rows)]
-        inputs = weight[..., list(block.kernel_cols)].permute(2, 3, 1, 0).flatten(0, 2)  # [K, out]
+        weight = block_of(self.model, step.weight)
+        inputs = weight.permute(2, 3, 1, 0).flatten(0, 2)  # [K, out]
         lengths = [length for *_, length in segments]
         parts = [F.pad(p, (0, 0, 0, len(p) % 2)) for p in inputs.split(lengths)]
         padded = F.pad(torch.cat(parts), (0, -step.out.count % PANEL))
@@ -195,10 +194,8 @@ class _Writer:
         return (pairs.transpose(2, 3) if in_words else pairs).flatten()
 
     def _bias(self, step: Product) -> Tensor:
-        bias = torch.zeros(step.out.count + -step.out.count % PANEL, dtype=self.dtype)
-        for layer, channels in step.biases:
-            bias[: step.out.count] += self._parameter(layer, "bias")[list(channels)]
-        return bias
+        bias = bias_of(self.model, step, self.dtype)
+        return F.pad(bias, (0, -step.out.count % PANEL))
 
     def _formula(self, step: Pointwise) -> None:
         self._list([self._span(span) for span in step.args])
@@ -208,11 +205,6 @@ class _Writer:
                 operand = self._append(self.constants, torch.tensor([operand], dtype=self.dtype))
             code.append([OPCODES[opcode], int(operand)])
         self._list(code)
-
-    def _parameter(self, layer: str, name: str) -> Tensor:
-        """A parameter as the layer itself sees it, whatever reparametrisation it is under."""
-        parameter: Tensor = getattr(self.model.get_submodule(layer), name)
-        return parameter.detach()
 
     def _append(self, parts: list[Tensor], part: Tensor) -> int:
         """Put a part after the others, at a multiple of a panel; gives its place."""

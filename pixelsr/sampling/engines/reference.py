@@ -4,16 +4,18 @@ import contextlib
 import itertools
 import operator
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ..drawing import Drawing
 from ..plan import Buffer, Plan, Pointwise, Product, Schedule, Span, Step
-from ..plan.steps import Expression
+from ..plan.steps import Expression, Placed
 from ..request import Request
 from .base import Engine, Positions
 from .features import Features, feature_dtype
+from .parameters import bias_of, block_of
 from .ring import Ring, ring_shape
 
 OPCODES: dict[str, Callable[..., Tensor]] = {
@@ -35,6 +37,12 @@ Run = Callable[[int, int, int], None]
 """Executes a step at `pixels` places of a row: (row, first column, pixels)."""
 
 
+@dataclass(frozen=True)
+class _Bound:
+    run: Run
+    placed: Placed
+
+
 class ReferenceEngine(Engine):
     """The buffers, the packed weights, and the steps to run as functions."""
 
@@ -50,7 +58,7 @@ class ReferenceEngine(Engine):
         self.rings = {name: ring(buffer) for name, buffer in plan.buffers.items()}
         self.features = Features(plan, request, self.rings)
         self.images = self.features.images
-        self.bound = [self._bind(placed.step) for placed in plan.placed]
+        self.bound = [_Bound(self._bind(placed.step), placed) for placed in plan.placed]
 
     @staticmethod
     def why_not_here(device: torch.device) -> str | None:
@@ -65,23 +73,25 @@ class ReferenceEngine(Engine):
 
     def positions(self) -> Positions:
         plan, schedule = self.plan, Schedule(self.plan, self.request.unknown)
-        self.features.prefill(schedule)
+        begin = self.features.prefill(schedule)
         stages = range(plan.colours + 1)
-        whole_row, left = self._select("row"), self._select("left")
+        of_row, left = self._select("row"), self._select("left")
         colours = [self._select("colour", colour) for colour in stages]
         left_core = self._select("left", head=False)
         colours_core = [self._select("colour", colour, head=False) for colour in stages]
-        for row in range(schedule.leading_rows, schedule.last_row + 1):
+        core = [bound for bound in self.bound if not bound.placed.head]
+        for row in range(begin, schedule.last_row + 1):
             self.features.load_values(row)
             if not schedule.row_has_unknown(row):
-                self._known_row(row, schedule.cols)
+                self.features.load_known(row)
+                _run_row(core, row, schedule.cols)
                 continue
-            _run(whole_row, row, schedule.cols.start, len(schedule.cols))
+            _run_row(of_row, row, schedule.cols)
             for col in schedule.cols:
                 last, stop = schedule.last_unknown(row, col), schedule.stop(row, col)
-                _run(left if last >= 0 else left_core, row, col, 1)
+                _run_pixel(left if last >= 0 else left_core, row, col)
                 for colour in range(stop):
-                    _run((colours if colour <= last else colours_core)[colour], row, col, 1)
+                    _run_pixel((colours if colour <= last else colours_core)[colour], row, col)
                     if colour == plan.colours:
                         continue
                     drawn = None
@@ -90,16 +100,17 @@ class ReferenceEngine(Engine):
                     self._write(row, col, colour, drawn)
                 if schedule.is_last(row, col):
                     break
+            else:
+                self._run_padding(row)
 
     # One row, one pixel, one colour.
 
-    def _known_row(self, row: int, cols: range) -> None:
-        """Everything that a known row leaves to the rows below, the whole row at a time."""
-        self.features.load_known(row)
-        steps = [
-            run for run, placed in zip(self.bound, self.plan.placed, strict=True) if not placed.head
-        ]
-        _run(steps, row, cols.start, len(cols))
+    def _run_padding(self, row: int) -> None:
+        """The columns to the right of the picture, where nothing is drawn."""
+        width = self.plan.image_size[1]
+        for col in range(width, width + self.plan.padding):
+            late = (bound for bound in self.bound if bound.placed.when != "row")
+            _run_pixel([b for b in late if b.placed.padding > col - width], row, col)
 
     def _logits(self, row: int, col: int, colour: int) -> Tensor:
         span = self.plan.logits[colour]
@@ -114,13 +125,10 @@ class ReferenceEngine(Engine):
 
     # Steps as functions.
 
-    def _select(self, when: str, colour: int = 0, head: bool = True) -> list[Run]:
+    def _select(self, when: str, colour: int = 0, head: bool = True) -> list[_Bound]:
         """The steps of a stage, with or without those that only serve logits."""
-        return [
-            run
-            for run, placed in zip(self.bound, self.plan.placed, strict=True)
-            if placed.when == when and placed.colour == colour and (head or not placed.head)
-        ]
+        stage = [b for b in self.bound if (b.placed.when, b.placed.colour) == (when, colour)]
+        return [bound for bound in stage if head or not bound.placed.head]
 
     def _bind(self, step: Step) -> Run:
         if isinstance(step, Pointwise):
@@ -139,7 +147,7 @@ class ReferenceEngine(Engine):
 
     def _bind_product(self, step: Product) -> Run:
         out = self._view(step.out)
-        bias = self._bias(step)
+        bias = bias_of(self.request.model, step, self.dtype)
         add = self._view(step.add) if step.add else None
         windows = self._windows(step)
 
@@ -160,32 +168,19 @@ class ReferenceEngine(Engine):
 
     def _view(self, span: Span) -> Callable[[int, int, int], Tensor]:
         ring, first, count = self.rings[span.buffer], span.first, span.count
-        return lambda row, col, pixels: ring.span(row, col, pixels, first, count)
-
-    def _parameter(self, layer: str, name: str) -> Tensor:
-        """A parameter as the layer itself sees it, whatever reparametrisation it is under."""
-        parameter: Tensor = getattr(self.request.model.get_submodule(layer), name)
-        return parameter.detach().to(self.dtype)
-
-    def _bias(self, step: Product) -> Tensor:
-        bias = torch.zeros(step.out.count, dtype=self.dtype, device=self.device)
-        for layer, channels in step.biases:
-            bias += self._parameter(layer, "bias")[list(channels)]
-        return bias
+        dr, dc = span.dr, span.dc
+        return lambda row, col, pixels: ring.span(row + dr, col + dc, pixels, first, count)
 
     def _windows(self, step: Product) -> list[tuple[Callable[[int, int, int], Tensor], Tensor]]:
         """For each row of taps, and each run of neighbouring columns: its window and its weight."""
         if step.src is None or step.weight is None:
             return []
-        block = step.weight
-        weight = self._parameter(block.layer, "weight")[list(block.out_channels)]
-        weight = weight[:, list(block.in_channels)]
+        weight = block_of(self.request.model, step.weight).to(self.dtype)
         ring, first, count = self.rings[step.src.buffer], step.src.first, step.src.count
         windows = []
-        for dr, kernel_row in zip(step.rows, block.kernel_rows, strict=True):
+        for dr, taps in zip(step.rows, weight.unbind(2), strict=True):
             for start, stop in _consecutive(step.cols):
-                columns = list(block.kernel_cols[start:stop])
-                packed = weight[:, :, kernel_row][:, :, columns].permute(2, 1, 0).flatten(0, 1)
+                packed = taps[:, :, start:stop].permute(2, 1, 0).flatten(0, 1)
                 window = _window(ring, dr, step.cols[start], stop - start, first, count)
                 windows.append((window, packed.contiguous()))
         return windows
@@ -215,6 +210,20 @@ def _compile(expression: Expression) -> Callable[[list[Tensor]], Tensor]:
     return lambda args: function(*(part(args) for part in parts))
 
 
-def _run(steps: list[Run], row: int, col: int, pixels: int) -> None:
-    for step in steps:
-        step(row, col, pixels)
+def _run_pixel(steps: list[_Bound], row: int, col: int) -> None:
+    for bound in steps:
+        bound.run(row, col, 1)
+
+
+def _run_row(steps: list[_Bound], row: int, cols: range) -> None:
+    """Each step for the whole row at a time, a scan pixel by pixel."""
+    due = [bound for bound in steps if row >= bound.placed.first_row]
+    for scan, group in itertools.groupby(due, lambda bound: bound.placed.scan):
+        if scan is None:
+            for bound in group:
+                bound.run(row, cols.start, len(cols) + bound.placed.padding)
+            continue
+        own = list(group)
+        places = range(cols.start, cols.stop + own[0].placed.padding)
+        for col in reversed(places) if scan.reverse else places:
+            _run_pixel(own, row, col)

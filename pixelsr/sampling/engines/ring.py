@@ -3,6 +3,7 @@
 from torch import Tensor
 
 from ..plan import Buffer
+from ..plan.steps import Initial
 
 
 class Ring:
@@ -16,14 +17,20 @@ class Ring:
     """
 
     def __init__(self, buffer: Buffer, width: int, storage: Tensor) -> None:
-        self.rows, self.left, self.width = buffer.rows, buffer.left, width
+        self.rows, self.left, self.width = buffer.rows, buffer.left, width + buffer.padding
         self.order = list(buffer.order)
         self._storage = storage
         self._views: dict[tuple[int, ...], Tensor] = {}
 
     def row(self, row: int) -> Tensor:
-        """A row without its margins: ``[N, W, channels]``."""
+        """A row without its margins: ``[N, W + padding, channels]``."""
         return self._storage[row % self.rows][:, self.left : self.left + self.width]
+
+    def begin(self, initial: Initial, state: Tensor) -> None:
+        """Put an initial state, ``[channels]``, beside the picture."""
+        cols = slice(self.left + initial.cols.start, self.left + initial.cols.stop)
+        rows = self._storage if initial.row is None else self._storage[initial.row % self.rows]
+        rows[..., cols, :] = state[self.order].to(rows)
 
     def copy_samples(self, other: "Ring") -> None:
         """Fill each sample with one of another ring, which has fewer: side by side, as samples."""

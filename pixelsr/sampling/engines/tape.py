@@ -93,6 +93,8 @@ def fits(plan: Plan, cut: Cut) -> bool:
 
 def why_not_taped(plan: Plan, cut: Cut) -> str | None:
     """Why a plan has no tape for a cut; None where it has one."""
+    if not plan.is_local:
+        return "it does not run recurrences or padded pictures"
     if not fits(plan, cut):
         return f"its blocks need more than {cut.shared} bytes of shared memory, which this GPU has"
     for task in tasks(plan):

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..plan import Plan, Pointwise, Product, Span, Step
+from .parameters import bias_of, block_of
 from .program import OPCODES, offsets_of, padded_width, postfix, segments_of, why_not_formula
 from .tasks import Task, overlap, sources, tasks
 
@@ -97,6 +98,8 @@ def triton_program(
 
 def why_not_written(plan: Plan) -> str | None:
     """Why a plan has no program; None where it has one."""
+    if not plan.is_local:
+        return "it does not run recurrences or padded pictures"
     for placed in plan.placed:
         step = placed.step
         if isinstance(step, Pointwise):
@@ -196,7 +199,9 @@ class _Writer:
         pieces = self._pieces(step)
         padded = count + -count % LANES
         weight = self._append(self.weights, self._weight(step, count, padded))
-        bias = self._append(self.constants, self._bias(step)) if step.overwrite else 0
+        bias = 0
+        if step.overwrite:
+            bias = self._append(self.constants, bias_of(self.model, step, torch.float32))
         spans = [step.out, step.src, step.add, task.result]
         return self._append_to_table(
             [
@@ -243,24 +248,11 @@ class _Writer:
 
     def _weight(self, step: Product, count: int, padded: int) -> Tensor:
         """``[window, halves * padded]``, flat: the columns of each half of a gate are padded."""
-        block = step.weight
-        if block is None:
+        if step.weight is None:
             return torch.empty(0)
-        weight = self._parameter(block.layer, "weight")[list(block.out_channels)]
-        weight = weight[:, list(block.in_channels)][:, :, list(block.kernel_rows)]
-        inputs = weight[..., list(block.kernel_cols)].permute(2, 3, 1, 0).flatten(0, 2)  # [K, out]
+        weight = block_of(self.model, step.weight)
+        inputs = weight.permute(2, 3, 1, 0).flatten(0, 2)  # [K, out]
         return F.pad(inputs.unflatten(1, (-1, count)), (0, padded - count)).flatten()
-
-    def _bias(self, step: Product) -> Tensor:
-        bias = torch.zeros(step.out.count, device=self.device)
-        for layer, channels in step.biases:
-            bias += self._parameter(layer, "bias")[list(channels)]
-        return bias
-
-    def _parameter(self, layer: str, name: str) -> Tensor:
-        """A parameter as the layer itself sees it, whatever reparametrisation it is under."""
-        parameter: Tensor = getattr(self.model.get_submodule(layer), name)
-        return parameter.detach()
 
     def _append(self, parts: list[Tensor], part: Tensor) -> int:
         """Put a part after the others, at a multiple of a vector; gives its place."""

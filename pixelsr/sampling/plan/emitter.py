@@ -1,5 +1,7 @@
 """Splits convolutions by the stage at which their taps are known, and lays the steps down."""
 
+import contextlib
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -7,13 +9,14 @@ import numpy as np
 from torch import fx
 
 from ...errors import PlanError
-from .steps import ROW, Buffer, Pointwise, Product, Step, Weight
+from .steps import ROW, Buffer, Placed, Pointwise, Product, Scan, Step, Weight, reads_of_step
 from .values import (
     BoolArray,
     Channel,
     Convolution,
     Deferred,
     Formula,
+    Place,
     Sum,
     Value,
     groups_of_equal,
@@ -30,64 +33,113 @@ class Emitter:
 
     def __init__(self) -> None:
         self.buffers: dict[str, Buffer] = {}
-        self.steps: list[tuple[Step, str, int]] = []  # step, when, colour
+        self.steps: list[Placed] = []
+        self.scans = 0
+        self.everywhere: set[str] = set()
+        """Buffers of maps that are as wide as whatever reads them."""
 
-    def place(self, value: Deferred, node: fx.Node) -> Value:
-        """Make a value stand in buffers, emitting what computes it."""
+    def place(self, value: Deferred, node: fx.Node, name: str | None = None) -> Value:
+        """Make a value stand in buffers, emitting what computes it; a new one is called `name`."""
         if isinstance(value, Value):
             return value
         if isinstance(value, Sum):
-            return _SumEmitter(self, value, node).run()
-        return self._place_formula(value, node)
+            return _SumEmitter(self, value, node, name or node.name).run()
+        return self._place_formula(value, node, name or node.name)
 
-    def allocate(self, node: fx.Node, stages: list[int], causes: list[str]) -> Value:
+    def allocate(
+        self,
+        node: fx.Node,
+        stages: list[int],
+        causes: list[str],
+        padding: int | None = 0,
+        name: str | None = None,
+    ) -> Value:
         """A new buffer for the output of `node`, its channels sorted by stage."""
+        name = name or node.name
         order = tuple(int(i) for i in np.argsort(stages, kind="stable"))
-        self.buffers[node.name] = Buffer(node.name, node, order)
+        own = padding or 0
+        self.buffers[name] = Buffer(name, node, order, right=own, padding=own)
+        if padding is None:
+            self.everywhere.add(name)
         place = {channel: index for index, channel in enumerate(order)}
-        return Value(
-            tuple(Channel(node.name, place[i], stages[i], causes[i]) for i in range(len(stages)))
-        )
+        channels = (Channel(name, place[i], stages[i], causes[i]) for i in range(len(stages)))
+        return Value(tuple(channels), padding)
 
-    def emit(self, step: Step, when: str, colour: int = 0) -> None:
-        self.steps.append((step, when, colour if when == "colour" else 0))
+    def emit(self, step: Step, when: str, colour: int = 0, padding: int | None = 0) -> None:
+        """Lay down a step that runs at `padding` columns beyond the picture too."""
+        padding = padding or 0
+        for span in reads_of_step(step):
+            self._reserve(span.buffer, (span.dr,), (span.dc,), padding)
+            if span.buffer in self.everywhere:
+                buffer = self.buffers[span.buffer]
+                buffer.padding = max(buffer.padding, padding)
+        if isinstance(step, Product) and step.src:
+            self._reserve(step.src.buffer, step.rows, step.cols, padding)
+        colour = colour if when == "colour" else 0
+        self.steps.append(Placed(step, when, colour, padding=padding))
 
-    def _place_formula(self, formula: Formula, node: fx.Node) -> Value:
-        latest = [
-            max(arguments, key=lambda channel: channel.stage)
-            for arguments in zip(*(arg.channels for arg in formula.args), strict=True)
-        ]
-        out = self.allocate(node, [c.stage for c in latest], [c.cause for c in latest])
+    def emit_at(self, step: Step, stage: int, padding: int | None) -> None:
+        """Emit at the moment when a stage is reached."""
+        self.emit(step, "row" if stage == ROW else "colour", stage, padding)
+
+    def emit_formula(self, out: Value, formula: Formula) -> None:
         for stage in sorted(set(out.stages.tolist())):
             channels = np.flatnonzero(out.stages == stage).tolist()
             for _, span, *args in _runs_of(channels, out, *formula.args):
-                self.emit_at(Pointwise(span, tuple(args), formula.expression), stage)
-        return out
-
-    def emit_at(self, step: Step, stage: int) -> None:
-        """Emit at the moment when a stage is reached."""
-        self.emit(step, "row" if stage == ROW else "colour", stage)
+                self.emit_at(Pointwise(span, tuple(args), formula.expression), stage, out.padding)
 
     def add(self, out: Value, channels: list[int], term: Value, stage: int) -> None:
         """Emit ``out += term`` for some channels, at `stage`."""
         expression = ("add", ("arg", 0), ("arg", 1))
         for _, own, other in _runs_of(channels, out, term):
-            self.emit_at(Pointwise(own, (own, other), expression), stage)
+            self.emit_at(Pointwise(own, (own, other), expression), stage, out.padding)
+
+    @contextlib.contextmanager
+    def marked(self, **marks: Any) -> Iterator[None]:
+        """What is emitted in this context is given some attributes of `Placed`."""
+        start = len(self.steps)
+        yield
+        self.steps[start:] = [dataclasses.replace(placed, **marks) for placed in self.steps[start:]]
+
+    @contextlib.contextmanager
+    def scan(self, *, reverse: bool) -> Iterator[None]:
+        """What is emitted in this context is one scan."""
+        self.scans += 1
+        with self.marked(scan=Scan(self.scans, reverse)):
+            yield
+
+    def _place_formula(self, formula: Formula, node: fx.Node, name: str) -> Value:
+        latest = [
+            max(arguments, key=lambda channel: channel.stage)
+            for arguments in zip(*(arg.channels for arg in formula.args), strict=True)
+        ]
+        stages, causes = [c.stage for c in latest], [c.cause for c in latest]
+        out = self.allocate(node, stages, causes, formula.padding, name)
+        self.emit_formula(out, formula)
+        return out
+
+    def _reserve(
+        self, name: str, rows: tuple[int, ...], cols: tuple[int, ...], padding: int
+    ) -> None:
+        buffer = self.buffers[name]
+        buffer.rows = max(buffer.rows, 1 - min(rows))
+        buffer.left = max(buffer.left, -min(cols))
+        buffer.right = max(buffer.right, max(cols) + padding)
 
 
-def _places(value: Value, channels: list[int]) -> list[tuple[str, int]]:
-    return [(value.channels[i].buffer, value.channels[i].index) for i in channels]
+def _places(value: Value, channels: list[int]) -> list[Place]:
+    return [value.channels[i].place for i in channels]
 
 
 class _SumEmitter:
     """Emits one sum: every convolution split by stage, all accumulated in the sum's own buffer."""
 
-    def __init__(self, emitter: Emitter, total: Sum, node: fx.Node) -> None:
+    def __init__(self, emitter: Emitter, total: Sum, node: fx.Node, name: str) -> None:
         self.emitter = emitter
         self.total = total
         self.taps = [_binding_times(convolution) for convolution in total.convolutions]
-        stages, causes = self._stages()
-        self.out = emitter.allocate(node, stages, causes)
+        stages, causes = stages_of(total)
+        self.out = emitter.allocate(node, stages, causes, total.padding, name)
         self.stages = np.array(stages)
         self.written = np.zeros(len(stages), dtype=bool)
 
@@ -116,27 +168,6 @@ class _SumEmitter:
         for term in pending[1:] if attach else pending:
             self.emitter.add(self.out, channels.tolist(), term, stage)
 
-    def _stages(self) -> tuple[list[int], list[str]]:
-        """Each channel's stage: the latest of all that it reads; and the tap that made it so."""
-        size = _width(self.total)
-        stages, causes = [ROW] * size, [""] * size
-        for value in self.total.values:
-            for o, channel in enumerate(value.channels):
-                if channel.stage > stages[o]:
-                    stages[o], causes[o] = channel.stage, channel.cause
-        for convolution, taps in zip(self.total.convolutions, self.taps, strict=True):
-            centre = taps == _COLOUR  # [out, in, rows, cols]
-            sources = convolution.source.stages
-            for o in range(size):
-                reads = centre[o].any(axis=(1, 2))
-                latest = int(np.where(reads, sources, ROW).argmax())
-                late = int(sources[latest]) if reads[latest] else ROW
-                late = max(late, 0) if (taps[o] == _LEFT).any() else late
-                if late > stages[o]:
-                    stages[o] = late
-                    causes[o] = f"layer {convolution.layer}, centre tap, input channel {latest}"
-        return stages, causes
-
     def _products(
         self, convolution: Convolution, live: BoolArray, when: str, stage: int, attach: Value | None
     ) -> None:
@@ -146,7 +177,7 @@ class _SumEmitter:
             for ins, taps in groups_of_equal(pattern.reshape(live.shape[1], -1)):
                 for rows, cols in _rectangles(taps.reshape(live.shape[2:])):
                     for product in self._rectangle(convolution, outs, ins, rows, cols, add):
-                        self.emitter.emit(product, when, stage)
+                        self.emitter.emit(product, when, stage, self.out.padding)
                     self.written[outs] = True
                     add = None
 
@@ -169,8 +200,15 @@ class _SumEmitter:
             for out_run, out, *add in _runs_of(chosen, self.out, *([attach] if attach else [])):
                 overwrite = not written
                 for in_run, src in _runs_of(ins, convolution.source):
-                    self._reserve(src.buffer, *offsets)
-                    weight = Weight(convolution.layer, out_run, in_run, tuple(rows), tuple(cols))
+                    block = tuple(o + convolution.first_out for o in out_run)
+                    weight = Weight(
+                        convolution.layer,
+                        block,
+                        in_run,
+                        tuple(rows),
+                        tuple(cols),
+                        convolution.parameter,
+                    )
                     biases = self._biases(out_run) if overwrite else ()
                     yield Product(
                         out, src, *offsets, weight, biases, overwrite, add[0] if add else None
@@ -178,12 +216,11 @@ class _SumEmitter:
                     overwrite, add = False, []
 
     def _biases(self, outs: tuple[int, ...]) -> tuple[tuple[str, tuple[int, ...]], ...]:
-        return tuple((c.layer, outs) for c in self.total.convolutions if c.has_bias)
-
-    def _reserve(self, name: str, rows: tuple[int, ...], cols: tuple[int, ...]) -> None:
-        buffer = self.emitter.buffers[name]
-        buffer.rows = max(buffer.rows, 1 - min(rows))
-        buffer.left, buffer.right = max(buffer.left, -min(cols)), max(buffer.right, max(cols))
+        return tuple(
+            (c.layer, tuple(o + c.first_out for o in outs))
+            for c in self.total.convolutions
+            if c.has_bias
+        )
 
     def _constants(self) -> None:
         """Channels whose first product comes at no moment at all are their bias."""
@@ -192,16 +229,31 @@ class _SumEmitter:
             centre |= (taps == _COLOUR).any(axis=(1, 2, 3))
         constant = np.flatnonzero(~self.written & ~centre).tolist()
         for run, out in _runs_of(constant, self.out):
-            self.emitter.emit(Product(out, None, (), (), None, self._biases(run), True), "row")
+            step = Product(out, None, (), (), None, self._biases(run), True)
+            self.emitter.emit(step, "row", padding=self.out.padding)
         self.written[constant] = True
 
 
-def _width(total: Sum) -> int:
-    sizes = {len(value.channels) for value in total.values}
-    sizes |= {len(convolution.live) for convolution in total.convolutions}
-    if len(sizes) > 1:
-        raise PlanError(f"a sum of feature maps of {sorted(sizes)} channels")
-    return sizes.pop()
+def stages_of(total: Sum) -> tuple[list[int], list[str]]:
+    """Each channel's stage: the latest of all that it reads; and the tap that made it so."""
+    stages, causes = [total.earliest] * total.width, [""] * total.width
+    for value in total.values:
+        for o, channel in enumerate(value.channels):
+            if channel.stage > stages[o]:
+                stages[o], causes[o] = channel.stage, channel.cause
+    for convolution in total.convolutions:
+        taps = _binding_times(convolution)
+        centre = taps == _COLOUR  # [out, in, rows, cols]
+        sources = convolution.source.stages
+        for o in range(total.width):
+            reads = centre[o].any(axis=(1, 2))
+            latest = int(np.where(reads, sources, ROW).argmax())
+            late = int(sources[latest]) if reads[latest] else ROW
+            late = max(late, 0) if (taps[o] == _LEFT).any() else late
+            if late > stages[o]:
+                stages[o] = late
+                causes[o] = f"layer {convolution.layer}, centre tap, input channel {latest}"
+    return stages, causes
 
 
 def _only(chosen: BoolArray) -> BoolArray:
@@ -211,7 +263,7 @@ def _only(chosen: BoolArray) -> BoolArray:
 def _runs_of(channels: list[int], *values: Value) -> Iterator[Any]:
     """Cut channels into runs that stand side by side in each value: the channels, and the spans."""
     places = values[0].channels
-    ordered = sorted(channels, key=lambda i: (places[i].buffer, places[i].index))
+    ordered = sorted(channels, key=lambda i: places[i].place)
     start = 0
     for spans in runs(*(_places(value, ordered) for value in values)) if ordered else []:
         yield tuple(ordered[start : start + spans[0].count]), *spans

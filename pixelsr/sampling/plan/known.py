@@ -1,10 +1,12 @@
 """What has to be computed of a picture where some values are known."""
 
+from collections import defaultdict
+
 import torch
 from torch import Tensor
 
 from .regions import cells_of
-from .steps import ROW, Plan
+from .steps import ROW, Placed, Plan
 
 
 class Schedule:
@@ -60,8 +62,9 @@ class Schedule:
 def _window(plan: Plan, unknown: Tensor) -> tuple[int, int, int]:
     """The first row, the first column and the end column that unknown values' logits depend on."""
     height, width = plan.image_size
-    if bool(unknown[:, 0, 0].any()) and bool(unknown[:, :, -1].any()):
-        return 0, 0, width  # as where nothing is known
+    nothing_known = bool(unknown[:, 0, 0].any()) and bool(unknown[:, :, -1].any())
+    if nothing_known or not plan.is_local:
+        return 0, 0, width
     cells = cells_of(plan)
     wanted = {
         cell: unknown[colour].cpu().numpy()[None]
@@ -83,28 +86,34 @@ def macs_with_known(plan: Plan, unknown: Tensor) -> int:
     Args:
         unknown: bool ``[C, H, W]``, true where a value has to be drawn in any sample.
     """
-    core, head = _stage_macs(plan, False), _stage_macs(plan, True)
     schedule = Schedule(plan, unknown)
     width = len(schedule.cols)
-    total = (schedule.leading_rows - schedule.first_row) * width * sum(core.values())
-    for row in range(schedule.leading_rows, schedule.last_row + 1):
-        has_unknown = schedule.row_has_unknown(row)
-        total += width * (core[ROW - 1] + has_unknown * head[ROW - 1])
-        if not has_unknown:
-            total += width * sum(macs for stage, macs in core.items() if stage >= ROW)
+    total = 0
+    for row in range(schedule.first_row, max(schedule.last_row + 1, schedule.leading_rows)):
+        steps = [placed for placed in plan.placed if row >= placed.first_row]
+        core = [placed for placed in steps if not placed.head]
+        if not schedule.row_has_unknown(row):
+            total += sum((width + placed.padding) * placed.step.macs for placed in core)
             continue
+        of_row = [placed for placed in steps if placed.when == "row"]
+        total += sum((width + placed.padding) * placed.step.macs for placed in of_row)
+        own, own_core = _stage_macs(steps), _stage_macs(core)
         for col in schedule.cols:
             last, stop = schedule.last_unknown(row, col), schedule.stop(row, col)
-            total += core[ROW] + (last >= 0) * head[ROW]
-            total += sum(core[colour] for colour in range(stop))
-            total += sum(head[colour] for colour in range(last + 1))
+            total += (own if last >= 0 else own_core)[ROW]
+            total += sum((own if stage <= last else own_core)[stage] for stage in range(stop))
             if schedule.is_last(row, col):
                 break
+        else:
+            late = [placed for placed in core if placed.when != "row"]
+            total += sum(placed.padding * placed.step.macs for placed in late)
     return total
 
 
-def _stage_macs(plan: Plan, head: bool) -> dict[int, int]:
-    """Multiply-adds at a pixel: of the row stage at ROW - 1, left at ROW, colours at 0 .. C."""
-    stages = {colour: plan.steps("colour", colour, head) for colour in range(plan.colours + 1)}
-    stages |= {ROW: plan.steps("left", 0, head), ROW - 1: plan.steps("row", 0, head)}
-    return {stage: sum(step.macs for step in steps) for stage, steps in stages.items()}
+def _stage_macs(steps: list[Placed]) -> dict[int, int]:
+    """Multiply-adds at a pixel: when it opens at ROW, colours at 0 .. C."""
+    stages: dict[int, int] = defaultdict(int)
+    for placed in steps:
+        if placed.when != "row":
+            stages[ROW if placed.when == "left" else placed.colour] += placed.step.macs
+    return stages

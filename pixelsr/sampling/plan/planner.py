@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -14,7 +15,8 @@ from ...errors import PlanError
 from ...nn import MaskedConv2d
 from .emitter import Emitter
 from .graph import argument, describe, logits_layout, reads_of
-from .steps import ROW, Buffer, Placed, Plan, Pointwise, Prefill, Product, Span
+from .recurrence import StateToState, emit_diagonal_bilstm, emit_row_lstm
+from .steps import ROW, Buffer, Placed, Plan, Prefill, Product, Span, Step, reads_of_step
 from .trace import depends_on, extract, image_stage_values, needed, placeholders, trace
 from .values import (
     BoolArray,
@@ -25,6 +27,7 @@ from .values import (
     Sum,
     Value,
     broadcast,
+    common_padding,
     cut,
     runs,
     shifted,
@@ -91,11 +94,13 @@ class Planner:
     # The image stage: whatever does not depend on the picture that is drawn.
 
     def _image_stage(self) -> tuple[fx.GraphModule | None, tuple[str, ...]]:
+        states = _states_of_recurrences(self.graph)
         border = [
             node
             for node in self.graph.nodes
             if node not in self.by_image
             and node is not self.low_res
+            and node not in states
             and any(user in self.by_image and user.op != "output" for user in node.users)
         ]
         if not border:
@@ -104,12 +109,13 @@ class Planner:
         stage = extract(self.model, self.graph, inputs, border)
         for node, value in zip(border, self._try(stage), strict=True):
             height, _, width, size = value.shape
-            if height not in (1, self.image_size[0]) or width not in (1, self.image_size[1]):
+            padding = None if 1 == width < self.image_size[1] else width - self.image_size[1]
+            if height not in (1, self.image_size[0]) or (padding is not None and padding < 0):
                 raise PlanError(
                     f"the small picture gives features ({node.name}) of {height} x {width} pixels "
                     f"for pictures of {self.image_size[0]} x {self.image_size[1]}"
                 )
-            self.results[node] = self.emitter.allocate(node, [ROW] * size, [""] * size)
+            self.results[node] = self.emitter.allocate(node, [ROW] * size, [""] * size, padding)
         return stage, tuple(node.name for node in border)
 
     def _try(self, stage: fx.GraphModule) -> tuple[Tensor, ...]:
@@ -261,6 +267,8 @@ class Planner:
         source, index = cast("tuple[Any, Any]", node.args)
         if isinstance(source, fx.Node) and source.op == "call_module":
             return self._pass(node)  # of a gated convolution, what is before the gate
+        if index == (Ellipsis, slice(None, -1)):
+            return self._cropped(self._placed(source))
         is_chunk = isinstance(source, fx.Node) and source.target in (torch.chunk, "chunk")
         if not is_chunk or not isinstance(index, int):
             raise PlanError(f"the cached sampler does not know indexing {source}[{index}]")
@@ -274,7 +282,50 @@ class Planner:
         if dim not in _CHANNELS:
             raise PlanError(f"cat along dimension {dim}; only channels (1) can be joined")
         parts = argument(node, 0, "tensors")
-        return Value(tuple(c for part in parts for c in self._placed(part).channels))
+        values = [self._placed(part) for part in parts]
+        channels = tuple(channel for value in values for channel in value.channels)
+        return Value(channels, common_padding(values))
+
+    # Columns beyond the picture: those of margins, which are zero where nothing has written.
+
+    def _pad(self, node: fx.Node) -> Deferred:
+        source = self._placed(node.all_input_nodes[0])
+        left, right, *others = argument(node, 1, "pad")
+        plain = argument(node, 2, "mode", "constant") == "constant"
+        if left or right < 0 or any(others) or not plain or argument(node, 3, "value"):
+            raise PlanError(
+                f"{describe(node, self.modules)}: only columns of zeros on the right can be planned"
+            )
+        return source if source.padding is None else replace(source, padding=source.padding + right)
+
+    def _cropped(self, source: Value) -> Value:
+        if source.padding == 0:
+            raise PlanError("the last column of the picture is cut off, expected one of padding")
+        return source if source.padding is None else replace(source, padding=source.padding - 1)
+
+    # Recurrences.
+
+    def _row_lstm(self, node: fx.Node) -> Deferred:
+        gates, states = self._gates(node), self._states(node, 1)
+        return emit_row_lstm(self.emitter, node, gates, states, self.image_size[1])
+
+    def _diagonal_bilstm(self, node: fx.Node) -> Deferred:
+        gates, left, right = self._gates(node), self._states(node, 1), self._states(node, 3)
+        width = self.image_size[1]
+        maps = emit_diagonal_bilstm(self.emitter, node, gates, left, right, width)
+        return Formula(("add", ("arg", 0), ("arg", 1)), maps)
+
+    def _gates(self, node: fx.Node) -> Sum:
+        term = self._term(node.all_input_nodes[0])
+        return term if isinstance(term, Sum) else Sum((), (term,))
+
+    def _states(self, node: fx.Node, first: int) -> StateToState:
+        """The names of the parameters that are the operands `first` and `first` + 1."""
+        weight, initial = cast("tuple[Any, Any]", node.args[first : first + 2])
+        if {"get_attr"} != {getattr(operand, "op", None) for operand in (weight, initial)}:
+            raise PlanError(f"{node.name}: its weights and initial states must be parameters")
+        taps = operator.attrgetter(weight.target)(self.model).shape[2]
+        return StateToState(weight.target, initial.target, taps)
 
     # The end.
 
@@ -292,6 +343,7 @@ class Planner:
         for colour in range(self.colours):
             channels = logits.channels[colour * self.levels : (colour + 1) * self.levels]
             spans.append(_single_span(channels))
+        placed = self._placed_steps()
         return Plan(
             self.image_size,
             self.colours,
@@ -299,7 +351,8 @@ class Planner:
             self.image.name,
             tuple(spans),
             self.emitter.buffers,
-            self._placed_steps(),
+            placed,
+            max(step.padding for step in placed),
             stage,
             values,
             self._prefill(values),
@@ -321,17 +374,13 @@ class Planner:
 
     def _placed_steps(self) -> tuple[Placed, ...]:
         """Every step with its moment; head steps are those that no other pixel ever reads from."""
-        carried = {
-            step.src.buffer
-            for step, _, _ in self.emitter.steps
-            if isinstance(step, Product) and step.src and (any(step.rows) or any(step.cols))
-        }
-        for step, _, _ in reversed(self.emitter.steps):
-            if step.out.buffer in carried:
-                carried |= {span.buffer for span in _reads(step)}
+        carried = {name for placed in self.emitter.steps for name in _read_elsewhere(placed.step)}
+        for placed in reversed(self.emitter.steps):
+            if placed.step.out.buffer in carried:
+                carried |= {span.buffer for span in reads_of_step(placed.step)}
         return tuple(
-            Placed(step, when, colour, step.out.buffer not in carried)
-            for step, when, colour in self.emitter.steps
+            placed if placed.step.out.buffer in carried else replace(placed, head=True, padding=0)
+            for placed in self.emitter.steps
         )
 
     def _prefill(self, values: tuple[str, ...]) -> Prefill:
@@ -361,6 +410,9 @@ _LEAVES: dict[Any, Callable[[Planner, fx.Node], Deferred]] = {
     "chunk": Planner._chunk,
     operator.getitem: Planner._getitem,
     torch.cat: Planner._cat,
+    F.pad: Planner._pad,
+    functional.row_lstm: Planner._row_lstm,
+    functional.diagonal_bilstm: Planner._diagonal_bilstm,
     "float": Planner._pass,
     "double": Planner._pass,
 }
@@ -379,10 +431,23 @@ def _accumulated(*terms: Sum | Value) -> Sum:
     return Sum(convolutions, tuple(broadcast(value, width) for value in values))
 
 
-def _reads(step: Product | Pointwise) -> list[Span]:
-    if isinstance(step, Pointwise):
-        return list(step.args)
-    return [span for span in (step.src, step.add) if span]
+def _read_elsewhere(step: Step) -> list[str]:
+    """The buffers that a step reads at other pixels than its own."""
+    names = [span.buffer for span in reads_of_step(step) if span.dr or span.dc]
+    if isinstance(step, Product) and step.src and (any(step.rows) or any(step.cols)):
+        names.append(step.src.buffer)
+    return names
+
+
+def _states_of_recurrences(graph: fx.Graph) -> set[fx.Node]:
+    """The parameters that are no feature maps."""
+    return {
+        argument
+        for node in graph.nodes
+        if node.target in (functional.row_lstm, functional.diagonal_bilstm)
+        for argument in node.all_input_nodes[1:]
+        if argument.op == "get_attr"
+    }
 
 
 def _live_taps(layer: nn.Conv2d) -> BoolArray:
@@ -392,7 +457,7 @@ def _live_taps(layer: nn.Conv2d) -> BoolArray:
 
 
 def _single_span(channels: tuple[Channel, ...]) -> Span:
-    (span, *more) = [run[0] for run in runs([(c.buffer, c.index) for c in channels])]
+    (span, *more) = [run[0] for run in runs([channel.place for channel in channels])]
     if more:
         raise PlanError("the levels of a colour do not stand side by side in the output")
     return span

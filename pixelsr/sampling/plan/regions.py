@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ...errors import PlanError
 from .steps import Plan, Pointwise, Product, Span, Step
 from .values import BoolArray
 
@@ -60,6 +61,9 @@ class Cell:
 class Cells:
     """The buffers of a plan cut into cells, and the ways between them.
 
+    Raises:
+        PlanError: the plan is not local.
+
     Attributes:
         cells: in an order in which each reads only those before it. Their multiply-adds at one
             pixel are in all those of the plan.
@@ -68,6 +72,11 @@ class Cells:
     """
 
     def __init__(self, plan: Plan) -> None:
+        if not plan.is_local:
+            raise PlanError(
+                "recurrences and padded pictures cannot be cut into cells, as edits need: there a "
+                "change reaches all that follows, and the network itself gives the logits"
+            )
         whole = [placed.step for placed in plan.placed]
         given = [plan.image, *plan.values]
         order = dict.fromkeys([*given, *(step.out.buffer for step in whole)])

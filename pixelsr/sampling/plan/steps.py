@@ -14,13 +14,31 @@ from torch import fx
 ROW = -1
 
 
+@dataclass(frozen=True)
+class Initial:
+    """Where a recurrence begins: what stands beside the picture in place of zeros.
+
+    Attributes:
+        parameter: the name of the initial state, hidden and cell, ``[2, channels]``.
+        part: 0, hidden, or 1, cell.
+        row: -1, the row above the picture, or None: all rows.
+        cols: the columns.
+    """
+
+    parameter: str
+    part: int
+    row: int | None
+    cols: range
+
+
 @dataclass
 class Buffer:
     """Feature maps of the last `rows` rows: ``[rows, N, left + W + right, channels]``.
 
     Row r lives in slot ``r % rows``. The margins, and the rows above the picture, are zero, as the
-    zero padding of a convolution has it. Channels are sorted by stage; `order[i]` is the channel of
-    the traced node that stands at place i.
+    zero padding of a convolution has it, but for `initial`. Channels are sorted by stage;
+    `order[i]` is the channel of the traced node that stands at place i. Of the right margin, the
+    first `padding` columns are computed as those of the picture are.
     """
 
     name: str
@@ -29,6 +47,8 @@ class Buffer:
     rows: int = 1
     left: int = 0
     right: int = 0
+    padding: int = 0
+    initial: Initial | None = None
 
     @property
     def channels(self) -> int:
@@ -37,18 +57,23 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Span:
-    """`count` consecutive channels of a buffer."""
+    """`count` consecutive channels of a buffer, `dr` rows below and `dc` columns to the right.
+
+    What is written, and the source of a product, stand at the pixel itself.
+    """
 
     buffer: str
     first: int
     count: int
+    dr: int = 0
+    dc: int = 0
 
 
 @dataclass(frozen=True)
 class Weight:
     """A block of a layer's weight: some channels, and some rows and columns of the kernel.
 
-    `layer` names the module.
+    `layer` names the module. A kernel of one dimension is a row.
     """
 
     layer: str
@@ -56,6 +81,7 @@ class Weight:
     in_channels: tuple[int, ...]
     kernel_rows: tuple[int, ...]
     kernel_cols: tuple[int, ...]
+    parameter: str = "weight"
 
 
 @dataclass(frozen=True)
@@ -100,14 +126,40 @@ class Pointwise:
 Step = Product | Pointwise
 
 
+def reads_of_step(step: Step) -> list[Span]:
+    if isinstance(step, Pointwise):
+        return list(step.args)
+    return [span for span in (step.src, step.add) if span]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A recurrence along a row: a whole row is run pixel by pixel, all its steps at each."""
+
+    number: int
+    reverse: bool
+
+
 @dataclass(frozen=True)
 class Placed:
-    """A step, when it runs, and whether it serves only the logits of its own pixel (head)."""
+    """A step, and when and where it runs.
+
+    Attributes:
+        when: "row", "left" or "colour".
+        colour: the stage, where `when` is "colour".
+        head: does it serve only the logits of its own pixel?
+        scan: that it is a part of; the steps of a scan follow each other.
+        first_row: there is nothing to do above this row.
+        padding: columns to the right of the picture where it runs too.
+    """
 
     step: Step
-    when: str  # "row", "left" or "colour"
-    colour: int  # the stage, where `when` is "colour"
-    head: bool
+    when: str
+    colour: int = 0
+    head: bool = False
+    scan: Scan | None = None
+    first_row: int = 0
+    padding: int = 0
 
 
 @dataclass(frozen=True)
@@ -133,9 +185,11 @@ class Plan:
         logits: the span of each colour's logits.
         buffers: every buffer by name.
         placed: all steps in the order of the network; a row that is known runs them so.
+        padding: columns to the right of the picture that have features, as of `F.pad`.
         image_stage: what depends on the small picture alone, as a module: ``(low_res) -> values``.
         values: the buffers that take the rows of those values.
-        prefill: computes what rows below read of known leading rows.
+        prefill: computes what rows below read of known leading rows, where the plan `is_local`;
+            otherwise only the steps themselves do.
     """
 
     image_size: tuple[int, int]
@@ -145,6 +199,7 @@ class Plan:
     logits: tuple[Span, ...]
     buffers: dict[str, Buffer]
     placed: tuple[Placed, ...]
+    padding: int
     image_stage: fx.GraphModule | None
     values: tuple[str, ...]
     prefill: Prefill
@@ -166,4 +221,16 @@ class Plan:
         Those of the image stage are not counted: it runs once, as it stands.
         """
         height, width = self.image_size
-        return height * width * sum(placed.step.macs for placed in self.placed)
+        return sum(
+            (height - placed.first_row) * (width + placed.padding) * placed.step.macs
+            for placed in self.placed
+        )
+
+    @cached_property
+    def is_local(self) -> bool:
+        """Do values read others by what is in the graph alone, at places of the picture?
+
+        Recurrences read themselves, as far back as the picture goes.
+        """
+        recurrent = any(buffer.initial for buffer in self.buffers.values())
+        return not recurrent and self.padding == 0

@@ -1,0 +1,158 @@
+"""The steps of the recurrences of PixelRNN, `functional.row_lstm` and `diagonal_bilstm`.
+
+A recurrence reads its own maps, where they are written already: hidden states are the source of a
+convolution that is added to the gates, and of the cell state the one before is an argument. What
+goes on from pixel to pixel along a row is one `Scan`.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from torch import fx
+
+from .emitter import Emitter, stages_of
+from .steps import Initial, Product, Span, Weight
+from .values import Convolution, Formula, Sum, Value, cut
+
+_CELL = (
+    "add",
+    ("mul", ("sigmoid", ("arg", 0)), ("arg", 1)),
+    ("mul", ("tanh", ("arg", 2)), ("sigmoid", ("arg", 3))),
+)
+"""Of gate f, the cell state before, and gates g and i."""
+_HIDDEN = ("mul", ("tanh", ("arg", 0)), ("sigmoid", ("arg", 1)))
+"""Of the cell state and gate o."""
+
+
+@dataclass(frozen=True)
+class StateToState:
+    """What a recurrence has of its own.
+
+    Attributes:
+        weight: the name of the parameter ``[4 h, h, taps]``.
+        initial: the name of the parameter ``[2, h]``, hidden and cell state.
+        taps: how many.
+    """
+
+    weight: str
+    initial: str
+    taps: int
+
+
+def emit_row_lstm(
+    emitter: Emitter, node: fx.Node, gates: Sum, states: StateToState, width: int
+) -> Value:
+    """Lay down a Row LSTM for pictures of `width` columns; gives its hidden states."""
+    away = states.taps // 2
+    start = Initial(states.initial, 0, -1, range(width + (gates.padding or 0)))
+    recurrence = _Recurrence(emitter, node, node.name, gates, states, start)
+    recurrence.add_above(tuple(range(-away, away + 1)))
+    recurrence.emit_cells(-1, 0)
+    return recurrence.hidden
+
+
+def emit_diagonal_bilstm(
+    emitter: Emitter,
+    node: fx.Node,
+    gates: Sum,
+    left: StateToState,
+    right: StateToState,
+    width: int,
+) -> tuple[Value, Value]:
+    """Lay down both directions of a Diagonal BiLSTM; the second is shifted down one row."""
+    half = gates.width // 2
+    own, reverse = _channels(gates, slice(half)), _channels(gates, slice(half, None))
+    return (
+        _emit_left_to_right(emitter, node, own, left),
+        _emit_right_to_left(emitter, node, reverse, right, width + (gates.padding or 0)),
+    )
+
+
+def _emit_left_to_right(emitter: Emitter, node: fx.Node, gates: Sum, states: StateToState) -> Value:
+    start = Initial(states.initial, 0, None, range(-1, 0))
+    late = replace(gates, earliest=0)  # the state beside will be added
+    recurrence = _Recurrence(emitter, node, f"{node.name}.left", late, states, start)
+    recurrence.add_above((0,))
+    with emitter.scan(reverse=False):
+        recurrence.add_beside(-1, "left")
+        recurrence.emit_cells(0, -1)
+    return recurrence.hidden
+
+
+def _emit_right_to_left(
+    emitter: Emitter, node: fx.Node, gates: Sum, states: StateToState, end: int
+) -> Value:
+    """At each row, the map of the row above, which is finished: so it reads the gates there."""
+    start = Initial(states.initial, 0, None, range(end, end + 1))
+    above, name = _of_row_above(gates), f"{node.name}.right"
+    with emitter.marked(first_row=1):
+        recurrence = _Recurrence(emitter, node, name, above, states, start)
+        recurrence.add_above((0,))
+        with emitter.scan(reverse=True):
+            recurrence.add_beside(1, "row")
+            recurrence.emit_cells(0, 1)
+    return recurrence.hidden
+
+
+class _Recurrence:
+    """The states of a recurrence, and the sums of its gates."""
+
+    def __init__(
+        self,
+        emitter: Emitter,
+        node: fx.Node,
+        name: str,
+        gates: Sum,
+        states: StateToState,
+        start: Initial,
+    ) -> None:
+        self.emitter, self.node, self.name, self.gates = emitter, node, name, gates
+        self.layer, _, self.parameter = states.weight.rpartition(".")
+        stages, causes = stages_of(gates)
+        size = len(stages) // 4
+        latest = [max(range(i, 4 * size, size), key=stages.__getitem__) for i in range(size)]
+        own = [stages[i] for i in latest], [causes[i] for i in latest], gates.padding
+        self.hidden = emitter.allocate(node, *own, name)
+        self.cell = emitter.allocate(node, *own, f"{name}.cell")
+        emitter.buffers[name].initial = start
+        emitter.buffers[f"{name}.cell"].initial = replace(start, part=1)
+
+    def add_above(self, cols: tuple[int, ...]) -> None:
+        """The gates, with what they read of the row above: the first taps."""
+        size = len(self.hidden.channels)
+        live = np.ones((4 * size, size, 1, len(cols)), dtype=bool)
+        above = Convolution(self.layer, self.hidden, live, (-1,), cols, False, self.parameter)
+        total = replace(self.gates, convolutions=(*self.gates.convolutions, above))
+        self.sums = self.emitter.place(total, self.node, f"{self.name}.gates")
+
+    def add_beside(self, col: int, when: str) -> None:
+        """What the gates read of the state beside: the second tap."""
+        out, src = (self.emitter.buffers[f"{self.name}{suffix}"] for suffix in (".gates", ""))
+        weight = Weight(self.layer, out.order, src.order, (0,), (1,), self.parameter)
+        spans = Span(out.name, 0, out.channels), Span(src.name, 0, src.channels)
+        step = Product(*spans, (0,), (col,), weight, (), overwrite=False)
+        self.emitter.emit(step, when, padding=self.sums.padding)
+
+    def emit_cells(self, dr: int, dc: int) -> None:
+        """From the gates and the cell state of the pixel `dr`, `dc` away to the states."""
+        o, f, i, g = cut(self.sums, 4)
+        before = self.cell.shifted(dr, dc)
+        self.emitter.emit_formula(self.cell, Formula(_CELL, (f, before, g, i)))
+        self.emitter.emit_formula(self.hidden, Formula(_HIDDEN, (self.cell, o)))
+
+
+def _channels(total: Sum, chosen: slice) -> Sum:
+    """Some channels of a sum."""
+    convolutions = (
+        replace(c, live=c.live[chosen], first_out=c.first_out + (chosen.start or 0))
+        for c in total.convolutions
+    )
+    values = (replace(value, channels=value.channels[chosen]) for value in total.values)
+    return replace(total, convolutions=tuple(convolutions), values=tuple(values))
+
+
+def _of_row_above(total: Sum) -> Sum:
+    """At each pixel, what a sum is at the pixel above."""
+    convolutions = (replace(c, rows=tuple(row - 1 for row in c.rows)) for c in total.convolutions)
+    values = (value.shifted(-1, 0) for value in total.values)
+    return replace(total, convolutions=tuple(convolutions), values=tuple(values))
