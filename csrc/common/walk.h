@@ -36,7 +36,7 @@ struct Order {
 //
 // The visitor has: begin_row(row, resumes), run_known_row(), run_row(), begin_pixel(col, resumes),
 // run_left(col, with_head), run_colour(col, colour, with_head), draw(cursor) -> bool,
-// load_value(cursor), end_pixel(col).
+// load_value(cursor), end_pixel(col), end_row().
 template <class Visitor>
 PIXELSR_HOST_DEVICE Cursor walk(const Order& order, Cursor at, Visitor&& visit) {
   bool resumes = at.colour != ROW_BEGINS;
@@ -66,6 +66,7 @@ PIXELSR_HOST_DEVICE Cursor walk(const Order& order, Cursor at, Visitor&& visit) 
       if (stop <= order.colours) return {order.height, 0, ROW_BEGINS};  // the last value of all
       visit.end_pixel(at.col);
     }
+    visit.end_row();
   }
   return {end, 0, ROW_BEGINS};
 }

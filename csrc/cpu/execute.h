@@ -67,7 +67,7 @@ void run_product(const Parameters<T>& parameters, const Task& task, At at, Sites
   call.out = at(step.out, 0, 0);
   call.out_at = sites(step.out.buffer);
   if (step.has_add) {
-    call.add = at(step.add(), 0, 0);
+    call.add = at(step.add(), step.add().dr, step.add().dc);
     call.add_at = sites(step.add().buffer);
   }
   call.first_site = task.first_site, call.sites = task.sites;
@@ -82,7 +82,7 @@ void run_formula(const Parameters<T>& parameters, const Task& task, At at, Sites
   const T* args[MOST_ARGS];
   const int64_t* args_at[MOST_ARGS];
   for (size_t i = 0; i < step.args.size(); ++i) {
-    args[i] = at(step.args[i], 0, 0);
+    args[i] = at(step.args[i], step.args[i].dr, step.args[i].dc);
     args_at[i] = sites(step.args[i].buffer);
   }
   parameters.kernels->formula({at(step.out, 0, 0), sites(step.out.buffer), args, args_at,

@@ -62,9 +62,14 @@ class Group {
     Group& group;
     const int64_t thread;
 
-    void begin_row(int64_t row, bool resumes) { group.begin_row(row, thread, resumes); }
-    void run_known_row() { group.run_list(group.known_row_, WHOLE_ROW, thread); }
-    void run_row() { group.run_list(group.row_, WHOLE_ROW, thread); }
+    int64_t row = 0;
+
+    void begin_row(int64_t begun, bool resumes) {
+      row = begun;
+      group.begin_row(row, thread, resumes);
+    }
+    void run_known_row() { group.run_row(group.known_row_, row, thread); }
+    void run_row() { group.run_row(group.row_, row, thread); }
     void begin_pixel(int64_t, bool) {}
     void run_left(int64_t col, bool with_head) {
       group.run_list(group.left_[with_head], col, thread);
@@ -81,26 +86,51 @@ class Group {
       if (thread == 0) group.load_value(at);
     }
     void end_pixel(int64_t) {}
+    void end_row() { group.run_padding(thread); }
+  };
+
+  // Steps of whole rows that are run together; those of a scan pixel by pixel.
+  struct Stretch {
+    int64_t scan;
+    bool reverse;
+    int64_t first_row, padding;  // of a scan
+    Schedule schedule;
   };
 
   bool wants_noise() const { return job_.draw && job_.temperature > 0; }
   int64_t column_of(int64_t site) const { return order_.first_col + site % order_.cols; }
+  // How many pixels a row has, for steps that run at so many columns beyond the picture.
+  int64_t sites_of_row(int64_t padding) const { return samples_ * (order_.cols + padding); }
 
   // Sites: where in a row of a buffer the pixels of a batch stand.
 
   void place_sites() {
+    whole_rows_.resize(padding() + 1);
     for (const Buffer& buffer : program_.buffers) {
-      std::vector<int64_t> whole, pixels;
+      std::vector<int64_t>& pixels = pixels_.emplace_back();
       for (int64_t sample = first_sample_; sample < first_sample_ + samples_; ++sample) {
-        const int64_t at = sample * buffer.padded + buffer.left;
-        pixels.push_back(at * buffer.channels);
-        for (int64_t col = order_.first_col; col < order_.first_col + order_.cols; ++col) {
-          whole.push_back((at + col) * buffer.channels);
+        pixels.push_back((sample * buffer.padded + buffer.left) * buffer.channels);
+      }
+      for (int64_t padding = 0; padding < static_cast<int64_t>(whole_rows_.size()); ++padding) {
+        std::vector<int64_t>& whole = whole_rows_[padding].emplace_back();
+        const int64_t end = order_.first_col + order_.cols + padding;
+        for (const int64_t at : pixels) {
+          for (int64_t col = order_.first_col; col < end; ++col) {
+            whole.push_back(at + col * buffer.channels);
+          }
         }
       }
-      whole_rows_.push_back(std::move(whole));
-      pixels_.push_back(std::move(pixels));
     }
+  }
+
+  // The most columns to the right of the picture that a step runs at, or a value has.
+  int64_t padding() const {
+    int64_t most = 0;
+    for (const Step& step : program_.steps) most = std::max(most, step.padding);
+    for (const int64_t value : program_.values) {
+      most = std::max(most, program_.buffers[value].padding);
+    }
+    return most;
   }
 
   int64_t most_rows() const {
@@ -121,44 +151,90 @@ class Group {
   // Steps.
 
   void select_steps() {
-    const auto select = [&](auto condition, int64_t sites) {
+    const auto select = [&](auto condition) {
       std::vector<const Step*> steps;
       for (const Step& step : program_.steps) {
         if (condition(step)) steps.push_back(&step);
       }
-      return Schedule(steps, sites, threads_);
+      return steps;
     };
-    const int64_t row = samples_ * order_.cols;
-    row_ = select([](const Step& step) { return step.when == When::ROW; }, row);
-    known_row_ = select([](const Step& step) { return !step.head; }, row);
+    const auto at_pixels = [&](auto condition) {
+      return Schedule(select(condition), [&](const Step&) { return samples_; }, threads_);
+    };
+    row_ = stretches(select([](const Step& step) { return step.when == When::ROW; }));
+    known_row_ = stretches(select([](const Step& step) { return !step.head; }));
+    for (int64_t col = 0; col < padding(); ++col) {
+      padding_.push_back(at_pixels([col](const Step& step) {
+        return step.when != When::ROW && !step.head && step.padding > col;
+      }));
+    }
     for (const bool head : {false, true}) {
-      left_[head] = select([&](const Step& s) { return s.when == When::LEFT && (head || !s.head); },
-                           samples_);
+      left_[head] =
+          at_pixels([&](const Step& s) { return s.when == When::LEFT && (head || !s.head); });
       for (int64_t colour = 0; colour <= program_.colours; ++colour) {
         const auto due = [&](const Step& step) {
           return step.when == When::COLOUR && step.colour == colour && (head || !step.head);
         };
-        colours_[head].push_back(select(due, samples_));
+        colours_[head].push_back(at_pixels(due));
       }
     }
   }
 
-  void run_list(const Schedule& schedule, int64_t col, int64_t thread) {
+  std::vector<Stretch> stretches(const std::vector<const Step*>& steps) const {
+    std::vector<Stretch> cut;
+    for (size_t begin = 0, end; begin < steps.size(); begin = end) {
+      const Step& first = *steps[begin];
+      for (end = begin; end < steps.size() && steps[end]->scan == first.scan;) ++end;
+      const bool is_scan = first.scan != NO_SCAN;
+      const auto sites = [&](const Step& step) {
+        return is_scan ? samples_ : sites_of_row(step.padding);
+      };
+      const std::vector<const Step*> own(steps.begin() + begin, steps.begin() + end);
+      cut.push_back({first.scan, first.reverse, first.first_row, first.padding,
+                     Schedule(own, sites, threads_)});
+    }
+    return cut;
+  }
+
+  void run_row(const std::vector<Stretch>& stretches, int64_t row, int64_t thread) {
+    for (const Stretch& stretch : stretches) {
+      if (stretch.scan == NO_SCAN) {
+        run_list(stretch.schedule, WHOLE_ROW, thread, row);
+        continue;
+      }
+      if (row < stretch.first_row) continue;
+      const int64_t cols = order_.cols + stretch.padding;
+      for (int64_t i = 0; i < cols; ++i) {
+        const int64_t col = order_.first_col + (stretch.reverse ? cols - 1 - i : i);
+        run_list(stretch.schedule, col, thread);
+      }
+    }
+  }
+
+  // At the columns to the right of the picture, where nothing is drawn.
+  void run_padding(int64_t thread) {
+    for (size_t i = 0; i < padding_.size(); ++i) {
+      run_list(padding_[i], program_.width + static_cast<int64_t>(i), thread);
+    }
+  }
+
+  // At a column, or in a whole row: what there is to do in that row.
+  void run_list(const Schedule& schedule, int64_t col, int64_t thread, int64_t row = 0) {
     if (schedule.empty()) return;
     barrier_.wait(threads_);
     const bool whole = col == WHOLE_ROW;
     const auto place = [this, first = whole ? 0 : col](const Span& span, int64_t dr, int64_t dc) {
       return at(span, dr, first + dc);
     };
-    const auto sites = [this, whole](int64_t buffer) {
-      return (whole ? whole_rows_ : pixels_)[buffer].data();
-    };
     for (const Task& task : schedule.of(thread)) {
-      if (task.step) {
-        run_task(job_.parameters, task, place, sites);
-      } else {
+      if (!task.step) {
         barrier_.wait(threads_);
+        continue;
       }
+      if (whole && row < task.step->first_row) continue;
+      const auto& sites = whole ? whole_rows_[task.step->padding] : pixels_;
+      run_task(job_.parameters, task, place,
+               [&sites](int64_t buffer) { return sites[buffer].data(); });
     }
   }
 
@@ -182,7 +258,7 @@ class Group {
     const int64_t first = samples_ * order_.cols * thread / threads_;
     const int64_t last = samples_ * order_.cols * (thread + 1) / threads_;
     if (!order_.row_has_unknown(row)) load_known(row, first, last);
-    load_values(row, first, last);
+    load_values(row, thread);
     if (wants_noise()) make_noise(row, first, last);
   }
 
@@ -191,24 +267,28 @@ class Group {
   void load_known(int64_t row, int64_t first, int64_t last) {
     for (int64_t site = first; site < last; ++site) {
       for (int64_t colour = 0; colour < program_.colours; ++colour) {
-        T* image = row_of(program_.image, 0) + whole_rows_[program_.image][site];
+        T* image = row_of(program_.image, 0) + whole_rows_[0][program_.image][site];
         image[colour] = *image_at(site / order_.cols, {row, column_of(site), colour});
       }
     }
   }
 
-  // The values of an input stand one after the other: [value][H, W, channels].
-  void load_values(int64_t row, int64_t first, int64_t last) {
+  // The values of an input stand one after the other: [value][H, W + padding, channels].
+  void load_values(int64_t row, int64_t thread) {
     int64_t offset = 0;
-    for (const int64_t buffer : program_.values) {
-      const int64_t channels = program_.buffers[buffer].channels;
-      for (int64_t site = first; site < last; ++site) {
-        const int64_t input = (first_sample_ + site / order_.cols) / job_.samples_per_input;
-        const int64_t pixel = row * program_.width + column_of(site);
-        const T* from = job_.values + input * job_.values_size + offset + pixel * channels;
-        std::copy(from, from + channels, row_of(buffer, 0) + whole_rows_[buffer][site]);
+    for (const int64_t value : program_.values) {
+      const Buffer& buffer = program_.buffers[value];
+      const int64_t cols = order_.cols + buffer.padding, width = program_.width + buffer.padding;
+      const int64_t sites = samples_ * cols;
+      for (int64_t site = sites * thread / threads_; site < sites * (thread + 1) / threads_;
+           ++site) {
+        const int64_t input = (first_sample_ + site / cols) / job_.samples_per_input;
+        const int64_t pixel = row * width + order_.first_col + site % cols;
+        const T* from = job_.values + input * job_.values_size + offset + pixel * buffer.channels;
+        T* to = row_of(value, 0) + whole_rows_[buffer.padding][value][site];
+        std::copy(from, from + buffer.channels, to);
       }
-      offset += program_.height * program_.width * channels;
+      offset += program_.height * width * buffer.channels;
     }
   }
 
@@ -266,7 +346,7 @@ class Group {
 
   // Put the values of a position where the next stages read them.
   void load_value(const Cursor& at) {
-    const Span image{program_.image, at.colour, 1};
+    const Span image{program_.image, at.colour, 1, 0, 0};
     for (int64_t sample = 0; sample < samples_; ++sample) {
       this->at(image, 0, at.col)[pixels_[image.buffer][sample]] = *image_at(sample, at);
     }
@@ -277,10 +357,12 @@ class Group {
   const Order& order_;
   const int64_t first_sample_, samples_, threads_;
   Barrier barrier_;
-  std::vector<std::vector<int64_t>> whole_rows_, pixels_;  // by buffer
-  std::vector<T*> rows_;                                   // by buffer, then rows up
-  Schedule row_, known_row_, left_[2];
-  std::vector<Schedule> colours_[2];
+  std::vector<std::vector<int64_t>> pixels_;                   // by buffer
+  std::vector<std::vector<std::vector<int64_t>>> whole_rows_;  // by padding, then buffer
+  std::vector<T*> rows_;                                       // by buffer, then rows up
+  std::vector<Stretch> row_, known_row_;
+  Schedule left_[2];
+  std::vector<Schedule> colours_[2], padding_;
 };
 
 }  // namespace pixelsr

@@ -12,13 +12,14 @@
 namespace pixelsr {
 
 // [rows, samples, padded, channels] in the storage, from `offset * samples` on; see steps.py. The
-// storage goes on behind the buffers: with the noise of a row, where a plan is run to draw.
+// storage goes on behind the buffers: with the noise of a row, where a plan is run to draw. So many
+// columns to the right of the picture are a part of it: `padding`.
 struct Buffer {
-  int64_t offset, rows, left, padded, channels;
+  int64_t offset, rows, left, padded, channels, padding;
 };
 
 struct Span {
-  int64_t buffer, first, count;
+  int64_t buffer, first, count, dr, dc;
 };
 
 // Neighbouring columns of the window of a product: `length` values from (row + dr, col + dc) on.
@@ -32,11 +33,16 @@ constexpr size_t MOST_SEGMENTS = 64, MOST_ARGS = 32;
 enum class Kind : int64_t { PRODUCT, FORMULA };
 enum class When : int64_t { ROW, LEFT, COLOUR };
 
+constexpr int64_t NO_SCAN = 0;
+
 struct Step {
   Kind kind;
   When when;
   int64_t colour;
   bool head;
+  int64_t scan;  // a number
+  bool reverse;  // the scan's direction
+  int64_t first_row, padding;
   Span out;
   std::vector<Span> args;  // of a product: the source, then what is added
   // Products.
@@ -67,7 +73,7 @@ class ProgramReader {
     Program program{number(), number(), number(), number(), number(), number(), {}, {}, {}, {}};
     list(program.logits, [this] { return span(); });
     list(program.buffers,
-         [this] { return Buffer{number(), number(), number(), number(), number()}; });
+         [this] { return Buffer{number(), number(), number(), number(), number(), number()}; });
     list(program.values, [this] { return number(); });
     list(program.steps, [this] { return step(); });
     STD_TORCH_CHECK(next_ == end_, "the program is longer than what it describes");
@@ -80,7 +86,7 @@ class ProgramReader {
     return *next_++;
   }
 
-  Span span() { return Span{number(), number(), number()}; }
+  Span span() { return Span{number(), number(), number(), number(), number()}; }
 
   template <class Item, class Read>
   void list(std::vector<Item>& items, Read read) {
@@ -94,6 +100,10 @@ class ProgramReader {
     step.when = static_cast<When>(number());
     step.colour = number();
     step.head = number();
+    step.scan = number();
+    step.reverse = number();
+    step.first_row = number();
+    step.padding = number();
     step.out = span();
     list(step.args, [this] { return span(); });
     if (step.kind == Kind::PRODUCT) {

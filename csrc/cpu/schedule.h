@@ -24,9 +24,12 @@ class Schedule {
  public:
   Schedule() = default;
 
-  Schedule(const std::vector<const Step*>& steps, int64_t sites, int64_t threads)
+  // `sites_of(step)`: at how many places it runs.
+  template <class SitesOf>
+  Schedule(const std::vector<const Step*>& steps, SitesOf sites_of, int64_t threads)
       : empty_(steps.empty()), tasks_(threads) {
     for (const Step* step : steps) {
+      const int64_t sites = sites_of(*step);
       const bool together = threads > 1 && cost(*step) * sites >= WORTH_SHARING;
       if (threads > 1 && conflicts(*step, together)) wait_for_all();
       remember(*step, together);

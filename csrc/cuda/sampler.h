@@ -48,6 +48,7 @@ class Sampler {
     lap(RUN_ROW);
     if (!leads_) return;
     for (int at = thread(); at < contents_.windows_size; at += THREADS) windows()[at] = Unit{};
+    if (contents_.all_count > 0) load_beside();
   }
 
   PIXELSR_DEVICE void run_known_row() {
@@ -56,18 +57,9 @@ class Sampler {
   }
 
   PIXELSR_DEVICE void begin_pixel(int64_t col, bool resumes) {
-    sync_block();
-    col_ = static_cast<int>(col);
-    if (thread() <= MOST_TURNS) control_.col_turns[thread()] = col_ % (thread() + !thread());
-    sync_block();
+    enter(static_cast<int>(col));
     if (resumes || !leads_) return;
-    const auto* fetches = in_table<Transfer>(contents_.fetches);
-    for (int i = 0; i < contents_.fetches_count; ++i) {
-      transfer(fetches[i], [](char* window, const char* ring) { copy_16_bytes(window, ring); });
-    }
-    end_group_of_copies();
-    wait_for_copies<0>();
-    sync_block();
+    fetch_windows(contents_.fetches, contents_.fetches_count);
     lap(BEGIN_PIXEL);
   }
 
@@ -113,11 +105,22 @@ class Sampler {
     if (!leads_) return;
     const auto* stores = in_table<Transfer>(contents_.stores);
     for (int i = 0; i < contents_.stores_count; ++i) {
-      transfer(stores[i], [](char* window, char* ring) {
+      transfer(stores[i], 0, [](char* window, char* ring) {
         *reinterpret_cast<Unit*>(ring) = *reinterpret_cast<const Unit*>(window);
       });
     }
     lap(END_PIXEL);
+  }
+
+  // The columns to the right of the picture, where nothing is drawn. Windows have there what the
+  // rings have: zeros, where nothing is written.
+  PIXELSR_DEVICE void end_row() {
+    for (int number = 0; number < contents_.padding; ++number) {
+      enter(static_cast<int>(job_.order.width) + number);
+      if (leads_) fetch_windows(contents_.all, contents_.all_count);
+      run_pixel(first_padding_list() + number);
+      end_pixel(col_);
+    }
   }
 
  private:
@@ -150,10 +153,41 @@ class Sampler {
     sync_cluster();
   }
 
-  // All channels of some blocks, at the current pixel.
+  // Makes a column the current one.
+  PIXELSR_DEVICE void enter(int col) {
+    sync_block();
+    col_ = col;
+    if (thread() <= MOST_TURNS) control_.col_turns[thread()] = col % (thread() + !thread());
+    sync_block();
+  }
+
+  // Into the windows, at the current column.
+  PIXELSR_DEVICE void fetch_windows(int32_t transfers, int count) const {
+    const auto* whats = in_table<Transfer>(transfers);
+    for (int i = 0; i < count; ++i) fetch_window(whats[i], 0);
+    end_group_of_copies();
+    wait_for_copies<0>();
+    sync_block();
+  }
+
+  PIXELSR_DEVICE void fetch_window(const Transfer& what, int dc) const {
+    transfer(what, dc, [](char* window, const char* ring) { copy_16_bytes(window, ring); });
+  }
+
+  // What stands to the left of the picture: the copies are waited for when the first pixel opens.
+  PIXELSR_DEVICE void load_beside() {
+    enter(static_cast<int>(job_.order.first_col));
+    const auto* all = in_table<Transfer>(contents_.all);
+    for (int i = 0; i < contents_.all_count; ++i) {
+      for (int dc = 1 - all[i].window.turn; dc < 0; ++dc) fetch_window(all[i], dc);
+    }
+  }
+
+  // All channels of some blocks, `dc` columns from the current one.
   template <class Move>
-  PIXELSR_DEVICE void transfer(const Transfer& what, Move move) const {
-    const Column window = tile_.window(what.window, 0), ring = tile_.ring(what.ring, 0, col_);
+  PIXELSR_DEVICE void transfer(const Transfer& what, int dc, Move move) const {
+    const Column window = tile_.window(what.window, dc);
+    const Column ring = tile_.ring(what.ring, 0, col_ + dc);
     const int units = Tile::column_size(window.operand) / UNIT;
     for (int i = thread(); i < what.blocks * units; i += THREADS) {
       const int block = what.first_block + i / units, at = i % units * UNIT;
@@ -167,7 +201,11 @@ class Sampler {
     return in_table<List>(contents_.lists)[number * members() + member()];
   }
 
-  // A member's share of the columns that are computed.
+  PIXELSR_DEVICE int first_padding_list() const {
+    return FIRST_COLOUR_LIST + 2 * static_cast<int>(job_.order.colours + 1);
+  }
+
+  // A member's share of the columns that are computed; the last one has those on the right too.
   PIXELSR_DEVICE int first_col(int number) const {
     return static_cast<int>(job_.order.first_col + job_.order.cols * number / members());
   }
@@ -187,8 +225,14 @@ class Sampler {
     const List runs = list(number);
     for (int i = 0; i < runs.count; ++i) {
       const RowRun& run = load_run(in_table<RowRun>(contents_.row_runs)[runs.first + i]);
+      if (row_ < run.first_row) continue;
       if (run.header.task.flags & WAITS) sync_cluster();
-      const int first = first_col(member()), last = first_col(member() + 1);
+      const int first = first_col(member());
+      const int last = first_col(member() + 1) + (member() + 1 == members() ? run.padding : 0);
+      if (run.header.task.kind == SCAN) {
+        run_scan(run);
+        continue;
+      }
       if (run.header.task.kind == PRODUCT) {
         RowProduct<T, TILES>(tile_, run, job_.tape, slots_, contents_.row_slot * UNIT)
             .run(first, last);
@@ -199,6 +243,18 @@ class Sampler {
         }
       }
     }
+  }
+
+  // Pixel by pixel, in the rings, in an order that the members share as they do those of a pixel.
+  PIXELSR_DEVICE void run_scan(const RowRun& run) {
+    const int first = first_col(0), cols = first_col(members()) - first + run.padding;
+    const bool reverse = run.header.task.flags & REVERSE;
+    sync_cluster();
+    for (int i = 0; i < cols; ++i) {
+      col_ = first + (reverse ? cols - 1 - i : i);
+      run_pixel(run.offset);
+    }
+    sync_cluster();
   }
 
   PIXELSR_DEVICE void run_pixel(int number) {
@@ -246,15 +302,12 @@ class Sampler {
     for (int64_t i = member() * THREADS + thread(); i < count; i += step) body(i);
   }
 
-  PIXELSR_DEVICE int col_at(int64_t i) const {
-    return static_cast<int>(job_.order.first_col + i % job_.order.cols);
-  }
-
   PIXELSR_DEVICE void load_known() const {
     const Place& image = *in_table<Place>(contents_.image_ring);
     const Order& order = job_.order;
     for_each(order.cols * order.colours * SAMPLES, [&](int64_t i) {
-      const int col = col_at(i), sample = static_cast<int>(i / order.cols % SAMPLES);
+      const int col = static_cast<int>(order.first_col + i % order.cols);
+      const int sample = static_cast<int>(i / order.cols % SAMPLES);
       const int colour = static_cast<int>(i / order.cols / SAMPLES);
       Tile::store(tile_.ring(image, 0, col), colour, sample, value_at(colour, col, sample));
     });
@@ -264,13 +317,14 @@ class Sampler {
     const Order& order = job_.order;
     for (int number = 0; number < contents_.values_count; ++number) {
       const Values& values = in_table<Values>(contents_.values)[number];
-      for_each(order.cols * values.channels * SAMPLES, [&](int64_t i) {
+      const int64_t cols = order.cols + values.padding;
+      for_each(cols * values.channels * SAMPLES, [&](int64_t i) {
         const int channel = static_cast<int>(i % values.channels);
-        const int col = col_at(i / values.channels);
-        const int sample = static_cast<int>(i / values.channels / order.cols);
+        const int col = static_cast<int>(order.first_col + i / values.channels % cols);
+        const int sample = static_cast<int>(i / values.channels / cols);
         const int64_t last = job_.samples - 1, there = first_sample_ + sample;
         const int64_t input = (there < last ? there : last) / job_.samples_per_input;
-        const int64_t pixel = row_ * order.width + col;
+        const int64_t pixel = row_ * (order.width + values.padding) + col;
         const float value = job_.values[input * job_.values_size + values.offset +
                                         pixel * values.channels + channel];
         Tile::store(tile_.ring(values.ring, 0, col), channel, sample, value);

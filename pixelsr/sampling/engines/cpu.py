@@ -15,7 +15,7 @@ from ..plan import Plan, Schedule
 from ..processors import usable_processors
 from ..request import Request
 from .base import Engine, Positions
-from .features import feature_dtype, packed_values, value_sizes
+from .features import begin, feature_dtype, packed_values, value_sizes
 from .parameters import weight_dtype, why_not_parameters
 from .program import program, why_not_written
 from .ring import Ring, ring_shape
@@ -47,6 +47,7 @@ class CpuEngine(Engine):
         )
         self.storage = torch.zeros(self._storage_size(), dtype=self.dtype)
         self.rings = self._rings()
+        begin(plan, request, self.rings)
         self.images = request.known.expand(request.samples, -1, -1, -1).clone()
         self.known_mask = request.known_mask.contiguous()
         self.values = packed_values(plan, request) if values is None else values

@@ -142,7 +142,7 @@ class CudaEngine(Engine):
         if logits is None:
             logits = torch.empty(0, self.plan.levels, device=self.device)
         if self.device.type == "cuda":  # made for another stream, maybe, and kept for later calls
-            for tensor in (self.tape.packets, self.tape.table):
+            for tensor in (self.tape.packets, self.tape.table, *self.tape.initial.values()):
                 tensor.record_stream(torch.cuda.current_stream(self.device))
         operators.run_tiles_(
             self.tape.packets,
@@ -229,7 +229,9 @@ class CudaEngine(Engine):
             yield first, min(most, self.tiles - first)
 
     def _storage(self, tiles: int) -> Tensor:
-        return torch.zeros(tiles * self._tile_bytes(), dtype=torch.uint8, device=self.device)
+        storage = torch.zeros(tiles * self._tile_bytes(), dtype=torch.uint8, device=self.device)
+        self.tape.tiles.begin(storage, self._tile_bytes(), self.tape.initial)
+        return storage
 
 
 def machine(device: torch.device) -> Machine:

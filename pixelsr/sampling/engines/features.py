@@ -49,20 +49,13 @@ class Features:
             target = self.rings[name].row(row)
             target.copy_(self._per_sample(source).expand_as(target))
 
-    def begin(self) -> None:
-        """Put the initial states of recurrences beside the picture."""
-        for name, buffer in self.plan.buffers.items():
-            if buffer.initial:
-                state = initial_of(self.request.model, buffer.initial)
-                self.rings[name].begin(buffer.initial, state)
-
     def load_known(self, row: int) -> None:
         """Copy a row of the pictures into their buffer."""
         self.rings[self.plan.image].row(row).copy_(self.images[:, :, row].transpose(1, 2))
 
     def prefill(self, schedule: Schedule) -> int:
         """Fill the buffers as if leading rows, which are known, had been drawn; gives the next."""
-        self.begin()
+        begin(self.plan, self.request, self.rings)
         first, end = schedule.first_row, schedule.leading_rows
         if not self.plan.is_local:
             return first
@@ -93,6 +86,13 @@ class Features:
     def _per_sample(self, rows: Tensor) -> Tensor:
         """Repeat ``[M, ...]`` for the samples of each input."""
         return rows.repeat_interleave(self.request.samples // len(rows), 0)
+
+
+def begin(plan: Plan, request: Request, rings: dict[str, Ring]) -> None:
+    """Put the initial states of recurrences beside the picture."""
+    for name, buffer in plan.buffers.items():
+        if buffer.initial:
+            rings[name].begin(buffer.initial, initial_of(request.model, buffer.initial))
 
 
 def _values(plan: Plan, request: Request) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..plan import Buffer, Plan, Pointwise, Product, Span
-from ..plan.steps import Expression, Placed
+from ..plan.steps import Expression, Placed, Scan
 from .parameters import bias_of, block_of
 
 _NAMES = ("arg", "const", "add", "sub", "mul", "div", "neg", "exp", "relu", "tanh", "sigmoid")
@@ -22,6 +22,7 @@ PANEL = 16
 MAX_STACK, MAX_ARGS, MAX_SEGMENTS = 8, 32, 64
 _WHENS = {"row": 0, "left": 1, "colour": 2}
 _PRODUCT, _FORMULA = 0, 1
+_NO_SCAN = 0
 _REMEMBERED = 4  # programs of one model: of several sizes, or kinds of weights
 
 
@@ -131,7 +132,7 @@ class _Writer:
         self._list([self._span(span) for span in plan.logits])
         self._list(
             [
-                [offsets[b.name], b.rows, b.left, padded_width(plan, b), b.channels]
+                [offsets[b.name], b.rows, b.left, padded_width(plan, b), b.channels, b.padding]
                 for b in plan.buffers.values()
             ]
         )
@@ -154,12 +155,14 @@ class _Writer:
         self.code += [len(items), *itertools.chain(*items)]
 
     def _span(self, span: Span) -> list[int]:
-        return [self.numbers[span.buffer], span.first, span.count]
+        return [self.numbers[span.buffer], span.first, span.count, span.dr, span.dc]
 
     def _step(self, placed: Placed) -> None:
         step = placed.step
         kind = _PRODUCT if isinstance(step, Product) else _FORMULA
         self.code += [kind, _WHENS[placed.when], placed.colour, placed.head]
+        scan = placed.scan or Scan(_NO_SCAN, False)
+        self.code += [scan.number, scan.reverse, placed.first_row, placed.padding]
         self.code += self._span(step.out)
         if isinstance(step, Product):
             self._product(step, placed.when)

@@ -6,18 +6,20 @@ csrc/cuda/tape.h reads what is written here, in the same order.
 import itertools
 import struct
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..plan import Plan, Pointwise, Product
+from ..plan import Buffer, Plan, Pointwise, Product, Span
 from .fragments import FRAGMENT, biases, first_block, fragments, input_blocks, outputs_of
 from .members import WARPS, Work, share
+from .parameters import initial_of
 from .program import MAX_ARGS, OPCODES, postfix, why_not_formula
-from .tasks import Task, tasks
+from .tasks import Task, sources, tasks
 from .tiles import BLOCK, MOST_TURNS, NOWHERE, UNIT, Cut, Tiles, Transfer
 
 _STAGES, _MOST_TAPS, _FARTHEST, _TILES_OF_A_WARP = 3, 16, 127, 8
@@ -32,10 +34,10 @@ _MOST_CODE = 256
 _CODE = np.dtype([("opcode", "<i4"), ("operand", "<i4")])
 
 _FUNCTIONS = {"": 0, "relu": 1, "gate": 2}
-_PRODUCT, _FORMULA, _BARRIER = range(3)
-_OVERWRITES, _KEEPS, _BEGINS, _ENDS, _WAITS = 1, 2, 4, 8, 16
+_PRODUCT, _FORMULA, _BARRIER, _SCAN = range(4)
+_OVERWRITES, _KEEPS, _BEGINS, _ENDS, _WAITS, _REVERSE = 1, 2, 4, 8, 16, 32
 _HEADER = (12 + 4 * len(NOWHERE)) * 4 + 2 * _MOST_TAPS
-_CONTENTS = 19
+_CONTENTS = 22
 _REMEMBERED = 4  # tapes of one model: of several sizes, cuts, or kinds of weights
 
 
@@ -46,6 +48,7 @@ class Tape:
     Attributes:
         packets: uint8.
         table: int32.
+        initial: the states that recurrences begin with, ``[blocks, BLOCK]``, by their buffers.
         units: of storage that a tile takes: rings, noise of a row, windows while they are saved.
         number: of the weights that were packed, see `weights_number`.
     """
@@ -54,6 +57,7 @@ class Tape:
     tiles: Tiles
     packets: Tensor
     table: Tensor
+    initial: dict[str, Tensor]
     units: int
     number: int
 
@@ -93,8 +97,6 @@ def fits(plan: Plan, cut: Cut) -> bool:
 
 def why_not_taped(plan: Plan, cut: Cut) -> str | None:
     """Why a plan has no tape for a cut; None where it has one."""
-    if not plan.is_local:
-        return "it does not run recurrences or padded pictures"
     if not fits(plan, cut):
         return f"its blocks need more than {cut.shared} bytes of shared memory, which this GPU has"
     for task in tasks(plan):
@@ -120,6 +122,12 @@ def _slot(cut: Cut) -> int:
     return _HEADER + max(product, formula)
 
 
+Packet = tuple[list[int], bytes, bytes]
+"""Its task, taps and body."""
+Where = Callable[[Span], list[int]]
+"""The place of a span: `Tiles.near`, or `Tiles.ring`."""
+
+
 class _Writer:
     def __init__(self, plan: Plan, model: nn.Module, number: int, cut: Cut) -> None:
         self.plan, self.model, self.number, self.cut = plan, model, number, cut
@@ -131,6 +139,7 @@ class _Writer:
         self.lists: list[int] = []
         self.pixel_runs: list[list[int]] = []
         self.row_runs: list[list[int]] = []
+        self.scans: dict[tuple[int, ...], tuple[Task, ...]] = {}
 
     def run(self, device: torch.device) -> Tape:
         tasks = self.tiles.tasks
@@ -140,7 +149,13 @@ class _Writer:
         for when, colour in [("left", 0), *(("colour", c) for c in range(self.plan.colours + 1))]:
             due = [t for t in tasks if (t.placed.when, t.placed.colour) == (when, colour)]
             for chosen in ([task for task in due if not task.placed.head], due):
-                self._pixel_list(chosen)
+                self._pixel_list(chosen, self.tiles.near)
+        late = [task for task in tasks if task.placed.when != "row"]
+        for beyond in range(self.plan.padding):
+            due = [task for task in late if task.placed.padding > beyond]
+            self._pixel_list(due, self.tiles.near)
+        for scan in self.scans.values():
+            self._pixel_list(list(scan), self.tiles.ring)
         table, units = self._table()
         packets = np.frombuffer(bytearray(b"".join(self.packets) or bytes(UNIT)), np.uint8)
         return Tape(
@@ -148,6 +163,7 @@ class _Writer:
             self.tiles,
             torch.from_numpy(packets).to(device),
             torch.tensor(table, dtype=torch.int32).to(device),
+            {b.name: self._initial(b).to(device) for b in self.plan.buffers.values() if b.initial},
             units,
             self.number,
         )
@@ -156,18 +172,22 @@ class _Writer:
 
     def _row_list(self, tasks: list[Task]) -> None:
         first = len(self.row_runs)
-        for task in tasks:
-            self._row_task(task)
+        for scan, group in itertools.groupby(tasks, lambda task: task.placed.scan):
+            if scan is not None:
+                self._row_scan(tuple(group))
+                continue
+            for task in group:
+                self._row_task(task)
         self.lists += [first, len(self.row_runs) - first] * self.cut.members
 
-    def _pixel_list(self, tasks: list[Task]) -> None:
+    def _pixel_list(self, tasks: list[Task], place: Where) -> None:
         for work in share(tasks, self.cut.members):
-            packets = [packet for part in work for packet in self._pixel_packets(part)]
+            packets = [packet for part in work for packet in self._pixel_packets(part, place)]
             self.lists += [len(self.pixel_runs), int(bool(packets))]
             if packets:
                 self._pixel_run(packets)
 
-    def _pixel_run(self, packets: list[tuple[list[int], bytes, bytes]]) -> None:
+    def _pixel_run(self, packets: list[Packet]) -> None:
         """Writes packets one after another, each with the size of the one two further on."""
         sizes = [(_HEADER + len(body)) // UNIT for _, _, body in packets]
         sizes += [0] * (_STAGES - 1)
@@ -179,10 +199,10 @@ class _Writer:
     # Tasks.
 
     def _task(
-        self, task: Task, flags: int, first_tile: int, tiles: int, *, pixel: bool
+        self, task: Task, flags: int, first_tile: int, tiles: int, place: Where
     ) -> list[int]:
         """csrc/cuda/tape.h's Task, for all inputs."""
-        step, place = task.step, self.tiles.near if pixel else self.tiles.ring
+        step = task.step
         product = step if isinstance(step, Product) else None
         flags |= _KEEPS * task.keeps
         flags |= _OVERWRITES * bool(product and product.overwrite)
@@ -197,30 +217,29 @@ class _Writer:
         places = [place(span) if span else NOWHERE for span in (source, step.out, add, task.result)]
         return [*head, 0, *_joined(places)]
 
-    def _formula(self, step: Pointwise, *, pixel: bool) -> bytes:
-        place = self.tiles.near if pixel else self.tiles.ring
+    def _formula(self, step: Pointwise, place: Where) -> bytes:
         args = _ints(_joined(place(span) for span in step.args))
         return _padded(args + b"".join(map(_instruction, postfix(step.expression))))
 
-    def _pixel_packets(self, part: Work) -> list[tuple[list[int], bytes, bytes]]:
-        """Headers, taps and bodies of what one member does of a task."""
+    def _pixel_packets(self, part: Work, place: Where) -> list[Packet]:
+        """What one member does of a task."""
         if part is None:
             return [([_BARRIER] + [0] * (_HEADER // 4 - 9), _taps((), ()), b"")]
         step = part.task.step
         if isinstance(step, Pointwise):
-            header = self._task(part.task, 0, 0, 0, pixel=True)
-            return [(header, _taps((), ()), self._formula(step, pixel=True))]
+            header = self._task(part.task, 0, 0, 0, place)
+            return [(header, _taps((), ()), self._formula(step, place))]
         at_once = _WEIGHTS // (max(1, len(step.cols)) * FRAGMENT)
         end = part.first + part.tiles
         packets = []
         for first in range(part.first, end, min(WARPS, at_once)):
             tiles = min(WARPS, at_once, end - first)
-            packets += self._piece(part.task, step, first, tiles, max(1, at_once // tiles))
+            packets += self._piece(part.task, step, first, tiles, max(1, at_once // tiles), place)
         return packets
 
     def _piece(
-        self, task: Task, step: Product, first: int, tiles: int, at_once: int
-    ) -> list[tuple[list[int], bytes, bytes]]:
+        self, task: Task, step: Product, first: int, tiles: int, at_once: int, place: Where
+    ) -> list[Packet]:
         """Packets of so many blocks of inputs each, for some tiles of outputs."""
         packets = []
         weights, bias = self._weights(task), self._bias(task, first, tiles)
@@ -228,7 +247,7 @@ class _Writer:
             blocks = min(at_once, input_blocks(step) - block)
             begins, ends = block == 0, block + at_once >= input_blocks(step)
             flags = _BEGINS * begins | _ENDS * ends
-            header = self._task(task, flags, first, tiles, pixel=True)
+            header = self._task(task, flags, first, tiles, place)
             header[6:8] = [header[6] + block, blocks]
             own = weights[:1, block : block + blocks, :, first : first + tiles]
             body = (bias if begins else b"") + own.tobytes()
@@ -237,12 +256,12 @@ class _Writer:
 
     def _row_task(self, task: Task) -> None:
         step = task.step
+        waits = self.cut.members > 1 and _reads_beside(step)
         if isinstance(step, Pointwise):
-            body = self._formula(step, pixel=False)
-            self._row_run(task, 0, 0, body, 1, 1, waits=False)
+            body = self._formula(step, self.tiles.ring)
+            self._row_run(task, 0, 0, body, 1, 1, waits=waits)
             return
         whole, most = len(outputs_of(task)) // 16, _most_tiles(step, self.cut)
-        waits = self.cut.members > 1 and any(step.cols)
         for first in range(0, whole, most):
             tiles = min(most, whole - first)
             cols, blocks = self._pass(step, tiles)
@@ -250,10 +269,20 @@ class _Writer:
             body = self._bias(task, first, tiles) + own.tobytes()
             self._row_run(task, first, tiles, body, blocks, cols, waits=waits and first == 0)
 
+    def _row_scan(self, scan: tuple[Task, ...]) -> None:
+        """Steps that a row runs pixel by pixel: a list of its own, after all others."""
+        placed, key = scan[0].placed, tuple(id(task) for task in scan)
+        self.scans.setdefault(key, scan)
+        number = 4 + 2 * (self.plan.colours + 1) + self.plan.padding + list(self.scans).index(key)
+        flags = _REVERSE * bool(placed.scan and placed.scan.reverse)
+        task = [_SCAN, 0, flags] + [0] * (_HEADER // 4 - 3)
+        self.row_runs.append([number, 0, 0, placed.first_row, placed.padding, *task])
+
     def _pass(self, step: Product, tiles: int) -> tuple[int, int]:
         """How many columns, and blocks of inputs, a row's product takes at once."""
         groups = WARPS // -(-tiles // 2)
-        cols = min(groups * _TILES_OF_A_WARP // self.cut.eights, self.plan.image_size[1])
+        width = self.plan.image_size[1] + self.plan.padding
+        cols = min(groups * _TILES_OF_A_WARP // self.cut.eights, width)
         if step.src is None:
             return cols, 1
         weights = tiles * len(step.cols) * FRAGMENT * self.cut.operand.itemsize
@@ -268,11 +297,11 @@ class _Writer:
         if key not in self.row_offsets:
             self.row_offsets[key] = self.end
             self._write(body)
-        header = self._task(task, _WAITS * waits, first, tiles, pixel=False)
+        header = self._task(task, _WAITS * waits, first, tiles, self.tiles.ring)
         product = task.step if isinstance(task.step, Product) else None
         taps = _taps(product.rows, product.cols) if product else _taps((), ())
-        run = [self.row_offsets[key], step, cols, 0, *header, *np.frombuffer(taps, "<i4").tolist()]
-        self.row_runs.append(run)
+        run = [self.row_offsets[key], step, cols, task.placed.first_row, task.placed.padding]
+        self.row_runs.append([*run, *header, *np.frombuffer(taps, "<i4").tolist()])
 
     # Weights.
 
@@ -288,6 +317,11 @@ class _Writer:
         if not task.step.overwrite:
             return b""
         return biases(task, self.model)[first * 16 : (first + tiles) * 16].numpy().tobytes()
+
+    def _initial(self, buffer: Buffer) -> Tensor:
+        assert buffer.initial
+        state = initial_of(self.model, buffer.initial)[list(buffer.order)]
+        return F.pad(state, (0, -len(state) % BLOCK)).unflatten(0, (-1, BLOCK))
 
     def _write(self, body: bytes) -> None:
         assert len(body) % UNIT == 0
@@ -305,7 +339,7 @@ class _Writer:
             return len(table) - len(ints)
 
         image = tiles.image()
-        fetches, stores = tiles.fetches(), tiles.stores()
+        fetches, stores, windows = tiles.fetches(), tiles.stores(), tiles.all_windows()
         noise = tiles.units
         saved = noise + -(
             -plan.image_size[1] * plan.colours * cut.samples * plan.levels * 4 // UNIT
@@ -325,6 +359,9 @@ class _Writer:
             len(fetches),
             put(self._transfers(stores)),
             len(stores),
+            put(self._transfers(windows)),
+            len(windows),
+            plan.padding,
             (_CONTROL + _STAGES * _slot(cut)) // UNIT,
             tiles.windows_units,
             _slot(cut) // UNIT,
@@ -339,9 +376,9 @@ class _Writer:
         height, width = self.plan.image_size
         offset, found = 0, []
         for name in self.plan.values:
-            channels = self.plan.buffers[name].channels
-            found += [*self.tiles.ring(self.tiles.whole(name)), offset, channels]
-            offset += height * width * channels
+            channels, padding = self.plan.buffers[name].channels, self.plan.buffers[name].padding
+            found += [*self.tiles.ring(self.tiles.whole(name)), offset, channels, padding]
+            offset += height * (width + padding) * channels
         return found
 
     def _transfers(self, transfers: list[Transfer]) -> list[int]:
@@ -371,6 +408,11 @@ def _most_tiles(step: Product, cut: Cut) -> int:
 
 def _reach(step: Product) -> int:
     return max(step.cols) - min(step.cols) if step.cols else 0
+
+
+def _reads_beside(step: Product | Pointwise) -> bool:
+    """Does a step at a pixel of a row read others of that row?"""
+    return any(span.dc for span in sources(step)) or (isinstance(step, Product) and any(step.cols))
 
 
 def _joined(lists: Iterable[list[int]]) -> list[int]:

@@ -5,7 +5,7 @@ there, and the sum itself is written only where another step reads it too.
 """
 
 import weakref
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..plan import Plan, Pointwise, Product, Span, Step
 from ..plan.steps import Expression, Placed
@@ -91,8 +91,7 @@ def _product_before(plan: Plan, number: int) -> int | None:
     for before in range(number - 1, -1, -1):
         other = plan.placed[before]
         if isinstance(other.step, Product) and other.step.out == source:
-            same = (other.when, other.colour, other.head)
-            return before if same == (placed.when, placed.colour, placed.head) else None
+            return before if replace(other, step=step) == placed else None  # there and then
         touched = [other.step.out, *sources(other.step)]
         if overlap(other.step.out, source) or any(overlap(step.out, span) for span in touched):
             return None
@@ -106,7 +105,6 @@ def _whole_source(step: Step) -> Span | None:
     first, *rest = step.args
     if step.expression == _RELU:
         return first
-    second = Span(first.buffer, first.first + first.count, first.count)
-    if step.expression == _GATE and rest == [second]:
-        return Span(first.buffer, first.first, 2 * first.count)
+    if step.expression == _GATE and rest == [replace(first, first=first.first + first.count)]:
+        return replace(first, count=2 * first.count)
     return None

@@ -19,7 +19,7 @@ from .tasks import Task, sources, tasks
 
 UNIT, BLOCK, MOST_TURNS = 16, 16, 32
 _ABSENT, _RING, _WINDOW = range(3)
-NOWHERE = [_ABSENT] + [0] * 7
+NOWHERE = [_ABSENT] + [0] * 9
 
 
 @dataclass(frozen=True)
@@ -87,23 +87,33 @@ class Tiles:
 
     def turns(self, buffer: Buffer) -> int:
         """Columns of a buffer's window: the current one, and those to the left that are read."""
-        return 1 + max(
-            (-min(step.cols) for src, step in self._pixel_products if src.buffer == buffer.name),
-            default=0,
-        )
+        return 1 + max((away for name, away in self._reaches if name == buffer.name), default=0)
 
     def samples_of(self, storage: Tensor, tile_bytes: int) -> Iterator[Tensor]:
         """Each buffer in the storage of some tiles: ``[tiles, samples, positions, BLOCK]``."""
-        tiles = storage.view(-1, tile_bytes)
         for buffer in self.plan.buffers.values():
-            first = self.offsets[buffer.name] * UNIT
-            own = tiles[:, first : first + buffer.rows * self.row_size(buffer)]
-            if buffer.name in self.operands:
-                shape = -1, self.cut.samples, BLOCK
-                yield own.view(self.cut.operand).unflatten(1, shape).transpose(1, 2)
-            else:
-                shape = -1, BLOCK, self.cut.samples
-                yield own.view(torch.float32).unflatten(1, shape).permute(0, 3, 1, 2)
+            yield self._samples(buffer, storage.view(-1, tile_bytes))
+
+    def _samples(self, buffer: Buffer, tiles: Tensor) -> Tensor:
+        first = self.offsets[buffer.name] * UNIT
+        own = tiles[:, first : first + buffer.rows * self.row_size(buffer)]
+        if buffer.name in self.operands:
+            shape = -1, self.cut.samples, BLOCK
+            return own.view(self.cut.operand).unflatten(1, shape).transpose(1, 2)
+        shape = -1, BLOCK, self.cut.samples
+        return own.view(torch.float32).unflatten(1, shape).permute(0, 3, 1, 2)
+
+    def begin(self, storage: Tensor, tile_bytes: int, initial: dict[str, Tensor]) -> None:
+        """Put initial states, ``[blocks, BLOCK]``, beside the picture in the storage of tiles."""
+        for name, state in initial.items():
+            buffer = self.plan.buffers[name]
+            assert buffer.initial
+            row, cols = buffer.initial.row, buffer.initial.cols
+            slots = slice(None) if row is None else slice(row % buffer.rows, row % buffer.rows + 1)
+            places = slice(buffer.left + cols.start, buffer.left + cols.stop)
+            samples = self._samples(buffer, storage.view(-1, tile_bytes))
+            rows = samples.unflatten(2, (buffer.rows, blocks_of(buffer), -1))
+            rows[:, :, slots, :, places] = state.unsqueeze(1).to(rows.dtype)
 
     # Windows.
 
@@ -120,9 +130,12 @@ class Tiles:
         return all(b.name in self.windows for b in self._wanted if b.name in self.operands)
 
     @cached_property
-    def _pixel_products(self) -> list[tuple[Span, Product]]:
+    def _reaches(self) -> list[tuple[str, int]]:
+        """Buffers that pixels read, and how many columns to the left."""
         steps = [task.step for task in self.tasks if task.placed.when != "row"]
-        return [(step.src, step) for step in steps if isinstance(step, Product) and step.src]
+        found = [(span.buffer, -span.dc) for step in steps for span in sources(step) if not span.dr]
+        products = [step for step in steps if isinstance(step, Product)]
+        return found + [(step.src.buffer, -min(step.cols)) for step in products if step.src]
 
     @cached_property
     def _wanted(self) -> list[Buffer]:
@@ -155,14 +168,19 @@ class Tiles:
 
     def stores(self) -> list[Transfer]:
         """What rows below will read of a pixel."""
-        above = [
-            task.step.src
-            for task in self.tasks
-            if isinstance(task.step, Product) and task.step.src and min(task.step.rows) < 0
-        ]
+        steps = [task.step for task in self.tasks]
+        above = [span for step in steps for span in sources(step) if span.dr < 0]
+        products = [step for step in steps if isinstance(step, Product)]
+        above += [step.src for step in products if step.src and min(step.rows) < 0]
         of_pixels = [*self._written(at_pixels=True), self.image()]
         shared = [_common(a, b) for a, b in itertools.product(above, of_pixels)]
         return self._transfers(span for span in shared if span)
+
+    def all_windows(self) -> list[Transfer]:
+        """What begins at the first column, or goes on beyond the last one, with more than zeros."""
+        if self.plan.is_local:
+            return []
+        return self._transfers(self.whole(name) for name in self.windows)
 
     def _transfers(self, spans: Iterable[Span]) -> list[Transfer]:
         blocks: dict[str, set[int]] = {}
@@ -182,16 +200,18 @@ class Tiles:
         buffer = self.plan.buffers[span.buffer]
         operand, offset = span.buffer in self.operands, self.offsets[span.buffer]
         sizes = self.block_size(buffer), buffer.rows, self.row_size(buffer)
-        return [_RING, operand, span.first, offset, *sizes, buffer.left]
+        return [_RING, operand, span.first, offset, *sizes, buffer.left, span.dr, span.dc]
 
     def near(self, span: Span) -> list[int]:
-        """Of the current pixel: in the window, where there is one."""
-        if span.buffer not in self.windows:
+        """Of the current pixel: in the window, where there is one; what is read of other rows, and
+        of columns to the right, is in the ring alone."""
+        if span.buffer not in self.windows or span.dr != 0 or span.dc > 0:
             return self.ring(span)
         buffer, offset = self.plan.buffers[span.buffer], self.windows[span.buffer]
         turns = self.turns(buffer)
         block = turns * self.column_size(buffer)
-        return [_WINDOW, span.buffer in self.operands, span.first, offset, block, turns, 0, 0]
+        operand = span.buffer in self.operands
+        return [_WINDOW, operand, span.first, offset, block, turns, 0, 0, 0, span.dc]
 
 
 def blocks_of(buffer: Buffer) -> int:
