@@ -265,10 +265,10 @@ class Planner:
 
     def _getitem(self, node: fx.Node) -> Deferred:
         source, index = cast("tuple[Any, Any]", node.args)
-        if isinstance(source, fx.Node) and source.op == "call_module":
-            return self._pass(node)  # of a gated convolution, what is before the gate
         if index == (Ellipsis, slice(None, -1)):
             return self._cropped(self._placed(source))
+        if isinstance(source, fx.Node) and source.op == "call_module":
+            return self._pass(node)  # of a gated convolution, what is before the gate
         is_chunk = isinstance(source, fx.Node) and source.target in (torch.chunk, "chunk")
         if not is_chunk or not isinstance(index, int):
             raise PlanError(f"the cached sampler does not know indexing {source}[{index}]")
@@ -336,6 +336,8 @@ class Planner:
         if not isinstance(result, fx.Node):
             raise PlanError(f"the model returns a {type(result).__name__}, expected logits alone")
         logits = self._placed(result)
+        if logits.padding:
+            raise PlanError(f"the logits are {logits.padding} columns wider than the picture")
         self._check_logits(logits)
         if len({channel.buffer for channel in logits.channels}) > 1:
             logits = self.emitter.place(Formula(("arg", 0), (logits,)), output)
