@@ -109,6 +109,49 @@ def test_the_command_trains_every_class(folder, tmp_path, options, expected):
         )
 
 
+@pytest.mark.parametrize("name", ["RowLSTM", "DiagonalBiLSTM"])
+@pytest.mark.parametrize("options", [[], ["--skip", "--magnification", 2]], ids=["", "multi-scale"])
+def test_a_recurrent_network_is_trained_and_made_again_from_its_configuration(
+    folder, tmp_path, name, options
+):
+    sizes = [
+        "--size",
+        8,
+        "--channels",
+        3,
+        "--layers",
+        1,
+        "--head-channels",
+        6,
+        "--first-kernel-size",
+        3,
+    ]
+    run_options = ["--steps", 1, "--grid", 1, "--threads", 1, "--workers", 0, "--no-tensorboard"]
+    first = [folder, "--val", folder, "-o", tmp_path / "a", "--model", name, *sizes, *run_options]
+    result = run(*first, *options)
+    assert result.exit_code == 0, result.output
+    assert "validation, bits/dim: model " in result.stdout
+    again = run("--config", tmp_path / "a" / "model" / "training.toml", "-o", tmp_path / "b")
+    assert again.exit_code == 0, again.output
+    models = [pixelsr.models.PixelModel.from_pretrained(tmp_path / x / "model") for x in "ab"]
+    assert models[0].describe() == models[1].describe()
+    assert models[0].config.skip == bool(options)
+    assert models[0].config.magnification == (2 if options else None)
+    for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_a_recurrent_network_can_be_the_prior_of_one_that_enlarges(folder, tmp_path):
+    options = ["--prior", "RowLSTM", "--skip", "--steps", 1]
+    result = run(folder, "-o", tmp_path / "a", *TINY, *options)
+    assert result.exit_code == 0, result.output
+    model = pixelsr.PixelRecursiveSR.from_pretrained(tmp_path / "a" / "model")
+    assert model.prior.config.skip
+    assert (model.prior.config.magnification, model.magnification) == (None, 2)
+    again = run("--config", tmp_path / "a" / "model" / "training.toml", "-o", tmp_path / "b")
+    assert again.exit_code == 0, again.output
+
+
 def test_the_papers_optimiser_brings_its_learning_rate_and_schedule(folder, tmp_path):
     result = run(folder, "-o", tmp_path / "out", *TINY, "--steps", 1, "--optimizer", "rmsprop")
     assert result.exit_code == 0, result.output
@@ -213,6 +256,11 @@ def test_a_run_is_not_resumed_with_another_file(folder, tmp_path):
         (["--steps", 1, "--magnification", 3], "magnification must be a power of two, got 3"),
         (["--steps", 1, "--model", "PixelCNN"], "PixelCNN has no conditioning network"),
         (["--steps", 1, "--model", "ConditioningNetwork"], "ConditioningNetwork has no prior"),
+        (["--steps", 1, "--skip"], "GatedPixelCNN has no such option: --skip has no place here"),
+        (
+            ["--steps", 1, "--prior", "DiagonalBiLSTM", "--kernel-size", 3],
+            "DiagonalBiLSTM has no such option: --kernel-size has no place here",
+        ),
         (["--steps", 1, "--from", "faces-8x32"], "--channels has no place here"),
         (["--steps", 1, "--from", "nowhere"], "--from nowhere brings all sizes with it"),
         (["--steps", 1, "--warmup", -1], "--warmup must be at least 0 steps, got -1"),

@@ -13,6 +13,7 @@ COMMANDS = {
     "complete": "pixelsr.cli.complete:complete",
     "evaluate": "pixelsr.cli.evaluate:evaluate",
     "train": "pixelsr.cli.train:train",
+    "experiment": "pixelsr.cli.experiment:experiment",
     "bench": "pixelsr.cli.bench:bench",
     "doctor": "pixelsr.cli.doctor:doctor",
 }

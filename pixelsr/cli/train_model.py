@@ -8,18 +8,24 @@ import click
 from ..models import (
     ConditioningNetwork,
     ConditioningNetworkConfig,
+    DiagonalBiLSTM,
     GatedPixelCNN,
-    GatedPixelCNNConfig,
     PixelCNN,
-    PixelCNNConfig,
     PixelModel,
     PixelRecursiveSR,
+    PixelRNN,
+    RowLSTM,
 )
 from .grouped import option_of
 
-PRIORS: dict[str, type[PixelModel]] = {"GatedPixelCNN": GatedPixelCNN, "PixelCNN": PixelCNN}
+PRIORS: dict[str, type[PixelModel]] = {
+    "GatedPixelCNN": GatedPixelCNN,
+    "PixelCNN": PixelCNN,
+    "RowLSTM": RowLSTM,
+    "DiagonalBiLSTM": DiagonalBiLSTM,
+}
 MODELS = ("PixelRecursiveSR", *PRIORS, "ConditioningNetwork")
-OF_PRIOR = ("channels", "layers", "kernel_size", "first_kernel_size", "head_channels")
+OF_PRIOR = ("channels", "layers", "kernel_size", "first_kernel_size", "head_channels", "skip")
 OF_CONDITIONING = {
     "conditioning_channels": "channels",
     "conditioning_blocks": "blocks",
@@ -37,26 +43,41 @@ def _odd(context: click.Context, option: click.Parameter, size: int | None) -> i
     return size
 
 
-def _size(
-    field: str, help: str, config: type[Any], flag: str | None = None, **attributes: Any
-) -> Callable[..., Any]:
-    """An option that is a field of a config, and positive."""
-    default = getattr(config, field)
-    shown = f"{default}"
-    if config is GatedPixelCNNConfig and getattr(PixelCNNConfig, field) != default:
-        shown += f", of PixelCNN {getattr(PixelCNNConfig, field)}"
-    return _option(
-        flag or "--" + field.replace("_", "-"),
-        metavar="N",
-        type=click.IntRange(min=1),
-        help=f"{help}  [default: {shown}]",
-        **attributes,
+def _of_prior(field: str, help: str, **attributes: Any) -> Callable[..., Any]:
+    """An option that is a field of the priors' configs, and positive."""
+    return _size(
+        "--" + field.replace("_", "-"), f"{help}  [default: {_defaults(field)}]", **attributes
     )
+
+
+def _of_a(flag: str, field: str, help: str) -> Callable[..., Any]:
+    """An option that is a field of the network A's config, and positive."""
+    default = getattr(ConditioningNetworkConfig, field)
+    return _size(flag, f"{help}  [default: {default}]")
+
+
+def _size(flag: str, help: str, **attributes: Any) -> Callable[..., Any]:
+    return _option(flag, metavar="N", type=click.IntRange(min=1), help=help, **attributes)
+
+
+def _defaults(field: str) -> str:
+    """Those of the priors that have the field: that of the first, then where another differs."""
+    of = {name: getattr(kind.Config, field, None) for name, kind in PRIORS.items()}
+    first = of[GatedPixelCNN.__name__]
+    others: dict[int, list[str]] = {}
+    for name, value in of.items():
+        if value not in (first, None):
+            others.setdefault(value, []).append(name)
+    parts = [f"of {_and(names)} {value}" for value, names in others.items()]
+    return ", ".join([f"{first}", *parts])
+
+
+def _and(names: list[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
 
 
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options by the names in `NAMES`, each None where it is not given."""
-    gated, small = GatedPixelCNNConfig, ConditioningNetworkConfig
     options = (
         _option(
             "--from",
@@ -74,16 +95,27 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
             type=click.Choice(list(PRIORS)),
             help=f"B of {MODELS[0]}.  [default: {GatedPixelCNN.__name__}]",
         ),
-        _size("channels", "Width of the prior.", gated),
-        _size("layers", "Depth of the prior.", gated),
-        _size("kernel_size", "Of the prior's layers; odd.", gated, callback=_odd),
-        _size("first_kernel_size", "Of the prior's first layer; odd.", gated, callback=_odd),
-        _size("head_channels", "Between the prior's two output layers.", gated),
-        _size("channels", "Width of the network A.", small, "--conditioning-channels"),
-        _size("blocks", "Its residual blocks at each size.", small, "--conditioning-blocks"),
-        _size("magnification", "Large side over small side; a power of two.", small),
-        _size("colours", "3, or 1 for grey pictures.", gated),
-        _size("levels", "Intensities of a colour, 2 to 256.", gated),
+        _of_prior("channels", "Width of the prior."),
+        _of_prior("layers", "Depth of the prior."),
+        _of_prior("kernel_size", "Of the prior's layers; odd.", callback=_odd),
+        _of_prior("first_kernel_size", "Of the prior's first layer; odd.", callback=_odd),
+        _of_prior("head_channels", "Between the prior's two output layers."),
+        _option(
+            "--skip/--no-skip",
+            default=None,
+            help="Of RowLSTM and DiagonalBiLSTM: connect each layer to the output.  "
+            "[default: no-skip]",
+        ),
+        _of_a("--conditioning-channels", "channels", "Width of the network A."),
+        _of_a("--conditioning-blocks", "blocks", "Its residual blocks at each size."),
+        _size(
+            "--magnification",
+            "Large side over small side; a power of two. RowLSTM and DiagonalBiLSTM see a small "
+            "picture where it is given.  "
+            f"[default: {ConditioningNetworkConfig.magnification}, of priors none]",
+        ),
+        _of_prior("colours", "3, or 1 for grey pictures."),
+        _of_prior("levels", "Intensities of a colour, 2 to 256."),
     )
     for option in reversed(options):
         command = option(command)
@@ -109,16 +141,25 @@ def make_model(options: Mapping[str, Any]) -> PixelModel:
     conditioning = {key: given[key] for key in OF_CONDITIONING if key in given}
     a = {OF_CONDITIONING[key]: value for key, value in conditioning.items()} | both
     if name in PRIORS:
+        if issubclass(PRIORS[name], PixelRNN) and "magnification" in conditioning:
+            prior["magnification"] = conditioning.pop("magnification")
         _refuse(conditioning, f"--model {name} has no conditioning network")
         _refuse([key for key in given if key == "prior"], f"--model {name} is a prior itself")
-        return PRIORS[name](**prior, **both)
+        return _make_prior(name, prior | both)
     if name == "ConditioningNetwork":
         _refuse(
             [key for key in given if key in (*OF_PRIOR, "prior")], f"--model {name} has no prior"
         )
         return ConditioningNetwork(**a)
-    chosen = PRIORS[given.get("prior", GatedPixelCNN.__name__)]
-    return PixelRecursiveSR(chosen(**prior, **both), ConditioningNetwork(**a))
+    chosen = given.get("prior", GatedPixelCNN.__name__)
+    return PixelRecursiveSR(_make_prior(chosen, prior | both), ConditioningNetwork(**a))
+
+
+def _make_prior(name: str, options: Mapping[str, Any]) -> PixelModel:
+    kind = PRIORS[name]
+    foreign = [key for key in options if not hasattr(kind.Config, key)]
+    _refuse(foreign, f"{name} has no such option")
+    return kind(**options)
 
 
 def _refuse(given: Collection[str], reason: str) -> None:
@@ -135,7 +176,7 @@ def describe(model: PixelModel) -> dict[str, Any]:
     if name in PRIORS:
         return {"model": name, **description}
     prior = description["prior"]
-    rest = {key: value for key, value in prior.items() if key != "class"}
+    rest = {key: prior[key] for key in (*OF_PRIOR, *OF_BOTH) if key in prior}
     return {
         "model": name,
         "prior": prior["class"],

@@ -5,6 +5,7 @@ from .conditioning import ConditioningNetwork, ConditioningNetworkConfig
 from .diagonal_bilstm import DiagonalBiLSTM, DiagonalBiLSTMConfig
 from .gated_pixelcnn import GatedPixelCNN, GatedPixelCNNConfig
 from .pixelcnn import PixelCNN, PixelCNNConfig
+from .pixelrnn import PixelRNN
 from .prsr import PixelRecursiveSR, PixelRecursiveSRConfig
 from .row_lstm import RowLSTM, RowLSTMConfig
 
@@ -19,6 +20,7 @@ __all__ = [
     "PixelCNN",
     "PixelCNNConfig",
     "PixelModel",
+    "PixelRNN",
     "PixelRecursiveSR",
     "PixelRecursiveSRConfig",
     "RowLSTM",

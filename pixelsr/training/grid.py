@@ -10,6 +10,7 @@ from ..data.levels import from_levels
 from ..data.small import from_tensor
 from ..models import ConditioningNetwork, PixelModel, PixelRecursiveSR
 from ..sampling import sample
+from .objective import is_multi_scale
 
 DRAWS = 4
 """Samples of each picture."""
@@ -32,7 +33,7 @@ def draw_grid(model: PixelModel, images: Tensor, seed: int) -> Image.Image:
         with torch.inference_mode():
             likeliest = model(low_res).argmax(1).to(torch.uint8)
         columns = [_enlarged(low_res, images), likeliest, images]
-    elif isinstance(model, PixelRecursiveSR):
+    elif isinstance(model, PixelRecursiveSR) or is_multi_scale(model):
         low_res = area_average(images, model.magnification)
         drawn = sample(model, n=DRAWS, low_res=low_res, seed=seed)
         columns = [_enlarged(low_res, images), *drawn.unflatten(0, (-1, DRAWS)).unbind(1), images]

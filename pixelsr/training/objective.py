@@ -1,13 +1,14 @@
 """What is trained and measured: a model's distributions over the values of a picture."""
 
 from collections.abc import Sequence
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
 
 from .. import functional
 from ..data.area import area_average
-from ..models import ConditioningNetwork, PixelModel, PixelRecursiveSR
+from ..models import ConditioningNetwork, PixelModel, PixelRecursiveSR, PixelRNN
 
 
 def distributions(model: PixelModel, images: Tensor) -> dict[str, Tensor]:
@@ -21,12 +22,19 @@ def distributions(model: PixelModel, images: Tensor) -> dict[str, Tensor]:
     """
     if isinstance(model, ConditioningNetwork):
         return {"model": model(area_average(images, model.magnification))}
+    if is_multi_scale(model):
+        return {"model": model(images, area_average(images, model.magnification))}
     if not isinstance(model, PixelRecursiveSR):
         return {"model": model(images)}
     conditioning = model.conditioning(area_average(images, model.magnification))
     prior = model.prior(images)
     total = functional.add_logits(conditioning, prior)
     return {"sum": total, "conditioning": conditioning, "prior": prior}
+
+
+def is_multi_scale(model: PixelModel) -> TypeGuard[PixelRNN]:
+    """Is it a recurrent network that draws a picture from a small one?"""
+    return isinstance(model, PixelRNN) and model.config.magnification is not None
 
 
 def check_size(model: PixelModel, size: Sequence[int]) -> None:
@@ -72,4 +80,6 @@ class Objective(nn.Module):
             return model.terms(images, low_res, self.conditioning_weight)
         if isinstance(model, ConditioningNetwork):
             return [functional.nats(model(area_average(images, model.magnification)), images)]
+        if is_multi_scale(model):
+            return [model.nats(images, area_average(images, model.magnification))]
         return [model.nats(images)]

@@ -1,0 +1,91 @@
+"""`pixelsr experiment`."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from ..experiments import EXPERIMENTS, SCALES, Task, run
+from ..training.interrupt import Interrupt
+from ..training.memory import keep_freed_memory
+from .examples import examples
+from .options import threads_option
+from .outputs import check_folder
+from .team import find_device
+
+LIST = "\n".join(f"  {name}: {about}" for name, about in EXPERIMENTS.items())
+
+
+@click.command(
+    short_help="Train and measure what the documents report, from the data on.",
+    help=f"""Do one of the experiments of docs/results.md from the data on.
+
+    \b
+{LIST}
+
+    OUT gets the figures as JSON, plots and samples as PNG files, and a folder for each model that
+    is trained. Ctrl-C saves and ends; the same command goes on from there.
+    """,
+    epilog=examples(
+        "pixelsr experiment receptive-field --data mnist/ --out out",
+        "pixelsr experiment receptive-field --data mnist/ --out out --scale paper --device cuda",
+    ),
+)
+@click.argument("name", type=click.Choice(list(EXPERIMENTS)))
+@click.option(
+    "-o",
+    "--out",
+    metavar="OUT",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Folder to write, one for each experiment.",
+)
+@click.option(
+    "--data",
+    metavar="FOLDER",
+    type=click.Path(path_type=Path),
+    help="The pictures: of receptive-field the idx files of MNIST, gzipped or not.",
+)
+@click.option(
+    "--scale",
+    type=click.Choice(SCALES),
+    default=SCALES[0],
+    show_default=True,
+    help="small is for a few CPU cores; paper, for a GPU, is as published or as long as that took.",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda"]),
+    default="auto",
+    show_default=True,
+    help="auto is cuda where there is one.",
+)
+@click.option(
+    "--steps",
+    metavar="N",
+    type=click.IntRange(min=1),
+    help="Of each model.  [default: as the scale has it]",
+)
+@click.option(
+    "--seed",
+    metavar="N",
+    type=click.IntRange(0, 2**63 - 1),
+    default=0,
+    show_default=True,
+    help="Of first weights, order of the pictures and draws.",
+)
+@threads_option
+def experiment(name: str, out: Path, device: str, **options: Any) -> None:
+    keep_freed_memory()
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: PyTorch finds no CUDA device on this machine")
+    check_folder(out)
+    with Interrupt() as interrupt:
+        where = find_device(device)
+        task = Task(out, device=where, stop=lambda: interrupt.requested, **options)
+        finished = run(name, task)
+    if finished:
+        click.echo(f"Done: figures and plots are in {out}.")
+    else:
+        click.echo(f"Saved in {out}: the same command goes on.")

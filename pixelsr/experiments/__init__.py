@@ -1,0 +1,40 @@
+"""Experiments: one command each, from pictures to figures, plots and a paragraph of the documents.
+
+A file an experiment; it has
+
+- `run`, which takes a `Task` and writes ``NAME.json`` and the PNG files beside it,
+- `section`, the paragraph of ``docs/results.md`` as Markdown, made from that JSON alone.
+"""
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+from .task import SCALES, Task
+
+EXPERIMENTS = {
+    "receptive-field": "the likelihood of binarised MNIST against what a model can see",
+}
+"""Names, and what each is about; its file has the name with underscores."""
+
+__all__ = ["EXPERIMENTS", "SCALES", "Task", "run", "section"]
+
+
+def run(name: str, task: Task) -> bool:
+    """Do an experiment, or go on with the one that `task.out` holds.
+
+    Returns:
+        true where it is finished, false where `task.stop` has ended it; the same task goes on.
+    Raises:
+        ValueError, OSError: a task that does not fit; the message says why.
+    """
+    return bool(_module(name).run(task))
+
+
+def section(name: str, figures: Mapping[str, Any]) -> str:
+    """What the documents say of an experiment's figures, as Markdown."""
+    return str(_module(name).section(figures))
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(f".{name.replace('-', '_')}", __name__)

@@ -1,0 +1,80 @@
+"""Binarised MNIST: the digits, the parts that they are used in, and how they were binarised."""
+
+import dataclasses
+import zlib
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ..data.binarised import binarise
+from ..data.load import load_pictures
+
+SIDE = 28
+SEED = 0
+"""Of the binarisation; the same whatever the seed of an experiment."""
+FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
+HELD_OUT = 6
+"""One in so many training pictures is held out, the last ones: 10,000 of 60,000."""
+BINARISATION = (
+    f"each pixel once Bernoulli(intensity / 255), by pixelsr.data.binarised.binarise with seed "
+    f"{SEED}, the test pictures numbered on after the training pictures"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Digits:
+    """Black and white digits, uint8 ``[N, 1, 28, 28]``, 0 or 255."""
+
+    train: Tensor
+    held_out: Tensor
+    test: Tensor
+
+    @property
+    def checksum(self) -> str:
+        """Of all values: tells the same binarisation on any machine."""
+        checksum = 0
+        for images in (self.train, self.held_out, self.test):
+            checksum = zlib.crc32(images.contiguous().numpy().data, checksum)
+        return f"{checksum:08x}"
+
+
+def find_files(folder: Path) -> dict[str, Path]:
+    """The idx files by the keys of `FILES`, gzipped or not.
+
+    Raises:
+        OSError: one is not there.
+    """
+    found = {}
+    for part, name in FILES.items():
+        paths = [folder / name, folder / f"{name}.gz"]
+        there = [path for path in paths if path.is_file()]
+        if not there:
+            raise FileNotFoundError(
+                f"{folder} does not hold {name} or {name}.gz; expected the idx files of MNIST"
+            )
+        found[part] = there[0]
+    return found
+
+
+def load_digits(folder: Path) -> Digits:
+    """All digits of MNIST, binarised.
+
+    Raises:
+        OSError, ValueError: a file is missing, damaged, or holds too few pictures.
+    """
+    files = find_files(folder)
+    train = load_pictures(files["train"], SIDE, _refuse, colours=1)
+    test = load_pictures(files["test"], SIDE, _refuse, colours=1)
+    held_out = len(train) // HELD_OUT
+    if not held_out:
+        raise ValueError(
+            f"{files['train']} holds {len(train)} pictures, expected at least {HELD_OUT}"
+        )
+    black_and_white = binarise(torch.cat((train, test)), SEED)
+    parts = black_and_white.split([len(train) - held_out, held_out, len(test)])
+    return Digits(*parts)
+
+
+def _refuse(sentence: str) -> None:
+    raise ValueError(sentence)

@@ -1,0 +1,49 @@
+"""The figures of an experiment: one JSON file, which also tells which experiment a folder holds."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from ..files import write_whole
+
+Figures = dict[str, Any]
+
+
+def read_figures(path: Path) -> Figures:
+    """The figures in a file.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    try:
+        figures = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} does not hold the figures of an experiment: {error}") from None
+    if not isinstance(figures, dict) or "settings" not in figures:
+        raise ValueError(f'{path} does not hold the figures of an experiment: no "settings"')
+    return figures
+
+
+def write_figures(path: Path, figures: Figures) -> None:
+    """Write a file, whole or not at all; the folder is made if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, (json.dumps(figures, indent=1, allow_nan=False) + "\n").encode())
+
+
+def check_settings(path: Path, settings: Figures) -> Figures | None:
+    """The figures of an experiment with these settings that the file holds; None without a file.
+
+    Raises:
+        ValueError: it is of another; the message names a setting.
+    """
+    if not path.exists():
+        return None
+    figures = read_figures(path)
+    before = figures["settings"]
+    for name in before | settings:
+        if before.get(name) != settings.get(name):
+            raise ValueError(
+                f"{path} is of another run: {name.replace('_', ' ')} was {before.get(name)}, now "
+                f"it is {settings.get(name)}; choose another folder"
+            )
+    return figures

@@ -1,0 +1,90 @@
+"""Several models trained in turns, so that what an interrupt leaves can be compared."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..models import PixelModel
+from ..training import Budget, Intervals, Recipe, RunFiles, Trainer
+from ..training.files import CHECKPOINT, LOG
+from .show import Show
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """The one budget of all models.
+
+    Args:
+        images, validation: uint8 ``[N, C, H, W]``, as of `Trainer`.
+        recipe: with its seed; so all models see the same pictures in the same order.
+        steps: of each model.
+        turn: steps until it is the next model's turn; each turn ends with a validation.
+    """
+
+    images: Tensor
+    validation: Tensor
+    recipe: Recipe
+    steps: int
+    turn: int
+
+
+def train_in_turns(
+    makers: Mapping[str, Callable[[], PixelModel]],
+    plan: Plan,
+    out: Path,
+    stop: Callable[[], bool],
+) -> Iterator[int]:
+    """Train each model for a turn, then each for the next, until all have taken their steps.
+
+    What a model writes is in ``out/NAME``, as of `pixelsr train`; a run that is there is gone on
+    with, to the same weights as without the break.
+
+    Args:
+        makers: of each model, the same one each time, on the device that trains it.
+        stop: asked after every step; true saves, and ends the training.
+    Yields:
+        the steps that all models have taken, after each round of turns.
+    """
+    with Show(list(makers), plan.steps) as show:
+        for target in _targets(plan):
+            for name, make in makers.items():
+                show.begin(name)
+                _train(make(), plan, out / name, target, show, stop)
+                if stop():
+                    return
+            yield target
+
+
+def _targets(plan: Plan) -> list[int]:
+    return [*range(plan.turn, plan.steps, plan.turn), plan.steps]
+
+
+def _train(
+    model: PixelModel, plan: Plan, out: Path, target: int, show: Show, stop: Callable[[], bool]
+) -> None:
+    """One turn: up to `target` steps, if they are not taken already."""
+    trainer = Trainer(
+        model,
+        plan.images,
+        plan.validation,
+        RunFiles(out, resume=(out / CHECKPOINT).is_file()),
+        plan.recipe,
+        Budget(plan.steps),
+        Intervals(log=50, validate=plan.turn, checkpoint=plan.turn),
+        show,
+        # In the last turn it is the budget that ends the run.
+        stop=lambda: stop() or target <= trainer.state.step < plan.steps,
+    )
+    if trainer.state.step < target:
+        trainer.run()
+    else:
+        trainer.files.close()
+
+
+def read_log(out: Path) -> list[dict[str, Any]]:
+    """The entries of a model's log so far, validations among them."""
+    return [json.loads(line) for line in (out / LOG).read_text().splitlines()]
