@@ -70,6 +70,10 @@ SUITES = {
         "A training step of one recurrent layer beside the same layer as a loop in PyTorch.",
         ("tests/test_pixelrnn_ops.py", "tests/test_pixelrnn.py"),
     ),
+    "bench_pixelrnn_sampling": Suite(
+        "Pictures from a PixelRNN by the C++ engine, beside one forward pass.",
+        ("tests/test_recurrent_sampling.py", "tests/test_pixelrnn.py"),
+    ),
     "bench_noise": Suite(
         "The noise of a picture: the C++ kernel, and PyTorch.", ("tests/test_noise.py",)
     ),
