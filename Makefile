@@ -49,8 +49,8 @@ endif
 demo: venv  ## enlarge the bundled sample faces into out/demo
 	$(BIN)/pixelsr enlarge pixelsr/samples/*.png -o out/demo --samples 4
 
-test: venv  ## run the tests
-	PIXELSR_EXPECT_EXTENSION=1 $(BIN)/python -m pytest -q
+test: venv  ## run the tests, each file on one of the processors
+	PIXELSR_EXPECT_EXTENSION=1 $(BIN)/python -m pytest -q -n auto --dist loadfile
 
 test-slow: venv  ## run the tests that take minutes
 	PIXELSR_EXPECT_EXTENSION=1 $(BIN)/python -m pytest -q -m slow
@@ -84,7 +84,8 @@ bench: venv  ## measure this machine into benchmarks/results
 
 # What a GPU changes; the rest of the suite is the same with one or without.
 GPU_TESTS := tests/test_noise_triton.py tests/test_gate_triton.py tests/test_masked_conv2d_triton.py \
-	tests/test_pixel_cross_entropy_triton.py tests/test_kernels_compile.py \
+	tests/test_pixel_cross_entropy_triton.py tests/test_lstm_triton.py \
+	tests/test_kernels_compile.py \
 	tests/test_models_on_gpu.py tests/test_engine_triton.py tests/test_engine_cuda.py
 GPU_BENCHMARKS := $(addprefix benchmarks/,bench_sampling_gpu.py bench_masked_conv.py \
 	bench_cross_entropy.py bench_training_step.py)

@@ -1,4 +1,4 @@
-"""Times other block sizes for the convolution kernels, on the GPU that is here.
+"""Times other block sizes for the convolutions and the recurrences, on the GPU that is here.
 
     python -m benchmarks.tune --out benchmarks/results/tuning/gpu.json
 
@@ -24,6 +24,8 @@ from pixelsr.benchmark.clock import seconds
 
 OURS = torch.ops.pixelsr
 LAYERS = [(64, 128, 5, "V"), (128, 128, 3, "B"), (64, 1024, 1, "B"), (1024, 768, 1, "B")]
+RECURRENCES = [("row_lstm", 3, ()), ("diagonal_lstm", 2, (False,))]
+CHANNELS = 128
 IMAGES, ROUNDS, REPEATS = 128, 10, 10
 CANDIDATES = [
     Config(pixels, out, inputs, warps, stages, "")
@@ -70,6 +72,40 @@ def works(
     )
 
 
+def recurrences(
+    device: torch.device, name: str, taps: int, options: tuple[bool, ...]
+) -> Iterator[tuple[str, dict[tuple[str, str], Config], Callable[[], object]]]:
+    """As `works`, of the paper's 128 channels, whatever way fronts are walked."""
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, device=device, dtype=torch.bfloat16)
+
+    gates, grad = (
+        normal(IMAGES, parts * CHANNELS, 32, 32).to(memory_format=torch.channels_last)
+        for parts in (4, 1)
+    )
+    weight = normal(4 * CHANNELS, CHANNELS, taps) / (CHANNELS * taps) ** 0.5
+    initial = normal(2, CHANNELS)
+    operator, backward = getattr(OURS, name), getattr(OURS, f"{name}_grad")
+    states = operator(gates, weight, initial, *options, True, "triton")
+    shipped = configs.ALONE[HALF]
+    for way, most in (("alone", 2**40), ("front", 0)):
+        configs.ALONE[HALF] = most
+        try:
+            yield (
+                f"forward, {way}",
+                configs.LSTM,
+                lambda: operator(gates, weight, initial, *options, True, "triton"),
+            )
+            yield (
+                f"gradient, {way}",
+                configs.LSTM_GRAD,
+                lambda: backward(grad, weight, initial, *states, *options, "triton"),
+            )
+        finally:
+            configs.ALONE[HALF] = shipped
+
+
 def milliseconds(device: torch.device, launch: Callable[[], object]) -> float | None:
     """The median; None where this cannot be compiled, or the GPU has too little of something."""
 
@@ -110,8 +146,10 @@ def main(out: Path | None) -> None:
         raise click.ClickException("there is no GPU to tune for")
     device = torch.device("cuda")
     told: list[dict[str, Any]] = []
-    for layer in LAYERS:
-        for name, table, launch in works(device, layer):
+    layers: list[tuple[Any, Any]] = [(layer, works(device, layer)) for layer in LAYERS]
+    layers += [(kind, recurrences(device, *kind)) for kind in RECURRENCES]
+    for layer, kernels in layers:
+        for name, table, launch in kernels:
             best = tune(device, table, launch)[:5]
             rows = [{"milliseconds": taken, **vars(config)} for taken, config in best]
             told.append({"layer": layer, "kernel": name, "best": rows})

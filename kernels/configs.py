@@ -82,3 +82,50 @@ def choose_product(
 def choose_grad_weight(precision: str, in_channels: int) -> Config:
     """For the gradient to a weight."""
     return GRAD_WEIGHT[precision, "lanes" if in_channels < FEWEST_CHANNELS else "wide"]
+
+
+ALONE = {HALF: 2**19, TF32: 2**19, IEEE: 2**16}
+"""Bytes of weights of a recurrence up to which a program walks all fronts alone, and reads them
+again for each: at 40 KB a microsecond in no more time than launching takes. Without matrix
+instructions one multiprocessor computes too slowly for more.
+"""
+
+LSTM: dict[tuple[str, str], Config] = {
+    (HALF, "alone"): Config(64, 32, 32, 8, 4, "two rows of 32; more outputs or inputs spill"),
+    (HALF, "front"): Config(64, 16, 64, 4, 4, "many programs; 16 KB a stage"),
+    (TF32, "alone"): Config(64, 32, 32, 8, 4, "the bytes of 16 bits, half as many inputs"),
+    (TF32, "front"): Config(64, 16, 32, 4, 4, "the bytes of 16 bits, half as many inputs"),
+    (IEEE, "alone"): Config(32, 16, 16, 4, 2, "no matrix instructions: 16 sums a thread"),
+    (IEEE, "front"): Config(32, 16, 16, 4, 2, "no matrix instructions: 16 sums a thread"),
+}
+"""Of a recurrence forward, `out` of each of four gates, by precision and by how fronts are walked:
+by programs alone, or by many that share one front.
+"""
+
+LSTM_GRAD: dict[tuple[str, str], Config] = {
+    (HALF, "alone"): Config(64, 64, 64, 8, 4, "two rows of 32; 16 KB a stage"),
+    (HALF, "front"): Config(64, 32, 64, 4, 4, "many programs; 12 KB a stage"),
+    (TF32, "alone"): Config(64, 32, 64, 8, 3, "more outputs spill"),
+    (TF32, "front"): Config(64, 32, 32, 8, 4, "many programs; four warps spill"),
+    (IEEE, "alone"): Config(32, 32, 16, 4, 3, "no matrix instructions: 8 sums a thread"),
+    (IEEE, "front"): Config(32, 32, 16, 4, 3, "no matrix instructions: 8 sums a thread"),
+}
+"""Of its gradient; `inputs` are gates."""
+
+
+def choose_lstm(precision: str, alone: bool, channels: int) -> Config:
+    return _for_channels(LSTM[precision, "alone" if alone else "front"], channels, channels)
+
+
+def choose_lstm_grad(precision: str, alone: bool, channels: int) -> Config:
+    return _for_channels(
+        LSTM_GRAD[precision, "alone" if alone else "front"], channels, 4 * channels
+    )
+
+
+def _for_channels(config: Config, out: int, inputs: int) -> Config:
+    """With smaller blocks where there are fewer channels than in one."""
+    fits = [max(16, 1 << (count - 1).bit_length()) for count in (out, inputs)]
+    return dataclasses.replace(
+        config, out=min(config.out, fits[0]), inputs=min(config.inputs, fits[1])
+    )

@@ -83,6 +83,7 @@ PIXEL_CROSS_ENTROPY: Mapping[str, Backend] = {
 """Backends of pixel_cross_entropy and pixel_cross_entropy_with_logits, the best first."""
 
 LSTM: Mapping[str, Backend] = {
+    "triton": TRITON,
     "cpu": Backend(can_run_cpu),
     "scan": Backend(can_run_reference),
     "reference": REFERENCE,

@@ -5,12 +5,45 @@ each column (of a Row LSTM) or for each row (of a Diagonal LSTM) is carried from
 Diagonals are strided views of the flattened picture: nothing is skewed, padded or copied for it.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+
+class Kind(NamedTuple):
+    """A recurrence.
+
+    Attributes:
+        diagonal: a Diagonal LSTM, whose cells read above and beside them; otherwise a Row LSTM,
+            whose cells read the row above, centred.
+        reverse: from right to left.
+    """
+
+    diagonal: bool = False
+    reverse: bool = False
+
+    def border(self, taps: int) -> int:
+        """The tap that reads the state which the cell itself carries on."""
+        return 1 if self.diagonal else taps // 2
+
+    def states(self, height: int, width: int) -> int:
+        """How many are carried from front to front."""
+        return height if self.diagonal else width
+
+
+class States(NamedTuple):
+    """What a recurrence makes.
+
+    Attributes:
+        hidden: ``[N, h, H, W]``, of the gates' dtype.
+        cell: ``[N, h, H, W]``, of the accumulator's; empty where nothing is kept for gradients.
+        activations: the gates after sigmoid and tanh, ``[N, 4 h, H, W]``; empty likewise.
+    """
+
+    hidden: Tensor
+    cell: Tensor
+    activations: Tensor
 
 
 class Front(NamedTuple):
@@ -26,73 +59,21 @@ class Front(NamedTuple):
     cells: slice
 
 
-class Scan(NamedTuple):
-    """A recurrence over a picture.
-
-    Attributes:
-        fronts: in the order in which they are computed.
-        states: how many are carried.
-        border: how many zeros stand before the first state, for the taps that reach beyond it. Tap
-            k of a cell with state p reads state ``p + k - border``.
-        neighbours: of a map and what stands before its first cells, ``[h]``: what each tap reads,
-            at every cell.
-        predecessor: likewise, what a cell state is carried on from.
+def fronts(kind: Kind, height: int, width: int) -> list[Front]:
+    """In the order in which they are computed: rows from the top down, or diagonals from the top
+    left, in reverse from the top right.
     """
+    if not kind.diagonal:
+        return [Front(0, width, slice(r * width, (r + 1) * width)) for r in range(height)]
+    step = width + 1 if kind.reverse else max(width - 1, 1)  # of one column, a front is one cell
 
-    fronts: list[Front]
-    states: int
-    border: int
-    neighbours: Callable[[Tensor, Tensor], list[Tensor]]
-    predecessor: Callable[[Tensor, Tensor], Tensor]
-
-
-def rows(height: int, width: int, taps: int) -> Scan:
-    """From the top down; each cell reads `taps` cells of the row above, centred."""
-    border = taps // 2
-    fronts = [Front(0, width, slice(r * width, (r + 1) * width)) for r in range(height)]
-
-    def above(x: Tensor, initial: Tensor) -> Tensor:
-        first = initial.view(1, -1, 1, 1).expand(len(x), -1, 1, width)
-        return torch.cat((first, x), 2)[:, :, :height]
-
-    def neighbours(x: Tensor, initial: Tensor) -> list[Tensor]:
-        padded = F.pad(above(x, initial), (border, border))
-        return [padded[..., tap : tap + width] for tap in range(taps)]
-
-    return Scan(fronts, width, border, neighbours, above)
-
-
-def diagonals(height: int, width: int, reverse: bool) -> Scan:
-    """From the top left, or with `reverse` from the top right; a cell reads above and beside it."""
-
-    def front(number: int) -> Front:
+    def diagonal(number: int) -> Front:
         first, last = max(0, number - width + 1), min(number + 1, height)
         column = number - first
-        start = first * width + (width - 1 - column if reverse else column)
-        step = width + 1 if reverse else max(width - 1, 1)  # of one column, each front is one cell
+        start = first * width + (width - 1 - column if kind.reverse else column)
         return Front(first, last, slice(start, start + (last - first - 1) * step + 1, step))
 
-    def beside(x: Tensor, initial: Tensor) -> Tensor:
-        first = initial.view(1, -1, 1, 1).expand(len(x), -1, height, 1)
-        return torch.cat((x[..., 1:], first) if reverse else (first, x[..., :-1]), 3)
-
-    def neighbours(x: Tensor, initial: Tensor) -> list[Tensor]:
-        return [F.pad(x, (0, 0, 1, 0))[:, :, :-1], beside(x, initial)]
-
-    fronts = [front(number) for number in range(height + width - 1)]
-    return Scan(fronts, height, 1, neighbours, beside)
-
-
-class Kind(NamedTuple):
-    """A recurrence whose fronts are walked by a kernel of its own.
-
-    Attributes:
-        diagonal: a Diagonal LSTM; otherwise a Row LSTM.
-        reverse: from right to left.
-    """
-
-    diagonal: bool = False
-    reverse: bool = False
+    return [diagonal(number) for number in range(height + width - 1)]
 
 
 def windows(kind: Kind, hidden: Tensor, initial: Tensor, taps: int) -> Tensor:
@@ -127,15 +108,38 @@ def _inside(shift: int, width: int) -> slice:
     return slice(first, max(first, min(width, width - shift)))
 
 
+def from_initial_hidden(kind: Kind, weight: Tensor, initial: Tensor, width: int) -> Tensor:
+    """What it adds to the gates of the cells that read it, in the accumulator's dtype: of the first
+    row, ``[W, 4 h]``; of a Diagonal LSTM of each cell at the edge, ``[1, 4 h]``.
+    """
+    exact = accumulator(weight.dtype)
+    by_tap = (weight.to(exact) * initial.to(exact)[:, None]).sum(1).T  # [taps, 4 h]
+    if kind.diagonal:
+        return by_tap[1:].contiguous()
+    sums = by_tap.new_zeros(width, by_tap.shape[1])
+    for tap, added in enumerate(by_tap):
+        sums[_inside(tap - len(by_tap) // 2, width)] += added
+    return sums
+
+
 def of_initial_hidden(kind: Kind, grad_gates: Tensor, weight: Tensor) -> Tensor:
     """The gradient of the initial hidden state, ``[h]``, by the cells that read it."""
+    exact = accumulator(weight.dtype)
+    weight = weight.to(exact)
     if kind.diagonal:
         edge = grad_gates[..., -1 if kind.reverse else 0]
-        return weight[:, :, 1].T @ edge.sum((0, 2))
+        return weight[:, :, 1].T @ edge.sum((0, 2), dtype=exact)
     taps, width = weight.shape[2], grad_gates.shape[3]
-    first = grad_gates[:, :, 0].sum(0)  # [4 h, W]
+    first = grad_gates[:, :, 0].sum(0, dtype=exact)  # [4 h, W]
     sums = [first[:, _inside(tap - taps // 2, width)].sum(1) for tap in range(taps)]
     return (weight * torch.stack(sums, 1)[:, None]).sum((0, 2))
+
+
+def of_weight(kind: Kind, grad_gates: Tensor, hidden: Tensor, initial: Tensor, taps: int) -> Tensor:
+    """The gradient of the weight, ``[4 h, h, taps]``: one product of all cells, in their dtype."""
+    by_cell = grad_gates.permute(0, 2, 3, 1).flatten(0, 2)
+    read = windows(kind, hidden.permute(0, 2, 3, 1), initial, taps).flatten(3).flatten(0, 2)
+    return (by_cell.T @ read).unflatten(1, (taps, -1)).transpose(1, 2).contiguous()
 
 
 def accumulator(dtype: torch.dtype) -> torch.dtype:
@@ -144,34 +148,26 @@ def accumulator(dtype: torch.dtype) -> torch.dtype:
 
 
 def scan_forward(
-    scan: Scan,
-    gates: Tensor,
-    weight: Tensor,
-    initial: Tensor,
-    hidden: Tensor,
-    cell: Tensor | None,
-    activations: Tensor | None,
+    kind: Kind, gates: Tensor, weight: Tensor, initial: Tensor, states: States
 ) -> None:
-    """Fill `hidden` and, where they are given, `cell` and `activations`.
+    """Fill `states`; of those that are empty nothing is written.
 
     Args:
         gates: what the inputs add to the four gates, o, f, i, g, ``[N, 4 h, H, W]``.
         weight: ``[4 h, h, taps]``.
         initial: hidden and cell state before the first cells, ``[2, h]``.
-        hidden: ``[N, h, H, W]``, of the gates' dtype.
-        cell: ``[N, h, H, W]``, of the accumulator's.
-        activations: the gates after sigmoid and tanh, as `gates`.
     """
-    n, exact = len(gates), accumulator(gates.dtype)
-    matrix = _matrix(weight, exact)
-    state, current = _carried(scan, n, matrix)
-    state[..., scan.border : scan.border + scan.states] = initial[0].to(exact)[:, None, None]
+    n, _, height, width = gates.shape
+    exact, taps = accumulator(gates.dtype), weight.shape[2]
+    matrix, border = _matrix(weight, exact), kind.border(taps)
+    state, current = _carried(matrix, n, kind.states(height, width), taps)
+    state[..., border : border + current.shape[2]] = initial[0].to(exact)[:, None, None]
     current[:] = initial[1].to(exact)[:, None, None]
-    inputs, out_cells = gates.flatten(2), _cells(hidden)
-    kept_cell = None if cell is None else _cells(cell)
-    kept_gates = None if activations is None else _cells(activations)
-    for first, last, cells in scan.fronts:
-        read = [state[..., first + tap : last + tap] for tap in range(weight.shape[2])]
+    inputs, out_cells = gates.flatten(2), _cells(states.hidden)
+    keep = states.cell.numel() > 0
+    kept_cell, kept_gates = (_cells(x) if keep else x for x in states[1:])
+    for first, last, cells in fronts(kind, height, width):
+        read = [state[..., first + tap : last + tap] for tap in range(taps)]
         sums = (matrix @ torch.cat(read).flatten(1)).view(len(matrix), n, last - first)
         sums += _at(inputs, cells)
         sums[: 3 * len(state)].sigmoid_()
@@ -181,38 +177,31 @@ def scan_forward(
         now.copy_(f * now + i * g)
         out = _at(out_cells, cells)
         out.copy_(o * now.tanh())
-        state[..., scan.border + first : scan.border + last] = out  # as rounded
-        if kept_cell is not None:
+        state[..., border + first : border + last] = out  # as rounded
+        if keep:
             _at(kept_cell, cells).copy_(now)
-        if kept_gates is not None:
             _at(kept_gates, cells).copy_(sums)
 
 
 def scan_backward(
-    scan: Scan,
-    grad: Tensor,
-    weight: Tensor,
-    initial: Tensor,
-    hidden: Tensor,
-    cell: Tensor,
-    activations: Tensor,
-    grad_gates: Tensor,
+    kind: Kind, grad: Tensor, weight: Tensor, initial: Tensor, states: States, grad_gates: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Fill `grad_gates`; the gradients of the weight and of the initial state.
 
     The fronts are walked backwards with the transposed product alone. The gradient of the weight is
     made afterwards, of all cells at once.
     """
-    n, exact = len(grad), accumulator(grad.dtype)
-    matrix = _matrix(weight, exact)
-    of_state, of_cell = _carried(scan, n, matrix)
-    predecessor = scan.predecessor(cell, initial[1].to(exact)).flatten(2)
-    inputs = [x.flatten(2) for x in (grad, cell, activations)]
+    n, _, height, width = grad.shape
+    exact, taps = accumulator(grad.dtype), weight.shape[2]
+    matrix, border = _matrix(weight, exact), kind.border(taps)
+    of_state, of_cell = _carried(matrix, n, kind.states(height, width), taps)
+    before = predecessors(kind, states.cell, initial[1].to(exact)).flatten(2)
+    inputs = [x.flatten(2) for x in (grad, states.cell, states.activations)]
     out_cells = _cells(grad_gates)
-    for first, last, cells in reversed(scan.fronts):
+    for first, last, cells in reversed(fronts(kind, height, width)):
         of_out, now, gates = (_at(x, cells).to(exact) for x in inputs)
         o, f, i, g = gates.chunk(4)
-        own = of_state[..., scan.border + first : scan.border + last]
+        own = of_state[..., border + first : border + last]
         of_hidden = own + of_out
         own.zero_()  # what stood there before this front was written has its readers elsewhere
         tanh = now.tanh()
@@ -221,28 +210,36 @@ def scan_backward(
         of_sums = torch.cat(
             (
                 of_hidden * tanh * o * (1 - o),
-                of_now * _at(predecessor, cells) * f * (1 - f),
+                of_now * _at(before, cells) * f * (1 - f),
                 of_now * g * i * (1 - i),
                 of_now * i * (1 - g * g),
             )
         )
         _at(out_cells, cells).copy_(of_sums)
-        of_read = (matrix.T @ of_sums.flatten(1)).view(weight.shape[2], -1, n, last - first)
+        of_read = (matrix.T @ of_sums.flatten(1)).view(taps, -1, n, last - first)
         for tap, part in enumerate(of_read):
             of_state[..., first + tap : last + tap] += part
-    of_state = of_state[..., scan.border : scan.border + scan.states]
+    of_state = of_state[..., border : border + of_cell.shape[2]]
     of_initial = torch.stack((of_state.sum((1, 2)), of_cell.sum((1, 2))))
-    rows_of_gates = _by_channel(grad_gates, exact)
-    read = scan.neighbours(hidden, initial[0].to(hidden.dtype))
-    of_weight = torch.stack([rows_of_gates @ _by_channel(x, exact).T for x in read], 2)
-    return of_weight.to(weight.dtype), of_initial.to(initial.dtype)
+    hidden, first_hidden = states.hidden.to(exact), initial[0].to(exact)
+    of_weights = of_weight(kind, grad_gates.to(exact), hidden, first_hidden, taps)
+    return of_weights.to(weight.dtype), of_initial.to(initial.dtype)
 
 
-def _carried(scan: Scan, n: int, matrix: Tensor) -> tuple[Tensor, Tensor]:
-    """Zeros for what is carried from front to front: hidden, with its border, and cell."""
+def predecessors(kind: Kind, cell: Tensor, initial: Tensor) -> Tensor:
+    """What each cell state is carried on from, ``[N, h, H, W]``."""
+    taps = 2 if kind.diagonal else 1  # the fewest that there can be; the last one reads it
+    read = windows(kind, cell.permute(0, 2, 3, 1), initial, taps)
+    return read[:, :, :, -1].permute(0, 3, 1, 2)
+
+
+def _carried(matrix: Tensor, n: int, states: int, taps: int) -> tuple[Tensor, Tensor]:
+    """Zeros for what is carried from front to front: hidden, with a border, and cell. Tap k of a
+    cell with state p reads state ``p + k``: the border stands before the first one.
+    """
     channels = len(matrix) // 4
-    padded = scan.states + matrix.shape[1] // channels - 1
-    return matrix.new_zeros(channels, n, padded), matrix.new_zeros(channels, n, scan.states)
+    padded = matrix.new_zeros(channels, n, states + taps - 1)
+    return padded, matrix.new_zeros(channels, n, states)
 
 
 def _matrix(weight: Tensor, dtype: torch.dtype) -> Tensor:
@@ -258,8 +255,3 @@ def _cells(x: Tensor) -> Tensor:
 def _at(x: Tensor, cells: slice) -> Tensor:
     """The cells of a front of ``[N, channels, H W]``, as ``[channels, N, cells]``."""
     return x[..., cells].transpose(0, 1)
-
-
-def _by_channel(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """``[channels, N H W]``."""
-    return x.transpose(0, 1).flatten(1).to(dtype)

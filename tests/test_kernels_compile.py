@@ -1,9 +1,20 @@
-"""Every shipped configuration of the convolution and gate kernels, compiled for two GPUs."""
+"""Every shipped configuration of the kernels for training, compiled for two GPUs."""
+
+import itertools
 
 import pytest
 
 pytest.importorskip("triton")
-from pixelsr.kernels.configs import GATED, GRAD_WEIGHT, HALF, IEEE, PRODUCTS, TF32
+from pixelsr.kernels.configs import (
+    GATED,
+    GRAD_WEIGHT,
+    HALF,
+    IEEE,
+    LSTM,
+    LSTM_GRAD,
+    PRODUCTS,
+    TF32,
+)
 
 from tests.aot import MOST_SHARED, Job, resources_of
 
@@ -140,3 +151,85 @@ def test_the_gate_compiles_without_spills(capability):
         assert used["STACK"] == used["LOCAL"] == 0
         assert used["REG"] <= 64
         assert {"x_ptr", "out_ptr"} <= set(used["WIDE"])
+
+
+SHARE = dict.fromkeys(("samples", "works", "first_front", "last_front"), "i32")
+
+
+def lstm_job(config, precision, dtype, diagonal, capability):
+    given = ("gates_ptr", "weight_ptr", "initial_ptr", "hidden_ptr", "activations_ptr")
+    signature = dict.fromkeys(given, f"*{dtype}")
+    signature |= {"edge_ptr": "*fp32", "cell_ptr": "*fp32", "edge_state": "i32"}
+    signature |= dict.fromkeys(("gates_n", "gates_h", "gates_w"), "i64")
+    signature |= dict.fromkeys(("cell_n", "cell_h", "cell_w"), "i64")
+    return _lstm_job("lstm", signature, {"KEEP": True}, config, precision, diagonal, capability)
+
+
+def lstm_grad_job(config, precision, dtype, diagonal, capability):
+    given = ("grad_ptr", "weight_ptr", "initial_ptr", "activations_ptr", "grad_gates_ptr")
+    signature = dict.fromkeys(given, f"*{dtype}")
+    signature |= {"cell_ptr": "*fp32", "of_cell_ptr": "*fp32", "states": "i32"}
+    signature |= dict.fromkeys(("grad_n", "grad_h", "grad_w"), "i64")
+    return _lstm_job("lstm_grad", signature, {}, config, precision, diagonal, capability)
+
+
+def _lstm_job(name, signature, flags, config, precision, diagonal, capability):
+    """As launched for pictures of 32x32 and the paper's 128 channels."""
+    signature |= dict.fromkeys(("batch", "height", "width", "channels", "taps", "border"), "i32")
+    constexprs = {
+        **flags,
+        **_blocks(config, precision, None, None),
+        "DIAGONAL": diagonal,
+        "REVERSE": diagonal,
+        "OPERANDS": signature["weight_ptr"][1:],
+    }
+    return Job(
+        f"pixelsr.kernels.{name}",
+        f"_{name}_kernel",
+        signature | SHARE,
+        {key: value for key, value in constexprs.items() if value is not None},
+        capability,
+        config.warps,
+        config.stages,
+        tuple(name for name in signature if name not in ("taps", "border")),
+    )
+
+
+def lstm_jobs(capability):
+    for make, table in ((lstm_job, LSTM), (lstm_grad_job, LSTM_GRAD)):
+        for (precision, way), config in table.items():
+            for dtype, diagonal in itertools.product(DTYPES[precision], (False, True)):
+                kind = "diagonal" if diagonal else "row"
+                name = f"{make.__name__} {way} {kind} {precision} {dtype}"
+                yield name, precision, make(config, precision, dtype, diagonal, capability)
+
+
+def hard(name):
+    """A part of them, with each kernel, its kinds, and its ways: where registers are scarce."""
+    return "alone row half bf16" in name or "front diagonal half bf16" in name
+
+
+@pytest.mark.parametrize(
+    ("capability", "chosen"),
+    [
+        (80, hard),
+        (90, hard),
+        (90, lambda name: "alone row tf32" in name or "alone row ieee" in name),
+        *(pytest.param(some, lambda _: True, marks=pytest.mark.slow) for some in (80, 90)),
+    ],
+    ids=["80", "90", "float32", "all-80", "all-90"],
+)
+def test_the_recurrences_compile_to_matrix_instructions_without_spills(capability, chosen):
+    jobs = [job for job in lstm_jobs(capability) if chosen(job[0])]
+    names, precisions, made = zip(*jobs, strict=True)
+    large = {"activations_ptr", "cell_ptr"}
+    for name, precision, used in zip(names, precisions, resources_of(made), strict=True):
+        assert used["STACK"] == used["LOCAL"] == 0, f"{name} spills: {used}"
+        assert used["SHARED"] <= MOST_SHARED[capability], f"{name}: {used}"
+        assert used["ASYNC"] > 0, f"{name} waits for each load: {used}"
+        assert (used["MMA"] + used["WGMMA"] > 0) == (precision != IEEE), f"{name}: {used}"
+        if capability == 90 and precision == HALF:
+            assert used["WGMMA"] > 0, f"{name} is on a slower path: {used}"
+        others = {"of_cell_ptr", "grad_gates_ptr", "grad_ptr"}
+        others = others if "grad" in name else {"gates_ptr", "hidden_ptr"}
+        assert large | others <= set(used["WIDE"]), name

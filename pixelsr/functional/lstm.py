@@ -28,9 +28,9 @@ def row_lstm(
             i, g one after the other; float64, float32, float16, bfloat16.
         weight: state-to-state, ``[4 h, h, taps]``, taps odd.
         initial_state: hidden and cell state above the first row, ``[2, h]``.
-        backend: "auto", "cpu" (one operator, `torch.ops.pixelsr.row_lstm_cpu`, a kernel in C++ for
-            all rows), "scan" (`torch.ops.pixelsr.row_lstm`, in PyTorch) or "reference" (the
-            equations, as they stand). Only the last has second derivatives.
+        backend: "auto", "triton" (a GPU), "cpu" (C++), "scan" (PyTorch, any device), which are the
+            operator `torch.ops.pixelsr.row_lstm`, or "reference" (the equations, as they stand).
+            Only the last has second derivatives.
     Returns:
         the hidden states, ``[N, h, H, W]``, dtype of `gates`. Sums and cell states are float32
         (float64 for float64); the next row reads hidden states as they are returned.
@@ -46,9 +46,7 @@ def row_lstm(
     if backend == "reference":
         return row_lstm_ref(gates, weight, initial_state)
     keep = _needs_grad(gates, weight, initial_state)
-    ops = torch.ops.pixelsr
-    operator = ops.row_lstm_cpu if backend == "cpu" else ops.row_lstm
-    return operator(gates, weight, initial_state, keep)[0]
+    return torch.ops.pixelsr.row_lstm(gates, weight, initial_state, keep, backend)[0]
 
 
 def diagonal_lstm(
@@ -91,9 +89,8 @@ def diagonal_lstm(
     if backend == "reference":
         return diagonal_lstm_ref(gates, weight, initial_state, reverse)
     keep = _needs_grad(gates, weight, initial_state)
-    ops = torch.ops.pixelsr
-    operator = ops.diagonal_lstm_cpu if backend == "cpu" else ops.diagonal_lstm
-    return operator(gates, weight, initial_state, reverse, keep)[0]
+    operator = torch.ops.pixelsr.diagonal_lstm
+    return operator(gates, weight, initial_state, reverse, keep, backend)[0]
 
 
 def diagonal_bilstm(

@@ -1,0 +1,177 @@
+"""The recurrences of PixelRNN, forward: see lstm_fronts.py."""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from pixelsr.scan import Kind, States, from_initial_hidden
+
+from .configs import choose_lstm
+from .gate import tanh
+from .lstm_fronts import (
+    SHARE,
+    front_of,
+    is_alone,
+    is_inside,
+    load,
+    options,
+    place_of,
+    samples_of,
+    shares,
+    store,
+    strides,
+    tile_of,
+)
+from .precision import matmul_precision
+
+
+@triton.jit(do_not_specialize=SHARE)
+def _lstm_kernel(
+    gates_ptr,
+    weight_ptr,
+    edge_ptr,
+    initial_ptr,
+    hidden_ptr,
+    cell_ptr,
+    activations_ptr,
+    batch,
+    height,
+    width,
+    channels,
+    taps,
+    border,
+    samples,
+    works,
+    first_front,
+    last_front,
+    gates_n: tl.int64,
+    gates_h: tl.int64,
+    gates_w: tl.int64,
+    cell_n: tl.int64,
+    cell_h: tl.int64,
+    cell_w: tl.int64,
+    edge_state,
+    DIAGONAL: tl.constexpr,
+    REVERSE: tl.constexpr,
+    KEEP: tl.constexpr,
+    BLOCK_P: tl.constexpr,
+    BLOCK_OUT: tl.constexpr,
+    BLOCK_IN: tl.constexpr,
+    OPERANDS: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """o, f, i, g = gates + sum over taps of hidden[place] w;  c = f c + i g;  hidden = o tanh(c).
+
+    The weights are a matrix, a row for each tap and channel that is read. What the initial state
+    adds to the gates stands in `edge`: beyond the picture all hidden states are zero. Where nothing
+    is kept, strides of zero let the cells that carry on a state share one place.
+    """
+    first_sample, own_samples = samples_of(samples, works, batch)
+    out_blocks, in_blocks = tl.cdiv(channels, BLOCK_OUT), tl.cdiv(channels, BLOCK_IN)
+    for front in range(first_front, last_front):
+        _, count = front_of(front, height, width, DIAGONAL)
+        all_works = tl.cdiv(own_samples * count, BLOCK_P) * out_blocks
+        for work in range(tl.program_id(0) % works, all_works, works):
+            tile = work // out_blocks
+            sample, state, row, col, exists = tile_of(
+                front, tile, first_sample, own_samples, height, width, DIAGONAL, REVERSE, BLOCK_P
+            )
+            pixel = (sample * height + row) * width + col
+            out = work % out_blocks * BLOCK_OUT + tl.arange(0, BLOCK_OUT)
+            written = out < channels
+            o = tl.zeros([BLOCK_P, BLOCK_OUT], tl.float32)
+            f = tl.zeros([BLOCK_P, BLOCK_OUT], tl.float32)
+            i = tl.zeros([BLOCK_P, BLOCK_OUT], tl.float32)
+            g = tl.zeros([BLOCK_P, BLOCK_OUT], tl.float32)
+            for step in range(taps * in_blocks):
+                tap = step // in_blocks
+                k = step % in_blocks * BLOCK_IN + tl.arange(0, BLOCK_IN)
+                down, right = place_of(tap, border, DIAGONAL, REVERSE)
+                seen = is_inside(row + down, col + right, exists, height, width)
+                at = ((pixel + (down * width + right)) * channels)[:, None] + k[None, :]
+                used = k < channels
+                x = tl.load(hidden_ptr + at, mask=seen[:, None] & used[None, :], other=0)
+                x = x.to(OPERANDS)
+                at = weight_ptr + ((tap * channels + k) * (4 * channels))[:, None] + out[None, :]
+                live = used[:, None] & written[None, :]
+                w = tl.load(at, mask=live, other=0)
+                o = tl.dot(x, w.to(OPERANDS), o, input_precision=PRECISION)
+                w = tl.load(at + channels, mask=live, other=0)
+                f = tl.dot(x, w.to(OPERANDS), f, input_precision=PRECISION)
+                w = tl.load(at + 2 * channels, mask=live, other=0)
+                i = tl.dot(x, w.to(OPERANDS), i, input_precision=PRECISION)
+                w = tl.load(at + 3 * channels, mask=live, other=0)
+                g = tl.dot(x, w.to(OPERANDS), g, input_precision=PRECISION)
+            inside = exists[:, None] & written[None, :]
+            down, right = place_of(border, border, DIAGONAL, REVERSE)
+            goes_on = is_inside(row + down, col + right, exists, height, width)[:, None]
+            goes_on = goes_on & written[None, :]
+            starts = inside & (goes_on == 0)
+            at = gates_ptr + (sample * gates_n + row * gates_h + col * gates_w)[:, None]
+            at += out[None, :]
+            edge = edge_ptr + (state * edge_state)[:, None] + out[None, :]
+            o = tl.sigmoid(o + load(at, inside) + load(edge, starts))
+            f = tl.sigmoid(f + load(at + channels, inside) + load(edge + channels, starts))
+            i = tl.sigmoid(i + load(at + 2 * channels, inside) + load(edge + 2 * channels, starts))
+            g = tanh(g + load(at + 3 * channels, inside) + load(edge + 3 * channels, starts))
+            cell = cell_ptr + (sample * cell_n + row * cell_h + col * cell_w)[:, None]
+            cell += out[None, :]
+            before = load(cell + (down * cell_h + right * cell_w), goes_on)
+            first = load(initial_ptr + channels + out, written)
+            now = f * tl.where(goes_on, before, first[None, :]) + i * g
+            store(cell, now, inside)
+            at = (pixel * channels)[:, None] + out[None, :]
+            store(hidden_ptr + at, o * tanh(now), inside)
+            if KEEP:
+                at = activations_ptr + (pixel * channels * 4)[:, None] + out[None, :]
+                store(at, o, inside)
+                store(at + channels, f, inside)
+                store(at + 2 * channels, i, inside)
+                store(at + 3 * channels, g, inside)
+        tl.debug_barrier()  # other threads than those that wrote a front read it in the next one
+
+
+def launch_lstm(kind: Kind, gates: Tensor, weight: Tensor, initial: Tensor, states: States) -> None:
+    """Fill `states`, which are dense channels_last; of those that are empty nothing is written.
+
+    The channels of a cell of `gates` must stand side by side; `initial` must be contiguous.
+    """
+    batch, channels, height, width = states.hidden.shape
+    keep, taps, border = states.cell.numel() > 0, weight.shape[2], kind.border(weight.shape[2])
+    cell = states.cell if keep else _carried(kind, gates, states.hidden)
+    edge = from_initial_hidden(kind, weight, initial[0], width)
+    alone = is_alone(gates, weight)
+    config = choose_lstm(matmul_precision(gates), alone, channels)
+    packed = weight.permute(2, 1, 0).contiguous()  # [taps, h, 4 h]
+    for programs, *share in shares(kind, states.hidden, config, alone):
+        _lstm_kernel[(programs,)](
+            gates,
+            packed,
+            edge,
+            initial,
+            states.hidden,
+            cell,
+            states.activations if keep else gates,
+            batch,
+            height,
+            width,
+            channels,
+            taps,
+            border,
+            *share,
+            *strides(gates),
+            *strides(cell),
+            0 if kind.diagonal else 4 * channels,
+            KEEP=keep,
+            **options(kind, gates, config),
+        )
+
+
+def _carried(kind: Kind, gates: Tensor, hidden: Tensor) -> Tensor:
+    """Cell states of which only those are there that are carried on, as if it were all."""
+    batch, channels, height, width = hidden.shape
+    carried = gates.new_empty((batch, kind.states(height, width), channels), dtype=torch.float32)
+    carried = carried.transpose(1, 2)
+    carried = carried[:, :, :, None] if kind.diagonal else carried[:, :, None]
+    return carried.expand(batch, channels, height, width)

@@ -1,0 +1,159 @@
+"""The recurrences of PixelRNN, backward: see lstm_fronts.py."""
+
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from pixelsr.scan import Kind, States
+
+from .configs import choose_lstm_grad
+from .gate import tanh
+from .lstm_fronts import (
+    SHARE,
+    front_of,
+    is_alone,
+    is_inside,
+    load,
+    options,
+    place_of,
+    samples_of,
+    shares,
+    store,
+    strides,
+    tile_of,
+)
+from .precision import matmul_precision
+
+
+@triton.jit(do_not_specialize=SHARE)
+def _lstm_grad_kernel(
+    grad_ptr,
+    weight_ptr,
+    initial_ptr,
+    cell_ptr,
+    activations_ptr,
+    grad_gates_ptr,
+    of_cell_ptr,
+    batch,
+    height,
+    width,
+    channels,
+    taps,
+    border,
+    states,
+    samples,
+    works,
+    first_front,
+    last_front,
+    grad_n: tl.int64,
+    grad_h: tl.int64,
+    grad_w: tl.int64,
+    DIAGONAL: tl.constexpr,
+    REVERSE: tl.constexpr,
+    BLOCK_P: tl.constexpr,
+    BLOCK_OUT: tl.constexpr,
+    BLOCK_IN: tl.constexpr,
+    OPERANDS: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """of_hidden = grad + sum over taps of grad_gates[the cell that reads it by this tap] w.
+
+    From it and from what is carried as the gradient of the cell state come those of the gates and
+    of the cell state before. The weights are a matrix, a row for each tap and gate. Fronts are
+    counted from the last one.
+    """
+    first_sample, own_samples = samples_of(samples, works, batch)
+    parts = 4 * channels
+    out_blocks, in_blocks = tl.cdiv(channels, BLOCK_OUT), tl.cdiv(parts, BLOCK_IN)
+    for later in range(first_front, last_front):
+        front = height - 1 - later
+        if DIAGONAL:
+            front += width - 1
+        _, count = front_of(front, height, width, DIAGONAL)
+        all_works = tl.cdiv(own_samples * count, BLOCK_P) * out_blocks
+        for work in range(tl.program_id(0) % works, all_works, works):
+            tile = work // out_blocks
+            sample, state, row, col, exists = tile_of(
+                front, tile, first_sample, own_samples, height, width, DIAGONAL, REVERSE, BLOCK_P
+            )
+            pixel = (sample * height + row) * width + col
+            out = work % out_blocks * BLOCK_OUT + tl.arange(0, BLOCK_OUT)
+            written = out < channels
+            of_hidden = tl.zeros([BLOCK_P, BLOCK_OUT], tl.float32)
+            for step in range(taps * in_blocks):
+                tap = step // in_blocks
+                k = step % in_blocks * BLOCK_IN + tl.arange(0, BLOCK_IN)
+                down, right = place_of(tap, border, DIAGONAL, REVERSE)
+                seen = is_inside(row - down, col - right, exists, height, width)
+                at = ((pixel - (down * width + right)) * parts)[:, None] + k[None, :]
+                used = k < parts
+                x = tl.load(grad_gates_ptr + at, mask=seen[:, None] & used[None, :], other=0)
+                at = weight_ptr + ((tap * parts + k) * channels)[:, None] + out[None, :]
+                w = tl.load(at, mask=used[:, None] & written[None, :], other=0)
+                x, w = x.to(OPERANDS), w.to(OPERANDS)
+                of_hidden = tl.dot(x, w, of_hidden, input_precision=PRECISION)
+            inside = exists[:, None] & written[None, :]
+            at = grad_ptr + (sample * grad_n + row * grad_h + col * grad_w)[:, None]
+            of_hidden += load(at + out[None, :], inside)
+            at = (pixel * channels)[:, None] + out[None, :]
+            now = load(cell_ptr + at, inside)
+            down, right = place_of(border, border, DIAGONAL, REVERSE)
+            goes_on = is_inside(row - down, col - right, exists, height, width)
+            began = is_inside(row + down, col + right, exists, height, width)[:, None]
+            began = began & written[None, :]
+            before = load(cell_ptr + at + (down * width + right) * channels, began)
+            first = load(initial_ptr + channels + out, written)
+            before = tl.where(began, before, first[None, :])
+            at = (pixel * parts)[:, None] + out[None, :]
+            o = load(activations_ptr + at, inside)
+            f = load(activations_ptr + at + channels, inside)
+            i = load(activations_ptr + at + 2 * channels, inside)
+            g = load(activations_ptr + at + 3 * channels, inside)
+            of_cell = of_cell_ptr + ((sample * states + state) * channels)[:, None] + out[None, :]
+            # tanh' = 4 sigmoid(2 c) sigmoid(-2 c): nothing cancels where the cell is large
+            of_now = of_hidden * o * (4 * tl.sigmoid(2 * now) * tl.sigmoid(-2 * now))
+            of_now += load(of_cell, goes_on[:, None] & written[None, :])
+            store(of_cell, of_now * f, inside)
+            at = grad_gates_ptr + at
+            store(at, of_hidden * tanh(now) * o * (1 - o), inside)
+            store(at + channels, of_now * before * f * (1 - f), inside)
+            store(at + 2 * channels, of_now * g * i * (1 - i), inside)
+            store(at + 3 * channels, of_now * i * (1 - g * g), inside)
+        tl.debug_barrier()  # other threads than those that wrote a front read it in the next one
+
+
+def launch_lstm_grad(
+    kind: Kind, grad: Tensor, weight: Tensor, initial: Tensor, states: States, grad_gates: Tensor
+) -> Tensor:
+    """Fill `grad_gates`; the gradient of the initial cell state, ``[h]``, in float32.
+
+    The channels of a cell of `grad` must stand side by side; `initial` must be contiguous, all
+    others dense channels_last.
+    """
+    batch, channels, height, width = grad.shape
+    taps, carried = weight.shape[2], kind.states(height, width)
+    of_cell = states.cell.new_empty((batch, carried, channels))
+    alone = is_alone(grad, weight)
+    config = choose_lstm_grad(matmul_precision(grad), alone, channels)
+    packed = weight.permute(2, 0, 1).contiguous()  # [taps, 4 h, h]
+    for programs, *share in shares(kind, states.hidden, config, alone):
+        _lstm_grad_kernel[(programs,)](
+            grad,
+            packed,
+            initial,
+            states.cell,
+            states.activations,
+            grad_gates,
+            of_cell,
+            batch,
+            height,
+            width,
+            channels,
+            taps,
+            kind.border(taps),
+            carried,
+            *share,
+            *strides(grad),
+            **options(kind, grad, config),
+        )
+    return of_cell.sum((0, 1))
