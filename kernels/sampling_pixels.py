@@ -7,89 +7,11 @@ from torch import Tensor
 
 from .noise import gumbel
 from .sampling import FORMULA_LANES, SAMPLES, Batch
-from .sampling_tasks import FORMULA, GATE, formula, product, span_at
+from .sampling_lists import run_list
+from .sampling_tasks import SPAN, span_at
 
 LEVELS_OF_FOUR = 16
 """Levels, in fours, whose noise is made at once."""
-
-
-@triton.jit
-def _run_list(
-    table_ptr,
-    list_ptr,
-    weight_ptr,
-    constants_ptr,
-    base,
-    at,
-    exists,
-    row,
-    col,
-    BLOCK_M: tl.constexpr,
-    BLOCK_OUT: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-    BLOCK_FORMULA: tl.constexpr,
-    PRECISION: tl.constexpr,
-):
-    """The tasks of a list, one after the other; a barrier where one reads what others wrote."""
-    first_ptr = table_ptr + tl.load(list_ptr)
-    for number in range(tl.load(list_ptr + 1)):
-        task_ptr = table_ptr + tl.load(first_ptr + 2 * number)
-        if tl.load(first_ptr + 2 * number + 1) != 0:
-            tl.debug_barrier()
-        count = tl.load(task_ptr + 1)
-        if tl.load(task_ptr) == FORMULA:
-            for block in range((count + BLOCK_FORMULA - 1) // BLOCK_FORMULA):
-                formula(
-                    table_ptr,
-                    task_ptr,
-                    constants_ptr,
-                    base,
-                    at,
-                    exists,
-                    row,
-                    col,
-                    block,
-                    BLOCK_M,
-                    BLOCK_FORMULA,
-                )
-        elif tl.load(task_ptr + 2) == GATE:
-            for block in range((count + BLOCK_OUT - 1) // BLOCK_OUT):
-                product(
-                    table_ptr,
-                    task_ptr,
-                    weight_ptr,
-                    constants_ptr,
-                    base,
-                    at,
-                    exists,
-                    row,
-                    col,
-                    block,
-                    True,
-                    BLOCK_M,
-                    BLOCK_OUT,
-                    BLOCK_K,
-                    PRECISION,
-                )
-        else:
-            for block in range((count + BLOCK_OUT - 1) // BLOCK_OUT):
-                product(
-                    table_ptr,
-                    task_ptr,
-                    weight_ptr,
-                    constants_ptr,
-                    base,
-                    at,
-                    exists,
-                    row,
-                    col,
-                    block,
-                    False,
-                    BLOCK_M,
-                    BLOCK_OUT,
-                    BLOCK_K,
-                    PRECISION,
-                )
 
 
 @triton.jit
@@ -182,7 +104,7 @@ def _pixels_kernel(
         last_unknown = tl.load(marks_ptr)
         if (stage_of_row > start) | (resumes == 0):
             head = tl.where(stage == 0, last_unknown >= 0, colour <= last_unknown)
-            _run_list(
+            run_list(
                 table_ptr,
                 table_ptr + lists + 2 * (2 * stage + head.to(tl.int32)),
                 weight_ptr,
@@ -206,7 +128,7 @@ def _pixels_kernel(
             chosen = (stage_of_row == start) & (resumes != 0)
             if (tl.load(marks_ptr + 1 + colour) != 0) & (not chosen):
                 tl.debug_barrier()
-                logits_at = span_at(table_ptr + logits + 4 * colour, at, row, col)
+                logits_at = span_at(table_ptr + logits + SPAN * colour, at, row, col)
                 position = (row * width + col) * colours + colour
                 drawn = _drawn(
                     base,

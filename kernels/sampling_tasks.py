@@ -2,16 +2,17 @@
 
 pixelsr/sampling/engines/triton_program.py writes the table; the fields of a record are
 
-    0  kind: product or formula           6  span of the output            22  first piece, or code
-    1  values of the result               10 span of the source            23  pieces, or codes
-    2  function: none, ReLU or gate       14 span of what is added         24  first weight / 16
-    3  overwrite: the output is new       18 span of the function's result 25  columns / 16
-    4  keeps: the sum itself is written                                    26  first bias
+    0  kind: product or formula           6  span of the output            26  first piece, or code
+    1  values of the result               11 span of the source            27  pieces, or codes
+    2  function: none, ReLU or gate       16 span of what is added         28  first weight / 16
+    3  overwrite: the output is new       21 span of the function's result 29  columns / 16
+    4  keeps: the sum itself is written                                    30  first bias
     5  has something to add
 
-A span says where its column 0 stands in the first row of a sample's buffer, how many rows the
-buffer keeps, and how many values a row and a column have. All numbers are small beside a batch's
-storage: `at` points to each sample's own part of it.
+A span says where what column 0 has of it stands in the first row of a sample's buffer, how many
+rows the buffer keeps, how many values a row and a column have, and how many rows further down it
+is, round the buffer. All numbers are small beside a batch's storage: `at` points to each sample's
+own part of it.
 """
 
 import triton
@@ -20,6 +21,7 @@ import triton.language as tl
 from .gate import tanh
 
 FORMULA = tl.constexpr(1)
+SPAN = tl.constexpr(5)  # fields
 RELU, GATE = tl.constexpr(1), tl.constexpr(2)  # functions
 # Opcodes of formulas, see OPCODES of pixelsr/sampling/engines/program.py.
 _ARG, _CONST, _ADD, _SUB, _MUL, _DIV = (tl.constexpr(k) for k in range(6))
@@ -30,7 +32,7 @@ _ELU, _SILU, _GATE = (tl.constexpr(k) for k in range(11, 14))
 @triton.jit
 def span_at(span_ptr, at, row, col):
     """Where the first value of a span stands at the places: [M]."""
-    slot = row % tl.load(span_ptr + 1)
+    slot = (row + tl.load(span_ptr + 4)) % tl.load(span_ptr + 1)
     return at + (tl.load(span_ptr) + slot * tl.load(span_ptr + 2)) + col * tl.load(span_ptr + 3)
 
 
@@ -56,17 +58,17 @@ def _sums(
     With two, the same of the second half of a gate. The window is cut into pieces, each of values
     that stand side by side; the order of a sum is that of the pieces, in every tile.
     """
-    padded = tl.load(task_ptr + 25) * 16  # so seen to be aligned
+    padded = tl.load(task_ptr + 29) * 16  # so seen to be aligned
     columns = padded * 2 if TWO else padded
-    weight_at = weight_ptr + tl.load(task_ptr + 24) * 16 + out[None, :]
-    rows, row_size = tl.load(task_ptr + 11), tl.load(task_ptr + 12)
-    source = at + tl.load(task_ptr + 10) + col * tl.load(task_ptr + 13)
-    first = tl.load(task_ptr + 22)
+    weight_at = weight_ptr + tl.load(task_ptr + 28) * 16 + out[None, :]
+    rows, row_size = tl.load(task_ptr + 12), tl.load(task_ptr + 13)
+    source = at + tl.load(task_ptr + 11) + col * tl.load(task_ptr + 14)
+    first = tl.load(task_ptr + 26)
     k = tl.arange(0, BLOCK_K)
     written = (out < padded)[None, :]
     total = tl.full([BLOCK_M, BLOCK_OUT], 0.0, tl.float32)
     other = tl.full([BLOCK_M, BLOCK_OUT], 0.0, tl.float32)
-    for piece in range(tl.load(task_ptr + 23)):
+    for piece in range(tl.load(task_ptr + 27)):
         piece_ptr = table_ptr + first + 4 * piece
         slot = (row + tl.load(piece_ptr) + rows) % rows
         used = k < tl.load(piece_ptr + 2)
@@ -89,10 +91,10 @@ def _completed(total, task_ptr, constants_ptr, base, at, exists, row, col, chann
     inside = exists[:, None] & written[None, :]
     overwrite = tl.load(task_ptr + 3)
     out_at = base + (span_at(task_ptr + 6, at, row, col)[:, None] + channel[None, :])
-    bias_at = constants_ptr + tl.load(task_ptr + 26) + channel
+    bias_at = constants_ptr + tl.load(task_ptr + 30) + channel
     total += tl.load(bias_at, mask=written & (overwrite != 0), other=0.0)[None, :]
     total += tl.load(out_at, mask=inside & (overwrite == 0), other=0.0)
-    add_at = base + (span_at(task_ptr + 14, at, row, col)[:, None] + channel[None, :])
+    add_at = base + (span_at(task_ptr + 16, at, row, col)[:, None] + channel[None, :])
     total += tl.load(add_at, mask=inside & (tl.load(task_ptr + 5) != 0), other=0.0)
     tl.store(out_at, total, mask=inside & (tl.load(task_ptr + 4) != 0))
     return total
@@ -117,7 +119,7 @@ def _finish(
     written = out < count
     inside = exists[:, None] & written[None, :]
     total = _completed(total, task_ptr, constants_ptr, base, at, exists, row, col, out, written)
-    result_at = base + (span_at(task_ptr + 18, at, row, col)[:, None] + out[None, :])
+    result_at = base + (span_at(task_ptr + 21, at, row, col)[:, None] + out[None, :])
     if GATED:
         half = count + out
         other = _completed(
@@ -221,8 +223,8 @@ def formula(
     inside = exists[:, None] & (channel < tl.load(task_ptr + 1))[None, :]
     a = tl.full([BLOCK_M, BLOCK], 0.0, tl.float32)
     b, c, d, e, f, g, h = a, a, a, a, a, a, a
-    code_ptr = table_ptr + tl.load(task_ptr + 22)
-    for number in range(tl.load(task_ptr + 23)):
+    code_ptr = table_ptr + tl.load(task_ptr + 26)
+    for number in range(tl.load(task_ptr + 27)):
         opcode = tl.load(code_ptr + 2 * number)
         operand = tl.load(code_ptr + 2 * number + 1)
         if opcode <= _CONST:

@@ -28,6 +28,7 @@ from tests.test_engine_cpu import Pointwise as EveryFunction
 from tests.test_sampling import TEMPERATURE, count_flips, masks
 
 pytest.importorskip("triton")
+pytestmark = pytest.mark.usefixtures("quick_interpreter")
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 FLOAT = torch.float32

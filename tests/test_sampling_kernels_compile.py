@@ -16,9 +16,14 @@ from pixelsr.kernels.sampling_pixels import LEVELS_OF_FOUR
 
 from tests.aot import MOST_SHARED, Job
 
-ROWS_MODULE, PIXELS_MODULE = "pixelsr.kernels.sampling", "pixelsr.kernels.sampling_pixels"
+ROWS_MODULE = "pixelsr.kernels.sampling"
+MODULES = {
+    "_pixels_kernel": "pixelsr.kernels.sampling_pixels",
+    "_columns_kernel": "pixelsr.kernels.sampling_lists",
+}
 CONFIGS = {"fp16": HALF, "bf16": HALF, "fp32": IEEE}
 ROW = ("task", "row", "size", "samples", "first_col", "cols", "out_blocks")
+COLUMNS = ("list_at", "row", "first_col", "cols", "direction", "size", "samples")
 PIXELS = ("row", "start", "stop", "resumes", "pauses", "size", "samples", "height", "width")
 PIXELS += ("colours", "levels", "lists", "logits", "image")
 
@@ -50,7 +55,7 @@ print(json.dumps(used))
 def job(kernel, pointers, numbers, constexprs, capability, warps, stages, wide=()):
     types = {**dict.fromkeys(numbers, "i32"), **dict.fromkeys(wide, "i64")}
     signature = {**pointers, **types}
-    module = PIXELS_MODULE if kernel == "_pixels_kernel" else ROWS_MODULE
+    module = MODULES.get(kernel, ROWS_MODULE)
     return Job(module, kernel, signature, constexprs, capability, warps, stages, tuple(pointers))
 
 
@@ -74,24 +79,14 @@ def jobs(capability):
                     config.stages,
                 ),
             )
+        blocks |= {"BLOCK_M": SAMPLES, "BLOCK_OUT": config.pixel_out}
+        blocks["BLOCK_FORMULA"] = FORMULA_LANES
+        launched = (capability, config.pixel_warps, config.stages)
+        yield f"columns {dtype}", job("_columns_kernel", weighed, COLUMNS, blocks, *launched)
         pointers = {**weighed, "images_ptr": "*u8", "known_ptr": "*u8", "schedule_ptr": "*i32"}
-        sizes = {
-            "BLOCK_M": SAMPLES,
-            "BLOCK_OUT": config.pixel_out,
-            "BLOCK_FORMULA": FORMULA_LANES,
-            "FOURS": LEVELS_OF_FOUR,
-            **blocks,
-        }
-        made = job(
-            "_pixels_kernel",
-            pointers,
-            PIXELS,
-            sizes,
-            capability,
-            config.pixel_warps,
-            config.stages,
-            ("known_size", "seed", "first_index"),
-        )
+        sizes = {"FOURS": LEVELS_OF_FOUR, **blocks}
+        wide = ("known_size", "seed", "first_index")
+        made = job("_pixels_kernel", pointers, PIXELS, sizes, *launched, wide)
         signature = {**made.signature, "temperature": "fp32"}
         yield f"pixels {dtype}", dataclasses.replace(made, signature=signature)
     sizes = {"BLOCK_M": SAMPLES, "BLOCK": FORMULA_LANES}
@@ -142,12 +137,13 @@ def test_what_tasks_write_is_never_read_through_a_cache_that_does_not_see_it(com
 
 def test_tasks_of_a_pixel_wait_for_each_other(compiled):
     """One barrier stands between the tasks of a list, one before the draw."""
+    barriers = {"pixels": 2, "columns": 1}
     for name, used in compiled[1].items():
-        assert used["BARRIERS"] == (2 if name.startswith("pixels") else 0), f"{name}: {used}"
+        assert used["BARRIERS"] == barriers.get(name.split()[0], 0), f"{name}: {used}"
 
 
 def test_the_storage_of_a_batch_may_have_more_than_2_31_values(compiled):
     for name, used in compiled[1].items():
         assert "storage_ptr" in used["WIDE"], name
-        assert name.startswith(("row", "formula")) or "images_ptr" in used["WIDE"], name
+        assert not name.startswith("pixels") or "images_ptr" in used["WIDE"], name
         assert not {"table_ptr", "weight_ptr", "constants_ptr"} & set(used["WIDE"]), name

@@ -17,7 +17,7 @@ from ..noise import signed
 from ..plan import Plan, Schedule
 from ..request import Request
 from .base import Engine, Positions
-from .features import Features, to_device
+from .features import Features, begin, to_device, value_sizes
 from .parameters import weight_dtype, why_not_parameters
 from .program import padded_width
 from .ring import Ring
@@ -32,8 +32,9 @@ _one_at_a_time = threading.Lock()
 class TritonEngine(Engine):
     """The buffers of each sample in one row of memory, and the program.
 
-    A known row, like the row stage of the others, is a launch for each task; the pixels of a row
-    are one launch. The host knows the schedule, and waits for nothing.
+    A known row, like the row stage of the others, is a launch for each task, or scan; the pixels of
+    a row are one launch, and so is each column of padding. The host knows the schedule, and waits
+    for nothing.
 
     Args:
         values: of the image stage, where they have been computed already.
@@ -71,6 +72,7 @@ class TritonEngine(Engine):
         self.marks = to_device(torch.cat(marks, 2).to(torch.int32), self.device)
         self.batch = self._batch(config)
         self.stages = plan.colours + 2  # of a pixel: left, and each colour
+        begin(plan, request, self.features.rings)
         if self._has_leading_rows():
             self._run_leading_rows()
 
@@ -104,6 +106,7 @@ class TritonEngine(Engine):
                 cols = self.schedule.cols
                 stages = range(cols.start * self.stages, self._end(row))
                 self._run_pixels(row, stages, drawing=drawing)
+                self._run_padding(row)
 
     def positions(self) -> Positions:
         for row in self._rows():
@@ -124,6 +127,7 @@ class TritonEngine(Engine):
                 value.copy_(torch.where(known, value, drawn))
                 at, resumes = stage, True
             self._run_pixels(row, range(at, self._end(row)), resumes=resumes)
+            self._run_padding(row)
 
     # Rows.
 
@@ -174,14 +178,32 @@ class TritonEngine(Engine):
 
     def _run_row(self, tasks: tuple[RowTask, ...], row: int) -> None:
         from pixelsr.kernels.sampling import launch_row_formula, launch_row_product
+        from pixelsr.kernels.sampling_lists import launch_columns
 
-        cols = self.schedule.cols
+        own = self.schedule.cols
         with _launching(self.device):
             for task in tasks:
-                if task.is_product:
+                placed = task.placed
+                if row < placed.first_row:
+                    continue
+                cols = range(own.start, own.stop + placed.padding)
+                if placed.scan:
+                    order = cols[::-1] if placed.scan.reverse else cols
+                    launch_columns(self.batch, task.record, row, order)
+                elif task.is_product:
                     launch_row_product(self.batch, task.record, task.count, task.gated, row, cols)
                 else:
                     launch_row_formula(self.batch, task.record, task.count, row, cols)
+
+    def _run_padding(self, row: int) -> None:
+        """The columns to the right of the picture, where nothing is drawn."""
+        from pixelsr.kernels.sampling_lists import launch_columns
+
+        width = self.plan.image_size[1]
+        if row < self.schedule.last_row:  # below the last unknown value nothing reads them
+            with _launching(self.device):
+                for col, list_at in enumerate(self.program.padding, width):
+                    launch_columns(self.batch, list_at, row, range(col, col + 1))
 
     def _run_pixels(
         self,
@@ -228,7 +250,7 @@ class TritonEngine(Engine):
         pixels = plan.image_size[0] * plan.image_size[1]
         shares = len(self.request.known) == 1 and self._has_leading_rows()
         samples = self.request.samples + self.inputs * shares
-        values = pixels * sum(plan.buffers[name].channels for name in plan.values)
+        values = sum(value_sizes(plan))
         return samples * (4 * self.program.size + plan.colours * pixels) + 4 * self.inputs * values
 
     def _rings(self) -> dict[str, Ring]:

@@ -1,7 +1,7 @@
 """A plan as the Triton engine takes it: a table of 32-bit integers, and packed parameters.
 
 kernels/sampling_tasks.py reads the records that `_Writer` writes, field by field;
-kernels/sampling_pixels.py reads the lists of them.
+kernels/sampling_lists.py reads the lists of them.
 """
 
 import itertools
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..plan import Plan, Pointwise, Product, Span, Step
+from ..plan.steps import Placed
 from .parameters import bias_of, block_of
 from .program import OPCODES, offsets_of, padded_width, postfix, segments_of, why_not_formula
 from .tasks import Task, overlap, sources, tasks
@@ -23,15 +24,21 @@ MOST_VALUES = 2**31 // 64
 """Of one sample: the kernels count those of a tile, which may be of 64 samples, in 32 bits."""
 _FUNCTIONS = {"": 0, "relu": 1, "gate": 2}
 _PRODUCT, _FORMULA = 0, 1
-_NO_SPAN = [0, 1, 0, 0]
+_NO_SPAN = [0, 1, 0, 0, 0]
 _REMEMBERED = 4  # programs of one model: of several sizes, or kinds of weights
 
 
 @dataclass(frozen=True)
 class RowTask:
-    """A task that is launched for a whole row: its record, and what its grid depends on."""
+    """A task or a scan that is launched for a whole row, and what its grid depends on.
+
+    Attributes:
+        record: of the task; of a scan, where the table names its list.
+        placed: the step, the first one of a scan.
+    """
 
     record: int
+    placed: Placed
     is_product: bool
     count: int
     gated: bool
@@ -42,10 +49,12 @@ class TritonProgram:
     """A plan packed for one kind of weights, on the device of the model.
 
     Attributes:
-        table: int32. At `lists` there are (first, count) pairs, two for each stage of a pixel,
-            left and colour 0 .. C: without the head, and with it. They name lists of (record, wait)
-            pairs; wait says that what came before must be written first.
+        table: int32. A list of tasks is named by a (first, count) pair; it consists of (record,
+            wait) pairs, and wait says that what came before must be written first.
+        lists: where the table names two lists for each stage of a pixel, left and colour 0 .. C:
+            without the head, and with it.
         row: of the row stage. known_row: all that a known row runs.
+        padding: where it names the list of each column to the right of the picture.
         weights: ``[rows, columns]`` of each product after the other.
         constants: float32, biases and the constants of formulas.
         logits: records of spans, one for each colour; image: that of the picture itself.
@@ -60,6 +69,7 @@ class TritonProgram:
     image: int
     row: tuple[RowTask, ...]
     known_row: tuple[RowTask, ...]
+    padding: tuple[int, ...]
     weights: Tensor
     constants: Tensor
     offsets: dict[str, int]
@@ -98,8 +108,6 @@ def triton_program(
 
 def why_not_written(plan: Plan) -> str | None:
     """Why a plan has no program; None where it has one."""
-    if not plan.is_local:
-        return "it does not run recurrences or padded pictures"
     for placed in plan.placed:
         step = placed.step
         if isinstance(step, Pointwise):
@@ -111,6 +119,10 @@ def why_not_written(plan: Plan) -> str | None:
     if size > MOST_VALUES:
         return f"the features of one picture are {size} values, more than {MOST_VALUES}"
     return None
+
+
+_Written = tuple[Task, int]
+"""A task and its record."""
 
 
 @dataclass
@@ -129,21 +141,22 @@ class _Writer:
     def run(self) -> TritonProgram:
         plan = self.plan
         self.offsets, size = offsets_of(plan)
-        every = tasks(plan)
-        records = [self._task(task) for task in every]
-        lists = self._lists(every, records)
+        every = [(task, self._task(task)) for task in tasks(plan)]
+        core = [pair for pair in every if not pair[0].placed.head]
+        lists = self._lists(every)
         logits = self._append_to_table([v for span in plan.logits for v in self._span(span)])
         image = self._append_to_table(self._span(Span(plan.image, 0, plan.colours)))
-        launched = [_row_task(task, record) for task, record in zip(every, records, strict=True)]
-        pairs = list(zip(every, launched, strict=True))
+        of_row = self._row([pair for pair in every if pair[0].placed.when == "row"])
+        known_row, padding = self._row(core), self._padding(core)
         return TritonProgram(
             plan,
             torch.tensor(self.table, dtype=torch.int32, device=self.device),
             lists,
             logits,
             image,
-            tuple(row for task, row in pairs if task.placed.when == "row"),
-            tuple(row for task, row in pairs if not task.placed.head),
+            of_row,
+            known_row,
+            padding,
             self._joined(self.weights, self.dtype),
             self._joined(self.constants, torch.float32),
             self.offsets,
@@ -159,29 +172,49 @@ class _Writer:
         return place
 
     def _span(self, span: Span | None) -> list[int]:
-        """Where its column 0 stands in the first row; rows; values of a row; of a column."""
+        """Where its column 0 stands in the first row; rows; values of a row; of a column; shift."""
         if span is None:
             return _NO_SPAN
         buffer = self.plan.buffers[span.buffer]
-        first = self.offsets[span.buffer] + buffer.left * buffer.channels + span.first
+        col = buffer.left + span.dc
+        first = self.offsets[span.buffer] + col * buffer.channels + span.first
         width = padded_width(self.plan, buffer) * buffer.channels
-        return [first, buffer.rows, width, buffer.channels]
+        return [first, buffer.rows, width, buffer.channels, span.dr % buffer.rows]
 
-    def _lists(self, every: tuple[Task, ...], records: list[int]) -> int:
+    def _list(self, due: list[_Written]) -> list[int]:
+        """A list of tasks: where it begins, and how many there are."""
+        waits = _waits([task for task, _ in due])
+        entries = [[record, wait] for (_, record), wait in zip(due, waits, strict=True)]
+        return [self._append_to_table([*itertools.chain(*entries)]), len(entries)]
+
+    def _lists(self, every: list[_Written]) -> int:
         heads = []
-        pairs = list(zip(every, records, strict=True))
         for when, colour in [("left", 0), *(("colour", c) for c in range(self.plan.colours + 1))]:
             for head in (False, True):
                 due = [
                     (task, record)
-                    for task, record in pairs
+                    for task, record in every
                     if (task.placed.when, task.placed.colour) == (when, colour)
                     and (head or not task.placed.head)
                 ]
-                waits = _waits([task for task, _ in due])
-                entries = [[record, wait] for (_, record), wait in zip(due, waits, strict=True)]
-                heads += [self._append_to_table([*itertools.chain(*entries)]), len(entries)]
+                heads += self._list(due)
         return self._append_to_table(heads)
+
+    def _row(self, due: list[_Written]) -> tuple[RowTask, ...]:
+        """A launch for each task, and for each scan."""
+        launched = []
+        for scan, group in itertools.groupby(due, lambda pair: pair[0].placed.scan):
+            own = list(group)
+            if scan:
+                own = [(own[0][0], self._append_to_table(self._list(own)))]
+            launched += [_row_task(*pair) for pair in own]
+        return tuple(launched)
+
+    def _padding(self, core: list[_Written]) -> tuple[int, ...]:
+        late = [pair for pair in core if pair[0].placed.when != "row"]
+        places = range(self.plan.padding)
+        due = ([pair for pair in late if pair[0].placed.padding > place] for place in places)
+        return tuple(self._append_to_table(self._list(own)) for own in due)
 
     def _task(self, task: Task) -> int:
         step = task.step
@@ -269,7 +302,7 @@ class _Writer:
 def _row_task(task: Task, record: int) -> RowTask:
     gated = task.function == "gate"
     count = task.step.out.count // (2 if gated else 1)
-    return RowTask(record, isinstance(task.step, Product), count, gated)
+    return RowTask(record, task.placed, isinstance(task.step, Product), count, gated)
 
 
 def _waits(due: list[Task]) -> list[bool]:
@@ -295,7 +328,7 @@ def _waits(due: list[Task]) -> list[bool]:
 
 def _sources_here(step: Step) -> list[Span]:
     """What a step reads at its own pixel: all that tasks before it in a list may have written."""
-    spans = sources(step)
+    spans = [span for span in sources(step) if span.dr == span.dc == 0]
     if isinstance(step, Product) and step.src and not (0 in step.rows and 0 in step.cols):
         spans.remove(step.src)
     return spans

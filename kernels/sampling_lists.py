@@ -1,0 +1,162 @@
+"""Lists of tasks, run at one pixel after the other."""
+
+import triton
+import triton.language as tl
+
+from .sampling import FORMULA_LANES, SAMPLES, Batch
+from .sampling_tasks import FORMULA, GATE, formula, product
+
+
+@triton.jit
+def run_list(
+    table_ptr,
+    list_ptr,
+    weight_ptr,
+    constants_ptr,
+    base,
+    at,
+    exists,
+    row,
+    col,
+    BLOCK_M: tl.constexpr,
+    BLOCK_OUT: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    BLOCK_FORMULA: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """The tasks of a list, one after the other; a barrier where one reads what others wrote, and
+    before the first."""
+    first_ptr = table_ptr + tl.load(list_ptr)
+    for number in range(tl.load(list_ptr + 1)):
+        task_ptr = table_ptr + tl.load(first_ptr + 2 * number)
+        if tl.load(first_ptr + 2 * number + 1) != 0:
+            tl.debug_barrier()
+        count = tl.load(task_ptr + 1)
+        if tl.load(task_ptr) == FORMULA:
+            for block in range((count + BLOCK_FORMULA - 1) // BLOCK_FORMULA):
+                formula(
+                    table_ptr,
+                    task_ptr,
+                    constants_ptr,
+                    base,
+                    at,
+                    exists,
+                    row,
+                    col,
+                    block,
+                    BLOCK_M,
+                    BLOCK_FORMULA,
+                )
+        elif tl.load(task_ptr + 2) == GATE:
+            for block in range((count + BLOCK_OUT - 1) // BLOCK_OUT):
+                product(
+                    table_ptr,
+                    task_ptr,
+                    weight_ptr,
+                    constants_ptr,
+                    base,
+                    at,
+                    exists,
+                    row,
+                    col,
+                    block,
+                    True,
+                    BLOCK_M,
+                    BLOCK_OUT,
+                    BLOCK_K,
+                    PRECISION,
+                )
+        else:
+            for block in range((count + BLOCK_OUT - 1) // BLOCK_OUT):
+                product(
+                    table_ptr,
+                    task_ptr,
+                    weight_ptr,
+                    constants_ptr,
+                    base,
+                    at,
+                    exists,
+                    row,
+                    col,
+                    block,
+                    False,
+                    BLOCK_M,
+                    BLOCK_OUT,
+                    BLOCK_K,
+                    PRECISION,
+                )
+
+
+@triton.jit(
+    do_not_specialize=["list_at", "row", "first_col", "cols", "direction", "size", "samples"]
+)
+def _columns_kernel(
+    storage_ptr,
+    table_ptr,
+    weight_ptr,
+    constants_ptr,
+    list_at,
+    row,
+    first_col,
+    cols,
+    direction,
+    size,
+    samples,
+    BLOCK_M: tl.constexpr,
+    BLOCK_OUT: tl.constexpr,
+    BLOCK_K: tl.constexpr,
+    BLOCK_FORMULA: tl.constexpr,
+    PRECISION: tl.constexpr,
+):
+    """A list at some columns of a row, to the right or to the left, of a tile of samples."""
+    exists = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M) < samples
+    base = storage_ptr + (tl.program_id(0) * BLOCK_M).to(tl.int64) * size
+    at = tl.arange(0, BLOCK_M) * size
+    for number in range(cols):
+        run_list(
+            table_ptr,
+            table_ptr + list_at,
+            weight_ptr,
+            constants_ptr,
+            base,
+            at,
+            exists,
+            row,
+            first_col + number * direction,
+            BLOCK_M,
+            BLOCK_OUT,
+            BLOCK_K,
+            BLOCK_FORMULA,
+            PRECISION,
+        )
+
+
+def launch_columns(batch: Batch, list_at: int, row: int, cols: range) -> None:
+    """Run a list at the columns of a row, in their order.
+
+    Args:
+        list_at: where the table names the list.
+        cols: of step 1 or -1.
+    """
+    samples, size = batch.storage.shape
+    config = batch.config
+    _columns_kernel[(triton.cdiv(samples, SAMPLES),)](
+        batch.storage,
+        batch.table,
+        batch.weights,
+        batch.constants,
+        list_at,
+        row,
+        cols.start,
+        len(cols),
+        cols.step,
+        size,
+        samples,
+        BLOCK_M=SAMPLES,
+        BLOCK_OUT=config.pixel_out,
+        BLOCK_K=config.inputs,
+        BLOCK_FORMULA=FORMULA_LANES,
+        PRECISION="ieee",
+        num_warps=config.pixel_warps,
+        num_stages=config.stages,
+    )
