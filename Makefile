@@ -75,8 +75,9 @@ format: venv  ## rewrite the code in the project's style
 	$(BIN)/ruff format $(PYTHON_CODE)
 	$(BIN)/clang-format -i $(SOURCES) $(EMULATOR)
 
-docs: venv  ## write the commands' pages in docs/commands from their help
+docs: venv  ## write the commands' pages from their help, and the results from their figures
 	$(BIN)/python docs/commands.py
+	$(BIN)/python docs/results.py
 
 bench: venv  ## measure this machine into benchmarks/results
 	@mkdir -p benchmarks/results
@@ -86,9 +87,10 @@ bench: venv  ## measure this machine into benchmarks/results
 GPU_TESTS := tests/test_noise_triton.py tests/test_gate_triton.py tests/test_masked_conv2d_triton.py \
 	tests/test_pixel_cross_entropy_triton.py tests/test_lstm_triton.py \
 	tests/test_kernels_compile.py \
-	tests/test_models_on_gpu.py tests/test_engine_triton.py tests/test_engine_cuda.py
+	tests/test_models_on_gpu.py tests/test_engine_triton.py tests/test_engine_triton_recurrent.py \
+	tests/test_engine_cuda.py tests/test_engine_cuda_recurrent.py
 GPU_BENCHMARKS := $(addprefix benchmarks/,bench_sampling_gpu.py bench_masked_conv.py \
-	bench_cross_entropy.py bench_training_step.py)
+	bench_cross_entropy.py bench_training_step.py bench_pixelrnn.py)
 gpu: venv  ## build, test and measure on a GPU (SYSTEM_TORCH=1: with the torch that is there)
 	@$(BIN)/python -c "import torch; raise SystemExit(not torch.cuda.is_available())" || \
 	{ echo "no GPU that this torch can use was found: nothing measured" >&2; exit 1; }

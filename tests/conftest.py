@@ -1,4 +1,6 @@
-"""Where there is no GPU, Triton kernels run under the interpreter: set before any is imported."""
+"""Where there is no GPU, Triton kernels run under the interpreter: set before any is imported.
+Workers that run tests side by side share the processors, as do the processes that they start.
+"""
 
 import dataclasses
 import os
@@ -6,6 +8,11 @@ import os
 import pytest
 import torch
 
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if WORKERS > 1:
+    threads = max(1, torch.get_num_threads() // WORKERS)
+    torch.set_num_threads(threads)
+    os.environ["OMP_NUM_THREADS"] = str(threads)
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
