@@ -64,6 +64,8 @@ def test_every_kernel_is_there_and_spills_no_register(cubin):
         assert spilled == ["0", "0", "0"], name_of(mangled)
         assert int(registers) < REGISTERS
         print(name_of(mangled), registers, "registers")
+    of_all = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes", said)
+    assert set(of_all) == {("0", "0", "0")}  # of functions that the kernels call, too
 
 
 def test_it_multiplies_matrices_and_loads_asynchronously(sass):

@@ -14,6 +14,8 @@
 #include <type_traits>
 
 #define PIXELSR_DEVICE __device__ __forceinline__
+// A function that is called: its registers are apart from its callers'.
+#define PIXELSR_CALLED __device__ __noinline__
 
 namespace pixelsr {
 

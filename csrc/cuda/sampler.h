@@ -7,7 +7,7 @@
 #include "common/philox.h"
 #include "common/walk.h"
 #include "cuda/formula.h"
-#include "cuda/pixel_product.h"
+#include "cuda/pixel_run.h"
 #include "cuda/row_product.h"
 #include "cuda/tile.h"
 
@@ -260,38 +260,8 @@ class Sampler {
   PIXELSR_DEVICE void run_pixel(int number) {
     const List runs = list(number);
     if (runs.count == 0) return;
-    const PixelRun& run = in_table<PixelRun>(contents_.pixel_runs)[runs.first];
-    const char* next = job_.tape + int64_t{run.offset} * UNIT;
-    const int packets = run.packets;
-    for (int i = 0; i < STAGES - 1; ++i) fetch(i, next, i < packets ? run.sizes[i] : 0);
-    PixelProduct<T, TILES> product;
-    for (int i = 0; i < packets; ++i) {
-      wait_for_copies<STAGES - 2>();
-      sync_block();
-      const Header& header = *reinterpret_cast<const Header*>(slot(i));
-      fetch(i + STAGES - 1, next, header.task.ahead);
-      if (header.task.kind == PRODUCT) {
-        product.run(tile_, header, col_);
-      } else if (header.task.kind == FORMULA) {
-        run_formula<Tile>(header.task, slot(i) + sizeof(Header),
-                          [&](const Place& place) { return tile_.near(place, col_, 0); });
-      } else {
-        sync_cluster();
-      }
-    }
-    sync_block();
-  }
-
-  PIXELSR_DEVICE char* slot(int packet) const {
-    return slots_ + packet % STAGES * contents_.pixel_slot * UNIT;
-  }
-
-  PIXELSR_DEVICE void fetch(int packet, const char*& next, int units) const {
-    for (int i = thread(); i < units; i += THREADS) {
-      copy_16_bytes(slot(packet) + i * UNIT, next + i * UNIT);
-    }
-    next += units * UNIT;
-    end_group_of_copies();
+    run_packets<T, TILES>(in_table<PixelRun>(contents_.pixel_runs)[runs.first], job_.tape,
+                          {slots_, contents_.pixel_slot * UNIT}, tile_, col_);
   }
 
   // What a row begins with. Members share it, thread by thread.

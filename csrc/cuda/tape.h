@@ -21,7 +21,8 @@ constexpr int MOST_TURNS = 32;
 constexpr int BLOCK = 16;
 
 // Where a span of channels stands: in a ring of rows in global memory, or in a window of the last
-// columns in the shared memory of the cluster's leader.
+// columns in the shared memory of the cluster's leader. What is read may stand some rows and
+// columns away from the current pixel.
 enum PlaceKind : int32_t { ABSENT, RING, WINDOW };
 
 struct Place {
@@ -33,11 +34,12 @@ struct Place {
   int32_t turn;     // rows of the ring, or columns of the window
   int32_t row;      // from one row of the ring to the next
   int32_t left;     // margin of the ring's rows
+  int32_t dr, dc;
 };
 
-enum TaskKind : int32_t { PRODUCT, FORMULA, BARRIER };
+enum TaskKind : int32_t { PRODUCT, FORMULA, BARRIER, SCAN };
 enum Function : int32_t { NOTHING, RELU, GATE };
-enum Flags : int32_t { OVERWRITES = 1, KEEPS = 2, BEGINS = 4, ENDS = 8, WAITS = 16 };
+enum Flags : int32_t { OVERWRITES = 1, KEEPS = 2, BEGINS = 4, ENDS = 8, WAITS = 16, REVERSE = 32 };
 
 // A step of the plan, or a part of it: some tiles of 16 outputs; in a packet, some of its inputs.
 struct Task {
@@ -72,12 +74,13 @@ struct PixelRun {
 
 // A part of a task at whole rows. Its tape is biases, 16 for each tile, then for each row of taps
 // and for each `step` blocks of inputs a packet of weights [block][column][tile]; of a formula,
-// what a packet has after its header.
+// what a packet has after its header. A scan is a list of what is run at each pixel.
 struct RowRun {
-  int32_t offset;  // in units
+  int32_t offset;  // in units; of a scan, the number of its list
   int32_t step;
-  int32_t cols;  // at once, at most
-  int32_t padding;
+  int32_t cols;       // at once, at most
+  int32_t first_row;  // there is nothing to do above it
+  int32_t padding;    // columns to the right of the picture where it runs too
   Header header;
 };
 
@@ -87,13 +90,15 @@ struct Transfer {
   int32_t first_block, blocks;
 };
 
-// Values of the image stage: `channels` from `offset` on, for each pixel.
+// Values of the image stage: `channels` from `offset` on, for each pixel of rows that are `padding`
+// columns wider than the picture.
 struct Values {
   Place ring;
-  int32_t offset, channels;
+  int32_t offset, channels, padding;
 };
 
-// Lists are numbered: rows, known rows, then left and each colour, each without and with its head.
+// Lists are numbered: rows, known rows, then left and each colour, each without and with its head;
+// then the columns to the right of the picture, and scans of rows.
 constexpr int ROW_LIST = 0, KNOWN_ROW_LIST = 1, LEFT_LIST = 2, FIRST_COLOUR_LIST = 4;
 
 struct List {
@@ -107,6 +112,8 @@ struct Contents {
   int32_t image_ring, image_window, logits;  // of each colour
   int32_t values, values_count;
   int32_t fetches, fetches_count, stores, stores_count;
+  int32_t all, all_count;         // windows as transfers, where something stands beside the picture
+  int32_t padding;                // columns to the right of the picture that have features
   int32_t windows, windows_size;  // in shared memory, in units
   int32_t pixel_slot, row_slot;   // of a packet in shared memory, in units
   int32_t noise, saved;           // in a tile's storage, in units

@@ -45,15 +45,15 @@ class Tile {
 
   // A column of the current row, or of one `dr` rows away.
   PIXELSR_DEVICE Column ring(const Place& place, int dr, int col) const {
-    int slot = control_.row_turns[place.turn] + dr;
+    int slot = control_.row_turns[place.turn] + dr + place.dr;
     if (slot < 0) slot += place.turn;
-    const int at = slot * place.row + (place.left + col) * column_size(place.operand);
+    const int at = slot * place.row + (place.left + col + place.dc) * column_size(place.operand);
     return {storage(place.offset) + at, place.block, place.first, place.operand != 0};
   }
 
   // The current column, or one `dc` columns away.
   PIXELSR_DEVICE Column window(const Place& place, int dc) const {
-    int slot = control_.col_turns[place.turn] + dc;
+    int slot = control_.col_turns[place.turn] + dc + place.dc;
     if (slot < 0) slot += place.turn;
     return {windows_ + place.offset * UNIT + slot * column_size(place.operand), place.block,
             place.first, place.operand != 0};

@@ -12,6 +12,7 @@
 #include "emulator/numbers.h"
 
 #define PIXELSR_DEVICE inline
+#define PIXELSR_CALLED inline
 
 namespace pixelsr {
 

@@ -198,9 +198,7 @@ class _Writer:
 
     # Tasks.
 
-    def _task(
-        self, task: Task, flags: int, first_tile: int, tiles: int, place: Where
-    ) -> list[int]:
+    def _task(self, task: Task, flags: int, first_tile: int, tiles: int, place: Where) -> list[int]:
         """csrc/cuda/tape.h's Task, for all inputs."""
         step = task.step
         product = step if isinstance(step, Product) else None

@@ -87,7 +87,7 @@ class Tiles:
 
     def turns(self, buffer: Buffer) -> int:
         """Columns of a buffer's window: the current one, and those to the left that are read."""
-        return 1 + max((away for name, away in self._reaches if name == buffer.name), default=0)
+        return 1 + max([0, *(away for name, away in self._reaches if name == buffer.name)])
 
     def samples_of(self, storage: Tensor, tile_bytes: int) -> Iterator[Tensor]:
         """Each buffer in the storage of some tiles: ``[tiles, samples, positions, BLOCK]``."""

@@ -1,0 +1,52 @@
+// Runs of packets at one pixel: they come through slots in shared memory, STAGES - 1 ahead.
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/formula.h"
+#include "cuda/pixel_product.h"
+#include "cuda/tile.h"
+
+namespace pixelsr {
+
+// Slots of packets in the block's shared memory.
+struct Slots {
+  char* first;
+  int size;
+
+  PIXELSR_DEVICE char* of(int packet) const { return first + packet % STAGES * size; }
+
+  PIXELSR_DEVICE void fetch(int packet, const char*& next, int units) const {
+    for (int i = thread(); i < units; i += THREADS) {
+      copy_16_bytes(of(packet) + i * UNIT, next + i * UNIT);
+    }
+    next += units * UNIT;
+    end_group_of_copies();
+  }
+};
+
+template <class T, int TILES>
+PIXELSR_CALLED void run_packets(const PixelRun& run, const char* tape, Slots slots,
+                                Tile<T, TILES> tile, int col) {
+  const char* next = tape + int64_t{run.offset} * UNIT;
+  const int packets = run.packets;
+  for (int i = 0; i < STAGES - 1; ++i) slots.fetch(i, next, i < packets ? run.sizes[i] : 0);
+  PixelProduct<T, TILES> product;
+  for (int i = 0; i < packets; ++i) {
+    wait_for_copies<STAGES - 2>();
+    sync_block();
+    const Header& header = *reinterpret_cast<const Header*>(slots.of(i));
+    slots.fetch(i + STAGES - 1, next, header.task.ahead);
+    if (header.task.kind == PRODUCT) {
+      product.run(tile, header, col);
+    } else if (header.task.kind == FORMULA) {
+      run_formula<Tile<T, TILES>>(header.task, slots.of(i) + sizeof(Header),
+                                  [&](const Place& place) { return tile.near(place, col, 0); });
+    } else {
+      sync_cluster();
+    }
+  }
+  sync_block();
+}
+
+}  // namespace pixelsr
