@@ -159,7 +159,12 @@ def _operands(dtype: torch.dtype) -> tl.dtype:
     """Of products; the interpreter makes those of bfloat16 wrong."""
     if dtype == torch.bfloat16 and interprets():
         return tl.float32
-    return {torch.float32: tl.float32, torch.float16: tl.float16}.get(dtype, tl.bfloat16)
+    kinds = {
+        torch.float32: tl.float32,
+        torch.float16: tl.float16,
+        torch.bfloat16: tl.bfloat16,
+    }
+    return kinds[dtype]
 
 
 def strides(x: Tensor) -> tuple[int, int, int]:

@@ -66,6 +66,26 @@ class OnlyLeft(Network):
         return self.logits(self.out(maps[..., :-1][..., :-1]))
 
 
+class ReadAround(Network):
+    """Wide kernels on hidden states, on a cropped map, and on one that is padded again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = MaskedConv2d(3, 24, 3, "A", out_parts=4)
+        self.weight = nn.Parameter(torch.zeros(24, 6, 3))
+        self.initial = nn.Parameter(torch.zeros(2, 6))
+        self.offset = nn.Parameter(torch.zeros(6, 1, 1))
+        self.wide = MaskedConv2d(6, 6, 3, "B")
+        self.out = MaskedConv2d(6, 24, 3, "B")
+
+    def forward(self, images: Tensor) -> Tensor:
+        gates = self.first(F.pad(self.images(images), (0, 1)))
+        x = functional.row_lstm(gates, weight=self.weight, initial_state=self.initial)
+        x = self.wide(torch.tanh(self.wide(x) + self.offset)[..., :-1])
+        x = self.wide(F.pad(torch.relu(self.wide(F.pad(x, (0, 1)))[..., :-1]), (0, 1)))
+        return self.logits(self.out(x[..., :-1]))
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "RowLSTM": lambda: RowLSTM(**SMALL),
     "DiagonalBiLSTM": lambda: DiagonalBiLSTM(**SMALL),
@@ -76,6 +96,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "PixelRecursiveSR-diagonal": lambda: _sr(DiagonalBiLSTM(**SMALL)),
     "Unpadded": Unpadded,
     "OnlyLeft": OnlyLeft,
+    "ReadAround": ReadAround,
 }
 
 
@@ -95,7 +116,9 @@ def test_cached_and_ancestral_draw_equal_pictures(name, engine):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("name", ["RowLSTM", "DiagonalBiLSTM", "Unpadded", "OnlyLeft"])
+@pytest.mark.parametrize(
+    "name", ["RowLSTM", "DiagonalBiLSTM", "Unpadded", "OnlyLeft", "ReadAround"]
+)
 @pytest.mark.parametrize("size", [(1, 4), (5, 1), (1, 1), (3, 7)])
 def test_one_row_and_one_column_too(name, size, engine):
     model = network(name)
@@ -191,6 +214,7 @@ class Faulty(Network):
         self.out = MaskedConv2d(6, 24, 1, "B")
 
     def forward(self, images: Tensor) -> Tensor:
+        self.raw = images
         return self.logits(self.out(self.change(self, self.first(self.images(images)))))
 
 
@@ -214,8 +238,9 @@ class Faulty(Network):
             "different widths together",
         ),
         (lambda net, gates: F.pad(gates.chunk(4, 1)[0], (0, 1)), "1 columns wider"),
+        (lambda net, gates: gates.chunk(4, 1)[0] * (2 * F.pad(net.raw, (0, 0))), "wrap around"),
     ],
-    ids=["right to left", "a part of a weight", "padded on the left", "cut", "two widths", "wide"],
+    ids=["right to left", "a part", "padded on the left", "cut", "two widths", "wide", "8 bits"],
 )
 def test_what_cannot_be_planned_is_named(change, says):
     with pytest.raises(pixelsr.PlanError, match=says):

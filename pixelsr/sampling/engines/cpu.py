@@ -161,7 +161,9 @@ class CpuEngine(Engine):
         the values of the image stage; and for a shared prefill the same for its samples."""
         plan, size = self.plan, self.dtype.itemsize
         pixels = plan.image_size[0] * plan.image_size[1]
-        places = 8 * (len(self.schedule.cols) + 1) * len(plan.buffers)
+        cols = len(self.schedule.cols)
+        rows = sum(cols + padding for padding in range(plan.padding + 1))
+        places = 8 * (1 + rows) * len(plan.buffers)
         sample = self.program.size * size + self._noise_size() + plan.colours * pixels + places
         samples = self.request.samples + self.inputs * self._shares_prefill()
         return sample * samples + sum(value_sizes(plan)) * self.inputs * size

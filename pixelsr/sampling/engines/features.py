@@ -57,7 +57,7 @@ class Features:
         """Fill the buffers as if leading rows, which are known, had been drawn; gives the next."""
         begin(self.plan, self.request, self.rings)
         first, end = schedule.first_row, schedule.leading_rows
-        if not self.plan.is_local:
+        if self.plan.prefill is None:
             return first
         cols = slice(schedule.cols.start, schedule.cols.stop)
         if first >= end:

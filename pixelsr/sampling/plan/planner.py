@@ -109,7 +109,7 @@ class Planner:
         stage = extract(self.model, self.graph, inputs, border)
         for node, value in zip(border, self._try(stage), strict=True):
             height, _, width, size = value.shape
-            padding = None if 1 == width < self.image_size[1] else width - self.image_size[1]
+            padding = None if width == 1 else width - self.image_size[1]
             if height not in (1, self.image_size[0]) or (padding is not None and padding < 0):
                 raise PlanError(
                     f"the small picture gives features ({node.name}) of {height} x {width} pixels "
@@ -182,6 +182,8 @@ class Planner:
         if padding != "same" and padding != (dh * (kh // 2), dw * (kw // 2)):
             raise PlanError(f"layer {name} changes the size of its input: padding {layer.padding}")
         source = self._placed(node.all_input_nodes[0])
+        if (kh, kw) != (1, 1):
+            source = self._among_zeros(source, node)
         if len(source.channels) != layer.in_channels:
             raise PlanError(
                 f"layer {name} expects {layer.in_channels} channels, got {len(source.channels)}"
@@ -196,6 +198,13 @@ class Planner:
         )
         return Sum((convolution,), ())
 
+    def _is_image(self, operand: Any) -> bool:
+        """Is this the picture itself, in 8 bits, or a part of it?"""
+        if operand is self.image or not isinstance(operand, fx.Node):
+            return operand is self.image
+        same = operand.target in (F.pad, operator.getitem, torch.cat, torch.chunk, "chunk")
+        return same and any(map(self._is_image, operand.all_input_nodes))
+
     def _pointwise(self, node: fx.Node, opcode: str) -> Deferred:
         options = {name: value for name, value in node.kwargs.items() if name != "inplace"}
         operands = list(node.args)
@@ -206,7 +215,7 @@ class Planner:
         expected = 2 if opcode in _BINARY or opcode in _PARAMETERS else 1
         if options or len(operands) != expected:
             raise PlanError(f"{describe(node, self.modules)} with options cannot be planned")
-        if self.image in operands and opcode != "div":
+        if any(map(self._is_image, operands)) and opcode != "div":
             raise PlanError(
                 f"{describe(node, self.modules)} on uint8 images would wrap around; "
                 "make them features first, by functional.scale_levels or .float()"
@@ -289,39 +298,53 @@ class Planner:
     # Columns beyond the picture: those of margins, which are zero where nothing has written.
 
     def _pad(self, node: fx.Node) -> Deferred:
-        source = self._placed(node.all_input_nodes[0])
+        source = self._among_zeros(self._placed(node.all_input_nodes[0]), node)
         left, right, *others = argument(node, 1, "pad")
         plain = argument(node, 2, "mode", "constant") == "constant"
         if left or right < 0 or any(others) or not plain or argument(node, 3, "value"):
             raise PlanError(
                 f"{describe(node, self.modules)}: only columns of zeros on the right can be planned"
             )
-        return source if source.padding is None else replace(source, padding=source.padding + right)
+        return replace(source, padding=(source.padding or 0) + right)
 
     def _cropped(self, source: Value) -> Value:
         if source.padding == 0:
             raise PlanError("the last column of the picture is cut off, expected one of padding")
-        return source if source.padding is None else replace(source, padding=source.padding - 1)
+        return replace(source, padding=(source.padding or 0) - 1)
+
+    def _among_zeros(self, source: Value, node: fx.Node) -> Value:
+        """A map as one that has zeros around it.
+
+        Beside a cropped map stand the columns that were cut off, beside hidden states may stand the
+        initial one: what reads there reads a copy.
+        """
+        buffers = [self.emitter.buffers[channel.buffer] for channel in source.channels]
+        if any(b.initial or b.padding > (source.padding or 0) for b in buffers):
+            copy = Formula(("arg", 0), (source,))
+            return self.emitter.place(copy, node, f"{node.name}.source")
+        return source
 
     # Recurrences.
 
     def _row_lstm(self, node: fx.Node) -> Deferred:
-        gates, states = self._gates(node), self._states(node, 1)
+        gates, states = self._gates(node), self._states(node, 1, "weight", "initial_state")
         return emit_row_lstm(self.emitter, node, gates, states, self.image_size[1])
 
     def _diagonal_bilstm(self, node: fx.Node) -> Deferred:
-        gates, left, right = self._gates(node), self._states(node, 1), self._states(node, 3)
+        gates = self._gates(node)
+        left = self._states(node, 1, "weight", "initial_state")
+        right = self._states(node, 3, "weight_reverse", "initial_state_reverse")
         width = self.image_size[1]
         maps = emit_diagonal_bilstm(self.emitter, node, gates, left, right, width)
         return Formula(("add", ("arg", 0), ("arg", 1)), maps)
 
     def _gates(self, node: fx.Node) -> Sum:
-        term = self._term(node.all_input_nodes[0])
+        term = self._term(argument(node, 0, "gates"))
         return term if isinstance(term, Sum) else Sum((), (term,))
 
-    def _states(self, node: fx.Node, first: int) -> StateToState:
-        """The names of the parameters that are the operands `first` and `first` + 1."""
-        weight, initial = cast("tuple[Any, Any]", node.args[first : first + 2])
+    def _states(self, node: fx.Node, place: int, *names: str) -> StateToState:
+        """The parameters of one direction, given from a place on, or by name."""
+        weight, initial = (argument(node, place + i, name) for i, name in enumerate(names))
         if {"get_attr"} != {getattr(operand, "op", None) for operand in (weight, initial)}:
             raise PlanError(f"{node.name}: its weights and initial states must be parameters")
         taps = operator.attrgetter(weight.target)(self.model).shape[2]
@@ -346,6 +369,8 @@ class Planner:
             channels = logits.channels[colour * self.levels : (colour + 1) * self.levels]
             spans.append(_single_span(channels))
         placed = self._placed_steps()
+        padding = max(placed.padding for placed in self.emitter.steps)
+        is_recurrent = any(buffer.initial for buffer in self.emitter.buffers.values())
         return Plan(
             self.image_size,
             self.colours,
@@ -354,10 +379,10 @@ class Planner:
             tuple(spans),
             self.emitter.buffers,
             placed,
-            max(step.padding for step in placed),
+            padding,
             stage,
             values,
-            self._prefill(values),
+            None if is_recurrent or padding else self._prefill(values),
         )
 
     def _check_logits(self, logits: Value) -> None:
@@ -444,11 +469,11 @@ def _read_elsewhere(step: Step) -> list[str]:
 def _states_of_recurrences(graph: fx.Graph) -> set[fx.Node]:
     """The parameters that are no feature maps."""
     return {
-        argument
+        operand
         for node in graph.nodes
         if node.target in (functional.row_lstm, functional.diagonal_bilstm)
-        for argument in node.all_input_nodes[1:]
-        if argument.op == "get_attr"
+        for operand in node.all_input_nodes
+        if operand.op == "get_attr" and operand is not argument(node, 0, "gates")
     }
 
 

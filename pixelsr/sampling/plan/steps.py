@@ -188,8 +188,8 @@ class Plan:
         padding: columns to the right of the picture that have features, as of `F.pad`.
         image_stage: what depends on the small picture alone, as a module: ``(low_res) -> values``.
         values: the buffers that take the rows of those values.
-        prefill: computes what rows below read of known leading rows, where the plan `is_local`;
-            otherwise only the steps themselves do.
+        prefill: computes what rows below read of known leading rows; None where only the steps
+            themselves can, see `is_local`.
     """
 
     image_size: tuple[int, int]
@@ -202,7 +202,7 @@ class Plan:
     padding: int
     image_stage: fx.GraphModule | None
     values: tuple[str, ...]
-    prefill: Prefill
+    prefill: Prefill | None
 
     def steps(self, when: str, colour: int = 0, head: bool | None = None) -> list[Step]:
         """The steps of a stage in order; of the head only, or without it, where `head` is given."""
@@ -228,9 +228,8 @@ class Plan:
 
     @cached_property
     def is_local(self) -> bool:
-        """Do values read others by what is in the graph alone, at places of the picture?
+        """Is every value made of a bounded window of the picture, and no place beyond it?
 
         Recurrences read themselves, as far back as the picture goes.
         """
-        recurrent = any(buffer.initial for buffer in self.buffers.values())
-        return not recurrent and self.padding == 0
+        return self.prefill is not None
