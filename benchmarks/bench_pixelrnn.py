@@ -1,13 +1,19 @@
 """A step of training of one layer of a PixelRNN, beside the same layer as a loop in PyTorch.
 
-h = 64, 16 maps of 32x32, float32, forward and backward. The loop is what one writes: F.conv1d row
-by row, or column by column of a skewed map; masked convolutions are ``F.conv2d(x, weight * mask)``.
-Its maps are contiguous; ours is measured in both memory formats. All take turns. How long the
-multiply-adds alone would take, at the speed of a large matrix product, is the floor.
+h = 64, 16 maps of 32x32, forward and backward; float32, on a GPU bfloat16 too. The loop is what one
+writes: F.conv1d row by row, or column by column of a skewed map; masked convolutions are
+``F.conv2d(x, weight * mask)``. Its maps are contiguous; ours is measured in both memory formats.
+Beside it stands the loop through torch.compile, where that takes no longer than `COMPILE_SECONDS`.
+All take turns. How long the multiply-adds alone would take, at the speed of a large matrix product,
+is the floor.
 """
 
 import copy
+import os
+import signal
 import statistics
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -19,9 +25,16 @@ from pixelsr.benchmark.clock import median_ratio, seconds
 from pixelsr.benchmark.passes import on_backend
 from pixelsr.nn import DiagonalBiLSTMLayer, RowLSTMLayer
 
+HAS_GPU = torch.cuda.is_available()
 CHANNELS, IMAGES, SIZE, ROUNDS = 64, 16, 32, 9
-TOLERANCE = 1e-3
-"""Of outputs and gradients, relative to the largest."""
+COMPILE_SECONDS = 300
+KINDS = {"row": RowLSTMLayer, "diagonal": DiagonalBiLSTMLayer}
+TOLERANCES = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
+"""Of outputs and gradients, against the loop in float32, relative to the largest."""
+DTYPES = [torch.float32, torch.bfloat16] if HAS_GPU else [torch.float32]
+
+Layer = RowLSTMLayer | DiagonalBiLSTMLayer
+Run = Callable[[], list[Tensor]]
 
 
 def step(inputs: Tensor, sums: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
@@ -59,7 +72,7 @@ def loop_over_diagonals(gates: Tensor, weight: Tensor, initial_state: Tensor) ->
 class Loop(nn.Module):
     """A layer whose recurrences are loops."""
 
-    def __init__(self, layer: RowLSTMLayer | DiagonalBiLSTMLayer) -> None:
+    def __init__(self, layer: Layer) -> None:
         super().__init__()
         self.layer = on_backend(copy.deepcopy(layer), "reference")
 
@@ -86,45 +99,82 @@ def products_of_a_pixel(layer: nn.Module) -> int:
     return recurrence + taps * 2 * h * gates + h * 2 * h
 
 
-def peak_products(size: int = 2048) -> float:
+def peak_products(device: torch.device, dtype: torch.dtype, size: int = 2048) -> float:
     """Multiply-adds a second of a large matrix product."""
-    a, b = torch.randn(2, size, size)
-    return size**3 / min(seconds(a.device, torch.mm, a, b) for _ in range(9))
+    a, b = torch.randn(2, size, size, device=device, dtype=dtype)
+    return size**3 / min(seconds(device, torch.mm, a, b) for _ in range(9))
 
 
-@pytest.mark.parametrize("kind", [RowLSTMLayer, DiagonalBiLSTMLayer], ids=["row", "diagonal"])
-def test_layer(benchmark, kind: type[RowLSTMLayer] | type[DiagonalBiLSTMLayer]) -> None:
+def make_layer(kind: str, device: torch.device, dtype: torch.dtype) -> Layer:
     torch.manual_seed(0)
-    device = torch.device("cpu")
-    layer = kind(CHANNELS, colours=1)
+    layer = KINDS[kind](CHANNELS, colours=1)
     with torch.no_grad():
         layer.initial_state.normal_()
-    loop = Loop(layer)
-    x = torch.randn(IMAGES, 2 * CHANNELS, SIZE, SIZE)
-    grad = torch.randn_like(x)
+    return layer.to(device, dtype)
 
-    def turn(module: nn.Module, order: torch.memory_format) -> Callable[[], list[Tensor]]:
-        own_x = x.contiguous(memory_format=order).requires_grad_()
-        own_grad = grad.contiguous(memory_format=order)
-        parameters = [own_x, *module.parameters()]
 
-        def run() -> list[Tensor]:
-            y = module(own_x)
-            return [y.detach(), *torch.autograd.grad(y, parameters, own_grad)]
+def turn(module: nn.Module, like: Tensor, order: torch.memory_format) -> Run:
+    """Gives the output and all gradients, for inputs like `like`, the same for every module."""
+    generator = torch.Generator().manual_seed(1)
+    x, grad = torch.randn(2, IMAGES, 2 * CHANNELS, SIZE, SIZE, generator=generator)
+    own_x, own_grad = (t.to(like).contiguous(memory_format=order) for t in (x, grad))
+    parameters = [own_x.requires_grad_(), *module.parameters()]
 
-        return run
+    def run() -> list[Tensor]:
+        y = module(own_x)
+        return [y.detach(), *torch.autograd.grad(y, parameters, own_grad)]
 
-    last = copy.deepcopy(layer).to(memory_format=torch.channels_last)
+    return run
+
+
+def compiled_loop(layer: Layer) -> Run:
+    loop = torch.compile(Loop(layer), fullgraph=True)
+    return turn(loop, layer.initial_state, torch.contiguous_format)
+
+
+def why_not_compiled(kind: str, device: torch.device, dtype: torch.dtype) -> str | None:
+    """Compiles in a process that is killed when its time is up, and leaves its work in the cache.
+
+    Returns:
+        None where it was done in time.
+    """
+    command = [sys.executable, "-m", "benchmarks.bench_pixelrnn", kind, device.type, str(dtype)]
+    process = subprocess.Popen(command, start_new_session=True, stderr=subprocess.PIPE, text=True)
+    try:
+        _, said = process.communicate(timeout=COMPILE_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)  # with the compilers that it started
+        process.wait()
+        return f"not compiled within {COMPILE_SECONDS} seconds"
+    return said.strip().rpartition("\n")[2] if process.returncode else None
+
+
+def check(name: str, found: list[Tensor], expected: list[Tensor], tolerance: float) -> None:
+    for ours, theirs in zip(found, expected, strict=True):
+        error = (ours - theirs).abs().max() / theirs.abs().max()
+        assert error <= tolerance, f"{name} differs by {error:.2g}"
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("kind", KINDS)
+def test_layer(benchmark, device: torch.device, kind: str, dtype: torch.dtype) -> None:
+    layer, told = make_layer(kind, device, dtype), benchmark.extra_info
+    last, plain, like = torch.channels_last, torch.contiguous_format, layer.initial_state
     run = {
-        "ours": turn(last, torch.channels_last),
-        "ours, contiguous": turn(layer, torch.contiguous_format),
-        "loop": turn(loop, torch.contiguous_format),
+        "ours": turn(copy.deepcopy(layer).to(memory_format=last), like, last),
+        "ours, contiguous": turn(layer, like, plain),
+        "loop": turn(Loop(layer), like, plain),
     }
-    results = {name: side() for name, side in run.items()}
-    for name, found in results.items():
-        for ours, theirs in zip(found, results["loop"], strict=True):
-            error = (ours - theirs).abs().max() / theirs.abs().max()
-            assert error <= TOLERANCE, f"{name} differs"
+    exact = Loop(copy.deepcopy(layer).float())
+    expected = turn(exact, like.float(), plain)()
+    for name in run.keys() - {"loop"} if dtype != torch.float32 else run.keys():
+        check(name, run[name](), expected, TOLERANCES[dtype])
+    reason = why_not_compiled(kind, device, dtype)
+    if reason is None:
+        run["loop, compiled"] = compiled_loop(layer)
+        check("loop, compiled", run["loop, compiled"](), expected, TOLERANCES[dtype])
+    else:
+        told["loop, compiled"] = reason
     times: dict[str, list[float]] = {name: [] for name in run}
 
     def measure_once() -> None:
@@ -134,13 +184,19 @@ def test_layer(benchmark, kind: type[RowLSTMLayer] | type[DiagonalBiLSTMLayer]) 
     benchmark.pedantic(measure_once, rounds=ROUNDS, warmup_rounds=1)
     times = {name: own[-ROUNDS:] for name, own in times.items()}
     pixels = IMAGES * SIZE * SIZE
-    floor = 3 * pixels * products_of_a_pixel(layer) / peak_products()  # and two gradients
-    told = benchmark.extra_info
+    # Forward, and two gradients.
+    floor = 3 * pixels * products_of_a_pixel(layer) / peak_products(device, dtype)
     told["floor, milliseconds"] = round(1e3 * floor, 1)
     for name, own in times.items():
         told[f"{name}: milliseconds"] = round(1e3 * statistics.median(own), 1)
         told[f"{name}: fastest and slowest"] = [round(1e3 * end(own), 1) for end in (min, max)]
         told[f"{name}: share of the floor"] = round(floor / statistics.median(own), 2)
-        if name != "loop":
-            told[f"{name}: times faster than the loop"] = round(median_ratio(times["loop"], own), 2)
-    print("\nlayer, forward and backward:", dict(told))
+        for rival in run.keys() & {"loop", "loop, compiled"} - {name}:
+            ratio = median_ratio(times[rival], own)
+            told[f"{name}: times faster than the {rival}"] = round(ratio, 2)
+    print(f"\nlayer, forward and backward, {dtype}:", dict(told))
+
+
+if __name__ == "__main__":
+    asked, on, of = sys.argv[1:]
+    compiled_loop(make_layer(asked, torch.device(on), getattr(torch, of.removeprefix("torch."))))()

@@ -68,7 +68,7 @@ SUITES = {
     ),
     "bench_pixelrnn": Suite(
         "A training step of one recurrent layer beside the same layer as a loop in PyTorch.",
-        ("tests/test_pixelrnn_ops.py", "tests/test_pixelrnn.py"),
+        ("tests/test_pixelrnn_ops.py", "tests/test_lstm_cpu.py", "tests/test_pixelrnn.py"),
     ),
     "bench_pixelrnn_sampling": Suite(
         "Pictures from a PixelRNN by the C++ engine, beside one forward pass.",

@@ -61,6 +61,7 @@ struct Kernels {
   void (*noise)(float* out, int64_t levels, uint64_t seed, uint64_t sample, uint32_t position);
   void (*lstm)(const LstmCall<T>&);
   void (*lstm_grad)(const LstmGradCall<T>&);
+  void (*outer)(const OuterCall<T>&);
 };
 
 // The kernels of the best instruction set that this processor has.

@@ -412,12 +412,14 @@ extern const Kernels<float> float_kernels = {
     formula<float>,
     gumbel_noise,
     lstm<float>,
-    lstm_grad<float>};
+    lstm_grad<float>,
+    outer<float>};
 extern const Kernels<double> double_kernels = {{product<double, double>, nullptr, nullptr},
                                                formula<double>,
                                                gumbel_noise,
                                                lstm<double>,
-                                               lstm_grad<double>};
+                                               lstm_grad<double>,
+                                               outer<double>};
 
 }  // namespace PIXELSR_ISA
 }  // namespace pixelsr

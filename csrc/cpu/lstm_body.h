@@ -38,8 +38,8 @@ void lstm(const LstmCall<T>& call) {
     T* gates = call.gates + call.gates_at[site];
     T* cell = call.cell + call.cell_at[site];
     T* state = call.state + call.state_at[site];
-    T* hidden = call.hidden + call.out_at[site];
-    T* kept = call.kept_cell ? call.kept_cell + call.out_at[site] : nullptr;
+    T* hidden = call.hidden + call.hidden_at[site];
+    T* kept = call.kept_cell ? call.kept_cell + call.kept_cell_at[site] : nullptr;
     for (int64_t at = 0; at < h; at += LANES<T>) {
       const int64_t count = h - at;
       const Vec<T> o = sigmoid_of<Exp>(load_part(gates + at, count));
@@ -66,10 +66,10 @@ void lstm_grad(const LstmGradCall<T>& call) {
   const int64_t h = call.channels;
   for (int64_t site = 0; site < call.sites; ++site) {
     const T* of_hidden = call.of_hidden + call.of_hidden_at[site];
-    const T* gates = call.activations + call.gates_at[site];
+    const T* gates = call.activations + call.activations_at[site];
     const T* cell = call.cell + call.cell_at[site];
     T* of_cell = call.of_cell + call.of_cell_at[site];
-    T* outs[2] = {call.grad_gates + call.gates_at[site], call.of_sums + call.of_sums_at[site]};
+    T* outs[2] = {call.grad_gates + call.grad_gates_at[site], call.of_sums + call.of_sums_at[site]};
     for (int64_t at = 0; at < h; at += LANES<T>) {
       const int64_t count = h - at;
       const Vec<T> o = load_part(gates + at, count), f = load_part(gates + h + at, count);
@@ -87,4 +87,52 @@ void lstm_grad(const LstmGradCall<T>& call) {
       }
     }
   }
+}
+
+// ROWS x PANELS sums in registers, over all sites. Lines that lie a power of two apart push each
+// other out of the cache: `right` is a copy, side by side.
+template <class T, int ROWS, int PANELS>
+inline void outer_tile(const OuterCall<T>& call, const Vec<T>* right, int64_t row, int64_t column) {
+  constexpr int VECTORS = PANELS * PANEL / LANES<T>;
+  Vec<T> sum[ROWS][VECTORS] = {};
+  for (int64_t site = 0; site < call.sites; ++site, right += VECTORS) {
+    const T* left = call.left[site] + row;
+    for (int m = 0; m < ROWS; ++m) {
+      for (int v = 0; v < VECTORS; ++v) sum[m][v] += left[m] * right[v];
+    }
+  }
+  for (int m = 0; m < ROWS; ++m) {
+    T* out = call.out + (row + m) * call.columns + column;
+    for (int v = 0; v < VECTORS; ++v, out += LANES<T>) {
+      const int64_t rest = call.columns - column - v * LANES<T>;
+      if (rest > 0) store_part(out, load_part(out, rest) + sum[m][v], rest);
+    }
+  }
+}
+
+template <class T, int PANELS>
+void outer_panels(const OuterCall<T>& call, int64_t column) {
+  constexpr int VECTORS = PANELS * PANEL / LANES<T>;
+  Vec<T> right[OUTER_SITES * VECTORS];
+  for (int64_t site = 0; site < call.sites; ++site) {
+    for (int v = 0; v < VECTORS; ++v) {
+      const int64_t at = column + v * LANES<T>, rest = call.columns - at;
+      right[site * VECTORS + v] = rest > 0 ? load_part(call.right[site] + at, rest) : Vec<T>{};
+    }
+  }
+  int64_t row = 0;
+  for (; row + MOST_SITES <= call.rows; row += MOST_SITES) {
+    outer_tile<T, MOST_SITES, PANELS>(call, right, row, column);
+  }
+  for (; row < call.rows; ++row) outer_tile<T, 1, PANELS>(call, right, row, column);
+}
+
+template <class T>
+void outer(const OuterCall<T>& call) {
+  constexpr int MOST = most_panels<T>(MOST_SITES);
+  int64_t column = 0;
+  for (; column + MOST * PANEL <= call.columns; column += MOST * PANEL) {
+    outer_panels<T, MOST>(call, column);
+  }
+  for (; column < call.columns; column += PANEL) outer_panels<T, 1>(call, column);
 }

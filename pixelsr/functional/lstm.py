@@ -82,9 +82,7 @@ def diagonal_lstm(
         ValueError: as in `row_lstm`; not two taps.
     """
     gates, weight, initial_state = autocast(gates, weight, initial_state)
-    _check("diagonal_lstm", gates, weight, initial_state)
-    if weight.shape[2] != 2:
-        raise ValueError(f"diagonal_lstm takes two taps, got {weight.shape[2]}")
+    _check_diagonal("diagonal_lstm", gates, weight, initial_state)
     backend = choose(backend, LSTM, gates)
     if backend == "reference":
         return diagonal_lstm_ref(gates, weight, initial_state, reverse)
@@ -124,6 +122,11 @@ def diagonal_bilstm(
     if gates.dim() != 4 or gates.shape[1] % 8:
         raise ValueError(f"diagonal_bilstm takes gates [N, 8 h, H, W], got {list(gates.shape)}")
     a, b = gates.chunk(2, 1)
+    if choose(backend, LSTM, gates) == "cpu":
+        given = autocast(gates, weight, initial_state, weight_reverse, initial_state_reverse)
+        _check_diagonal("diagonal_bilstm", *autocast(a, weight, initial_state))
+        _check_diagonal("diagonal_bilstm", *autocast(b, weight_reverse, initial_state_reverse))
+        return torch.ops.pixelsr.diagonal_bilstm(*given, _needs_grad(*given))[0]
     left = diagonal_lstm(a, weight, initial_state, backend=backend)
     right = diagonal_lstm(b, weight_reverse, initial_state_reverse, reverse=True, backend=backend)
     # One row lower, without the last, which nothing reads. The gradient of a slice would lose the
@@ -133,6 +136,12 @@ def diagonal_bilstm(
 
 def _needs_grad(*tensors: Tensor) -> bool:
     return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
+def _check_diagonal(name: str, gates: Tensor, weight: Tensor, initial_state: Tensor) -> None:
+    _check(name, gates, weight, initial_state)
+    if weight.shape[2] != 2:
+        raise ValueError(f"{name} takes two taps, got {weight.shape[2]}")
 
 
 def _check(name: str, gates: Tensor, weight: Tensor, initial_state: Tensor) -> None:

@@ -18,18 +18,6 @@ from .library import LIBRARY
 from .lstm_cpu import empty, forward_cpu, grad_cpu, outputs_cpu
 from .lstm_triton import forward_triton, grad_triton
 
-# In C++ only. All of one dtype, float32 or float64, channels side by side, what is written dense;
-# matrix: of all that a cell reads to what it makes of it.
-_SCAN = "bool diagonal, bool reverse"
-LIBRARY.define(
-    "lstm_scan_(Tensor gates, Tensor matrix, Tensor initial, Tensor(a!) hidden, Tensor(b!) cell, "
-    f"Tensor(c!) activations, {_SCAN}, int rounding, int threads) -> ()"
-)
-LIBRARY.define(
-    "lstm_scan_grad_(Tensor grad, Tensor matrix, Tensor initial, Tensor cell, Tensor activations, "
-    f"Tensor(a!) grad_gates, Tensor(b!) of_initial_cell, {_SCAN}, int threads) -> ()"
-)
-
 Three = tuple[Tensor, Tensor, Tensor]
 
 
