@@ -6,7 +6,6 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..data.area import area_average
 from ..data.levels import from_levels, to_levels
 from ..models import PixelRecursiveSR
 from ..sampling import sample
@@ -28,7 +27,7 @@ def measure_enlargements(
     """
     levels, magnification = model.levels, model.magnification
     truth = to_levels(images, levels)
-    low_res = area_average(truth, magnification)
+    low_res = model.shrink(truth)
     answers = {
         "model": _draw(model, low_res, draws, progress),
         "bicubic": bicubic(low_res, magnification, levels),

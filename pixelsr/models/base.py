@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from .. import functional
+from ..data.area import area_average
 from ..files import write_all_whole
 
 Layers = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]
@@ -93,6 +94,19 @@ class PixelModel(nn.Module):
             return functional.pixel_cross_entropy_with_logits(self(images), images)[0]
         output = functional.Output(self.features(images), *layers)
         return functional.pixel_cross_entropy(images, output)[0]
+
+    def shrink(self, images: Tensor) -> Tensor:
+        """The small pictures that a model with a `magnification` is trained to draw these from.
+
+        The area average; a class that is told something else of a picture overrides it.
+
+        Args:
+            images: uint8 ``[N, C, H, W]``, below `levels`.
+        Returns:
+            uint8 ``[N, C, h, w]``, below `levels`.
+        """
+        magnification: Any = self.magnification
+        return area_average(images, magnification)
 
     def describe(self) -> dict[str, Any]:
         """The model as JSON values: its class name and the fields of its config."""

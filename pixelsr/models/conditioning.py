@@ -78,6 +78,15 @@ class ConditioningNetwork(PixelModel):
         c = self.config
         return functional.to_logits(self.out(self.features(low_res)), c.colours, c.levels)
 
+    def nats(self, images: Tensor, low_res: Tensor | None = None) -> Tensor:
+        """``-log softmax(A(low_res))[images]`` in nats per image, ``[N]``.
+
+        Args:
+            images: uint8 ``[N, C, H, W]``.
+            low_res: uint8 ``[N, C, h, w]``; None for what `shrink` makes of the images.
+        """
+        return functional.nats(self(self.shrink(images) if low_res is None else low_res), images)
+
     def output_layers(self) -> Layers | None:
         out = self.out
         return (out.weight, out.bias, None, None) if is_plain(out, nn.Conv2d) else None

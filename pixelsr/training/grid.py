@@ -5,7 +5,6 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..data.area import area_average
 from ..data.levels import from_levels
 from ..data.small import from_tensor
 from ..models import ConditioningNetwork, PixelModel, PixelRecursiveSR
@@ -29,12 +28,12 @@ def draw_grid(model: PixelModel, images: Tensor, seed: int) -> Image.Image:
     """
     images = images.to(model.device)
     if isinstance(model, ConditioningNetwork):
-        low_res = area_average(images, model.magnification)
+        low_res = model.shrink(images)
         with torch.inference_mode():
             likeliest = model(low_res).argmax(1).to(torch.uint8)
         columns = [_enlarged(low_res, images), likeliest, images]
     elif isinstance(model, PixelRecursiveSR) or is_multi_scale(model):
-        low_res = area_average(images, model.magnification)
+        low_res = model.shrink(images)
         drawn = sample(model, n=DRAWS, low_res=low_res, seed=seed)
         columns = [_enlarged(low_res, images), *drawn.unflatten(0, (-1, DRAWS)).unbind(1), images]
     else:

@@ -1,4 +1,4 @@
-"""What is trained and measured: a model's distributions over the values of a picture."""
+"""What is trained and measured: how likely a model finds pictures."""
 
 from collections.abc import Sequence
 from typing import TypeGuard
@@ -7,29 +7,29 @@ import torch
 from torch import Tensor, nn
 
 from .. import functional
-from ..data.area import area_average
-from ..models import ConditioningNetwork, PixelModel, PixelRecursiveSR, PixelRNN
+from ..models import PixelModel, PixelRecursiveSR, PixelRNN
 
 
-def distributions(model: PixelModel, images: Tensor) -> dict[str, Tensor]:
-    """Logits ``[N, L, C, H, W]`` of each distribution that a model gives, its own first.
+def nats_of(model: PixelModel, images: Tensor) -> dict[str, Tensor]:
+    """``-log p`` of each picture, nats ``[N]``, by each distribution of a model, its own first.
 
     For `PixelRecursiveSR` "sum", A + B, "conditioning", A alone, and "prior", B alone; for any
     other model "model".
 
     Args:
-        images: uint8 ``[N, C, H, W]``; the small pictures are their area averages.
+        images: uint8 ``[N, C, H, W]``; the small pictures are what the model's `shrink` makes.
     """
-    if isinstance(model, ConditioningNetwork):
-        return {"model": model(area_average(images, model.magnification))}
-    if is_multi_scale(model):
-        return {"model": model(images, area_average(images, model.magnification))}
     if not isinstance(model, PixelRecursiveSR):
-        return {"model": model(images)}
-    conditioning = model.conditioning(area_average(images, model.magnification))
+        return {"model": _own_nats(model, images)}
+    conditioning = model.conditioning(model.shrink(images))
     prior = model.prior(images)
     total = functional.add_logits(conditioning, prior)
-    return {"sum": total, "conditioning": conditioning, "prior": prior}
+    every = {"sum": total, "conditioning": conditioning, "prior": prior}
+    return {name: functional.nats(logits, images) for name, logits in every.items()}
+
+
+def _own_nats(model: PixelModel, images: Tensor) -> Tensor:
+    return model.nats(images, model.shrink(images)) if is_multi_scale(model) else model.nats(images)
 
 
 def is_multi_scale(model: PixelModel) -> TypeGuard[PixelRNN]:
@@ -76,10 +76,5 @@ class Objective(nn.Module):
         """Of each term, ``[N]``."""
         model = self.model
         if isinstance(model, PixelRecursiveSR):
-            low_res = area_average(images, model.magnification)
-            return model.terms(images, low_res, self.conditioning_weight)
-        if isinstance(model, ConditioningNetwork):
-            return [functional.nats(model(area_average(images, model.magnification)), images)]
-        if is_multi_scale(model):
-            return [model.nats(images, area_average(images, model.magnification))]
-        return [model.nats(images)]
+            return model.terms(images, model.shrink(images), self.conditioning_weight)
+        return [_own_nats(model, images)]

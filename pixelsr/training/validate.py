@@ -5,10 +5,9 @@ import math
 import torch
 from torch import Tensor
 
-from .. import functional
 from ..distributed import Workers
 from ..models import PixelModel
-from .objective import distributions
+from .objective import nats_of
 
 ALONE = Workers()
 
@@ -34,11 +33,10 @@ def bits_per_dimension(
     mine = images[workers.share(len(images))]
     for first in range(0, len(mine), batch):
         some = mine[first : first + batch].to(model.device)
-        for name, logits in distributions(model, some).items():
-            nats = functional.nats(logits, some).double().sum().item()
-            totals[name] = totals.get(name, 0.0) + nats
+        for name, nats in nats_of(model, some).items():
+            totals[name] = totals.get(name, 0.0) + nats.double().sum().item()
     model.train(was_training)
     every = workers.gather(totals)
     names = max(every, key=len)  # a worker without an image has no names
-    nats_of = {name: sum(totals.get(name, 0.0) for totals in every) for name in names}
-    return {name: nats / (images.numel() * math.log(2)) for name, nats in nats_of.items()}
+    sums = {name: sum(totals.get(name, 0.0) for totals in every) for name in names}
+    return {name: nats / (images.numel() * math.log(2)) for name, nats in sums.items()}
