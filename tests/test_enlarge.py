@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 import pixelsr
 from pixelsr.cli import main
 from pixelsr.cli.outputs import unique_names
-from pixelsr.cli.sheet import Row, draw_sheet
 from pixelsr.data.small import from_tensor, small_picture, to_tensor
+from pixelsr.sheet import Row, draw_sheet
 
 SAMPLES = Path(pixelsr.__file__).parent / "samples"
 SAMPLER = "pixelsr.cli.enlarge.sample_sharded"

@@ -18,6 +18,7 @@ from ..data.small import Box, centre_square, from_tensor, small_picture, to_tens
 from ..data.visible import visible_average
 from ..models import PixelModel, PixelRecursiveSR
 from ..sampling.sharded import sample_sharded
+from ..sheet import MAX_ROWS, Row, draw_sheet
 from ..training.objective import check_size
 from .examples import examples
 from .models import drawn_side, load_completer
@@ -31,7 +32,6 @@ from .options import (
 )
 from .outputs import check_folder, photo_files, photo_summary, write_pictures
 from .photos import find_photos, read_photos
-from .sheet import MAX_ROWS, Row, draw_sheet
 from .team import by_first, team
 
 KEEP = ("upper", "lower", "left", "right")

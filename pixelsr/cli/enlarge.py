@@ -13,6 +13,7 @@ from torch import Tensor
 from ..data.small import Box, SmallPicture, from_tensor, small_picture
 from ..models import PixelRecursiveSR
 from ..sampling.sharded import sample_sharded
+from ..sheet import MAX_ROWS, Row, draw_sheet
 from .examples import examples
 from .models import load_enlarger, small_side
 from .options import (
@@ -25,7 +26,6 @@ from .options import (
 )
 from .outputs import check_folder, photo_files, photo_summary, write_pictures
 from .photos import find_photos, read_photos
-from .sheet import MAX_ROWS, Row, draw_sheet
 from .team import by_first, team
 
 

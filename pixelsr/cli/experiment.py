@@ -10,7 +10,7 @@ from ..experiments import EXPERIMENTS, SCALES, Task, run
 from ..training.interrupt import Interrupt
 from ..training.memory import keep_freed_memory
 from .examples import examples
-from .options import threads_option
+from .options import model_option, threads_option
 from .outputs import check_folder
 from .team import find_device
 
@@ -28,8 +28,8 @@ LIST = "\n".join(f"  {name}: {about}" for name, about in EXPERIMENTS.items())
     is trained. Ctrl-C saves and ends; the same command goes on from there.
     """,
     epilog=examples(
-        "pixelsr experiment receptive-field --data mnist/ --out out",
-        "pixelsr experiment receptive-field --data mnist/ --out out --scale paper --device cuda",
+        "pixelsr experiment receptive-field --data data/ --out out",
+        "pixelsr experiment faces --data data/ --out out --scale paper --device cuda",
     ),
 )
 @click.argument("name", type=click.Choice(list(EXPERIMENTS)))
@@ -45,8 +45,10 @@ LIST = "\n".join(f"  {name}: {about}" for name, about in EXPERIMENTS.items())
     "--data",
     metavar="FOLDER",
     type=click.Path(path_type=Path),
-    help="The pictures: of receptive-field the idx files of MNIST, gzipped or not.",
+    help="Holds mnist/, the idx files of MNIST, gzipped or not, and faces/, with train/ and val/, "
+    "folders of pictures; or is that of the two which the experiment needs.",
 )
+@model_option("faces-8x32")
 @click.option(
     "--scale",
     type=click.Choice(SCALES),

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..data.pictures import save_pictures
 from ..data.small import from_tensor
-from .sheet import MAX_ROWS
+from ..sheet import MAX_ROWS
 
 SHEET = "sheet.png"
 

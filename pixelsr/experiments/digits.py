@@ -1,4 +1,4 @@
-"""Binarised MNIST: the digits, the parts that they are used in, and how they were binarised."""
+"""MNIST: the digits as they are, and binarised, with the parts that they are used in."""
 
 import dataclasses
 import zlib
@@ -40,14 +40,15 @@ class Digits:
 
 
 def find_files(folder: Path) -> dict[str, Path]:
-    """The idx files by the keys of `FILES`, gzipped or not.
+    """The idx files by the keys of `FILES`, gzipped or not, in the folder or ``mnist/`` in it.
 
     Raises:
         OSError: one is not there.
     """
     found = {}
     for part, name in FILES.items():
-        paths = [folder / name, folder / f"{name}.gz"]
+        places = folder, folder / "mnist"
+        paths = [place / file for place in places for file in (name, f"{name}.gz")]
         there = [path for path in paths if path.is_file()]
         if not there:
             raise FileNotFoundError(
@@ -57,19 +58,29 @@ def find_files(folder: Path) -> dict[str, Path]:
     return found
 
 
+def load_grey(folder: Path) -> tuple[Tensor, Tensor]:
+    """The training and the test digits, uint8 ``[N, 1, 28, 28]``, 255 being ink.
+
+    Raises:
+        OSError, ValueError: a file is missing or damaged.
+    """
+    files = find_files(folder)
+    train, test = (load_pictures(file, SIDE, _refuse, colours=1) for file in files.values())
+    return train, test
+
+
 def load_digits(folder: Path) -> Digits:
     """All digits of MNIST, binarised.
 
     Raises:
         OSError, ValueError: a file is missing, damaged, or holds too few pictures.
     """
-    files = find_files(folder)
-    train = load_pictures(files["train"], SIDE, _refuse, colours=1)
-    test = load_pictures(files["test"], SIDE, _refuse, colours=1)
+    train, test = load_grey(folder)
     held_out = len(train) // HELD_OUT
     if not held_out:
         raise ValueError(
-            f"{files['train']} holds {len(train)} pictures, expected at least {HELD_OUT}"
+            f"{find_files(folder)['train']} holds {len(train)} pictures, expected at least "
+            f"{HELD_OUT}"
         )
     black_and_white = binarise(torch.cat((train, test)), SEED)
     parts = black_and_white.split([len(train) - held_out, held_out, len(test)])

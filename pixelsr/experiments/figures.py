@@ -4,7 +4,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from ..benchmark.machines import machine
 from ..files import write_whole
+from .task import Task
 
 Figures = dict[str, Any]
 
@@ -28,6 +32,21 @@ def write_figures(path: Path, figures: Figures) -> None:
     """Write a file, whole or not at all; the folder is made if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, (json.dumps(figures, indent=1, allow_nan=False) + "\n").encode())
+
+
+def begin(task: Task, name: str, settings: Figures) -> Figures:
+    """The figures of the experiment that `task.out` holds, or of a new one; written.
+
+    Raises:
+        ValueError: it holds one of other settings.
+        OSError: it cannot be written.
+    """
+    path = task.out / f"{name}.json"
+    before = check_settings(path, settings) or {}
+    facts = {"settings": settings, "machine": machine(torch.device(task.device))}
+    figures = {"experiment": name} | before | facts
+    write_figures(path, figures)
+    return figures
 
 
 def check_settings(path: Path, settings: Figures) -> Figures | None:

@@ -16,22 +16,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..benchmark.machines import machine
 from ..data.levels import from_levels, to_levels
 from ..evaluation.progress import track
 from ..models import DiagonalBiLSTM, PixelCNN, PixelModel, RowLSTM
 from ..nn import MaskedConv2d
 from ..sampling import sample
 from ..training import Recipe
-from ..training.files import MODEL
-from .digits import BINARISATION, SIDE, Digits, find_files, load_digits
-from .figures import Figures, check_settings, write_figures
+from .digits import BINARISATION, SIDE, Digits, load_digits
+from .figures import Figures, begin, write_figures
 from .plots import COLOURS, canvas, check_installed, tidy, write_plot
 from .task import Task
-from .turns import Plan, read_log, train_in_turns
+from .turns import Plan, read_log, train_in_turns, trained
+from .words import again, budget, machine, picture, table
 
 NAME = "receptive-field"
-OPTIMIZERS = {"adamw": "AdamW", "rmsprop": "RMSProp"}
 SAMPLES = 10
 """Drawn of each model."""
 BATCH = 100
@@ -88,20 +86,12 @@ BUDGETS = {"small": Scale(6_000, 15, 1_000), "paper": Scale(200_000, 40, 10_000)
 def run(task: Task) -> bool:
     """Train, measure, draw; see `pixelsr.experiments.run`."""
     check_installed()
-    find_files(_data(task))
-    digits, scale = load_digits(_data(task)), BUDGETS[task.scale]
+    digits, scale = load_digits(task.pictures(NAME)), BUDGETS[task.scale]
     scale = dataclasses.replace(scale, steps=task.steps or scale.steps)
     plan = _plan(task, scale, digits)
     path = task.out / f"{NAME}.json"
-    settings = _settings(task, plan, digits)
-    before = check_settings(path, settings)
-    figures: Figures = {
-        "experiment": NAME,
-        "settings": settings,
-        "machine": machine(torch.device(task.device)),
-        "models": before["models"] if before else {name: _facts(name) for name in CONTESTANTS},
-    }
-    write_figures(path, figures)
+    figures = begin(task, NAME, _settings(task, plan, digits))
+    figures.setdefault("models", {name: _facts(name) for name in CONTESTANTS})
     makers = {name: functools.partial(make, name, task) for name in CONTESTANTS}
     finished = False
     for steps in train_in_turns(makers, plan, task.out, task.stop):
@@ -111,18 +101,12 @@ def run(task: Task) -> bool:
         write_plot(path.with_suffix(".png"), draw_curves(figures))
     if not finished:
         return False
-    models = {name: _trained(name, task) for name in CONTESTANTS}
+    models = {name: trained(task.out / name, task.device) for name in CONTESTANTS}
     _measure(figures, models, digits.test)
     write_plot(task.out / f"{NAME}-samples.png", _draw_samples(models, digits.test, task.seed))
     write_figures(path, figures)
     write_plot(path.with_suffix(".png"), draw_curves(figures))
     return True
-
-
-def _data(task: Task) -> Path:
-    if task.data is None:
-        raise ValueError(f"{NAME} needs --data, the folder of the idx files of MNIST")
-    return task.data
 
 
 def _plan(task: Task, scale: Scale, digits: Digits) -> Plan:
@@ -189,10 +173,6 @@ def _read_curves(figures: Figures, out: Path) -> None:
             for entry in log
             if "validation" in entry
         ]
-
-
-def _trained(name: str, task: Task) -> PixelModel:
-    return PixelModel.from_pretrained(task.out / name / MODEL).to(task.device)
 
 
 def _measure(figures: Figures, models: Mapping[str, PixelModel], test: Tensor) -> None:
@@ -263,21 +243,16 @@ def section(figures: Mapping[str, Any]) -> str:
 
 def _method(figures: Mapping[str, Any]) -> str:
     settings, models = figures["settings"], figures["models"]
-    recipe, machine = settings["recipe"], figures["machine"]
+    recipe = settings["recipe"]
     counts = sorted(facts["parameters"] for facts in models.values())
-    passes = settings["steps"] * recipe["batch"] / settings["training_pictures"]
     minutes = sum(facts["seconds"] for facts in models.values()) / 60
     return (
         f"PixelCNN, Row LSTM and Diagonal BiLSTM of {counts[0]:,} to {counts[-1]:,} parameters "
         "(taps that a mask shuts are not counted), trained on binarised MNIST by one command on "
-        f"one budget: {settings['steps']:,} steps of {recipe['batch']} pictures, {passes:.1f} "
-        f"passes over {settings['training_pictures']:,} training pictures; "
-        f"{OPTIMIZERS[recipe['optimizer']]}, learning rate {recipe['lr']:g} after "
-        f"{recipe['warmup']} steps of warm-up, then down to zero by a cosine; gradients clipped at "
-        f"{recipe['clip']:g}; the same pictures in the same order. The recurrent models have the "
-        "paper's sizes for MNIST, 7 layers of h = 16, in the Row LSTM 17 to even the counts; "
+        f"one budget: {budget(settings)}. The recurrent models have the paper's sizes for MNIST, 7 "
+        f"layers of h = 16, in the Row LSTM 17 to even the counts; "
         f"{BUDGET_NOTES[settings['scale']]}. Training took {minutes:.0f} minutes in all on "
-        f"{machine['device']} ({machine['threads']} threads, torch {machine['torch']}).\n\n"
+        f"{machine(figures)}.\n\n"
         f"Measured is the average of the weights (decay {recipe['ema']:g}) of the best validation "
         f"on {settings['held_out_pictures']:,} held-out training pictures, once, on all "
         f"{settings['test_pictures']:,} test pictures, in nats a picture. The binarisation is "
@@ -289,20 +264,16 @@ def _method(figures: Mapping[str, Any]) -> str:
 def _table(figures: Mapping[str, Any]) -> str:
     models = figures["models"]
     first = CONTESTANTS[next(iter(models))].title
-    rows = [
-        f"| | a pixel sees | parameters | test nats | less than {first} | paper | "
-        "trained in minutes | pictures a second |",
-        "| --- | --- | --- | --- | --- | --- | --- | --- |",
-    ]
+    header = ["", "a pixel sees", "parameters", "test nats", f"less than {first}", "paper"]
+    header += ["trained in minutes", "pictures a second"]
+    rows = []
     for k, (name, facts) in enumerate(models.items()):
         one = CONTESTANTS[name]
         less = f"{facts['less_than_first']:.2f} ± {facts['standard_error']:.2f}" if k else ""
-        rows.append(
-            f"| {one.title} | {one.sees} | {facts['parameters']:,} | {facts['test']:.2f} | "
-            f"{less} | {one.paper:.2f} | {facts['seconds'] / 60:.0f} | "
-            f"{facts['pictures_per_second']:.0f} |"
-        )
-    return "\n".join(rows)
+        nats = [f"{facts['test']:.2f}", less, f"{one.paper:.2f}"]
+        speed = [f"{facts['seconds'] / 60:.0f}", f"{facts['pictures_per_second']:.0f}"]
+        rows.append([one.title, one.sees, f"{facts['parameters']:,}", *nats, *speed])
+    return table(header, rows)
 
 
 def _outcome(figures: Mapping[str, Any]) -> str:
@@ -326,9 +297,10 @@ def _outcome(figures: Mapping[str, Any]) -> str:
 
 
 def _pictures() -> str:
-    return (
-        f"![Learning curves](results/{NAME}.png)\n\n"
-        f"![Digits drawn by each model, and test pictures](results/{NAME}-samples.png)\n\n"
-        f"`pixelsr experiment {NAME} --data mnist --out out` does it again, "
-        f"[{NAME}.json](results/{NAME}.json) has all figures."
+    return "\n\n".join(
+        (
+            picture(NAME, "Learning curves"),
+            picture(f"{NAME}-samples", "Digits drawn by each model, and test pictures"),
+            again(NAME),
+        )
     )

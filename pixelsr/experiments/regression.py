@@ -29,7 +29,6 @@ class Regression(ConditioningNetwork):
         c = self.config
         self.out = nn.Conv2d(c.channels, c.colours, 1)
         nn.init.zeros_(self.out.weight)
-        nn.init.constant_(self.out.bias, 0.5)
 
     def forward(self, low_res: Tensor) -> Tensor:
         return self.out(self.features(low_res))

@@ -15,8 +15,11 @@ class Task:
 
     Args:
         out: the folder that it writes; it may hold a part of the same experiment.
-        data: where its pictures are.
+        data: a folder that holds mnist/, the idx files of MNIST, and faces/, with train/ and val/;
+            or that of the two which the experiment needs.
         scale: "small", for a few CPU cores, or "paper", as published, for a GPU.
+        model: a folder or the name of a bundled one: a trained model of faces, for the experiments
+            that have a use for one.
         device: what trains and draws.
         steps: of each model; None for as many as the scale has.
         seed: of first weights, order of the pictures and draws.
@@ -26,7 +29,18 @@ class Task:
     out: Path
     data: Path | None = None
     scale: str = "small"
+    model: str = "faces-8x32"
     device: str | torch.device = "cpu"
     steps: int | None = None
     seed: int = 0
     stop: Callable[[], bool] = lambda: False
+
+    def pictures(self, name: str) -> Path:
+        """`data`, for the experiment of this name, which cannot do without.
+
+        Raises:
+            ValueError: it was not given.
+        """
+        if self.data is None:
+            raise ValueError(f"{name} needs --data, the folder of its pictures")
+        return self.data

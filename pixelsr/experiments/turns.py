@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..models import PixelModel
 from ..training import Budget, Intervals, Recipe, RunFiles, Trainer
-from ..training.files import CHECKPOINT, LOG
+from ..training.files import CHECKPOINT, LOG, MODEL
 from .show import Show
 
 
@@ -83,6 +84,11 @@ def _train(
         trainer.run()
     else:
         trainer.files.close()
+
+
+def trained(out: Path, device: str | torch.device) -> Any:
+    """The model that a finished training has left in ``out``."""
+    return PixelModel.from_pretrained(out / MODEL).to(device)
 
 
 def read_log(out: Path) -> list[dict[str, Any]]:

@@ -1,0 +1,45 @@
+"""What the sections of all experiments say alike."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+OPTIMIZERS = {"adamw": "AdamW", "rmsprop": "RMSProp"}
+
+
+def budget(settings: Mapping[str, Any]) -> str:
+    """How each model was trained, from the "steps", "recipe" and "training_pictures"."""
+    recipe = settings["recipe"]
+    passes = settings["steps"] * recipe["batch"] / settings["training_pictures"]
+    end = f"{100 * recipe['floor']:g}% of it" if recipe["floor"] else "zero"
+    return (
+        f"{settings['steps']:,} steps of {recipe['batch']} pictures, {passes:.1f} passes over "
+        f"{settings['training_pictures']:,} training pictures; {OPTIMIZERS[recipe['optimizer']]}, "
+        f"learning rate {recipe['lr']:g} after {recipe['warmup']} steps of warm-up, then down to "
+        f"{end} by a cosine; gradients clipped at {recipe['clip']:g}; the same pictures in the "
+        "same order"
+    )
+
+
+def machine(figures: Mapping[str, Any]) -> str:
+    """The machine that made the figures."""
+    facts = figures["machine"]
+    return f"{facts['device']} ({facts['threads']} threads, torch {facts['torch']})"
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |".replace("|  |", "| |") for line in lines)
+
+
+def picture(file: str, caption: str) -> str:
+    """A picture that lies with the figures."""
+    return f"![{caption}](results/{file}.png)"
+
+
+def again(name: str) -> str:
+    """The command, and where all figures are."""
+    return (
+        f"`pixelsr experiment {name} --data data --out out` does it again, "
+        f"[{name}.json](results/{name}.json) has all figures."
+    )
