@@ -134,7 +134,7 @@ def test_a_section_tells_whether_the_order_is_the_papers():
     costs = {"parameters": 64_000, "seconds": 600.0, "pictures_per_second": 123.4}
     shared = costs | {"less_than_first": 1.5, "standard_error": 0.1}
     recipe = {"batch": 16, "optimizer": "adamw", "lr": 0.004, "warmup": 200, "floor": 0}
-    recipe |= {"clip": 1, "ema": 0.99}
+    recipe |= {"clip": 1, "ema": 0.99, "schedule": "cosine"}
     made = {
         "settings": {
             "scale": "small",

@@ -36,7 +36,7 @@ def measure_enlargements(
         nearest = nearest_neighbours(low_res, train, magnification, levels, progress=progress)
         answers["nearest_neighbour"] = to_levels(train[nearest], levels)
     scores = {
-        name: _score(some, truth, low_res, levels, draws.batch) for name, some in answers.items()
+        name: score(some, truth, low_res, levels, draws.batch) for name, some in answers.items()
     }
     return Enlargement(len(images), draws, None if train is None else len(train), scores)
 
@@ -59,7 +59,7 @@ def _draw(model: PixelRecursiveSR, low_res: Tensor, draws: Draws, progress: bool
     return drawn.cpu()
 
 
-def _score(answers: Tensor, truth: Tensor, low_res: Tensor, levels: int, batch: int) -> Scores:
+def score(answers: Tensor, truth: Tensor, low_res: Tensor, levels: int, batch: int) -> Scores:
     """Means over all answers, of which each true picture has equally many, side by side."""
     each = len(answers) // len(truth)
     low_res = low_res.repeat_interleave(each, 0)

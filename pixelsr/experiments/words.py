@@ -10,26 +10,35 @@ def budget(settings: Mapping[str, Any]) -> str:
     """How each model was trained, from the "steps", "recipe" and "training_pictures"."""
     recipe = settings["recipe"]
     passes = settings["steps"] * recipe["batch"] / settings["training_pictures"]
-    end = f"{100 * recipe['floor']:g}% of it" if recipe["floor"] else "zero"
     return (
         f"{settings['steps']:,} steps of {recipe['batch']} pictures, {passes:.1f} passes over "
         f"{settings['training_pictures']:,} training pictures; {OPTIMIZERS[recipe['optimizer']]}, "
-        f"learning rate {recipe['lr']:g} after {recipe['warmup']} steps of warm-up, then down to "
-        f"{end} by a cosine; gradients clipped at {recipe['clip']:g}; the same pictures in the "
-        "same order"
+        f"learning rate {recipe['lr']:g} after {recipe['warmup']} steps of warm-up, then "
+        f"{_decay(recipe)}; gradients clipped at {recipe['clip']:g}; the same pictures in the same "
+        "order"
     )
+
+
+def _decay(recipe: Mapping[str, Any]) -> str:
+    if recipe["schedule"] == "halving":
+        return f"halved every {recipe['halve_every']:,} steps"
+    end = f"{100 * recipe['floor']:g}% of it" if recipe["floor"] else "zero"
+    return f"down to {end} by a cosine"
 
 
 def machine(figures: Mapping[str, Any]) -> str:
     """The machine that made the figures."""
     facts = figures["machine"]
-    return f"{facts['device']} ({facts['threads']} threads, torch {facts['torch']})"
+    threads = f"{facts['threads']} thread{'s' * (facts['threads'] != 1)}"
+    return f"{facts['device']} ({threads}, torch {facts['torch']})"
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |".replace("|  |", "| |") for line in lines)
+    return "\n".join(
+        "|" + "".join(f" {cell} |" if cell else " |" for cell in line) for line in lines
+    )
 
 
 def picture(file: str, caption: str) -> str:

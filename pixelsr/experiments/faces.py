@@ -1,0 +1,253 @@
+"""8x8 faces to 32x32 in every way there is, side by side: scores, and the same faces on one sheet.
+
+Pixel Recursive Super Resolution (Dahl, Norouzi, Shlens; 1702.00783), section 4. L2 regression, the
+conditioning network alone, the prior alone and their sum are trained on one budget; a model that
+was trained for longer stands beside them.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..data.area import area_average
+from ..data.pictures import open_picture
+from ..data.small import small_picture
+from ..models import ConditioningNetwork, GatedPixelCNN, PixelModel, PixelRecursiveSR
+from ..training import Recipe
+from . import faces_methods as methods
+from .faces_methods import Method
+from .faces_section import NAME, section
+from .figures import Figures, begin, write_figures
+from .plots import COLOURS, canvas, check_installed, tidy, write_plot
+from .portraits import SIDE, Portraits, load_portraits
+from .regression import Regression
+from .sheets import write_sheet
+from .task import Task
+from .turns import Plan, read_log, train_in_turns, trained
+
+__all__ = ["NAME", "run", "section"]
+
+MAGNIFICATION = 4
+HELD_OUT = 500
+"""Of the training pictures, the last: they tell the best step. The faces of val only measure."""
+SHOWN = 12
+SAMPLES = Path(__file__).parent.parent / "samples"
+"""Portraits that are free to show."""
+TITLES = {
+    "regression": "L2 regression",
+    "conditioning": "A alone",
+    "prior": "B alone",
+    "sum": "A + B",
+}
+"""What is trained here."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """Sizes and budget."""
+
+    prior: dict[str, int]
+    conditioning: dict[str, int]
+    recipe: Recipe
+    steps: int
+    turns: int
+
+
+SCALES = {
+    "small": Scale(
+        {"channels": 48, "layers": 6, "kernel_size": 3, "head_channels": 128},
+        {"blocks": 2},
+        Recipe(batch=8, lr=2e-3, floor=0, ema=0.995),
+        2_000,
+        5,
+    ),
+    "paper": Scale(
+        {}, {}, Recipe(batch=32, optimizer="rmsprop", lr=4e-4, schedule="halving"), 200_000, 40
+    ),
+}
+
+
+def run(task: Task) -> bool:
+    """Train, draw, measure; see `pixelsr.experiments.run`."""
+    check_installed()
+    scale, portraits = SCALES[task.scale], load_portraits(task.pictures(NAME))
+    other = _load(task)
+    plan = _plan(task, scale, portraits)
+    figures = begin(task, NAME, _settings(task, scale, plan, portraits))
+    path = task.out / f"{NAME}.json"
+    makers = {name: functools.partial(make, name, task) for name in TITLES}
+    finished = False
+    for steps in train_in_turns(makers, plan, task.out, task.stop):
+        finished = steps == plan.steps
+    if not finished:
+        return False
+    models = {name: trained(task.out / name, task.device) for name in TITLES} | {"other": other}
+    figures["models"] = {
+        name: {
+            "parameters": sum(weight.numel() for weight in model.parameters()),
+            "bits_per_dimension": methods.bits(model, portraits.val),
+            "seconds": None if name == "other" else read_log(task.out / name)[-1]["seconds"],
+        }
+        for name, model in models.items()
+    }
+    ways = _methods(models, portraits.train, task)
+    answers = _measure(ways, portraits.val, figures, task)
+    if len(answers) < len(ways):
+        return False
+    _draw_sheets(ways, answers, portraits.val, task)
+    write_figures(path, figures)
+    write_plot(path.with_suffix(".png"), draw_scores(figures))
+    return True
+
+
+def _load(task: Task) -> PixelRecursiveSR:
+    model = PixelModel.from_pretrained(task.model)
+    if not isinstance(model, PixelRecursiveSR) or model.magnification != MAGNIFICATION:
+        raise ValueError(
+            f"--model {task.model} is a {type(model).__name__}, expected a PixelRecursiveSR that "
+            f"magnifies {MAGNIFICATION} times"
+        )
+    if (model.colours, model.levels) != (3, 256):
+        raise ValueError(
+            f"--model {task.model} has {model.colours} colours of {model.levels} levels, expected "
+            "3 of 256"
+        )
+    return model.to(task.device)
+
+
+def _plan(task: Task, scale: Scale, portraits: Portraits) -> Plan:
+    steps = task.steps or scale.steps
+    held_out = min(HELD_OUT, len(portraits.train) // 2)
+    return Plan(
+        images=portraits.train[:-held_out],
+        validation=portraits.train[-held_out:],
+        recipe=dataclasses.replace(scale.recipe, seed=task.seed),
+        steps=steps,
+        turn=max(1, steps // scale.turns),
+    )
+
+
+def _settings(task: Task, scale: Scale, plan: Plan, portraits: Portraits) -> Figures:
+    return {
+        "scale": task.scale,
+        "steps": plan.steps,
+        "turn": plan.turn,
+        "recipe": dataclasses.asdict(plan.recipe),
+        "prior": scale.prior,
+        "conditioning": scale.conditioning,
+        "training_pictures": len(plan.images),
+        "held_out_pictures": len(plan.validation),
+        "pictures": len(portraits.val),
+        "checksum": portraits.checksum,
+        "model": task.model,
+    }
+
+
+def make(name: str, task: Task) -> PixelModel:
+    """An untrained model."""
+    scale = SCALES[task.scale]
+    conditioning = {"magnification": MAGNIFICATION} | scale.conditioning
+    torch.manual_seed(task.seed)
+    kinds: Mapping[str, Callable[[], PixelModel]] = {
+        "regression": lambda: Regression(**conditioning),
+        "conditioning": lambda: ConditioningNetwork(**conditioning),
+        "prior": lambda: GatedPixelCNN(**scale.prior),
+        "sum": lambda: PixelRecursiveSR(
+            GatedPixelCNN(**scale.prior), ConditioningNetwork(**conditioning)
+        ),
+    }
+    return kinds[name]().to(task.device)
+
+
+def _methods(models: Mapping[str, Any], train: Tensor, task: Task) -> list[Method]:
+    seed = task.seed
+    return [
+        *methods.baselines(train, MAGNIFICATION),
+        methods.regression(models["regression"]),
+        methods.independent("conditioning", models["conditioning"], seed),
+        methods.prior("prior", models["prior"], (SIDE, SIDE), seed),
+        *methods.recursive(TITLES["sum"], "sum", models["sum"], seed),
+        *methods.recursive(Path(task.model).name, "other", models["other"], seed),
+    ]
+
+
+def _measure(
+    ways: Sequence[Method], truth: Tensor, figures: Figures, task: Task
+) -> dict[str, Tensor]:
+    """Score every method; the answers of those that were, before `task.stop`."""
+    low_res = area_average(truth, MAGNIFICATION)
+    answers: dict[str, Tensor] = {}
+    figures["methods"] = {}
+    for way in ways:
+        if task.stop():
+            break
+        print(f"scoring {way.title}", flush=True)
+        answers[way.title] = way.enlarge(low_res)
+        scores = methods.measure(way, answers[way.title], truth, low_res)
+        figures["methods"][way.title] = {"model": way.bits, **scores}
+    return answers
+
+
+def _draw_sheets(
+    ways: Sequence[Method], answers: Mapping[str, Tensor], truth: Tensor, task: Task
+) -> None:
+    """The same faces through every method: with the photos, and without, to be shown anywhere."""
+    count = min(SHOWN, len(truth))
+    chosen = torch.arange(count) * len(truth) // count
+    columns = {way.title: answers[way.title][:: way.draws][chosen] for way in ways}
+    names = [f"face {k}" for k in chosen.tolist()]
+    photos = truth[chosen]
+    _write(
+        task.out / f"photos-{NAME}.png",
+        names,
+        _framed(columns, area_average(photos, MAGNIFICATION), photos),
+    )
+    made = {way.title: columns[way.title] for way in ways if way.publishable}
+    _write(task.out / f"{NAME}-draws.png", names, made)
+    files = sorted(SAMPLES.glob("*.png"))
+    cuts = [small_picture(open_picture(file), magnification=MAGNIFICATION) for file in files]
+    low_res = torch.stack([cut.low_res for cut in cuts])
+    originals = torch.stack([cut.original for cut in cuts if cut.original is not None])
+    free = [way for way in ways if way.publishable or way.title == "bicubic"]
+    columns = {way.title: way.enlarge(low_res)[:: way.draws] for way in free}
+    names = [file.stem.replace("_", " ") for file in files]
+    _write(task.out / f"{NAME}-portraits.png", names, _framed(columns, low_res, originals))
+
+
+def _framed(columns: Mapping[str, Tensor], low_res: Tensor, originals: Tensor) -> dict[str, Tensor]:
+    pixels = torch.nn.functional.interpolate(low_res, scale_factor=MAGNIFICATION)
+    return {"8x8 input": pixels, **columns, "photo": originals}
+
+
+def _write(path: Path, names: Sequence[str], columns: Mapping[str, Tensor]) -> None:
+    tiles = torch.stack(list(columns.values()), 1)
+    rows = dict(zip(names, tiles, strict=True))
+    write_sheet(path, rows, [title.replace(", tau", "") for title in columns], 4)
+
+
+def draw_scores(figures: Figures) -> Any:
+    """Consistency against pSNR: a point a method, a line through one at several tau."""
+    figure = canvas(8, 5)
+    axes = figure.add_subplot()
+    series: dict[str, list[Figures]] = {}
+    for title, scores in figures["methods"].items():
+        series.setdefault(title.split(",")[0], []).append(scores)
+    for title, points in series.items():
+        x, y = ([scores[key] for scores in points] for key in ("psnr", "consistency"))
+        draws = "psnr_between_draws" in points[0]
+        axes.plot(x, y, "o-", color=COLOURS[0 if draws else 1], markersize=5)
+        axes.annotate(title, (x[0], y[0]), (6, 4), textcoords="offset points", fontsize=9)
+    axes.set_yscale("log")
+    axes.margins(x=0.15)
+    tidy(axes, "pSNR against the photo, dB", "consistency: squared error of the small picture")
+    axes.set_title(
+        "Right and down is nearer to the photo; blue draws, orange has one answer",
+        fontsize=10,
+        loc="left",
+    )
+    return figure
