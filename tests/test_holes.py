@@ -10,7 +10,7 @@ from pixelsr.models import PixelCNN
 from pixelsr.sampling.plan import Schedule, macs_with_known, plan
 from tests.helpers import randomise
 from tests.networks import network
-from tests.test_plan import executed_macs
+from tests.test_plan import executed_macs, prefilled_macs
 
 SIZE = (14, 16)
 ENGINES = ["reference"] if ops.WHY_NOT_COMPILED else ["reference", "cpu"]
@@ -68,10 +68,7 @@ def test_the_engine_does_the_predicted_multiply_adds(where, monkeypatch):
     model = network("PixelCNN")
     made = plan(model, SIZE)
     unknown = ~HOLES[where][0]
-    schedule = Schedule(made, unknown)
-    core = sum(placed.step.macs for placed in made.placed if not placed.head)
-    rows = schedule.leading_rows - schedule.first_row
-    prefilled = rows * len(schedule.cols) * core
+    prefilled = prefilled_macs(made, unknown)
     executed = executed_macs(model, HOLES[where], monkeypatch, image_size=SIZE)
     assert executed == macs_with_known(made, unknown) - prefilled
 

@@ -15,7 +15,7 @@ from pixelsr.models import GatedPixelCNN, PixelCNN, PixelRecursiveSR
 from pixelsr.nn import MaskedConv2d
 from pixelsr.sampling import logits, plan
 from pixelsr.sampling.engines import reference
-from pixelsr.sampling.plan import Product, macs_with_known
+from pixelsr.sampling.plan import Plan, Product, Schedule, macs_with_known
 from pixelsr.sampling.request import make_request
 from tests.helpers import randomise
 from tests.networks import NETWORKS, Network, inputs, network
@@ -61,6 +61,16 @@ def test_paper_size_plan_counts_the_live_multiply_adds(make):
     model = make()
     made = make_plan(model, (32, 32))
     assert made.macs == 32 * 32 * live_taps(getattr(model, "prior", model))
+
+
+def prefilled_macs(made: Plan, unknown: Tensor) -> int:
+    """Multiply-adds in known leading rows, which the engine leaves to the prefill."""
+    schedule = Schedule(made, unknown)
+    return sum(
+        (schedule.leading_rows - first) * len(schedule.cols) * placed.step.macs
+        for placed, first in zip(made.placed, schedule.first_rows, strict=True)
+        if not placed.head
+    )
 
 
 def executed_macs(model: nn.Module, known_mask: Tensor, monkeypatch, **what: object) -> int:
@@ -112,10 +122,26 @@ def test_engine_does_the_predicted_multiply_adds(name, mask, monkeypatch):
     model, known_mask = network(name), known_masks(3)[mask]
     made = make_plan(model)
     predicted = macs_with_known(made, ~known_mask[0])
-    leading = 3 if mask == "hole" else 0
-    prefilled = leading * 4 * sum(p.step.macs for p in made.placed if not p.head)
+    prefilled = prefilled_macs(made, ~known_mask[0])
+    assert (prefilled > 0) == (mask == "hole")
     assert executed_macs(model, known_mask, monkeypatch) == predicted - prefilled
     assert predicted <= made.macs
+
+
+def test_known_leading_rows_cost_what_the_rows_below_read_of_them():
+    """The horizontal stack is read in its own row alone; a layer of the vertical one 3 or 1 up."""
+    made = make_plan(network("GatedPixelCNN"), (12, 4))
+    unknown = torch.zeros(3, 12, 4, dtype=torch.bool)
+    unknown[:, 8:] = True
+    begins = dict.fromkeys(range(9), 0)
+    for placed, first in zip(made.placed, Schedule(made, unknown).first_rows, strict=True):
+        begins[first] += placed.step.macs
+    horizontal = sum(p.step.macs for p in made.placed if p.head or p.when != "row")
+    assert begins[8] > horizontal
+    assert 0 < begins[8] < sum(begins.values())
+    assert sum(begins[row] for row in range(4)) == 0
+    core = sum(placed.step.macs for placed in made.placed if not placed.head)
+    assert 0 < prefilled_macs(made, unknown) < 8 * 4 * core / 4
 
 
 def test_nothing_known_costs_the_whole_pass():

@@ -42,6 +42,7 @@ class CpuEngine(Engine):
         )
         self.inputs = 1 if request.low_res is None else len(request.low_res)
         self.schedule = Schedule(plan, request.unknown)
+        self.code = self.program.code_of(self.schedule)
         check_memory(
             self._bytes_needed(), request.samples, "max_batch of pixelsr.sample splits the work"
         )
@@ -101,7 +102,7 @@ class CpuEngine(Engine):
         """
         work = self.plan.macs * self.request.samples // self.plan.image_size[0]  # of a row
         operators.run_plan_(
-            self.program.code,
+            self.code,
             self.program.weights,
             self.program.constants,
             self.storage,

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..plan import Buffer, Plan, Pointwise, Product, Span
+from ..plan import Buffer, Plan, Pointwise, Product, Schedule, Span
 from ..plan.steps import Expression, Placed, Scan
 from .parameters import bias_of, block_of
 
@@ -37,6 +37,7 @@ class Program:
         constants: in the features' dtype, the same for whole rows, biases, padded to whole panels,
             and the constants of formulas.
         offsets, size: of each buffer in the storage of one sample, and of that storage, in values.
+        first_rows: where in the code the first row of each step stands.
         number: of the weights that were packed, see `weights_number`.
     """
 
@@ -47,7 +48,14 @@ class Program:
     constants: Tensor
     offsets: dict[str, int]
     size: int
+    first_rows: Tensor
     number: int
+
+    def code_of(self, schedule: Schedule) -> Tensor:
+        """The code, each step beginning where the schedule has it begin."""
+        code = self.code.clone()
+        code[self.first_rows] = torch.tensor(schedule.first_rows)
+        return code
 
 
 _programs: "weakref.WeakKeyDictionary[nn.Module, list[Program]]" = weakref.WeakKeyDictionary()
@@ -121,6 +129,7 @@ class _Writer:
     code: list[int] = field(default_factory=list)
     weights: list[Tensor] = field(default_factory=list)
     constants: list[Tensor] = field(default_factory=list)
+    first_rows: list[int] = field(default_factory=list)
     places: dict[int, int] = field(default_factory=dict)
 
     def run(self) -> Program:
@@ -148,6 +157,7 @@ class _Writer:
             _joined(self.constants, self.dtype),
             offsets,
             size,
+            torch.tensor(self.first_rows),
             self.number,
         )
 
@@ -162,7 +172,9 @@ class _Writer:
         kind = _PRODUCT if isinstance(step, Product) else _FORMULA
         self.code += [kind, _WHENS[placed.when], placed.colour, placed.head]
         scan = placed.scan or Scan(_NO_SCAN, False)
-        self.code += [scan.number, scan.reverse, placed.first_row, placed.padding]
+        self.code += [scan.number, scan.reverse]
+        self.first_rows.append(len(self.code))
+        self.code += [placed.first_row, placed.padding]
         self.code += self._span(step.out)
         if isinstance(step, Product):
             self._product(step, placed.when)

@@ -5,7 +5,7 @@ from collections import defaultdict
 import torch
 from torch import Tensor
 
-from .regions import cells_of
+from .regions import Regions, cells_of
 from .steps import ROW, Placed, Plan
 
 
@@ -35,10 +35,26 @@ class Schedule:
         """Rows at the top without an unknown value."""
         self.last_row = rows[-1] if rows else -1
         """The last row with an unknown value; nothing below it is computed."""
-        self.first_row, *window = _window(plan, unknown)
-        """What leads to an unknown value reads nothing above this row,"""
-        self.cols = range(*window)
-        """and nothing beside these columns."""
+        needed = _needed(plan, unknown)
+        self.first_row, self.cols = _window(plan, needed)
+        """What leads to an unknown value reads nothing above this row, and nothing beside these
+        columns."""
+        self.first_rows = self._first_rows(plan, needed)
+        """Of each placed step: where it begins. What it would compute above, in leading rows, leads
+        to no unknown value."""
+
+    def _first_rows(self, plan: Plan, needed: Regions) -> tuple[int, ...]:
+        if not needed:
+            return tuple(placed.first_row for placed in plan.placed)
+        cells = cells_of(plan)
+        tops = {cell: int(region.any((0, 2)).argmax()) for cell, region in needed.items()}
+        return tuple(
+            min(
+                self.leading_rows,
+                *(tops.get(cell, self.height) for cell in cells.of(placed.step.out)),
+            )
+            for placed in plan.placed
+        )
 
     def row_has_unknown(self, row: int) -> bool:
         return any(last >= 0 for last in self._last[row])
@@ -59,12 +75,11 @@ class Schedule:
         return bool(self._unknown[row][col][colour])
 
 
-def _window(plan: Plan, unknown: Tensor) -> tuple[int, int, int]:
-    """The first row, the first column and the end column that unknown values' logits depend on."""
-    height, width = plan.image_size
+def _needed(plan: Plan, unknown: Tensor) -> Regions:
+    """What unknown values' logits depend on, by the cells of the plan; empty for everything."""
     nothing_known = bool(unknown[:, 0, 0].any()) and bool(unknown[:, :, -1].any())
     if nothing_known or not plan.is_local:
-        return 0, 0, width
+        return {}
     cells = cells_of(plan)
     wanted = {
         cell: unknown[colour].cpu().numpy()[None]
@@ -72,12 +87,18 @@ def _window(plan: Plan, unknown: Tensor) -> tuple[int, int, int]:
         for cell in cells.of(span)
         if unknown[colour].any()
     }
-    regions = [region[0] for region in cells.needed(wanted).values()]
+    return {cell: region for cell, region in cells.needed(wanted).items() if region.any()}
+
+
+def _window(plan: Plan, needed: Regions) -> tuple[int, range]:
+    """The first row, and the columns, of all regions."""
+    height, width = plan.image_size
+    regions = [region[0] for region in needed.values()]
     if not regions:
-        return 0, 0, width
+        return 0, range(width)
     rows = [row for row in range(height) if any(region[row].any() for region in regions)]
     cols = [col for col in range(width) if any(region[:, col].any() for region in regions)]
-    return rows[0], cols[0], cols[-1] + 1
+    return rows[0], range(cols[0], cols[-1] + 1)
 
 
 def macs_with_known(plan: Plan, unknown: Tensor) -> int:
@@ -90,7 +111,8 @@ def macs_with_known(plan: Plan, unknown: Tensor) -> int:
     width = len(schedule.cols)
     total = 0
     for row in range(schedule.first_row, max(schedule.last_row + 1, schedule.leading_rows)):
-        steps = [placed for placed in plan.placed if row >= placed.first_row]
+        due = zip(plan.placed, schedule.first_rows, strict=True)
+        steps = [placed for placed, first in due if row >= first]
         core = [placed for placed in steps if not placed.head]
         if not schedule.row_has_unknown(row):
             total += sum((width + placed.padding) * placed.step.macs for placed in core)
