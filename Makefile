@@ -14,7 +14,7 @@ DEVICE = $(shell $(BIN)/python -c "import re, torch; \
 	print(re.sub('[^a-z0-9]+', '-', name.lower()))")
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-slow sanitize lint format docs bench gpu clean
+.PHONY: help venv demo test test-slow sanitize lint format docs experiments bench gpu clean
 
 help:  ## show this
 	@grep -E '^[a-z-]+: .*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -78,6 +78,20 @@ format: venv  ## rewrite the code in the project's style
 docs: venv  ## write the commands' pages from their help, and the results from their figures
 	$(BIN)/python docs/commands.py
 	$(BIN)/python docs/results.py
+
+# Each goes on where it was stopped. DATA holds mnist/ and faces/; SCALE=paper is for a GPU.
+DATA ?= data
+SCALE ?= small
+EXPERIMENTS := $(addprefix experiment-,corner-digits faces completion ablation real-or-fake \
+	receptive-field)
+ifeq ($(SCALE),small)
+experiment-receptive-field: STEPS := --steps 1500
+endif
+.PHONY: $(EXPERIMENTS)
+$(EXPERIMENTS): experiment-%: venv
+	@echo "== $*"
+	$(BIN)/pixelsr experiment $* --data $(DATA) --out out/experiments/$* --scale $(SCALE) $(STEPS)
+experiments: $(EXPERIMENTS)  ## do all experiments, in an hour on two cores (DATA=, SCALE=)
 
 bench: venv  ## measure this machine into benchmarks/results
 	@mkdir -p benchmarks/results

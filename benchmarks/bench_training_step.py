@@ -17,9 +17,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import pixelsr
 from pixelsr import functional
+from pixelsr.area import area_average
 from pixelsr.benchmark.clock import median_ratio, seconds
 from pixelsr.benchmark.passes import on_backend
-from pixelsr.data.area import area_average
 from pixelsr.training.objective import Objective
 
 HAS_GPU = torch.cuda.is_available()

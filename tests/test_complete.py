@@ -9,8 +9,8 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 import pixelsr
+from pixelsr.area import area_average
 from pixelsr.cli import main
-from pixelsr.data.area import area_average
 from pixelsr.data.levels import from_levels, to_levels
 from pixelsr.data.small import area_resize, centre_square, to_tensor
 from pixelsr.data.visible import visible_average

@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pixelsr.data.area import area_average
+from pixelsr.area import area_average
 from pixelsr.data.load import load_pictures
 
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 import pixelsr
-from pixelsr.data.area import area_average
+from pixelsr.area import area_average
 from pixelsr.data.levels import from_levels, to_levels
 from pixelsr.data.small import from_tensor, to_tensor
 from pixelsr.evaluation import evaluate, metrics

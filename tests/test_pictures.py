@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pixelsr.data.area import area_average
+from pixelsr.area import area_average
 from pixelsr.data.pictures import MAX_SIDE, open_picture, save_picture, save_pictures, to_rgb
 from pixelsr.data.small import area_resize, centre_square, from_tensor, small_picture, to_tensor
 

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import pixelsr
-from pixelsr.data.area import area_average
+from pixelsr.area import area_average
 from pixelsr.files import write_whole
 from pixelsr.training import Budget, Intervals, Recipe, RunFiles, Trainer, bits_per_dimension
 from pixelsr.training import checkpoint as checkpoints

@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import pixelsr
-from pixelsr.data.area import area_average
+from pixelsr.area import area_average
 from pixelsr.distributed import Workers
 from pixelsr.training import Budget, Intervals, Recipe, RunFiles
 from pixelsr.training.best import Best

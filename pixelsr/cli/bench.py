@@ -15,10 +15,11 @@ from ..benchmark import Report, make_batch, measure, plot, samplers
 from ..benchmark.report import LOOPS, Figure
 from ..files import write_whole
 from ..models import PixelModel, PixelRecursiveSR
+from ..models.sizes import SMALL_SIDE, drawn_side
 from ..sampling.engines import ENGINES
 from .examples import examples
 from .grouped import GroupedCommand, option_of
-from .models import SMALL_SIDE, drawn_side, load_completer
+from .models import load_completer
 from .options import Size, read_size
 from .outputs import check_files, check_folder
 from .team import find_device

@@ -12,10 +12,11 @@ from torch import Tensor
 
 from ..data.small import Box, SmallPicture, from_tensor, small_picture
 from ..models import PixelRecursiveSR
+from ..models.sizes import small_side
 from ..sampling.sharded import sample_sharded
 from ..sheet import MAX_ROWS, Row, draw_sheet
 from .examples import examples
-from .models import load_enlarger, small_side
+from .models import load_enlarger
 from .options import (
     box_option,
     model_option,

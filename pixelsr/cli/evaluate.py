@@ -17,9 +17,9 @@ from ..evaluation import evaluate as measure
 from ..evaluation.metrics import MS_SSIM_SIDE, SSIM_SIDE
 from ..files import write_whole
 from ..models import PixelModel, PixelRecursiveSR
+from ..models.sizes import trained_size
 from ..training.objective import check_size
 from .examples import examples
-from .models import trained_size
 from .options import (
     READERS,
     engine_option,

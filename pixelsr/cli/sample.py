@@ -9,10 +9,11 @@ import click
 from ..data.levels import from_levels
 from ..data.small import from_tensor
 from ..models import PixelModel
+from ..models.sizes import drawn_side
 from ..sampling.sharded import sample_sharded
 from ..sheet import MAX_TILES, draw_grid
 from .examples import examples
-from .models import drawn_side, load_prior
+from .models import load_prior
 from .options import Size, model_option, out_option, sampling_options, size_option
 from .outputs import SHEET, check_files, check_folder, summary, write_pictures
 from .team import by_first, team

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..data.area import area_average
+from ..area import area_average
 from ..data.levels import from_levels, to_levels
 from .progress import track
 

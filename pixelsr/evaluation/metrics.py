@@ -8,7 +8,7 @@ import math
 
 from torch import Tensor
 
-from ..data.area import area_average
+from ..area import area_average
 
 # torchmetrics is imported where it is used: it takes a moment, and `pixelsr --help` has no need.
 

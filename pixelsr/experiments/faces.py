@@ -14,9 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data.area import area_average
-from ..data.pictures import open_picture
-from ..data.small import small_picture
+from ..area import area_average
 from ..models import ConditioningNetwork, GatedPixelCNN, PixelModel, PixelRecursiveSR
 from ..training import Recipe
 from . import faces_methods as methods
@@ -24,7 +22,7 @@ from .faces_methods import Method
 from .faces_section import NAME, section
 from .figures import Figures, begin, write_figures
 from .plots import COLOURS, canvas, check_installed, tidy, write_plot
-from .portraits import SIDE, Portraits, load_portraits
+from .portraits import SIDE, Portraits, check_trained_size, free_portraits, load_portraits
 from .regression import Regression
 from .sheets import write_sheet
 from .task import Task
@@ -36,8 +34,6 @@ MAGNIFICATION = 4
 HELD_OUT = 500
 """Of the training pictures, the last: they tell the best step. The faces of val only measure."""
 SHOWN = 12
-SAMPLES = Path(__file__).parent.parent / "samples"
-"""Portraits that are free to show."""
 TITLES = {
     "regression": "L2 regression",
     "conditioning": "A alone",
@@ -117,6 +113,7 @@ def _load(task: Task) -> PixelRecursiveSR:
             f"--model {task.model} has {model.colours} colours of {model.levels} levels, expected "
             "3 of 256"
         )
+    check_trained_size(task.model)
     return model.to(task.device)
 
 
@@ -209,14 +206,14 @@ def _draw_sheets(
     )
     made = {way.title: columns[way.title] for way in ways if way.publishable}
     _write(task.out / f"{NAME}-draws.png", names, made)
-    files = sorted(SAMPLES.glob("*.png"))
-    cuts = [small_picture(open_picture(file), magnification=MAGNIFICATION) for file in files]
-    low_res = torch.stack([cut.low_res for cut in cuts])
-    originals = torch.stack([cut.original for cut in cuts if cut.original is not None])
+    portraits = free_portraits()
+    originals = torch.stack(list(portraits.values()))
+    low_res = area_average(originals, MAGNIFICATION)
     free = [way for way in ways if way.publishable or way.title == "bicubic"]
     columns = {way.title: way.enlarge(low_res)[:: way.draws] for way in free}
-    names = [file.stem.replace("_", " ") for file in files]
-    _write(task.out / f"{NAME}-portraits.png", names, _framed(columns, low_res, originals))
+    _write(
+        task.out / f"{NAME}-portraits.png", list(portraits), _framed(columns, low_res, originals)
+    )
 
 
 def _framed(columns: Mapping[str, Tensor], low_res: Tensor, originals: Tensor) -> dict[str, Tensor]:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from .words import again, budget, machine, picture, table
+from .words import ALIKE, again, budget, machine, picture, table
 
 NAME = "faces"
 FIRST = 1.0
@@ -26,8 +26,9 @@ def _method(figures: Mapping[str, Any]) -> str:
         f'scale "{settings["scale"]}", each on one budget: L2 regression, A alone (every value by '
         f"itself, cross-entropy; {sizes['conditioning']} parameters), B alone (a Gated PixelCNN "
         f"that sees no input; {sizes['prior']}) and their sum ({sizes['sum']}): "
-        f"{budget(settings)}. That took {minutes:.0f} minutes in all on {machine(figures)}. Beside "
-        f"them stands `{other}` ({sizes['other']} parameters, trained before for longer), which "
+        f"{budget(settings)}{ALIKE}. That took {minutes:.0f} minutes in all on {machine(figures)}. "
+        f"Beside them stands `{other}` ({sizes['other']} parameters, trained before for "
+        "longer), which "
         "shows what more training gives. What draws has drawn twice for each face, seed "
         f"{settings['recipe']['seed']}, nothing picked.\n\n"
         "pSNR, SSIM and MS-SSIM against the photo are torchmetrics', consistency is the mean "

@@ -8,6 +8,7 @@ import torch
 
 from ..benchmark.machines import machine
 from ..files import write_whole
+from ..training.settings import difference
 from .task import Task
 
 Figures = dict[str, Any]
@@ -58,11 +59,6 @@ def check_settings(path: Path, settings: Figures) -> Figures | None:
     if not path.exists():
         return None
     figures = read_figures(path)
-    before = figures["settings"]
-    for name in before | settings:
-        if before.get(name) != settings.get(name):
-            raise ValueError(
-                f"{path} is of another run: {name.replace('_', ' ')} was {before.get(name)}, now "
-                f"it is {settings.get(name)}; choose another folder"
-            )
+    if clause := difference(figures["settings"], settings):
+        raise ValueError(f"{path} is of another run: {clause}; choose another folder")
     return figures

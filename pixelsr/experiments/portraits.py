@@ -7,9 +7,14 @@ from pathlib import Path
 from torch import Tensor
 
 from ..data.load import load_pictures
+from ..data.pictures import open_picture
+from ..data.small import small_picture
+from ..models.sizes import trained_size
 
 SIDE = 32
 PARTS = "train", "val"
+FREE = Path(__file__).parent.parent / "samples"
+"""Portraits that are free to show, unlike the photos of most data sets."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,3 +53,26 @@ def load_portraits(folder: Path, side: int = SIDE) -> Portraits:
     """
     place = find_folder(folder)
     return Portraits(*(load_pictures(place / part, side, lambda sentence: None) for part in PARTS))
+
+
+def check_trained_size(model: str) -> None:
+    """That a saved model, a folder or a bundled one, was trained on pictures of this size.
+
+    Raises:
+        ValueError: its `training.toml` tells another one.
+    """
+    side = trained_size(model)
+    if side not in (None, SIDE):
+        raise ValueError(
+            f"model {model} was trained on {side}x{side} pictures; the faces are {SIDE}x{SIDE}"
+        )
+
+
+def free_portraits(side: int = SIDE) -> dict[str, Tensor]:
+    """Two portraits in the public domain by name, uint8 ``[3, side, side]``."""
+    return {
+        file.stem.replace("_", " "): small_picture(
+            open_picture(file), size=side, magnification=1
+        ).low_res
+        for file in sorted(FREE.glob("*.png"))
+    }

@@ -27,7 +27,7 @@ from .figures import Figures, begin, write_figures
 from .plots import COLOURS, canvas, check_installed, tidy, write_plot
 from .task import Task
 from .turns import Plan, read_log, train_in_turns, trained
-from .words import again, budget, machine, picture, table
+from .words import ALIKE, again, budget, machine, picture, table
 
 NAME = "receptive-field"
 SAMPLES = 10
@@ -249,8 +249,8 @@ def _method(figures: Mapping[str, Any]) -> str:
     return (
         f"PixelCNN, Row LSTM and Diagonal BiLSTM of {counts[0]:,} to {counts[-1]:,} parameters "
         "(taps that a mask shuts are not counted), trained on binarised MNIST by one command on "
-        f"one budget: {budget(settings)}. The recurrent models have the paper's sizes for MNIST, 7 "
-        f"layers of h = 16, in the Row LSTM 17 to even the counts; "
+        f"one budget: {budget(settings)}{ALIKE}. The recurrent models have the paper's sizes for "
+        f"MNIST, 7 layers of h = 16, in the Row LSTM 17 to even the counts; "
         f"{BUDGET_NOTES[settings['scale']]}. Training took {minutes:.0f} minutes in all on "
         f"{machine(figures)}.\n\n"
         f"Measured is the average of the weights (decay {recipe['ema']:g}) of the best validation "

@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 OPTIMIZERS = {"adamw": "AdamW", "rmsprop": "RMSProp"}
+ALIKE = "; the same pictures in the same order"
+"""Said after the budget of several models."""
 
 
 def budget(settings: Mapping[str, Any]) -> str:
@@ -14,8 +16,7 @@ def budget(settings: Mapping[str, Any]) -> str:
         f"{settings['steps']:,} steps of {recipe['batch']} pictures, {passes:.1f} passes over "
         f"{settings['training_pictures']:,} training pictures; {OPTIMIZERS[recipe['optimizer']]}, "
         f"learning rate {recipe['lr']:g} after {recipe['warmup']} steps of warm-up, then "
-        f"{_decay(recipe)}; gradients clipped at {recipe['clip']:g}; the same pictures in the same "
-        "order"
+        f"{_decay(recipe)}; gradients clipped at {recipe['clip']:g}"
     )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from .. import functional
-from ..data.area import area_average
+from ..area import area_average
 from ..files import write_all_whole
 
 Layers = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]

@@ -13,12 +13,13 @@ from torch import Tensor
 from ..data.pictures import save_picture
 from ..files import remove_partials, write_whole
 from ..models import PixelModel
+from ..models.sizes import TRAINING
 from .checkpoint import write_checkpoint
 from .log import Log
 from .tensorboard import TensorBoard
 
 CHECKPOINT, LOG = "checkpoint.safetensors", "log.jsonl"
-MODEL, TRAINING = "model", "training.toml"
+MODEL = "model"
 SAMPLES, TENSORBOARD, LOCK = "samples", "tensorboard", ".lock"
 
 

@@ -23,6 +23,7 @@ from .meter import Meter, Reading
 from .progress import Display
 from .recipe import Budget, Intervals, Recipe
 from .schedule import learning_rate
+from .settings import difference
 from .state import State
 from .validate import ALONE, bits_per_dimension
 
@@ -223,13 +224,8 @@ class Trainer:
         """Take up the run of the checkpoint; the bits per dimension of its last steps."""
         path = self.files.checkpoint
         tensors, facts = read_checkpoint(path)
-        before, now = _flat(facts["settings"]), _flat(self._settings)
-        for name in before | now:
-            if before.get(name) != now.get(name):
-                raise ValueError(
-                    f"{path} is of another run: {name.replace('_', ' ')} was {before.get(name)}, "
-                    f"now it is {now.get(name)}"
-                )
+        if clause := difference(facts["settings"], self._settings):
+            raise ValueError(f"{path} is of another run: {clause}")
         self.state.load_tensors(tensors)
         self.state.step, self.state.seconds = facts["step"], facts["seconds"]
         self.best = Best(**facts["best"])
@@ -243,12 +239,3 @@ def _summary(images: Tensor | None) -> str:
         return "none"
     checksum = zlib.crc32(images.contiguous().numpy().data)
     return f"{list(images.shape)} with the checksum {checksum:08x}"
-
-
-def _flat(settings: dict[str, Any]) -> dict[str, Any]:
-    """Nested settings side by side: {"prior": {"layers": 2}} as {"prior layers": 2}."""
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        inner = _flat(value) if isinstance(value, dict) else None
-        flat |= {name: value} if inner is None else {f"{name} {k}": v for k, v in inner.items()}
-    return flat

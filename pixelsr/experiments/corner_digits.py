@@ -1,0 +1,236 @@
+"""Does a sum of logits settle on one answer? A digit that may be in either of two corners.
+
+The input does not tell the corner (slides of Dahl, Norouzi, Shlens; 1702.00783). Four models are
+trained on one budget: L2 regression, a network of independent pixels, a PixelCNN, and the sum of
+the logits of the last two. A program tells what they draw.
+"""
+
+import dataclasses
+import functools
+
+from torch import Tensor
+
+from ..data.levels import from_levels, to_levels
+from ..evaluation.progress import track
+from ..models import PixelModel
+from ..training import Recipe
+from ..training.validate import bits_per_dimension
+from .corner_judge import VERDICTS, Judge, count, examples
+from .corner_models import BATCH, TITLES, answers, make
+from .corner_pictures import MAGNIFICATION, Corners, corners, digits, load_corners, scaled, told_of
+from .corner_section import NAME, draw_verdicts, section
+from .figures import Figures, begin, write_figures
+from .plots import check_installed, write_plot
+from .proportions import binomial_test, wilson
+from .sheets import write_sheet
+from .task import Task
+from .turns import Plan, read_log, train_in_turns, trained
+
+__all__ = ["run", "section"]
+
+COLUMNS = 12
+"""Of the sheet of samples."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """The networks and the budget.
+
+    Args:
+        levels: of intensity.
+        prior, conditioning: options of B and A, beside colours and levels.
+        steps: of each model.
+        turns: that they are cut into; after each the held-out pictures are measured.
+        batch, lr: of the `Recipe`.
+        validation: held-out pictures.
+        samples: drawn of each model.
+    """
+
+    levels: int
+    prior: dict[str, int]
+    conditioning: dict[str, int]
+    steps: int
+    turns: int
+    batch: int
+    lr: float
+    validation: int
+    samples: int
+
+
+SCALES = {
+    "small": Scale(
+        levels=8,
+        prior={"channels": 24, "layers": 7, "head_channels": 64},
+        conditioning={"blocks": 2},
+        steps=3_000,
+        turns=5,
+        batch=8,
+        lr=4e-3,
+        validation=500,
+        samples=500,
+    ),
+    "paper": Scale(
+        levels=256,
+        prior={},
+        conditioning={},
+        steps=100_000,
+        turns=20,
+        batch=32,
+        lr=5e-4,
+        validation=10_000,
+        samples=10_000,
+    ),
+}
+"""The networks of "paper" are those of the paper's faces."""
+
+
+def run(task: Task) -> bool:
+    """Train, draw, judge; see `pixelsr.experiments.run`."""
+    check_installed()
+    pictures, scale = load_corners(task.pictures(NAME), task.seed), SCALES[task.scale]
+    plan = _plan(task, scale, pictures)
+    path = task.out / f"{NAME}.json"
+    figures = begin(task, NAME, _settings(task, scale, plan, pictures))
+    figures.setdefault("models", {name: _facts(_make(name, scale, task)) for name in TITLES})
+    makers = {name: functools.partial(_make, name, scale, task) for name in TITLES}
+    finished = False
+    for steps in train_in_turns(makers, plan, task.out, task.stop):
+        finished = steps == plan.steps
+        for name, facts in figures["models"].items():
+            facts["seconds"] = read_log(task.out / name)[-1]["seconds"]
+        write_figures(path, figures)
+    if not finished:
+        return False
+    truth = to_levels(pictures.test[: figures["settings"]["samples"]], scale.levels)
+    drawn = _draw(figures, task, plan, truth)
+    if len(drawn) < len(TITLES):
+        return False
+    _judge(figures, drawn, pictures, truth, task.seed)
+    write_figures(path, figures)
+    write_plot(path.with_suffix(".png"), draw_verdicts(figures))
+    write_sheet(task.out / f"{NAME}-samples.png", _rows(drawn, truth, scale.levels))
+    return True
+
+
+def _plan(task: Task, scale: Scale, pictures: Corners) -> Plan:
+    steps = task.steps or scale.steps
+    return Plan(
+        images=pictures.train,
+        validation=pictures.held_out[: scale.validation],
+        recipe=Recipe(
+            batch=scale.batch, lr=scale.lr, floor=0, ema=0.99, flip=False, seed=task.seed
+        ),
+        steps=steps,
+        turn=max(1, steps // scale.turns),
+    )
+
+
+def _settings(task: Task, scale: Scale, plan: Plan, pictures: Corners) -> Figures:
+    """All that the figures depend on, beside the machine and the models."""
+    return {
+        "scale": task.scale,
+        "steps": plan.steps,
+        "turn": plan.turn,
+        "recipe": dataclasses.asdict(plan.recipe),
+        "training_pictures": len(plan.images),
+        "held_out_pictures": len(plan.validation),
+        "samples": min(scale.samples, len(pictures.test)),
+        "size": list(pictures.test.shape[2:]),
+        "levels": scale.levels,
+        "checksum": pictures.checksum,
+    }
+
+
+def _make(name: str, scale: Scale, task: Task) -> PixelModel:
+    shared = {"colours": 1, "levels": scale.levels}
+    conditioning = {"magnification": MAGNIFICATION} | scale.conditioning
+    model = make(name, scale.prior | shared, conditioning | shared, task.seed)
+    return model.to(task.device)
+
+
+def _facts(model: PixelModel) -> Figures:
+    parameters = sum(weight.numel() for weight in model.parameters())
+    return {"model": model.describe(), "parameters": parameters}
+
+
+def _draw(figures: Figures, task: Task, plan: Plan, truth: Tensor) -> dict[str, Tensor]:
+    """What each model answers, told of true pictures; fewer models where `task.stop` says so.
+
+    Bits per dimension are measured on the way, and how far answers are from what was told: the
+    mean absolute difference of the small pictures, 1 being from black to white.
+    """
+    levels = figures["settings"]["levels"]
+    held_out = to_levels(plan.validation, levels)
+    low_res = told_of(truth, levels)
+    drawn: dict[str, Tensor] = {}
+    for name, facts in figures["models"].items():
+        if task.stop():
+            break
+        model = trained(task.out / name, task.device)
+        if name != "regression":
+            bits = bits_per_dimension(model, held_out, BATCH)
+            facts["bits_per_dimension"] = round(next(iter(bits.values())), 4)
+        drawn[name] = images = answers(model, low_res, task.seed)
+        if name != "prior":
+            misfit = (told_of(images, levels).int() - low_res.int()).abs().float().mean()
+            facts["misfit"] = round(misfit.item() / (levels - 1), 4)
+    return drawn
+
+
+def _judge(
+    figures: Figures, drawn: dict[str, Tensor], pictures: Corners, truth: Tensor, seed: int
+) -> None:
+    """The verdicts on each model's pictures, and the judge's own errors."""
+    levels = figures["settings"]["levels"]
+    known, held_out = (
+        scaled(digits(to_levels(part, levels)), levels)
+        for part in (pictures.train, pictures.held_out)
+    )
+    judge = Judge(known, held_out)
+    figures["thresholds"] = {
+        name: round(value, 4) for name, value in dataclasses.asdict(judge.thresholds).items()
+    }
+    certain = {"real pictures": (VERDICTS[0], scaled(truth, levels))}
+    certain |= examples(scaled(digits(truth), levels), seed)
+    figures["judge"] = {
+        name: {"expected": verdict, "counts": count(judge.verdicts(images))}
+        for name, (verdict, images) in track(list(certain.items()), "judging", True)
+    }
+    for name, images in drawn.items():
+        verdicts = judge.verdicts(scaled(images, levels))
+        first, second = (corner.flatten(1).sum(1) for corner in corners(images.int()))
+        one = [verdict == VERDICTS[0] for verdict in verdicts]
+        figures["models"][name] |= shares(count(verdicts)) | split(
+            sum(here and bool(more) for here, more in zip(one, first > second, strict=True)),
+            sum(one),
+        )
+
+
+def shares(counts: dict[str, int]) -> Figures:
+    """Counts of the verdicts, and for each the interval of its share."""
+    trials = sum(counts.values())
+    intervals = {name: _rounded(wilson(found, trials)) for name, found in counts.items()}
+    return {"counts": counts, "intervals": intervals}
+
+
+def split(first: int, one: int) -> Figures:
+    """How many of the pictures of exactly one digit have it in the first corner."""
+    if not one:
+        return {"first_corner": None}
+    p = float(f"{binomial_test(first, one):.3g}")
+    test = {"interval": _rounded(wilson(first, one)), "p": p}
+    return {"first_corner": {"count": first, "of": one} | test}
+
+
+def _rounded(interval: tuple[float, float]) -> list[float]:
+    return [round(end, 4) for end in interval]
+
+
+def _rows(drawn: dict[str, Tensor], truth: Tensor, levels: int) -> dict[str, Tensor]:
+    """Of the sheet: inputs, answers of each model, true pictures, of the same digits."""
+    low_res = told_of(truth[:COLUMNS], levels)
+    inputs = low_res.repeat_interleave(MAGNIFICATION, 2).repeat_interleave(MAGNIFICATION, 3)
+    rows = {"what the models are told (the PixelCNN is not)": inputs}
+    rows |= {TITLES[name]: images[:COLUMNS] for name, images in drawn.items()}
+    rows["true pictures"] = truth[:COLUMNS]
+    return {name: from_levels(images, levels) for name, images in rows.items()}

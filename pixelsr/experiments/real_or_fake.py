@@ -1,0 +1,145 @@
+"""Can people tell? A page that shows a photo and a sample, and asks which one a camera took.
+
+The study of Pixel Recursive Super Resolution (Dahl, Norouzi, Shlens; 1702.00783), section 4, for
+anybody to take: the sample is drawn from the photo made small.
+"""
+
+import base64
+import io
+import json
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..data.levels import from_levels, to_levels
+from ..data.load import load_pictures
+from ..data.small import from_tensor
+from ..files import write_whole
+from ..models import PixelRecursiveSR
+from ..models.sizes import small_side
+from ..sampling import sample
+from .figures import Figures, begin
+from .portraits import find_folder, free_portraits
+from .sheets import write_sheet
+from .task import Task
+from .words import again, machine, picture, table
+
+NAME = "real-or-fake"
+PAIRS = {"small": 40, "paper": 200}
+TEMPERATURE = 1.0
+BATCH = 40
+"""Drawn at once; no picture depends on it."""
+PAGE = Path(__file__).with_suffix(".html")
+PLACE = '{"pairs": []}'
+"""In the page, where the study goes."""
+PAPER = {"L2 regression": 4.0, "GAN": 8.5, "PixelRecursiveSR, tau 1": 11.0}
+"""Percentage fooled, CelebA, 8x8 to 32x32."""
+
+
+def run(task: Task) -> bool:
+    """Draw, and write the page; see `pixelsr.experiments.run`."""
+    model = _load(task.model)
+    side = small_side(task.model, model) * model.magnification
+    held_out = load_pictures(find_folder(task.pictures(NAME)) / "val", side, lambda sentence: None)
+    portraits = free_portraits(side)
+    count = min(PAIRS[task.scale], len(held_out))
+    chosen = torch.arange(count) * len(held_out) // count
+    settings = {
+        "scale": task.scale,
+        "model": Path(task.model).name,
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "size": side,
+        "small_size": side // model.magnification,
+        "temperature": TEMPERATURE,
+        "seed": task.seed,
+        "held_out_pictures": len(held_out),
+        "checksum": f"{zlib.crc32(held_out.numpy().data):08x}",
+        "pictures": chosen.tolist(),
+    }
+    figures = begin(task, NAME, settings)
+    free = torch.stack(list(portraits.values()))
+    photos = to_levels(torch.cat((held_out[chosen], free)), model.levels)
+    low_res = model.shrink(photos)
+    drawn = sample(
+        model.to(task.device),
+        low_res=low_res,
+        seed=task.seed,
+        temperature=TEMPERATURE,
+        max_batch=BATCH,
+        progress=True,
+    )
+    shown = [from_levels(images.cpu(), model.levels) for images in (low_res, drawn, photos)]
+    page = make_page(figures, *(images[:count] for images in shown))
+    write_whole(task.out / f"{NAME}.html", page.encode())
+    small, *large = (images[count:] for images in shown)
+    columns = [torch.nn.functional.interpolate(small, scale_factor=model.magnification), *large]
+    captions = [f"{settings['small_size']}x{settings['small_size']} input", "sample", "photo"]
+    rows = dict(zip(portraits, torch.stack(columns, 1), strict=True))
+    write_sheet(task.out / f"{NAME}.png", rows, captions, max(1, 192 // side))
+    return True
+
+
+def _load(name: str) -> PixelRecursiveSR:
+    model = PixelRecursiveSR.from_pretrained(name)
+    if model.colours != 3:
+        raise ValueError(f"--model {name} has {model.colours} colours, expected 3, as a photo has")
+    return model
+
+
+def make_page(figures: Figures, low_res: Tensor, drawn: Tensor, photos: Tensor) -> str:
+    """The study as one HTML file that needs nothing else.
+
+    Args:
+        low_res, drawn, photos: uint8 ``[K, 3, h, w]`` and ``[K, 3, H, W]``, intensities.
+    """
+    settings = figures["settings"]
+    names = "picture", "input", "sample", "photo"
+    columns = settings["pictures"], *(map(_data_uri, images) for images in (low_res, drawn, photos))
+    told = "model", "size", "small_size", "temperature", "seed", "held_out_pictures", "checksum"
+    study = {name: settings[name] for name in told}
+    study["pairs"] = [dict(zip(names, pair, strict=True)) for pair in zip(*columns, strict=True)]
+    text = json.dumps(study).replace("<", "\\u003c")  # no name ends the script
+    before, place, after = PAGE.read_text(encoding="utf-8").partition(PLACE)
+    assert place
+    return before + text + after
+
+
+def _data_uri(image: Tensor) -> str:
+    file = io.BytesIO()
+    from_tensor(image).save(file, format="PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def section(figures: Mapping[str, Any]) -> str:
+    """The paragraph, table and picture of the documents."""
+    settings = figures["settings"]
+    count, side, small = len(settings["pictures"]), settings["size"], settings["small_size"]
+    return "\n\n".join(
+        (
+            f"The command writes `{NAME}.html`, a page for any browser, without a server or a "
+            f"network. It shows a photo and, beside it, a sample that `{settings['model']}` "
+            f"({settings['parameters']:,} parameters, temperature {settings['temperature']:g}, "
+            f"seed {settings['seed']}) drew from the photo made small, {small}x{small}, and asks "
+            "which one a camera took. Order and sides are random; the time to look is chosen on "
+            "the page, from 0.5 seconds to no limit; the answer is a click or an arrow key. At the "
+            "end stands the percentage fooled, how often the sample was taken for the photo, with "
+            "Wilson's interval of 95%. 50% is perfect: people can only guess. The answers can be "
+            "saved as JSON.",
+            f"The page holds {count} of {settings['held_out_pictures']:,} held-out photos, "
+            f"{side}x{side}, spread evenly, and one sample of each, nothing picked; it was made on "
+            f"{machine(figures)}. It is not part of the documents, as the photos are not ours to "
+            "give. **Nobody's answers are reported here**: how often this model fools people is "
+            "not known.",
+            "For orientation, the paper's figures, of 8x8 to 32x32 faces of CelebA, which is "
+            "another set of pictures, and of larger models; taken from what others quote of it:",
+            table(["", "percentage fooled, the paper"], [[k, f"{v}"] for k, v in PAPER.items()]),
+            "A pair on the page looks like these, of portraits in the public domain, without the "
+            f"{small}x{small} input, which is shown at the end only.",
+            picture(NAME, "Two portraits: input, sample, photo"),
+            again(NAME),
+        )
+    )

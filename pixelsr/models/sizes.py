@@ -1,0 +1,65 @@
+"""The size of the pictures that a saved model is for, which its config does not tell."""
+
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+
+from .base import PixelModel, find_model
+from .prsr import PixelRecursiveSR
+
+TRAINING = "training.toml"
+SMALL_SIDE = 8
+"""Of the small picture, in pixels, where a model does not tell the size that it was trained at."""
+
+
+def trained_size(model: str) -> int | None:
+    """Side of the pictures that a model was trained on, in pixels, as its `training.toml` says.
+
+    Args:
+        model: a folder, or a bundled model's name.
+    Returns:
+        None where the model has no such file, or the file does not say.
+    Raises:
+        FileNotFoundError: no such model.
+        ValueError: the file is not TOML, or its `size` is not a positive int.
+    """
+    path = find_model(model) / TRAINING
+    if not path.is_file():
+        return None
+    try:
+        size = tomlkit.parse(path.read_bytes()).unwrap().get("size")
+    except (TOMLKitError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not TOML: {error}") from None
+    if size is not None and (type(size) is not int or size < 1):
+        raise ValueError(f"{path}: size must be a positive int, got {size!r}")
+    return size
+
+
+def drawn_side(model: str, network: PixelModel) -> int:
+    """Side of the pictures that a model draws, in pixels: the trained one, or 8 small pixels.
+
+    Raises:
+        ValueError: it is no `PixelRecursiveSR` and does not tell its trained size.
+    """
+    side = trained_size(model)
+    if side is not None:
+        return side
+    if isinstance(network, PixelRecursiveSR):
+        return SMALL_SIDE * network.magnification
+    raise ValueError(
+        f"model {model} has no {TRAINING} that tells the size it was trained at: give --size"
+    )
+
+
+def small_side(model: str, network: PixelRecursiveSR) -> int:
+    """Side of the small pictures that a model enlarges, in pixels.
+
+    Raises:
+        ValueError: the trained size is not a multiple of the magnification.
+    """
+    side = drawn_side(model, network)
+    if side % network.magnification:
+        raise ValueError(
+            f"model {model} was trained at {side} pixels a side, by its {TRAINING}; "
+            f"expected a multiple of its magnification, {network.magnification}"
+        )
+    return side // network.magnification
