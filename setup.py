@@ -148,6 +148,6 @@ if why_not:
 setup(
     packages=[*find_packages(include=["pixelsr", "pixelsr.*"]), "pixelsr.kernels"],
     package_dir={"pixelsr": "pixelsr", "pixelsr.kernels": "kernels"},
-    package_data={"pixelsr": ["weights/**", "samples/**", "experiments/*.html"]},
+    package_data={"pixelsr": ["weights/**", "samples/**", "experiments/real_or_fake/*.html"]},
     **({} if why_not else building()),
 )

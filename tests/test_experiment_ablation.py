@@ -8,7 +8,9 @@ import torch
 from PIL import Image
 
 from pixelsr import GatedPixelCNN, PixelRecursiveSR, check_causality
-from pixelsr.experiments import ablated, ablation, section
+from pixelsr.experiments import section
+from pixelsr.experiments.ablation import experiment as ablation
+from pixelsr.experiments.ablation import models as ablated
 from pixelsr.experiments.receptive_field import live_parameters
 from pixelsr.experiments.task import Task
 from pixelsr.models import ConditioningNetwork, PixelModel
@@ -28,7 +30,7 @@ def small(monkeypatch):
         ablation.SCALES["small"], side=SIDE, prior=TINY, one_stack=9, blocks=1, turns=1
     )
     monkeypatch.setitem(ablation.SCALES, "small", tiny)
-    for name, value in {"SIGHT": 5, "SEEDS": 2, "FACES": 2}.items():
+    for name, value in {"SIGHT": 5, "SEEDS": 2, "SHOWN": 2}.items():
         monkeypatch.setattr(ablation, name, value)
 
 
@@ -165,7 +167,7 @@ def test_the_experiment_goes_on_after_an_interrupt_to_the_same_figures(small, tm
                 assert bits.pop("seconds") >= 0
                 assert all(6 < value < 11 for value in bits.values())
     assert found[0] == found[1]
-    for name in ("ablation", "ablation-samples"):
+    for name in ("ablation", "ablation-samples", "photos-ablation"):
         with Image.open(whole / f"{name}.png") as plot:
             assert plot.width > 100
     text = section("ablation", figures(whole, "ablation"))

@@ -8,8 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from pixelsr.experiments import Task, completion, completion_sheets, digits, portraits, section
-from pixelsr.experiments.completion_parts import (
+from pixelsr.experiments import Task, digits, portraits, section
+from pixelsr.experiments.completion import experiment as completion
+from pixelsr.experiments.completion import sheets
+from pixelsr.experiments.completion.parts import (
     HOLE,
     LOWER,
     UPPER,
@@ -46,7 +48,7 @@ def _small(monkeypatch):
     for name, value in sizes.items():
         monkeypatch.setattr(completion, name, value)
     for name, value in {"SHOWN": 2, "SHOWN_HOLES": 1}.items():
-        monkeypatch.setattr(completion_sheets, name, value)
+        monkeypatch.setattr(sheets, name, value)
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
@@ -110,14 +112,14 @@ def test_an_experiment_goes_on_after_an_interrupt_to_the_same_figures(data, fold
         assert set(way["parts"]) == {LOWER, HOLE}
         assert not any(part["known_values_changed"] for part in way["parts"].values())
     heights = {}
-    sheets = ["completion-digits", "completion-portraits", "completion-holes", "photos-completion"]
-    for name in sheets:
+    files = ["completion-digits", "completion-portraits", "completion-holes", "photos-completion"]
+    for name in files:
         with Image.open(whole / f"{name}.png") as sheet:
             assert sheet.width > 10 * 3 * SIDE
             heights[name] = sheet.height
         same = [(out / f"{name}.png").read_bytes() for out in (whole, broken)]
         assert same[0] == same[1]
-    rows = [(height - heights[sheets[0]]) / (3 * SIDE + 26) for height in heights.values()]
+    rows = [(height - heights[files[0]]) / (3 * SIDE + 26) for height in heights.values()]
     assert rows == [0, 2, 3, 2]  # more than two digits: two ways of two faces, a digit with both
     assert "the sum of a conditioning network and a prior" in section("completion", found[0])
     result = run("--data", data, "--model", folder, "--out", broken, "--seed", 1)

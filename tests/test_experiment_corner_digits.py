@@ -6,10 +6,11 @@ import pytest
 import torch
 from PIL import Image
 
-from pixelsr.experiments import corner_digits, digits, section
-from pixelsr.experiments.corner_judge import VERDICTS, Judge, count, examples
-from pixelsr.experiments.corner_models import CornerNetwork, answers, make
-from pixelsr.experiments.corner_pictures import corners, load_corners, place, told_of
+from pixelsr.experiments import digits, section
+from pixelsr.experiments.corner_digits import experiment as corner_digits
+from pixelsr.experiments.corner_digits.judge import VERDICTS, Judge, count, examples
+from pixelsr.experiments.corner_digits.models import CornerNetwork, answers, make
+from pixelsr.experiments.corner_digits.pictures import corners, load_corners, place, told_of
 from pixelsr.experiments.proportions import binomial_test, wilson
 from tests.experiment_cases import figures as read_figures
 from tests.experiment_cases import run as run_experiment
@@ -91,6 +92,7 @@ def test_each_picture_has_its_digit_in_one_corner_that_the_seed_chose(data):
 
 def test_the_input_tells_the_digit_and_not_the_corner():
     small = torch.randint(8, (5, 1, 4, 4), dtype=torch.uint8)
+    small[:, 0, :2, :2] = torch.arange(5, dtype=torch.uint8)[:, None, None]  # no two alike
     black = torch.zeros_like(small)
     for name in ("regression", "independent", "sum"):
         model = make(name, TINY | {"colours": 1, "levels": 8}, conditioning(), 0)

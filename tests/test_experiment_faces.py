@@ -9,7 +9,9 @@ from PIL import Image
 
 from pixelsr import ConditioningNetwork, GatedPixelCNN, PixelRecursiveSR, sample
 from pixelsr.evaluation import metrics
-from pixelsr.experiments import faces, faces_methods, section
+from pixelsr.experiments import section
+from pixelsr.experiments.faces import experiment as faces
+from pixelsr.experiments.faces import methods
 from pixelsr.experiments.independent import draw_independently
 from pixelsr.experiments.regression import SIGMA, Regression
 from tests.experiment_cases import figures, run, write_faces
@@ -143,8 +145,8 @@ def test_two_draws_of_one_input_are_compared_with_each_other():
     truth = torch.full((2, 3, 32, 32), 100, dtype=torch.uint8)
     answers = truth.repeat_interleave(2, 0)
     answers[1] += 51  # a fifth of the intensities
-    method = faces_methods.Method("draws", lambda low_res: answers, draws=2)
-    found = faces_methods.measure(method, answers, truth, truth[..., ::4, ::4].contiguous())
+    method = methods.Method("draws", lambda low_res: answers, draws=2)
+    found = methods.measure(method, answers, truth, truth[..., ::4, ::4].contiguous())
     ceiling = metrics.psnr(truth, truth)[0].item()
     assert found["psnr_between_draws"] == pytest.approx((13.9794 + ceiling) / 2, abs=1e-3)
     assert found["psnr"] == pytest.approx((13.9794 + 3 * ceiling) / 4, abs=1e-3)

@@ -11,8 +11,9 @@ import torch
 from PIL import Image
 
 from pixelsr import GatedPixelCNN
-from pixelsr.experiments import real_or_fake, section
+from pixelsr.experiments import section
 from pixelsr.experiments.proportions import wilson
+from pixelsr.experiments.real_or_fake import experiment as real_or_fake
 from tests.experiment_cases import figures, run, write_faces
 from tests.test_enlarge import tiny
 

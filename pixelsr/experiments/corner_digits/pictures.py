@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..area import area_average
-from .digits import HELD_OUT, load_grey
+from ...area import area_average
+from ..digits import HELD_OUT, load_grey
 
 MAGNIFICATION = 2
 """Of a picture to what models are told of it."""

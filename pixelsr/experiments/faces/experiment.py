@@ -1,9 +1,4 @@
-"""8x8 faces to 32x32 in every way there is, side by side: scores, and the same faces on one sheet.
-
-Pixel Recursive Super Resolution (Dahl, Norouzi, Shlens; 1702.00783), section 4. L2 regression, the
-conditioning network alone, the prior alone and their sum are trained on one budget; a model that
-was trained for longer stands beside them.
-"""
+"""Trains, draws and scores."""
 
 import dataclasses
 import functools
@@ -14,21 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..area import area_average
-from ..models import ConditioningNetwork, GatedPixelCNN, PixelModel, PixelRecursiveSR
-from ..training import Recipe
-from . import faces_methods as methods
-from .faces_methods import Method
-from .faces_section import NAME, section
-from .figures import Figures, begin, write_figures
-from .plots import COLOURS, canvas, check_installed, tidy, write_plot
-from .portraits import SIDE, Portraits, check_trained_size, free_portraits, load_portraits
-from .regression import Regression
-from .sheets import write_sheet
-from .task import Task
-from .turns import Plan, read_log, train_in_turns, trained
-
-__all__ = ["NAME", "run", "section"]
+from ...area import area_average
+from ...models import ConditioningNetwork, GatedPixelCNN, PixelModel, PixelRecursiveSR
+from ...training import Recipe
+from ..figures import Figures, begin, write_figures
+from ..plots import check_installed, write_plot
+from ..portraits import SIDE, Portraits, check_trained_size, free_portraits, load_portraits
+from ..regression import Regression
+from ..sheets import write_sheet
+from ..task import Task
+from ..turns import Plan, read_log, train_in_turns, trained
+from . import methods
+from .methods import Method
+from .section import NAME, draw_scores
 
 MAGNIFICATION = 4
 HELD_OUT = 500
@@ -225,26 +218,3 @@ def _write(path: Path, names: Sequence[str], columns: Mapping[str, Tensor]) -> N
     tiles = torch.stack(list(columns.values()), 1)
     rows = dict(zip(names, tiles, strict=True))
     write_sheet(path, rows, [title.replace(", tau", "") for title in columns], 4)
-
-
-def draw_scores(figures: Figures) -> Any:
-    """Consistency against pSNR: a point a method, a line through one at several tau."""
-    figure = canvas(8, 5)
-    axes = figure.add_subplot()
-    series: dict[str, list[Figures]] = {}
-    for title, scores in figures["methods"].items():
-        series.setdefault(title.split(",")[0], []).append(scores)
-    for title, points in series.items():
-        x, y = ([scores[key] for scores in points] for key in ("psnr", "consistency"))
-        draws = "psnr_between_draws" in points[0]
-        axes.plot(x, y, "o-", color=COLOURS[0 if draws else 1], markersize=5)
-        axes.annotate(title, (x[0], y[0]), (6, 4), textcoords="offset points", fontsize=9)
-    axes.set_yscale("log")
-    axes.margins(x=0.15)
-    tidy(axes, "pSNR against the photo, dB", "consistency: squared error of the small picture")
-    axes.set_title(
-        "Right and down is nearer to the photo; blue draws, orange has one answer",
-        fontsize=10,
-        loc="left",
-    )
-    return figure

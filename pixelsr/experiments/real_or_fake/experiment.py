@@ -1,43 +1,34 @@
-"""Can people tell? A page that shows a photo and a sample, and asks which one a camera took.
-
-The study of Pixel Recursive Super Resolution (Dahl, Norouzi, Shlens; 1702.00783), section 4, for
-anybody to take: the sample is drawn from the photo made small.
-"""
+"""Draws the samples, and writes the page."""
 
 import base64
 import io
 import json
 import zlib
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..data.levels import from_levels, to_levels
-from ..data.load import load_pictures
-from ..data.small import from_tensor
-from ..files import write_whole
-from ..models import PixelRecursiveSR
-from ..models.sizes import small_side
-from ..sampling import sample
-from .figures import Figures, begin
-from .portraits import find_folder, free_portraits
-from .sheets import write_sheet
-from .task import Task
-from .words import again, machine, picture, table
+from ...data.levels import from_levels, to_levels
+from ...data.load import load_pictures
+from ...data.small import from_tensor
+from ...files import write_whole
+from ...models import PixelRecursiveSR
+from ...models.sizes import small_side
+from ...sampling import sample
+from ..figures import Figures, begin
+from ..portraits import find_folder, free_portraits
+from ..sheets import write_sheet
+from ..task import Task
+from .section import NAME
 
-NAME = "real-or-fake"
 PAIRS = {"small": 40, "paper": 200}
 TEMPERATURE = 1.0
 BATCH = 40
 """Drawn at once; no picture depends on it."""
-PAGE = Path(__file__).with_suffix(".html")
+PAGE = Path(__file__).with_name("page.html")
 PLACE = '{"pairs": []}'
 """In the page, where the study goes."""
-PAPER = {"L2 regression": 4.0, "GAN": 8.5, "PixelRecursiveSR, tau 1": 11.0}
-"""Percentage fooled, CelebA, 8x8 to 32x32."""
 
 
 def run(task: Task) -> bool:
@@ -112,34 +103,3 @@ def _data_uri(image: Tensor) -> str:
     file = io.BytesIO()
     from_tensor(image).save(file, format="PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-def section(figures: Mapping[str, Any]) -> str:
-    """The paragraph, table and picture of the documents."""
-    settings = figures["settings"]
-    count, side, small = len(settings["pictures"]), settings["size"], settings["small_size"]
-    return "\n\n".join(
-        (
-            f"The command writes `{NAME}.html`, a page for any browser, without a server or a "
-            f"network. It shows a photo and, beside it, a sample that `{settings['model']}` "
-            f"({settings['parameters']:,} parameters, temperature {settings['temperature']:g}, "
-            f"seed {settings['seed']}) drew from the photo made small, {small}x{small}, and asks "
-            "which one a camera took. Order and sides are random; the time to look is chosen on "
-            "the page, from 0.5 seconds to no limit; the answer is a click or an arrow key. At the "
-            "end stands the percentage fooled, how often the sample was taken for the photo, with "
-            "Wilson's interval of 95%. 50% is perfect: people can only guess. The answers can be "
-            "saved as JSON.",
-            f"The page holds {count} of {settings['held_out_pictures']:,} held-out photos, "
-            f"{side}x{side}, spread evenly, and one sample of each, nothing picked; it was made on "
-            f"{machine(figures)}. It is not part of the documents, as the photos are not ours to "
-            "give. **Nobody's answers are reported here**: how often this model fools people is "
-            "not known.",
-            "For orientation, the paper's figures, of 8x8 to 32x32 faces of CelebA, which is "
-            "another set of pictures, and of larger models; taken from what others quote of it:",
-            table(["", "percentage fooled, the paper"], [[k, f"{v}"] for k, v in PAPER.items()]),
-            "A pair on the page looks like these, of portraits in the public domain, without the "
-            f"{small}x{small} input, which is shown at the end only.",
-            picture(NAME, "Two portraits: input, sample, photo"),
-            again(NAME),
-        )
-    )

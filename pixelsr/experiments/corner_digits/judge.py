@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .corner_pictures import corners, elsewhere, place
+from .pictures import corners, elsewhere, place
 
 VERDICTS = ("exactly one", "none", "two", "blend", "misshapen")
 """A digit in one corner and nothing else; nothing anywhere; a digit in each; something in both

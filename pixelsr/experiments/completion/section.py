@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-from .completion_parts import LOWER, WHOLE
-from .words import again, budget, machine, picture, table
+from ..words import again, budget, machine, picture, table
+from .parts import LOWER, WHOLE
 
 NAME = "completion"
 DIGITS, FACES, MODEL = "digits", "faces", "model"

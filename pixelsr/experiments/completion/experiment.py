@@ -1,9 +1,4 @@
-"""What fits the other half? Digits and faces completed, and what it costs.
-
-A picture is drawn value by value, each from those before it; values that are given are not drawn
-but read. So one model completes whatever is hidden. A prior of digits and one of faces are trained
-here; faces are completed by a model that was trained before too.
-"""
+"""Trains two priors, completes, measures."""
 
 import dataclasses
 import functools
@@ -13,20 +8,18 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from ..models import ConditioningNetwork, GatedPixelCNN, PixelModel
-from ..training import Recipe
-from ..training.objective import check_size, is_multi_scale
-from .completion_parts import HOLE, LOWER, complete, lower_half_bits, score
-from .completion_sheets import SAMPLES, Way, draw_sheets
-from .completion_timing import measure_times
-from .completion_words import DIGITS, FACES, MODEL, NAME, section
-from .digits import HELD_OUT, load_grey
-from .figures import Figures, begin, write_figures
-from .portraits import SIDE, Portraits, check_trained_size, load_portraits
-from .task import Task
-from .turns import Plan, read_log, train_in_turns, trained
-
-__all__ = ["NAME", "run", "section"]
+from ...models import ConditioningNetwork, GatedPixelCNN, PixelModel
+from ...training import Recipe
+from ...training.objective import check_size, is_multi_scale
+from ..digits import HELD_OUT, load_grey
+from ..figures import Figures, begin, write_figures
+from ..portraits import SIDE, Portraits, check_trained_size, load_portraits
+from ..task import Task
+from ..turns import Plan, read_log, train_in_turns, trained
+from .parts import HOLE, LOWER, complete, lower_half_bits, score
+from .section import DIGITS, FACES, MODEL, NAME
+from .sheets import SAMPLES, Way, draw_sheets
+from .timing import measure_times
 
 DRAWN, SCORED = 64, 256
 """Pictures that are completed, and those whose likelihood is measured."""

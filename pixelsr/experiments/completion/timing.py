@@ -4,15 +4,15 @@ from functools import partial
 
 from torch import Tensor
 
-from ..benchmark.batch import Batch
-from ..benchmark.clock import median_ratio, seconds
-from ..benchmark.sampler import plan_of, request_of
-from ..evaluation.progress import track
-from ..models import PixelModel
-from ..sampling.engines import resolve_engine
-from ..sampling.plan import macs_with_known
-from .completion_parts import HOLE, LOWER, UPPER, WHOLE, complete, hidden_pixels, small_pictures
-from .figures import Figures
+from ...benchmark.batch import Batch
+from ...benchmark.clock import median_ratio, seconds
+from ...benchmark.sampler import plan_of, request_of
+from ...evaluation.progress import track
+from ...models import PixelModel
+from ...sampling.engines import resolve_engine
+from ...sampling.plan import macs_with_known
+from ..figures import Figures
+from .parts import HOLE, LOWER, UPPER, WHOLE, complete, hidden_pixels, small_pictures
 
 SIDES = (WHOLE, LOWER, UPPER, HOLE)
 

@@ -6,15 +6,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..evaluation import metrics
-from ..evaluation.baselines import bicubic, nearest_neighbours
-from ..evaluation.enlarging import score
-from ..models import ConditioningNetwork, PixelModel, PixelRecursiveSR
-from ..sampling import sample
-from ..training.validate import bits_per_dimension
-from .figures import Figures
-from .independent import draw_independently
-from .regression import Regression
+from ...evaluation import metrics
+from ...evaluation.baselines import bicubic, nearest_neighbours
+from ...evaluation.enlarging import score
+from ...models import ConditioningNetwork, PixelModel, PixelRecursiveSR
+from ...sampling import sample
+from ...training.validate import bits_per_dimension
+from ..figures import Figures
+from ..independent import draw_independently
+from ..regression import Regression
 
 TAUS = 1.0, 1.1, 1.2
 DRAWS = 2

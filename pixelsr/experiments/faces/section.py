@@ -1,9 +1,11 @@
-"""What the documents say of the figures of `faces`."""
+"""What the documents say of the figures of `faces`, and their plot."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from .words import ALIKE, again, budget, machine, picture, table
+from ..figures import Figures
+from ..plots import COLOURS, canvas, tidy
+from ..words import ALIKE, again, budget, machine, picture, table
 
 NAME = "faces"
 FIRST = 1.0
@@ -113,3 +115,26 @@ def _pictures(figures: Mapping[str, Any]) -> str:
             "command writes too. " + again(NAME),
         )
     )
+
+
+def draw_scores(figures: Figures) -> Any:
+    """Consistency against pSNR: a point a method, a line through one at several tau."""
+    figure = canvas(8, 5)
+    axes = figure.add_subplot()
+    series: dict[str, list[Figures]] = {}
+    for title, scores in figures["methods"].items():
+        series.setdefault(title.split(",")[0], []).append(scores)
+    for title, points in series.items():
+        x, y = ([scores[key] for scores in points] for key in ("psnr", "consistency"))
+        draws = "psnr_between_draws" in points[0]
+        axes.plot(x, y, "o-", color=COLOURS[0 if draws else 1], markersize=5)
+        axes.annotate(title, (x[0], y[0]), (6, 4), textcoords="offset points", fontsize=9)
+    axes.set_yscale("log")
+    axes.margins(x=0.15)
+    tidy(axes, "pSNR against the photo, dB", "consistency: squared error of the small picture")
+    axes.set_title(
+        "Right and down is nearer to the photo; blue draws, orange has one answer",
+        fontsize=10,
+        loc="left",
+    )
+    return figure

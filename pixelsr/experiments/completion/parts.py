@@ -6,12 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .. import functional
-from ..data.visible import visible_average
-from ..evaluation.progress import track
-from ..models import PixelModel, PixelRecursiveSR
-from ..sampling import sample
-from .figures import Figures
+from ... import functional
+from ...data.visible import visible_average
+from ...evaluation.progress import track
+from ...models import PixelModel, PixelRecursiveSR
+from ...sampling import sample
+from ..figures import Figures
 
 WHOLE, LOWER, UPPER, HOLE = "whole picture", "lower half", "upper half", "hole"
 """Parts of a picture that are drawn."""

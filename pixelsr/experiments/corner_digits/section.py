@@ -3,10 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .corner_judge import BRIGHTEST, NOTHING, TAIL, VERDICTS
-from .corner_models import TITLES
-from .plots import COLOURS, canvas, tidy
-from .words import ALIKE, again, budget, machine, picture, table
+from ..plots import COLOURS, canvas, tidy
+from ..words import ALIKE, again, budget, machine, picture, table
+from .judge import BRIGHTEST, NOTHING, TAIL, VERDICTS
+from .models import TITLES
 
 NAME = "corner-digits"
 ONE, NONE, TWO, BLEND, MISSHAPEN = VERDICTS

@@ -11,14 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .. import functional
-from ..models import ConditioningNetwork, GatedPixelCNN, PixelModel, PixelRecursiveSR
-from ..models.base import Layers, is_plain
-from ..models.gated_pixelcnn import GatedPixelCNNConfig
-from ..models.head import Head
-from ..nn import GatedMaskedConv2d, MaskedConv2d, init
-from ..receptive_field import receptive_field
-from ..training import Recipe
+from ... import functional
+from ...models import ConditioningNetwork, GatedPixelCNN, PixelModel, PixelRecursiveSR
+from ...models.base import Layers, is_plain
+from ...models.gated_pixelcnn import GatedPixelCNNConfig
+from ...models.head import Head
+from ...nn import GatedMaskedConv2d, MaskedConv2d, init
+from ...receptive_field import receptive_field
+from ...training import Recipe
 
 MAGNIFICATION = 4
 

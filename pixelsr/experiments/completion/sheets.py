@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..data.levels import from_levels, to_levels
-from ..models import PixelModel
-from .completion_parts import HOLE, LOWER, complete, framed, spread_out, strip
-from .completion_words import DIGITS, FACES, MODEL, NAME
-from .portraits import free_portraits
-from .sheets import write_sheet
-from .task import Task
+from ...data.levels import from_levels, to_levels
+from ...models import PixelModel
+from ..portraits import free_portraits
+from ..sheets import write_sheet
+from ..task import Task
+from .parts import HOLE, LOWER, complete, framed, spread_out, strip
+from .section import DIGITS, FACES, MODEL, NAME
 
 SAMPLES = 8
 """Of each picture."""

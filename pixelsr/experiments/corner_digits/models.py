@@ -5,11 +5,11 @@ import functools
 import torch
 from torch import Tensor
 
-from ..models import ConditioningNetwork, GatedPixelCNN, PixelModel, PixelRecursiveSR
-from ..sampling import sample
-from .corner_pictures import MAGNIFICATION, told_of
-from .independent import draw_independently
-from .regression import Regression
+from ...models import ConditioningNetwork, GatedPixelCNN, PixelModel, PixelRecursiveSR
+from ...sampling import sample
+from ..independent import draw_independently
+from ..regression import Regression
+from .pictures import MAGNIFICATION, told_of
 
 TITLES = {
     "regression": "L2 regression",

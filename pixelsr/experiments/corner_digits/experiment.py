@@ -1,32 +1,25 @@
-"""Does a sum of logits settle on one answer? A digit that may be in either of two corners.
-
-The input does not tell the corner (slides of Dahl, Norouzi, Shlens; 1702.00783). Four models are
-trained on one budget: L2 regression, a network of independent pixels, a PixelCNN, and the sum of
-the logits of the last two. A program tells what they draw.
-"""
+"""Trains, draws and judges the four models."""
 
 import dataclasses
 import functools
 
 from torch import Tensor
 
-from ..data.levels import from_levels, to_levels
-from ..evaluation.progress import track
-from ..models import PixelModel
-from ..training import Recipe
-from ..training.validate import bits_per_dimension
-from .corner_judge import VERDICTS, Judge, count, examples
-from .corner_models import BATCH, TITLES, answers, make
-from .corner_pictures import MAGNIFICATION, Corners, corners, digits, load_corners, scaled, told_of
-from .corner_section import NAME, draw_verdicts, section
-from .figures import Figures, begin, write_figures
-from .plots import check_installed, write_plot
-from .proportions import binomial_test, wilson
-from .sheets import write_sheet
-from .task import Task
-from .turns import Plan, read_log, train_in_turns, trained
-
-__all__ = ["run", "section"]
+from ...data.levels import from_levels, to_levels
+from ...evaluation.progress import track
+from ...models import PixelModel
+from ...training import Recipe
+from ...training.validate import bits_per_dimension
+from ..figures import Figures, begin, write_figures
+from ..plots import check_installed, write_plot
+from ..proportions import binomial_test, wilson
+from ..sheets import write_sheet
+from ..task import Task
+from ..turns import Plan, read_log, train_in_turns, trained
+from .judge import VERDICTS, Judge, count, examples
+from .models import BATCH, TITLES, answers, make
+from .pictures import MAGNIFICATION, Corners, corners, digits, load_corners, scaled, told_of
+from .section import NAME, draw_verdicts
 
 COLUMNS = 12
 """Of the sheet of samples."""
