@@ -24,7 +24,7 @@ BINARISATION = (
 
 @dataclasses.dataclass(frozen=True)
 class Digits:
-    """Black and white digits, uint8 ``[N, 1, 28, 28]``, 0 or 255."""
+    """Pictures of digits, uint8 ``[N, 1, S, S]``, intensities of 8 bits, in MNIST's order."""
 
     train: Tensor
     held_out: Tensor
@@ -32,11 +32,16 @@ class Digits:
 
     @property
     def checksum(self) -> str:
-        """Of all values: tells the same binarisation on any machine."""
-        checksum = 0
-        for images in (self.train, self.held_out, self.test):
-            checksum = zlib.crc32(images.contiguous().numpy().data, checksum)
-        return f"{checksum:08x}"
+        """Of all values: tells the same pictures on any machine."""
+        return f"{zlib.crc32(self.joined().contiguous().numpy().data):08x}"
+
+    def joined(self) -> Tensor:
+        """All pictures, one part after the other."""
+        return torch.cat((self.train, self.held_out, self.test))
+
+    def replaced(self, images: Tensor) -> "Digits":
+        """Others in place of those that `joined` gives, in the same parts."""
+        return Digits(*images.split([len(self.train), len(self.held_out), len(self.test)]))
 
 
 def find_files(folder: Path) -> dict[str, Path]:
@@ -58,33 +63,26 @@ def find_files(folder: Path) -> dict[str, Path]:
     return found
 
 
-def load_grey(folder: Path) -> tuple[Tensor, Tensor]:
-    """The training and the test digits, uint8 ``[N, 1, 28, 28]``, 255 being ink.
-
-    Raises:
-        OSError, ValueError: a file is missing or damaged.
-    """
-    files = find_files(folder)
-    train, test = (load_pictures(file, SIDE, _refuse, colours=1) for file in files.values())
-    return train, test
-
-
-def load_digits(folder: Path) -> Digits:
-    """All digits of MNIST, binarised.
+def load_grey(folder: Path) -> Digits:
+    """All digits of MNIST, 255 being ink.
 
     Raises:
         OSError, ValueError: a file is missing, damaged, or holds too few pictures.
     """
-    train, test = load_grey(folder)
+    files = find_files(folder)
+    train, test = (load_pictures(file, SIDE, _refuse, colours=1) for file in files.values())
     held_out = len(train) // HELD_OUT
     if not held_out:
         raise ValueError(
-            f"{find_files(folder)['train']} holds {len(train)} pictures, expected at least "
-            f"{HELD_OUT}"
+            f"{files['train']} holds {len(train)} pictures, expected at least {HELD_OUT}"
         )
-    black_and_white = binarise(torch.cat((train, test)), SEED)
-    parts = black_and_white.split([len(train) - held_out, held_out, len(test)])
-    return Digits(*parts)
+    return Digits(train[:-held_out], train[-held_out:], test)
+
+
+def load_digits(folder: Path) -> Digits:
+    """The same, binarised."""
+    grey = load_grey(folder)
+    return grey.replaced(binarise(grey.joined(), SEED))
 
 
 def _refuse(sentence: str) -> None:

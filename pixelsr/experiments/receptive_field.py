@@ -123,11 +123,7 @@ def _settings(task: Task, plan: Plan, digits: Digits) -> Figures:
     """All that the figures depend on, beside the machine and the models."""
     return {
         "scale": task.scale,
-        "steps": plan.steps,
-        "turn": plan.turn,
-        "recipe": dataclasses.asdict(plan.recipe),
-        "training_pictures": len(plan.images),
-        "held_out_pictures": len(plan.validation),
+        **plan.settings(),
         "test_pictures": len(digits.test),
         "size": list(digits.test.shape[2:]),
         "binarisation": BINARISATION,

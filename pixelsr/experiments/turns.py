@@ -32,6 +32,16 @@ class Plan:
     steps: int
     turn: int
 
+    def settings(self) -> dict[str, Any]:
+        """The budget as JSON values."""
+        return {
+            "steps": self.steps,
+            "turn": self.turn,
+            "recipe": dataclasses.asdict(self.recipe),
+            "training_pictures": len(self.images),
+            "held_out_pictures": len(self.validation),
+        }
+
 
 def train_in_turns(
     makers: Mapping[str, Callable[[], PixelModel]],

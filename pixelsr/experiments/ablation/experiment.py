@@ -36,7 +36,9 @@ def run(task: Task) -> bool:
     check_installed()
     scale = SCALES[task.scale]
     scale = dataclasses.replace(scale, steps=task.steps or scale.steps)
-    faces = _load(task, scale.side)
+    faces = load_portraits(task.pictures(NAME), scale.side)
+    if len(faces.val) < 2:
+        raise ValueError(f"{task.data} holds {len(faces.val)} face in val/, expected at least 2")
     plan = _plan(scale, faces, task.seed)
     path = task.out / f"{NAME}.json"
     figures = begin(task, NAME, _settings(task, plan, faces))
@@ -57,24 +59,10 @@ def run(task: Task) -> bool:
     return True
 
 
-def _load(task: Task, side: int) -> Portraits:
-    """The faces, enough of them to hold some out, and to give each another's small picture."""
-    faces = load_portraits(task.pictures(NAME), side)
-    if len(faces.train) < 4 or len(faces.val) < 2:
-        raise ValueError(
-            f"{task.data} holds {len(faces.train)} pictures of {side}x{side} to train on and "
-            f"{len(faces.val)} to measure, expected at least 4 and 2"
-        )
-    return faces
-
-
 def _plan(scale: Scale, faces: Portraits, seed: int) -> Plan:
-    """The last training pictures choose the best step, as many as there are in val."""
-    held_out = min(len(faces.val), len(faces.train) // 4)
-    train, validation = faces.train.split([len(faces.train) - held_out, held_out])
     return Plan(
-        images=train,
-        validation=validation,
+        images=faces.train,
+        validation=faces.held_out,
         recipe=dataclasses.replace(scale.recipe, seed=seed),
         steps=scale.steps,
         turn=max(1, scale.steps // scale.turns),
@@ -85,12 +73,8 @@ def _settings(task: Task, plan: Plan, faces: Portraits) -> Figures:
     """All that the figures depend on, beside the machine and the models."""
     return {
         "scale": task.scale,
-        "steps": plan.steps,
-        "turn": plan.turn,
-        "recipe": dataclasses.asdict(plan.recipe),
+        **plan.settings(),
         "seeds": SEEDS,
-        "training_pictures": len(plan.images),
-        "held_out_pictures": len(plan.validation),
         "test_pictures": len(faces.val),
         "size": list(faces.val.shape[2:]),
         "magnification": MAGNIFICATION,

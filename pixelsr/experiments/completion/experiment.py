@@ -2,16 +2,14 @@
 
 import dataclasses
 import functools
-import zlib
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
 
 from ...models import ConditioningNetwork, GatedPixelCNN, PixelModel
 from ...training import Recipe
 from ...training.objective import check_size, is_multi_scale
-from ..digits import HELD_OUT, load_grey
+from ..digits import Digits, load_grey
 from ..figures import Figures, begin, write_figures
 from ..portraits import SIDE, Portraits, check_trained_size, load_portraits
 from ..task import Task
@@ -27,8 +25,9 @@ BATCH = 16
 """Pictures at once where nothing is trained."""
 ROUNDS = 9
 """In which times are taken."""
-HELD_OUT_FACES = 500
-"""Of the training pictures, the last: they tell the best step."""
+VALIDATION = 1_000
+"""Held-out pictures that tell the best step."""
+Parts = Digits | Portraits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,15 +63,10 @@ SCALES = {
 def run(task: Task) -> bool:
     """Train, complete, measure; see `pixelsr.experiments.run`."""
     data = task.pictures(NAME)
-    train, test = load_grey(data)
-    portraits, model = load_portraits(data, SIDE), load_faces_model(task)
-    held_out = {
-        DIGITS: len(train) // HELD_OUT,
-        FACES: min(HELD_OUT_FACES, len(portraits.train) // 2),
-    }
-    pictures = {DIGITS: train, FACES: portraits.train}
-    plans = {name: _plan(task, name, pictures[name], held_out[name]) for name in pictures}
-    figures = begin(task, NAME, _settings(task, plans, test, portraits))
+    digits, faces, model = load_grey(data), load_portraits(data, SIDE), load_faces_model(task)
+    pictures: dict[str, Parts] = {DIGITS: digits, FACES: faces}
+    plans = {name: _plan(task, name, some) for name, some in pictures.items()}
+    figures = begin(task, NAME, _settings(task, plans, pictures))
     for name, plan in plans.items():
         finished = False
         make = functools.partial(make_prior, name, task)
@@ -83,9 +77,9 @@ def run(task: Task) -> bool:
         figures.setdefault("seconds", {})[name] = read_log(task.out / name)[-1]["seconds"]
         write_figures(task.out / f"{NAME}.json", figures)
     ways = {
-        DIGITS: Way(trained(task.out / DIGITS, task.device), test),
-        FACES: Way(trained(task.out / FACES, task.device), portraits.val),
-        MODEL: Way(model, portraits.val),
+        DIGITS: Way(trained(task.out / DIGITS, task.device), digits.test),
+        FACES: Way(trained(task.out / FACES, task.device), faces.val),
+        MODEL: Way(model, faces.val),
     }
     return _complete_all(task, ways, figures)
 
@@ -120,43 +114,29 @@ def make_prior(name: str, task: Task) -> PixelModel:
     return GatedPixelCNN(colours=colours, **SCALES[task.scale][name].options).to(task.device)
 
 
-def _plan(task: Task, name: str, train: Tensor, held_out: int) -> Plan:
-    """The last of the training pictures are held out; a thousand of them tell the best step."""
+def _plan(task: Task, name: str, pictures: Parts) -> Plan:
     budget = SCALES[task.scale][name]
     steps = task.steps or budget.steps
     return Plan(
-        images=train[:-held_out],
-        validation=train[-held_out:][:1000],
+        images=pictures.train,
+        validation=pictures.held_out[:VALIDATION],
         recipe=dataclasses.replace(budget.recipe, seed=task.seed),
         steps=steps,
         turn=max(1, steps // budget.turns),
     )
 
 
-def _settings(task: Task, plans: Mapping[str, Plan], test: Tensor, portraits: Portraits) -> Figures:
+def _settings(task: Task, plans: Mapping[str, Plan], pictures: Mapping[str, Parts]) -> Figures:
     """All that the figures depend on, beside the machine and the models."""
     priors = {
         name: {
             "options": SCALES[task.scale][name].options,
-            "steps": plan.steps,
-            "turn": plan.turn,
-            "recipe": dataclasses.asdict(plan.recipe),
-            "training_pictures": len(plan.images),
-            "held_out_pictures": len(plan.validation),
+            "checksum": pictures[name].checksum,
+            **plan.settings(),
         }
         for name, plan in plans.items()
     }
-    checksum = 0
-    for images in (plans[DIGITS].images, plans[DIGITS].validation, test):
-        checksum = zlib.crc32(images.contiguous().numpy().data, checksum)
-    return {
-        "scale": task.scale,
-        **priors,
-        "digits_checksum": f"{checksum:08x}",
-        "faces_checksum": portraits.checksum,
-        "model": task.model,
-        "samples": SAMPLES,
-    }
+    return {"scale": task.scale, **priors, "model": task.model, "samples": SAMPLES}
 
 
 def _complete_all(task: Task, ways: Mapping[str, Way], figures: Figures) -> bool:

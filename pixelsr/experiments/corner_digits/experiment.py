@@ -10,6 +10,7 @@ from ...evaluation.progress import track
 from ...models import PixelModel
 from ...training import Recipe
 from ...training.validate import bits_per_dimension
+from ..digits import Digits
 from ..figures import Figures, begin, write_figures
 from ..plots import check_installed, write_plot
 from ..proportions import binomial_test, wilson
@@ -18,7 +19,7 @@ from ..task import Task
 from ..turns import Plan, read_log, train_in_turns, trained
 from .judge import VERDICTS, Judge, count, examples
 from .models import BATCH, TITLES, answers, make
-from .pictures import MAGNIFICATION, Corners, corners, digits, load_corners, scaled, told_of
+from .pictures import MAGNIFICATION, corners, digits, load_corners, scaled, told_of
 from .section import NAME, draw_verdicts
 
 COLUMNS = 12
@@ -105,7 +106,7 @@ def run(task: Task) -> bool:
     return True
 
 
-def _plan(task: Task, scale: Scale, pictures: Corners) -> Plan:
+def _plan(task: Task, scale: Scale, pictures: Digits) -> Plan:
     steps = task.steps or scale.steps
     return Plan(
         images=pictures.train,
@@ -118,15 +119,11 @@ def _plan(task: Task, scale: Scale, pictures: Corners) -> Plan:
     )
 
 
-def _settings(task: Task, scale: Scale, plan: Plan, pictures: Corners) -> Figures:
+def _settings(task: Task, scale: Scale, plan: Plan, pictures: Digits) -> Figures:
     """All that the figures depend on, beside the machine and the models."""
     return {
         "scale": task.scale,
-        "steps": plan.steps,
-        "turn": plan.turn,
-        "recipe": dataclasses.asdict(plan.recipe),
-        "training_pictures": len(plan.images),
-        "held_out_pictures": len(plan.validation),
+        **plan.settings(),
         "samples": min(scale.samples, len(pictures.test)),
         "size": list(pictures.test.shape[2:]),
         "levels": scale.levels,
@@ -171,7 +168,7 @@ def _draw(figures: Figures, task: Task, plan: Plan, truth: Tensor) -> dict[str, 
 
 
 def _judge(
-    figures: Figures, drawn: dict[str, Tensor], pictures: Corners, truth: Tensor, seed: int
+    figures: Figures, drawn: dict[str, Tensor], pictures: Digits, truth: Tensor, seed: int
 ) -> None:
     """The verdicts on each model's pictures, and the judge's own errors."""
     levels = figures["settings"]["levels"]

@@ -1,7 +1,5 @@
 """A digit in one of two corners."""
 
-import dataclasses
-import zlib
 from pathlib import Path
 
 import torch
@@ -9,46 +7,23 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ...area import area_average
-from ..digits import HELD_OUT, load_grey
+from ..digits import Digits, load_grey
 
 MAGNIFICATION = 2
 """Of a picture to what models are told of it."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Corners:
-    """uint8 ``[N, 1, S, S]``, intensities of 8 bits; the digits are those of MNIST, in order."""
-
-    train: Tensor
-    held_out: Tensor
-    test: Tensor
-
-    @property
-    def checksum(self) -> str:
-        """Of all values: tells the same pictures on any machine."""
-        checksum = 0
-        for images in (self.train, self.held_out, self.test):
-            checksum = zlib.crc32(images.contiguous().numpy().data, checksum)
-        return f"{checksum:08x}"
-
-
-def load_corners(folder: Path, seed: int) -> Corners:
+def load_corners(folder: Path, seed: int) -> Digits:
     """All digits of MNIST, halved by area average, each in a corner that a fair coin chose.
 
-    The last training digits are held out.
-
     Raises:
-        OSError, ValueError: a file is missing or damaged.
+        OSError, ValueError: a file is missing, damaged, or holds too few pictures.
     """
-    train, test = (area_average(images, 2) for images in load_grey(folder))
-    held_out = max(1, len(train) // HELD_OUT)
-    every = torch.cat((train, test))
+    grey = load_grey(folder)
+    every = area_average(grey.joined(), 2)
     coin = torch.Generator().manual_seed(seed)
     side = torch.randint(2, (len(every), 1, 1, 1), generator=coin, dtype=torch.uint8)
-    parts = place(every * (1 - side), every * side).split(
-        [len(train) - held_out, held_out, len(test)]
-    )
-    return Corners(*parts)
+    return grey.replaced(place(every * (1 - side), every * side))
 
 
 def place(first: Tensor, second: Tensor) -> Tensor:

@@ -24,8 +24,6 @@ from .methods import Method
 from .section import NAME, draw_scores
 
 MAGNIFICATION = 4
-HELD_OUT = 500
-"""Of the training pictures, the last: they tell the best step. The faces of val only measure."""
 SHOWN = 12
 TITLES = {
     "regression": "L2 regression",
@@ -112,10 +110,9 @@ def _load(task: Task) -> PixelRecursiveSR:
 
 def _plan(task: Task, scale: Scale, portraits: Portraits) -> Plan:
     steps = task.steps or scale.steps
-    held_out = min(HELD_OUT, len(portraits.train) // 2)
     return Plan(
-        images=portraits.train[:-held_out],
-        validation=portraits.train[-held_out:],
+        images=portraits.train,
+        validation=portraits.held_out,
         recipe=dataclasses.replace(scale.recipe, seed=task.seed),
         steps=steps,
         turn=max(1, steps // scale.turns),
@@ -125,13 +122,9 @@ def _plan(task: Task, scale: Scale, portraits: Portraits) -> Plan:
 def _settings(task: Task, scale: Scale, plan: Plan, portraits: Portraits) -> Figures:
     return {
         "scale": task.scale,
-        "steps": plan.steps,
-        "turn": plan.turn,
-        "recipe": dataclasses.asdict(plan.recipe),
+        **plan.settings(),
         "prior": scale.prior,
         "conditioning": scale.conditioning,
-        "training_pictures": len(plan.images),
-        "held_out_pictures": len(plan.validation),
         "pictures": len(portraits.val),
         "checksum": portraits.checksum,
         "model": task.model,
