@@ -17,7 +17,7 @@ DEVICE = $(shell $(BIN)/python -c "import re, torch; \
 .PHONY: help venv demo test test-slow sanitize lint format docs experiments bench gpu clean
 
 help:  ## show this
-	@grep -E '^[a-z-]+: .*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+: .*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 13
 
 venv: .venv/.installed  ## make .venv: the pinned torch, the package, the tools
 

@@ -26,7 +26,7 @@ class Row:
 def draw_sheet(
     captions: Sequence[str], rows: Sequence[Row], size: tuple[int, int], scale: int | None = None
 ) -> Image.Image:
-    """A row a photo, its name below it, each column under its caption.
+    """A row a photo, its name below it, each column under its caption, if there is any.
 
     Args:
         rows: at least one.
@@ -34,12 +34,13 @@ def draw_sheet(
         scale: each pixel becomes a square of this side; None for tiles of up to `TILE` pixels.
     """
     scale = scale or _scale(size, len(captions), ROW_WIDTH)
+    top = MARGIN + (CAPTION if any(captions) else 0)
     width, height = (scale * side for side in size)
     sheet = Image.new(
         "RGB",
         (
             2 * MARGIN + len(captions) * (width + GAP) - GAP,
-            MARGIN + CAPTION + len(rows) * (height + NAME),
+            top + len(rows) * (height + NAME),
         ),
         BACKGROUND,
     )
@@ -49,7 +50,7 @@ def draw_sheet(
         x = MARGIN + k * (width + GAP)
         draw.text((x + width // 2, MARGIN), caption, INK, font, anchor="ma")
     for r, row in enumerate(rows):
-        y = MARGIN + CAPTION + r * (NAME + height)
+        y = top + r * (NAME + height)
         for k, tile in enumerate(row.tiles):
             large = tile.resize((width, height), Image.Resampling.NEAREST)
             sheet.paste(large, (MARGIN + k * (width + GAP), y))

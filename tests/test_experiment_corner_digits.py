@@ -199,6 +199,9 @@ def _words_follow(figures):
     assert "L2 regression never (0 of 500)" in text
     assert "A + B always (500 of 500)" in text
     assert "A + B 250 of 500 times (45.6% to 54.4%; p = 1)" in text
+    assert "None is called unfair, at p < 0.01" in text
+    figures["models"]["sum"] |= corner_digits.split(300, 500)
+    assert "A + B did not learn a fair coin" in section("corner-digits", figures)
     assert "| A + B | 500 | 0 | 0 | 0 | 0 | 99.2% to 100.0% |" in text
     assert "though not to the letter" in outcome(0, 3, 480, 490)
     assert "does not reproduce" in outcome(0, 0, 200, 490)

@@ -9,6 +9,8 @@ from .judge import BRIGHTEST, NOTHING, TAIL, VERDICTS
 from .models import TITLES
 
 NAME = "corner-digits"
+SMALL = 0.01
+"""A p below tells a coin that is not fair."""
 ONE, NONE, TWO, BLEND, MISSHAPEN = VERDICTS
 SHADES = (COLOURS[2], "#999999", COLOURS[3], COLOURS[1], COLOURS[0])
 """Of the verdicts."""
@@ -135,18 +137,23 @@ def _verdicts(figures: Mapping[str, Any]) -> str:
 
 def _corners(figures: Mapping[str, Any]) -> str:
     """How the pictures of one digit are split between the corners."""
-    splits = []
+    splits, unfair = [], []
     for name, facts in figures["models"].items():
         if split := facts["first_corner"]:
+            unfair += [TITLES[name]] if split["p"] < SMALL else []
             splits.append(
                 f"{TITLES[name]} {split['count']:,} of {split['of']:,} times "
                 f"({_percent(split['interval'])}; p = {split['p']:.2g})"
             )
     if not splits:
         return "No model drew exactly one digit, so that there is no choice of corners to test."
+    verdict = (
+        f"{' and '.join(unfair)} did not learn a fair coin" if unfair else "None is called unfair"
+    )
     return (
         f"Where exactly one digit was drawn, it is in the top left corner: {'; '.join(splits)}. "
-        "The p are those of an exact two-sided binomial test against a fair coin."
+        "The p are those of an exact two-sided binomial test against the fair coin that placed the "
+        f"digits of the data. {verdict}, at p < {SMALL}."
     )
 
 
