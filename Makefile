@@ -84,6 +84,7 @@ DATA ?= data
 SCALE ?= small
 EXPERIMENTS := $(addprefix experiment-,corner-digits faces completion ablation real-or-fake \
 	receptive-field)
+STEPS :=
 ifeq ($(SCALE),small)
 experiment-receptive-field: STEPS := --steps 1500
 endif

@@ -176,6 +176,13 @@ def test_the_experiment_goes_on_after_an_interrupt_to_the_same_figures(small, tm
         ablation.run(Task(broken, data, steps=3))
 
 
+def test_a_seed_without_two_after_it_is_refused_before_anything_is_trained(small, tmp_path):
+    data = write_faces(tmp_path / "data", SIDE)
+    with pytest.raises(ValueError, match="seed must be at least 0 and less than"):
+        ablation.run(Task(tmp_path / "out", data, steps=2, seed=2**63 - 1))
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("train", "val", "message"),
     [(1, 6, "train holds 1 picture, expected at least 2"), (12, 1, "holds 1 face in val/")],
@@ -189,6 +196,7 @@ def test_too_few_faces_are_refused(small, tmp_path, train, val, message):
 def test_the_words_follow_the_figures(small):
     recipe = dataclasses.asdict(ablation.SCALES["small"].recipe)
     made = {
+        "experiment": "ablation",
         "settings": {
             "scale": "small",
             "steps": 1000,
@@ -235,3 +243,8 @@ def test_the_words_follow_the_figures(small):
     assert (
         "A is not ignored here: its input still counts for 80% of what it does with both." in text
     )
+    for name in ("sum", "sum-one-term"):
+        for k, one in enumerate(seeds[name]):
+            one["swapped"] = one["sum"] + 0.01 * (k - 1)
+    ablation.compare(made)
+    assert "That the sum heeds its input at all is not shown here" in section("ablation", made)

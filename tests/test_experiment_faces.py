@@ -70,11 +70,18 @@ def test_every_method_is_scored_and_shown(data, model, tmp_path):
     assert "All 3 held-out faces" in text
     assert all(f"| {title} |" in text for title in ways)
     assert "MS-SSIM is not defined" in text
-    assert "it does not beat both" in text or "it beats both" in text
+    bits = {name: facts["bits_per_dimension"] for name, facts in found["models"].items()}
+    beats = bits["sum"] < min(bits["prior"], bits["conditioning"])
+    assert ("it beats both" if beats else "it does not beat both") in text
+    before = (out / "faces.json").read_bytes()
+    again = run("faces", "--data", data, "--out", out, "--model", model, "--steps", 2)
+    assert again.exit_code == 0, again.output
+    assert "scoring" not in again.stdout  # what is finished is not done again
+    assert (out / "faces.json").read_bytes() == before
 
 
 def test_the_outcome_follows_the_figures():
-    between = {"psnr_between_draws": 20.0, "ssim_between_draws": 0.5}
+    between = {"psnr_between_draws": 20.0, "ssim_between_draws": 0.5, "excess": [1.0, 0.1]}
     scores = {"model": None, "psnr": 21.0, "ssim": 0.5, "ms_ssim": None, "consistency": 1e-4}
     drawn = scores | between | {"model": "sum", "psnr": 19.0, "consistency": 4e-4}
     bits = {"regression": None, "conditioning": 5.0, "prior": 4.0, "sum": 3.0, "other": 2.0}
@@ -82,6 +89,8 @@ def test_the_outcome_follows_the_figures():
     recipe = dataclasses.asdict(faces.SCALES["small"].recipe)
     settings = {"pictures": 3, "scale": "small", "model": "other", "recipe": recipe, "steps": 9}
     made = {
+        "experiment": "faces",
+        "command": "pixelsr experiment faces --steps 9",
         "settings": settings | {"training_pictures": 9},
         "machine": {"device": "a machine", "threads": 1, "torch": "2"},
         "models": {
@@ -91,17 +100,20 @@ def test_the_outcome_follows_the_figures():
         "methods": ways | {"A + B, tau 1.0": drawn},
     }
     text = section("faces", made)
+    assert "`pixelsr experiment faces --steps 9` does it again" in text
     assert "it beats both of its parts" in text
     assert "has 4.0 times the consistency error" in text
     assert "(root mean squares: 5.1 and 2.6 grey levels" in text
     assert "2.0 dB less in pSNR" in text
-    assert "they vary too little, by 1.00 dB" in text
+    assert "they vary too little (+1.00 ± 0.10 dB)" in text
     made["models"]["sum"]["bits_per_dimension"] = 4.5
-    made["methods"]["A + B, tau 1.0"] = drawn | {"psnr": 21.5}
+    made["methods"]["A + B, tau 1.0"] = drawn | {"psnr": 21.5, "excess": [-1.5, 0.5]}
     text = section("faces", made)
     assert "it does not beat both of its parts" in text
     assert "0.5 dB more in pSNR" in text
-    assert "they vary too much, by 1.50 dB" in text
+    assert "they vary too much (-1.50 ± 0.50 dB)" in text
+    made["methods"]["A + B, tau 1.0"] = drawn | {"excess": [0.1, 0.06]}
+    assert "they vary as much as they should" in section("faces", made)
 
 
 def test_a_model_that_enlarges_nothing_is_refused(data, tmp_path):
@@ -111,6 +123,15 @@ def test_a_model_that_enlarges_nothing_is_refused(data, tmp_path):
     assert result.exit_code == 1
     assert "is a GatedPixelCNN, expected a PixelRecursiveSR that magnifies 4" in result.stderr
     assert not out.exists()
+
+
+def test_one_face_is_enough(tmp_path, model):
+    data = write_faces(tmp_path / "faces", 32, train=2, val=1)
+    out = tmp_path / "out"
+    result = run("faces", "--data", data, "--out", out, "--model", model, "--steps", 1)
+    assert result.exit_code == 0, result.output
+    assert figures(out, "faces")["methods"]["A + B, tau 1.0"]["excess"][1] == 0
+    assert figures(out, "faces")["command"].endswith("--out out --steps 1 --model other")
 
 
 def test_a_folder_without_faces_is_refused(tmp_path):
@@ -150,3 +171,5 @@ def test_two_draws_of_one_input_are_compared_with_each_other():
     ceiling = metrics.psnr(truth, truth)[0].item()
     assert found["psnr_between_draws"] == pytest.approx((13.9794 + ceiling) / 2, abs=1e-3)
     assert found["psnr"] == pytest.approx((13.9794 + 3 * ceiling) / 4, abs=1e-3)
+    missing = (13.9794 - ceiling) / 2  # of the first face; none of the second
+    assert found["excess"] == pytest.approx([missing / 2, abs(missing) / 2], abs=1e-3)

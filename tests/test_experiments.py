@@ -136,6 +136,7 @@ def test_a_section_tells_whether_the_order_is_the_papers():
     recipe = {"batch": 16, "optimizer": "adamw", "lr": 0.004, "warmup": 200, "floor": 0}
     recipe |= {"clip": 1, "ema": 0.99, "schedule": "cosine"}
     made = {
+        "experiment": "receptive-field",
         "settings": {
             "scale": "small",
             "steps": 6000,

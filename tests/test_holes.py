@@ -7,7 +7,9 @@ from torch import Tensor, nn
 import pixelsr
 from pixelsr import ops
 from pixelsr.models import PixelCNN
+from pixelsr.sampling.engines.cpu import CpuEngine
 from pixelsr.sampling.plan import Schedule, macs_with_known, plan
+from pixelsr.sampling.request import make_request
 from tests.helpers import randomise
 from tests.networks import network
 from tests.test_plan import executed_macs, prefilled_macs
@@ -55,12 +57,25 @@ def test_the_pictures_are_those_of_the_whole_network(name, where, engine):
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_each_sample_may_have_a_hole_of_its_own(engine):
-    model, options = arguments("PixelCNN")
+@pytest.mark.parametrize("name", ["PixelCNN", "GatedPixelCNN", "PixelRecursiveSR-gated"])
+def test_each_sample_may_have_a_hole_of_its_own(name, engine):
+    model, options = arguments(name)
     options["known"] = torch.randint(model.levels, (2, 3, *SIZE), dtype=torch.uint8)
     options["known_mask"] = torch.cat([HOLES["middle"], HOLES["right edge"]])
     drawn = pixelsr.sample(model, engine=engine, **options)
     assert torch.equal(drawn, pixelsr.sample(model, method="ancestral", **options))
+
+
+@pytest.mark.skipif(ops.WHY_NOT_COMPILED is not None, reason="the C++ kernels are not built")
+def test_the_cpp_engine_begins_each_step_where_the_schedule_says():
+    model, known = network("GatedPixelCNN"), torch.zeros(1, 3, *SIZE, dtype=torch.uint8)
+    mask = hole(slice(9, 14), slice(0, 16))
+    request = make_request(model, 1, SIZE, None, known, mask, 0, "model")
+    engine = CpuEngine(plan(model, SIZE), request)
+    begins = engine.code[engine.program.first_rows].tolist()
+    assert begins == list(engine.schedule.first_rows)
+    assert max(begins) == 9  # the horizontal stack
+    assert len(set(begins)) > 2  # a layer of the vertical one begins later than that below
 
 
 @pytest.mark.parametrize("where", HOLES)

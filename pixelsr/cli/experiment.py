@@ -26,6 +26,9 @@ LIST = "\n".join(f"  {name}: {about}" for name, about in EXPERIMENTS.items())
 
     OUT gets the figures as JSON, plots and samples as PNG files, and a folder for each model that
     is trained. Ctrl-C saves and ends; the same command goes on from there.
+
+    faces and completion compare what they train with --model, and real-or-fake draws from it; the
+    others train all that they need. real-or-fake trains nothing.
     """,
     epilog=examples(
         "pixelsr experiment receptive-field --data data/ --out out",

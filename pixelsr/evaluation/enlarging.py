@@ -61,10 +61,10 @@ def _draw(model: PixelRecursiveSR, low_res: Tensor, draws: Draws, progress: bool
 
 def score(answers: Tensor, truth: Tensor, low_res: Tensor, levels: int, batch: int) -> Scores:
     """Means over all answers, of which each true picture has equally many, side by side."""
-    each = len(answers) // len(truth)
-    low_res = low_res.repeat_interleave(each, 0)
+    samples = len(answers) // len(truth)
+    low_res = low_res.repeat_interleave(samples, 0)
     seen = from_levels(answers, levels)
-    true = from_levels(truth, levels).repeat_interleave(each, 0)
+    true = from_levels(truth, levels).repeat_interleave(samples, 0)
     side = min(truth.shape[2:])
     return Scores(
         psnr=_mean(metrics.psnr, seen, true, batch),
@@ -75,5 +75,10 @@ def score(answers: Tensor, truth: Tensor, low_res: Tensor, levels: int, batch: i
 
 
 def _mean(metric: Metric, answers: Tensor, truth: Tensor, batch: int) -> float:
+    return each(metric, answers, truth, batch).mean().item()
+
+
+def each(metric: Metric, answers: Tensor, truth: Tensor, batch: int) -> Tensor:
+    """A metric of each pair of pictures, ``[N]``, so many at a time."""
     parts = zip(answers.split(batch), truth.split(batch), strict=True)
-    return torch.cat([metric(*pair) for pair in parts]).mean().item()
+    return torch.cat([metric(*pair) for pair in parts])

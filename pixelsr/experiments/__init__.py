@@ -1,6 +1,6 @@
 """Experiments: one command each, from pictures to figures, plots and a paragraph of the documents.
 
-A file an experiment; it has
+A module or a package an experiment; it has
 
 - `run`, which takes a `Task` and writes ``NAME.json`` and the PNG files beside it,
 - `section`, the paragraph of ``docs/results.md`` as Markdown, made from that JSON alone.
@@ -10,6 +10,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
+from .figures import finish
 from .task import SCALES, Task
 
 EXPERIMENTS = {
@@ -20,20 +21,23 @@ EXPERIMENTS = {
     "ablation": "the loss without its second term, no colour masks, the blind spot",
     "real-or-fake": "a page on which people tell samples from photos",
 }
-"""Names, and what each is about; its file has the name with underscores."""
+"""Names, and what each is about; its module has the name with underscores."""
 
 __all__ = ["EXPERIMENTS", "SCALES", "Task", "run", "section"]
 
 
 def run(name: str, task: Task) -> bool:
-    """Do an experiment, or go on with the one that `task.out` holds.
+    """Do an experiment, or go on with the one that `task.out` holds; a finished one stays as it is.
 
     Returns:
         true where it is finished, false where `task.stop` has ended it; the same task goes on.
     Raises:
         ValueError, OSError: a task that does not fit; the message says why.
     """
-    return bool(_module(name).run(task))
+    finished = bool(_module(name).run(task))
+    if finished:
+        finish(task, name)
+    return finished
 
 
 def section(name: str, figures: Mapping[str, Any]) -> str:

@@ -12,6 +12,8 @@ from ..training.settings import difference
 from .task import Task
 
 Figures = dict[str, Any]
+FINISHED = "finished"
+"""In the figures of an experiment that is done; it is not done again."""
 
 
 def read_figures(path: Path) -> Figures:
@@ -24,7 +26,7 @@ def read_figures(path: Path) -> Figures:
         figures = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path} does not hold the figures of an experiment: {error}") from None
-    if not isinstance(figures, dict) or "settings" not in figures:
+    if not isinstance(figures, dict) or not isinstance(figures.get("settings"), dict):
         raise ValueError(f'{path} does not hold the figures of an experiment: no "settings"')
     return figures
 
@@ -38,16 +40,29 @@ def write_figures(path: Path, figures: Figures) -> None:
 def begin(task: Task, name: str, settings: Figures) -> Figures:
     """The figures of the experiment that `task.out` holds, or of a new one; written.
 
+    The machine is that of the beginning.
+
     Raises:
         ValueError: it holds one of other settings.
         OSError: it cannot be written.
     """
     path = task.out / f"{name}.json"
     before = check_settings(path, settings) or {}
-    facts = {"settings": settings, "machine": machine(torch.device(task.device))}
-    figures = {"experiment": name} | before | facts
+    new = {
+        "experiment": name,
+        "command": task.command(name),
+        "settings": settings,
+        "machine": machine(torch.device(task.device)),
+    }
+    figures = new | before
     write_figures(path, figures)
     return figures
+
+
+def finish(task: Task, name: str) -> None:
+    """Mark the figures as those of a finished experiment."""
+    path = task.out / f"{name}.json"
+    write_figures(path, read_figures(path) | {FINISHED: True})
 
 
 def check_settings(path: Path, settings: Figures) -> Figures | None:

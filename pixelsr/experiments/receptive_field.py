@@ -23,7 +23,7 @@ from ..nn import MaskedConv2d
 from ..sampling import sample
 from ..training import Recipe
 from .digits import BINARISATION, SIDE, Digits, load_digits
-from .figures import Figures, begin, write_figures
+from .figures import FINISHED, Figures, begin, write_figures
 from .plots import COLOURS, canvas, check_installed, tidy, write_plot
 from .task import Task
 from .turns import Plan, read_log, train_in_turns, trained
@@ -91,15 +91,18 @@ def run(task: Task) -> bool:
     plan = _plan(task, scale, digits)
     path = task.out / f"{NAME}.json"
     figures = begin(task, NAME, _settings(task, plan, digits))
-    figures.setdefault("models", {name: _facts(name) for name in CONTESTANTS})
+    if FINISHED in figures:
+        return True
+    if "models" not in figures:
+        figures["models"] = {name: _facts(name) for name in CONTESTANTS}
     makers = {name: functools.partial(make, name, task) for name in CONTESTANTS}
-    finished = False
-    for steps in train_in_turns(makers, plan, task.out, task.stop):
-        finished = steps == plan.steps
+
+    def show_curves() -> None:
         _read_curves(figures, task.out)
         write_figures(path, figures)
         write_plot(path.with_suffix(".png"), draw_curves(figures))
-    if not finished:
+
+    if not train_in_turns(makers, plan, task.out, task.stop, show_curves):
         return False
     models = {name: trained(task.out / name, task.device) for name in CONTESTANTS}
     _measure(figures, models, digits.test)
@@ -110,13 +113,9 @@ def run(task: Task) -> bool:
 
 
 def _plan(task: Task, scale: Scale, digits: Digits) -> Plan:
-    return Plan(
-        images=digits.train,
-        validation=digits.held_out[: scale.validation],
-        recipe=Recipe(batch=16, lr=LR, floor=0, flip=False, seed=task.seed),
-        steps=scale.steps,
-        turn=max(1, scale.steps // scale.turns),
-    )
+    recipe = Recipe(batch=16, lr=LR, floor=0, flip=False, seed=task.seed)
+    validation = digits.held_out[: scale.validation]
+    return Plan.of(digits.train, validation, recipe, scale.steps, scale.turns)
 
 
 def _settings(task: Task, plan: Plan, digits: Digits) -> Figures:
@@ -234,7 +233,7 @@ def draw_curves(figures: Figures) -> Any:
 
 def section(figures: Mapping[str, Any]) -> str:
     """The paragraph, table and pictures of the documents."""
-    return "\n\n".join((_method(figures), _table(figures), _outcome(figures), _pictures()))
+    return "\n\n".join((_method(figures), _table(figures), _outcome(figures), _pictures(figures)))
 
 
 def _method(figures: Mapping[str, Any]) -> str:
@@ -292,11 +291,11 @@ def _outcome(figures: Mapping[str, Any]) -> str:
     )
 
 
-def _pictures() -> str:
+def _pictures(figures: Mapping[str, Any]) -> str:
     return "\n\n".join(
         (
             picture(NAME, "Learning curves"),
             picture(f"{NAME}-samples", "Digits drawn by each model, and test pictures"),
-            again(NAME),
+            again(figures),
         )
     )

@@ -2,11 +2,13 @@
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import torch
 
 SCALES = ("small", "paper")
+MODEL = "faces-8x32"
+"""Bundled."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,11 +31,21 @@ class Task:
     out: Path
     data: Path | None = None
     scale: str = "small"
-    model: str = "faces-8x32"
+    model: str = MODEL
     device: str | torch.device = "cpu"
     steps: int | None = None
     seed: int = 0
     stop: Callable[[], bool] = lambda: False
+
+    def command(self, name: str) -> str:
+        """What does the experiment of this name again."""
+        options = {"scale": SCALES[0], "steps": None, "seed": 0, "model": MODEL}
+        given = [
+            f" --{option} {PurePath(value).name if option == 'model' else value}"
+            for option, default in options.items()
+            if (value := getattr(self, option)) != default
+        ]
+        return f"pixelsr experiment {name} --data data --out out{''.join(given)}"
 
     def pictures(self, name: str) -> Path:
         """`data`, for the experiment of this name, which cannot do without.

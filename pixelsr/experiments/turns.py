@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,13 @@ class Plan:
     steps: int
     turn: int
 
+    @classmethod
+    def of(
+        cls, images: Tensor, validation: Tensor, recipe: Recipe, steps: int, turns: int
+    ) -> "Plan":
+        """So many steps, cut into so many turns."""
+        return cls(images, validation, recipe, steps, max(1, steps // turns))
+
     def settings(self) -> dict[str, Any]:
         """The budget as JSON values."""
         return {
@@ -48,7 +55,8 @@ def train_in_turns(
     plan: Plan,
     out: Path,
     stop: Callable[[], bool],
-) -> Iterator[int]:
+    after: Callable[[], None] = lambda: None,
+) -> bool:
     """Train each model for a turn, then each for the next, until all have taken their steps.
 
     What a model writes is in ``out/NAME``, as of `pixelsr train`; a run that is there is gone on
@@ -57,17 +65,27 @@ def train_in_turns(
     Args:
         makers: of each model, the same one each time, on the device that trains it.
         stop: asked after every step; true saves, and ends the training.
-    Yields:
-        the steps that all models have taken, after each round of turns.
+        after: called after each round of turns.
+    Returns:
+        true where all have taken all steps, false where `stop` has ended it.
     """
     with Show(list(makers), plan.steps) as show:
         for target in _targets(plan):
             for name, make in makers.items():
+                if target < min(_validated(out / name), plan.steps):
+                    continue  # the checkpoint is of a later turn
                 show.begin(name)
                 _train(make(), plan, out / name, target, show, stop)
                 if stop():
-                    return
-            yield target
+                    return False
+            after()
+    return True
+
+
+def _validated(out: Path) -> int:
+    """The step of a model's last validation; 0 where there is none."""
+    log = read_log(out) if (out / LOG).is_file() else []
+    return max((entry["step"] for entry in log if "validation" in entry), default=0)
 
 
 def _targets(plan: Plan) -> list[int]:

@@ -104,8 +104,12 @@ class PixelModel(nn.Module):
             images: uint8 ``[N, C, H, W]``, below `levels`.
         Returns:
             uint8 ``[N, C, h, w]``, below `levels`.
+        Raises:
+            ValueError: the model draws from no small picture.
         """
-        magnification: Any = self.magnification
+        magnification = getattr(self, "magnification", None)
+        if magnification is None:
+            raise ValueError(f"{type(self).__name__} draws from no small picture")
         return area_average(images, magnification)
 
     def describe(self) -> dict[str, Any]:

@@ -6,6 +6,6 @@ trained on one budget, with three seeds; what is left out is compared with the w
 """
 
 from .experiment import run
-from .section import section
+from .report import section
 
 __all__ = ["run", "section"]

@@ -14,7 +14,7 @@ from ...functional import nats
 from ...models import GatedPixelCNN, PixelModel, PixelRecursiveSR
 from ...sampling import sample
 from ...training.validate import bits_per_dimension
-from ..figures import Figures, begin, write_figures
+from ..figures import FINISHED, Figures, begin, write_figures
 from ..plots import check_installed, write_plot
 from ..portraits import Portraits, free_portraits, load_portraits
 from ..receptive_field import live_parameters
@@ -22,7 +22,7 @@ from ..sheets import write_sheet
 from ..task import Task
 from ..turns import Plan, read_log, train_in_turns, trained
 from .models import MAGNIFICATION, SCALES, OneStackPixelCNN, Scale, build, visible_share
-from .section import ARMS, NAME, SIGHT, SUMS, draw_arms
+from .report import ARMS, NAME, SIGHT, SUMS, draw_arms
 
 SEEDS = 3
 SHOWN = 8
@@ -39,16 +39,18 @@ def run(task: Task) -> bool:
     faces = load_portraits(task.pictures(NAME), scale.side)
     if len(faces.val) < 2:
         raise ValueError(f"{task.data} holds {len(faces.val)} face in val/, expected at least 2")
-    plan = _plan(scale, faces, task.seed)
+    plans = {task.seed + k: _plan(scale, faces, task.seed + k) for k in range(SEEDS)}
     path = task.out / f"{NAME}.json"
-    figures = begin(task, NAME, _settings(task, plan, faces))
-    figures.setdefault("arms", {name: arm_facts(name, scale) for name in ARMS})
-    if "visible" not in figures:
+    figures = begin(task, NAME, _settings(task, plans[task.seed], faces))
+    if FINISHED in figures:
+        return True
+    if "arms" not in figures:
+        figures["arms"] = {name: arm_facts(name, scale) for name in ARMS}
         figures["visible"] = _visible(scale)
         write_figures(path, figures)
-    for seed in range(task.seed, task.seed + SEEDS):
+    for seed, plan in plans.items():
         if str(seed) not in figures["arms"]["prior"]["seeds"]:
-            if not _train(task, scale, _plan(scale, faces, seed)):
+            if not _train(task, scale, plan):
                 return False
             _measure(figures, task, seed, faces.val)
             write_figures(path, figures)
@@ -60,13 +62,8 @@ def run(task: Task) -> bool:
 
 
 def _plan(scale: Scale, faces: Portraits, seed: int) -> Plan:
-    return Plan(
-        images=faces.train,
-        validation=faces.held_out,
-        recipe=dataclasses.replace(scale.recipe, seed=seed),
-        steps=scale.steps,
-        turn=max(1, scale.steps // scale.turns),
-    )
+    recipe = dataclasses.replace(scale.recipe, seed=seed)
+    return Plan.of(faces.train, faces.held_out, recipe, scale.steps, scale.turns)
 
 
 def _settings(task: Task, plan: Plan, faces: Portraits) -> Figures:
@@ -107,8 +104,7 @@ def _train(task: Task, scale: Scale, plan: Plan) -> bool:
     makers: dict[str, Callable[[], PixelModel]] = {
         name: functools.partial(make, name, scale, task, plan.recipe.seed) for name in ARMS
     }
-    rounds = train_in_turns(makers, plan, _folder(task, plan.recipe.seed), task.stop)
-    return plan.steps in list(rounds)
+    return train_in_turns(makers, plan, _folder(task, plan.recipe.seed), task.stop)
 
 
 def _folder(task: Task, seed: int) -> Path:

@@ -6,6 +6,6 @@ here; faces are completed by a model that was trained before too.
 """
 
 from .experiment import run
-from .section import section
+from .report import section
 
 __all__ = ["run", "section"]

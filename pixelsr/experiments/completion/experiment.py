@@ -10,12 +10,13 @@ from ...models import ConditioningNetwork, GatedPixelCNN, PixelModel
 from ...training import Recipe
 from ...training.objective import check_size, is_multi_scale
 from ..digits import Digits, load_grey
-from ..figures import Figures, begin, write_figures
+from ..figures import FINISHED, Figures, begin, write_figures
+from ..plots import check_installed, write_plot
 from ..portraits import SIDE, Portraits, check_trained_size, load_portraits
 from ..task import Task
 from ..turns import Plan, read_log, train_in_turns, trained
-from .parts import HOLE, LOWER, complete, lower_half_bits, score
-from .section import DIGITS, FACES, MODEL, NAME
+from .parts import HOLE, LOWER, complete, lower_half_bits, mean_of, score
+from .report import DIGITS, FACES, MODEL, NAME, draw_times
 from .sheets import SAMPLES, Way, draw_sheets
 from .timing import measure_times
 
@@ -62,17 +63,22 @@ SCALES = {
 
 def run(task: Task) -> bool:
     """Train, complete, measure; see `pixelsr.experiments.run`."""
+    check_installed()
     data = task.pictures(NAME)
     digits, faces, model = load_grey(data), load_portraits(data, SIDE), load_faces_model(task)
     pictures: dict[str, Parts] = {DIGITS: digits, FACES: faces}
+    if min(len(digits.test), len(faces.val)) < 2:
+        raise ValueError(
+            f"{data} holds {len(digits.test)} test digits and {len(faces.val)} faces in val/, "
+            "expected at least 2 of each"
+        )
     plans = {name: _plan(task, name, some) for name, some in pictures.items()}
     figures = begin(task, NAME, _settings(task, plans, pictures))
+    if FINISHED in figures:
+        return True
     for name, plan in plans.items():
-        finished = False
         make = functools.partial(make_prior, name, task)
-        for steps in train_in_turns({name: make}, plan, task.out, task.stop):
-            finished = steps == plan.steps
-        if not finished:
+        if not train_in_turns({name: make}, plan, task.out, task.stop):
             return False
         figures.setdefault("seconds", {})[name] = read_log(task.out / name)[-1]["seconds"]
         write_figures(task.out / f"{NAME}.json", figures)
@@ -97,8 +103,11 @@ def load_faces_model(task: Task) -> PixelModel:
             f"model {task.model} is a {type(model).__name__} that draws from a small picture, "
             "expected a prior or a PixelRecursiveSR"
         )
-    if model.colours != 3:
-        raise ValueError(f"model {task.model} draws {model.colours} colours; faces have 3")
+    if (model.colours, model.levels) != (3, 256):
+        raise ValueError(
+            f"model {task.model} draws {model.levels} levels of {model.colours} colours; faces "
+            "have 256 of 3"
+        )
     try:
         check_size(model, (SIDE, SIDE))
     except ValueError as error:
@@ -116,14 +125,9 @@ def make_prior(name: str, task: Task) -> PixelModel:
 
 def _plan(task: Task, name: str, pictures: Parts) -> Plan:
     budget = SCALES[task.scale][name]
-    steps = task.steps or budget.steps
-    return Plan(
-        images=pictures.train,
-        validation=pictures.held_out[:VALIDATION],
-        recipe=dataclasses.replace(budget.recipe, seed=task.seed),
-        steps=steps,
-        turn=max(1, steps // budget.turns),
-    )
+    recipe = dataclasses.replace(budget.recipe, seed=task.seed)
+    validation = pictures.held_out[:VALIDATION]
+    return Plan.of(pictures.train, validation, recipe, task.steps or budget.steps, budget.turns)
 
 
 def _settings(task: Task, plans: Mapping[str, Plan], pictures: Mapping[str, Parts]) -> Figures:
@@ -141,7 +145,7 @@ def _settings(task: Task, plans: Mapping[str, Plan], pictures: Mapping[str, Part
 
 def _complete_all(task: Task, ways: Mapping[str, Way], figures: Figures) -> bool:
     """Complete, score, take the times; false where `task.stop` has ended it."""
-    found = {}
+    found, bits = {}, {}
     for name, way in ways.items():
         facts: Figures = {"model": way.model.describe(), "parts": {}}
         images = way.pictures(DRAWN)
@@ -150,10 +154,14 @@ def _complete_all(task: Task, ways: Mapping[str, Way], figures: Figures) -> bool
                 return False
             drawn = complete(way.model, images, part, SAMPLES, task.seed, BATCH * SAMPLES)
             facts["parts"][part] = score(drawn, images, part, way.model.levels)
-        facts["lower_half_bits"] = lower_half_bits(way.model, way.pictures(SCORED), BATCH)
+        bits[name] = lower_half_bits(way.model, way.pictures(SCORED), BATCH)
+        facts["lower_half_bits"] = mean_of(bits[name])
         facts["times"] = measure_times(way.model, way.pictures(BATCH), ROUNDS)
         found[name] = facts
     figures["ways"] = found
-    write_figures(task.out / f"{NAME}.json", figures)
+    figures["bits_saved_by_model"] = mean_of(bits[FACES] - bits[MODEL])
+    path = task.out / f"{NAME}.json"
+    write_figures(path, figures)
+    write_plot(path.with_suffix(".png"), draw_times(figures))
     draw_sheets(task, ways)
     return True

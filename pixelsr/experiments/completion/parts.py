@@ -121,10 +121,11 @@ def score(drawn: Tensor, images: Tensor, part: str, levels: int) -> Figures:
 
 
 @torch.inference_mode()
-def lower_half_bits(model: PixelModel, images: Tensor, batch: int) -> Figures:
-    """``-log2 p(lower half | upper half)`` of the images a hidden value, exactly: mean and error.
+def lower_half_bits(model: PixelModel, images: Tensor, batch: int) -> Tensor:
+    """``-log2 p(lower half | upper half)`` of each image, bits a hidden value, float64 ``[N]``.
 
-    In raster order the lower half comes last, so it is the sum over its values of one pass.
+    In raster order the lower half comes last, so it is, exactly, the sum over its values of one
+    pass.
     """
     rows = images.shape[2] // 2
     nats = []
@@ -134,9 +135,17 @@ def lower_half_bits(model: PixelModel, images: Tensor, batch: int) -> Figures:
         logits = model(given) if low_res is None else model(given, low_res)
         lower = functional.nats(logits[..., rows:, :], given[..., rows:, :])
         nats.append(lower.double().cpu())
-    bits = torch.cat(nats) / (images[0, :, rows:].numel() * math.log(2))
-    error = bits.std() / math.sqrt(len(bits))
-    return {"pictures": len(images), "bits": bits.mean().item(), "standard_error": error.item()}
+    return torch.cat(nats) / (images[0, :, rows:].numel() * math.log(2))
+
+
+def mean_of(values: Tensor) -> Figures:
+    """The mean of a figure over the pictures, two or more, and its standard error."""
+    error = values.std() / math.sqrt(len(values))
+    return {
+        "pictures": len(values),
+        "mean": values.mean().item(),
+        "standard_error": error.item(),
+    }
 
 
 def strip(image: Tensor, drawn: Tensor, part: str) -> Tensor:

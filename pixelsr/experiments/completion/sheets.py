@@ -13,7 +13,7 @@ from ..portraits import free_portraits
 from ..sheets import write_sheet
 from ..task import Task
 from .parts import HOLE, LOWER, complete, framed, spread_out, strip
-from .section import DIGITS, FACES, MODEL, NAME
+from .report import DIGITS, FACES, MODEL, NAME
 
 SAMPLES = 8
 """Of each picture."""

@@ -6,6 +6,6 @@ the logits of the last two. A program tells what they draw.
 """
 
 from .experiment import run
-from .section import section
+from .report import section
 
 __all__ = ["run", "section"]

@@ -11,7 +11,7 @@ from ...models import PixelModel
 from ...training import Recipe
 from ...training.validate import bits_per_dimension
 from ..digits import Digits
-from ..figures import Figures, begin, write_figures
+from ..figures import FINISHED, Figures, begin, write_figures
 from ..plots import check_installed, write_plot
 from ..proportions import binomial_test, wilson
 from ..sheets import write_sheet
@@ -20,7 +20,7 @@ from ..turns import Plan, read_log, train_in_turns, trained
 from .judge import VERDICTS, Judge, count, examples
 from .models import BATCH, TITLES, answers, make
 from .pictures import MAGNIFICATION, corners, digits, load_corners, scaled, told_of
-from .section import NAME, draw_verdicts
+from .report import NAME, draw_verdicts
 
 COLUMNS = 12
 """Of the sheet of samples."""
@@ -85,16 +85,15 @@ def run(task: Task) -> bool:
     plan = _plan(task, scale, pictures)
     path = task.out / f"{NAME}.json"
     figures = begin(task, NAME, _settings(task, scale, plan, pictures))
-    figures.setdefault("models", {name: _facts(_make(name, scale, task)) for name in TITLES})
+    if FINISHED in figures:
+        return True
+    if "models" not in figures:
+        figures["models"] = {name: _facts(_make(name, scale, task)) for name in TITLES}
     makers = {name: functools.partial(_make, name, scale, task) for name in TITLES}
-    finished = False
-    for steps in train_in_turns(makers, plan, task.out, task.stop):
-        finished = steps == plan.steps
-        for name, facts in figures["models"].items():
-            facts["seconds"] = read_log(task.out / name)[-1]["seconds"]
-        write_figures(path, figures)
-    if not finished:
+    if not train_in_turns(makers, plan, task.out, task.stop):
         return False
+    for name, facts in figures["models"].items():
+        facts["seconds"] = read_log(task.out / name)[-1]["seconds"]
     truth = to_levels(pictures.test[: figures["settings"]["samples"]], scale.levels)
     drawn = _draw(figures, task, plan, truth)
     if len(drawn) < len(TITLES):
@@ -107,16 +106,9 @@ def run(task: Task) -> bool:
 
 
 def _plan(task: Task, scale: Scale, pictures: Digits) -> Plan:
-    steps = task.steps or scale.steps
-    return Plan(
-        images=pictures.train,
-        validation=pictures.held_out[: scale.validation],
-        recipe=Recipe(
-            batch=scale.batch, lr=scale.lr, floor=0, ema=0.99, flip=False, seed=task.seed
-        ),
-        steps=steps,
-        turn=max(1, steps // scale.turns),
-    )
+    recipe = Recipe(batch=scale.batch, lr=scale.lr, floor=0, ema=0.99, flip=False, seed=task.seed)
+    validation = pictures.held_out[: scale.validation]
+    return Plan.of(pictures.train, validation, recipe, task.steps or scale.steps, scale.turns)
 
 
 def _settings(task: Task, scale: Scale, plan: Plan, pictures: Digits) -> Figures:

@@ -6,6 +6,6 @@ was trained for longer stands beside them.
 """
 
 from .experiment import run
-from .section import section
+from .report import section
 
 __all__ = ["run", "section"]

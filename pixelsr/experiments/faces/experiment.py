@@ -12,7 +12,7 @@ from torch import Tensor
 from ...area import area_average
 from ...models import ConditioningNetwork, GatedPixelCNN, PixelModel, PixelRecursiveSR
 from ...training import Recipe
-from ..figures import Figures, begin, write_figures
+from ..figures import FINISHED, Figures, begin, write_figures
 from ..plots import check_installed, write_plot
 from ..portraits import SIDE, Portraits, check_trained_size, free_portraits, load_portraits
 from ..regression import Regression
@@ -21,7 +21,7 @@ from ..task import Task
 from ..turns import Plan, read_log, train_in_turns, trained
 from . import methods
 from .methods import Method
-from .section import NAME, draw_scores
+from .report import NAME, draw_scores
 
 MAGNIFICATION = 4
 SHOWN = 12
@@ -66,12 +66,11 @@ def run(task: Task) -> bool:
     other = _load(task)
     plan = _plan(task, scale, portraits)
     figures = begin(task, NAME, _settings(task, scale, plan, portraits))
+    if FINISHED in figures:
+        return True
     path = task.out / f"{NAME}.json"
     makers = {name: functools.partial(make, name, task) for name in TITLES}
-    finished = False
-    for steps in train_in_turns(makers, plan, task.out, task.stop):
-        finished = steps == plan.steps
-    if not finished:
+    if not train_in_turns(makers, plan, task.out, task.stop):
         return False
     models = {name: trained(task.out / name, task.device) for name in TITLES} | {"other": other}
     figures["models"] = {
@@ -86,8 +85,8 @@ def run(task: Task) -> bool:
     answers = _measure(ways, portraits.val, figures, task)
     if len(answers) < len(ways):
         return False
-    _draw_sheets(ways, answers, portraits.val, task)
     write_figures(path, figures)
+    _draw_sheets(ways, answers, portraits.val, task)
     write_plot(path.with_suffix(".png"), draw_scores(figures))
     return True
 
@@ -109,14 +108,9 @@ def _load(task: Task) -> PixelRecursiveSR:
 
 
 def _plan(task: Task, scale: Scale, portraits: Portraits) -> Plan:
+    recipe = dataclasses.replace(scale.recipe, seed=task.seed)
     steps = task.steps or scale.steps
-    return Plan(
-        images=portraits.train,
-        validation=portraits.held_out,
-        recipe=dataclasses.replace(scale.recipe, seed=task.seed),
-        steps=steps,
-        turn=max(1, steps // scale.turns),
-    )
+    return Plan.of(portraits.train, portraits.held_out, recipe, steps, scale.turns)
 
 
 def _settings(task: Task, scale: Scale, plan: Plan, portraits: Portraits) -> Figures:

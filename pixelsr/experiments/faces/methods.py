@@ -1,6 +1,7 @@
 """Ways from an 8x8 face to a 32x32 one, each as good as its training, and how they are scored."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from ...evaluation import metrics
 from ...evaluation.baselines import bicubic, nearest_neighbours
-from ...evaluation.enlarging import score
+from ...evaluation.enlarging import each, score
 from ...models import ConditioningNetwork, PixelModel, PixelRecursiveSR
 from ...sampling import sample
 from ...training.validate import bits_per_dimension
@@ -58,7 +59,8 @@ def regression(model: Regression) -> Method:
 
     @torch.inference_mode()
     def enlarge(low_res: Tensor) -> Tensor:
-        return model.answer(low_res.to(model.device)).cpu()
+        parts = low_res.split(BATCH)
+        return torch.cat([model.answer(part.to(model.device)).cpu() for part in parts])
 
     return Method("L2 regression", enlarge)
 
@@ -110,15 +112,22 @@ def measure(method: Method, answers: Tensor, truth: Tensor, low_res: Tensor) -> 
     """The scores of `pixelsr.evaluation`; pSNR and SSIM between two draws for one small picture.
 
     Where the draws have the true distribution, the photo is but another draw: then two draws are
-    to each other as each is to the photo.
+    to each other as each is to the photo. `excess` is what of it is missing, in dB: the mean over
+    the faces and its standard error.
     """
     scores = score(answers, truth, low_res, 256, BATCH)
     figures: Figures = {k: _rounded(v) for k, v in dataclasses.asdict(scores).items()}
     if method.draws > 1:
         one, other = answers.unflatten(0, (-1, method.draws))[:, :2].unbind(1)
-        figures["psnr_between_draws"] = _rounded(metrics.psnr(one, other).mean().item())
+        between = each(metrics.psnr, one, other, BATCH)
+        to_photo = [each(metrics.psnr, drawn, truth, BATCH) for drawn in (one, other)]
+        excess = between - torch.stack(to_photo).mean(0)
+        error = excess.std() / math.sqrt(len(excess)) if len(excess) > 1 else excess.new_tensor(0)
+        figures["psnr_between_draws"] = _rounded(between.mean().item())
+        figures["excess"] = [_rounded(excess.mean().item()), _rounded(error.item())]
         if scores.ssim is not None:
-            figures["ssim_between_draws"] = _rounded(metrics.ssim(one, other).mean().item())
+            between = each(metrics.ssim, one, other, BATCH)
+            figures["ssim_between_draws"] = _rounded(between.mean().item())
     return figures
 
 

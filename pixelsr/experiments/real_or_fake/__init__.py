@@ -5,6 +5,6 @@ anybody to take: the sample is drawn from the photo made small.
 """
 
 from .experiment import run
-from .section import section
+from .report import section
 
 __all__ = ["run", "section"]

@@ -20,7 +20,7 @@ from ..figures import Figures, begin
 from ..portraits import find_folder, free_portraits
 from ..sheets import write_sheet
 from ..task import Task
-from .section import NAME
+from .report import NAME
 
 PAIRS = {"small": 40, "paper": 200}
 TEMPERATURE = 1.0

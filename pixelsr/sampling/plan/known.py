@@ -104,6 +104,9 @@ def _window(plan: Plan, needed: Regions) -> tuple[int, range]:
 def macs_with_known(plan: Plan, unknown: Tensor) -> int:
     """Multiply-adds of one picture where only some values are unknown.
 
+    Those of the steps, as the C++ engine runs them; other engines take known leading rows in one
+    parallel pass.
+
     Args:
         unknown: bool ``[C, H, W]``, true where a value has to be drawn in any sample.
     """

@@ -47,7 +47,7 @@ def section(figures: Mapping[str, Any]) -> str:
     pictures = (
         picture(NAME, "Verdicts by model"),
         picture(f"{NAME}-samples", "Twelve inputs, what each model answers, the true pictures"),
-        again(NAME),
+        again(figures),
     )
     return "\n\n".join((*(part(figures) for part in parts), *pictures))
 

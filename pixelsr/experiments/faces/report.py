@@ -1,15 +1,18 @@
 """What the documents say of the figures of `faces`, and their plot."""
 
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 from ..figures import Figures
 from ..plots import COLOURS, canvas, tidy
-from ..words import ALIKE, again, budget, machine, picture, table
+from ..words import ALIKE, again, budget, machine, picture, table, trained_before
 
 NAME = "faces"
 FIRST = 1.0
 """The tau that the outcome speaks of."""
+SURE = 2
+"""Standard errors that a difference has to be of, to be called one."""
 
 
 def section(figures: Mapping[str, Any]) -> str:
@@ -21,7 +24,7 @@ def _method(figures: Mapping[str, Any]) -> str:
     settings, models = figures["settings"], figures["models"]
     minutes = sum(facts["seconds"] or 0 for facts in models.values()) / 60
     sizes = {name: f"{facts['parameters'] / 1000:,.0f} thousand" for name, facts in models.items()}
-    other = settings["model"]
+    other = PurePath(settings["model"]).name
     return (
         f"All {settings['pictures']} held-out faces, of people who are not in the training "
         "pictures, made 8x8 by area averages and enlarged to 32x32 in every way. Trained here, "
@@ -29,9 +32,8 @@ def _method(figures: Mapping[str, Any]) -> str:
         f"itself, cross-entropy; {sizes['conditioning']} parameters), B alone (a Gated PixelCNN "
         f"that sees no input; {sizes['prior']}) and their sum ({sizes['sum']}): "
         f"{budget(settings)}{ALIKE}. That took {minutes:.0f} minutes in all on {machine(figures)}. "
-        f"Beside them stands `{other}` ({sizes['other']} parameters, trained before for "
-        "longer), which "
-        "shows what more training gives. What draws has drawn twice for each face, seed "
+        f"Beside them stands `{other}` ({sizes['other']} parameters), trained before"
+        f"{trained_before(other)}. What draws has drawn twice for each face, seed "
         f"{settings['recipe']['seed']}, nothing picked.\n\n"
         "pSNR, SSIM and MS-SSIM against the photo are torchmetrics', consistency is the mean "
         "squared error between the 8x8 input and the answer made small again, intensities in [0, "
@@ -78,8 +80,9 @@ def _outcome(figures: Mapping[str, Any]) -> str:
         f"The sum of logits needs {bits['sum']:.3f} bits per dimension, B alone "
         f"{bits['prior']:.3f}, A alone {bits['conditioning']:.3f}: "
         + ("it beats both of its parts" if better else "it does not beat both of its parts")
-        + f". The best pSNR has {nearest}, the best consistency {faithful}; both measures reward "
-        "an average of all faces that fit. A draw of the sum has "
+        + f". The best pSNR has {nearest}: it rewards the average of all faces that fit, which no "
+        f"draw is. The best consistency has {faithful}, where the photos themselves would have 0. "
+        "What is drawn value by value strays: a draw of the sum has "
         f"{noise:.1f} times the consistency error of L2 regression (root mean squares: "
         f"{_grey(drawn)} and {_grey(mean)} grey levels of 255; of B alone, which is blind to the "
         f"input, {_grey(scores['B alone'])}) and {_less(mean, drawn)} in pSNR. {_variety(drawn)}"
@@ -96,11 +99,15 @@ def _less(mean: Mapping[str, Any], drawn: Mapping[str, Any]) -> str:
 
 
 def _variety(drawn: Mapping[str, Any]) -> str:
-    excess = drawn["psnr_between_draws"] - drawn["psnr"]
-    verdict = "too little" if excess > 0 else "too much"
+    excess, error = drawn["excess"]
+    if abs(excess) <= SURE * error:
+        verdict = "as much as they should, as far as these faces tell"
+    else:
+        verdict = "too little" if excess > 0 else "too much"
     return (
-        f"Two of its draws for one input are {drawn['psnr_between_draws']:.2f} dB apart, and "
-        f"{drawn['psnr']:.2f} dB from the photo: they vary {verdict}, by {abs(excess):.2f} dB."
+        f"Two of its draws for one input have a pSNR of {drawn['psnr_between_draws']:.2f} dB to "
+        f"each other, and {drawn['psnr']:.2f} dB to the photo: they vary {verdict} ({excess:+.2f} "
+        f"± {error:.2f} dB)."
     )
 
 
@@ -109,10 +116,10 @@ def _pictures(figures: Mapping[str, Any]) -> str:
         (
             picture(NAME, "Consistency against pSNR, a point a method"),
             picture(f"{NAME}-portraits", "Two portraits enlarged in every way"),
-            picture(f"{NAME}-draws", "The same twelve held-out faces by every method"),
-            "The photos of the twelve faces, their nearest neighbours and bicubic enlargements, "
+            picture(f"{NAME}-draws", "The same held-out faces by every method that makes pictures"),
+            "The photos of these faces, their nearest neighbours and bicubic enlargements, "
             f"which are not ours to show, stand beside the draws in `photos-{NAME}.png`, which the "
-            "command writes too. " + again(NAME),
+            "command writes too. " + again(figures),
         )
     )
 

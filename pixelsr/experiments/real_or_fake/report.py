@@ -36,6 +36,6 @@ def section(figures: Mapping[str, Any]) -> str:
             "A pair on the page looks like these, of portraits in the public domain, without the "
             f"{small}x{small} input, which is shown at the end only.",
             picture(NAME, "Two portraits: input, sample, photo"),
-            again(NAME),
+            again(figures),
         )
     )

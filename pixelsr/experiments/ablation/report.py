@@ -141,7 +141,9 @@ def _terms(figures: Mapping[str, Any]) -> str:
     seeds, arms = figures["settings"]["seeds"], figures["arms"]
     whole, part = (arms[name]["input"]["mean"] for name in SUMS)
     change = _verdict(arms["sum-one-term"]["more_input"], seeds)
-    if part < IGNORED * whole:
+    if whole <= arms["sum"]["input"]["deviation"]:
+        claim = "That the sum heeds its input at all is not shown here"
+    elif part < IGNORED * whole:
         claim = "A is ignored, as the paper says"
     else:
         claim = (
@@ -192,6 +194,6 @@ def _pictures(figures: Mapping[str, Any]) -> str:
                 f"{NAME}-samples",
                 f"Samples of the sums from the same small pictures and noise, seed {seed}",
             ),
-            again(NAME),
+            again(figures),
         )
     )
