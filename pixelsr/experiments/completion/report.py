@@ -69,8 +69,8 @@ def _measures(settings: Mapping[str, Any], ways: Mapping[str, Facts]) -> str:
         f"{ways[FACES]['parts'][LOWER]['pictures']} faces. Distances are root mean "
         "squares over the hidden values, in intensities from 0 to 1: between the samples of one "
         "picture, and from them to the original. Were the model exact, both would be the same for "
-        "a lower half, a ratio of 1; in a hole not even then, as what is drawn knows what is kept "
-        "below it by a small picture at most. Bits are -log2 p(lower half | what is seen) of the "
+        "a lower half, a ratio of 1; in a hole not even then, as a prior does not see what is kept "
+        "below it. Bits are -log2 p(lower half | what is seen) of the "
         "original for each hidden value. They are exact, as the lower half is what is drawn last; "
         "for a hole, what is kept below would have to be counted too, and they are left out."
     )
