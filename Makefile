@@ -86,7 +86,7 @@ EXPERIMENTS := $(addprefix experiment-,corner-digits faces completion ablation r
 	receptive-field)
 STEPS :=
 ifeq ($(SCALE),small)
-experiment-receptive-field: STEPS := --steps 1500
+experiment-receptive-field: STEPS := --steps 1000
 endif
 .PHONY: $(EXPERIMENTS)
 $(EXPERIMENTS): experiment-%: venv

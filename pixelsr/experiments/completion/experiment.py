@@ -51,7 +51,7 @@ SMALL_FACES = {"channels": 48, "layers": 6, "kernel_size": 3, "head_channels": 1
 PAPER = Recipe(batch=32, lr=4e-4, floor=0)
 SCALES = {
     "small": {
-        DIGITS: Budget(SMALL, Recipe(batch=16, lr=4e-3, floor=0, flip=False), 2_500, 5),
+        DIGITS: Budget(SMALL, Recipe(batch=16, lr=4e-3, floor=0, flip=False), 2_000, 5),
         FACES: Budget(SMALL_FACES, Recipe(batch=8, lr=2e-3, floor=0, ema=0.995), 1_500, 5),
     },
     "paper": {
