@@ -14,12 +14,12 @@ from .figures import finish
 from .task import SCALES, Task
 
 EXPERIMENTS = {
-    "receptive-field": "the likelihood of binarised MNIST against what a model can see",
     "corner-digits": "a digit in one of two corners: who draws exactly one",
     "faces": "8x8 faces enlarged in every way, scored and side by side",
     "completion": "the other half of digits and faces, and what it costs",
     "ablation": "the loss without its second term, no colour masks, the blind spot",
     "real-or-fake": "a page on which people tell samples from photos",
+    "receptive-field": "the likelihood of binarised MNIST against what a model can see",
 }
 """Names, and what each is about; its module has the name with underscores."""
 
