@@ -241,8 +241,15 @@ def test_the_words_follow_the_figures(small):
     ablation.compare(made)
     text = section("ablation", made)
     assert (
-        "A is not ignored here: its input still counts for 80% of what it does with both." in text
+        "The claim does not reproduce here: A is not ignored, its input still counts for 80% of "
+        "what it does with both." in text
     )
+    assert "1606.05328, is neither shown nor refuted here" in text
+    for bits, words in ((4.0, "does not reproduce"), (6.0, "reproduces.")):
+        for one in seeds["prior-one-stack"]:
+            one["model"] = bits
+        ablation.compare(made)
+        assert f"1606.05328, {words}" in section("ablation", made)
     for name in ("sum", "sum-one-term"):
         for k, one in enumerate(seeds[name]):
             one["swapped"] = one["sum"] + 0.01 * (k - 1)
