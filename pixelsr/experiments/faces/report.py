@@ -137,7 +137,7 @@ def draw_scores(figures: Figures) -> Any:
         axes.plot(x, y, "o-", color=COLOURS[0 if draws else 1], markersize=5)
         axes.annotate(title, (x[0], y[0]), (6, 4), textcoords="offset points", fontsize=9)
     axes.set_yscale("log")
-    axes.margins(x=0.15)
+    axes.margins(x=0.2)
     tidy(axes, "pSNR against the photo, dB", "consistency: squared error of the small picture")
     axes.set_title(
         "Right and down is nearer to the photo; blue draws, orange has one answer",
