@@ -39,6 +39,10 @@ SUITES = {
             "tests/test_bench_gpu.py",
         ),
     ),
+    "bench_completion": Suite(
+        "The lower half of pictures by the C++ engine, beside whole pictures.",
+        ("tests/test_plan.py", "tests/test_holes.py"),
+    ),
     "bench_edits": Suite(
         "Logits after one pixel of a 64x64 picture has changed: an edit, and one forward pass.",
         ("tests/test_edits.py", "tests/test_layers.py"),

@@ -168,3 +168,9 @@ def test_the_page_of_results_is_made_from_the_figures():
         assert made["between"](name).search(page)
     for picture in re.findall(r"\]\((results/[^)]+)\)", page):
         assert (DOCS / picture).is_file()
+
+
+def test_make_does_every_experiment():
+    makefile = (DOCS.parent / "Makefile").read_text().replace("\\\n", " ")
+    names = re.search(r"addprefix experiment-,(.*?)\)", makefile)[1].split()
+    assert names == list(EXPERIMENTS)

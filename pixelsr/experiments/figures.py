@@ -47,7 +47,7 @@ def begin(task: Task, name: str, settings: Figures) -> Figures:
         OSError: it cannot be written.
     """
     path = task.out / f"{name}.json"
-    before = check_settings(path, settings) or {}
+    before = _check_settings(path, settings) or {}
     new = {
         "experiment": name,
         "command": task.command(name),
@@ -65,7 +65,7 @@ def finish(task: Task, name: str) -> None:
     write_figures(path, read_figures(path) | {FINISHED: True})
 
 
-def check_settings(path: Path, settings: Figures) -> Figures | None:
+def _check_settings(path: Path, settings: Figures) -> Figures | None:
     """The figures of an experiment with these settings that the file holds; None without a file.
 
     Raises:

@@ -15,14 +15,14 @@ from ..models.sizes import trained_size
 SIDE = 32
 PARTS = "train", "val"
 HELD_OUT = 500
-"""Of the training pictures, the last: they tell the best step, so that val only measures."""
+"""Of the training pictures, the last: they tell the best step of what is trained here."""
 FREE = Path(__file__).parent.parent / "samples"
 """Portraits that are free to show, unlike the photos of most data sets."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Portraits:
-    """uint8 ``[N, 3, S, S]``; nobody of val is in another part, or nobody should be."""
+    """uint8 ``[N, 3, S, S]``; nobody who is in val should be in another part."""
 
     train: Tensor
     held_out: Tensor

@@ -6,12 +6,11 @@ from typing import Any
 OPTIMIZERS = {"adamw": "AdamW", "rmsprop": "RMSProp"}
 ALIKE = "; the same pictures in the same order"
 """Said after the budget of several models."""
-
-
 TRAINED_BEFORE = {
     "faces-8x32": ", for some three hours on two CPU cores, on all training pictures, those held "
     "out included; its best step, the last, was told by the faces that are measured here",
 }
+"""How bundled models were, by name."""
 
 
 def budget(settings: Mapping[str, Any]) -> str:

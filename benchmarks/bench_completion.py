@@ -1,0 +1,67 @@
+"""The lower half of pictures drawn by the C++ engine, beside whole pictures of the same batch.
+
+And beside what it took while every step ran in all known rows that any step needs, its answer the
+same. All three turn by turn.
+"""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+import pixelsr
+from pixelsr.benchmark.clock import median_ratio, seconds
+from pixelsr.sampling.plan import Plan, Schedule, macs_with_known, plan
+
+PICTURES, ROUNDS = 16, 7
+NETWORKS: dict[str, dict[str, int]] = {
+    "digits": {"channels": 24, "layers": 6, "head_channels": 64, "colours": 1, "levels": 8},
+    "faces": {"channels": 48, "layers": 6, "kernel_size": 3, "head_channels": 128},
+    "paper": {},
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_completion(benchmark, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    torch.manual_seed(0)
+    model = pixelsr.GatedPixelCNN(**NETWORKS[name]).eval()
+    side = 28 if name == "digits" else 32
+    shape = model.colours, side, side
+    images = torch.randint(model.levels, (PICTURES, *shape), dtype=torch.uint8)
+    known = torch.zeros(1, *shape, dtype=torch.bool)
+    known[:, :, : side // 2] = True
+
+    def draw(**options: torch.Tensor) -> torch.Tensor:
+        return pixelsr.sample(model, PICTURES, image_size=(side, side), engine="cpu", **options)
+
+    def half() -> torch.Tensor:
+        return draw(known=images, known_mask=known.expand_as(images))
+
+    def half_before() -> torch.Tensor:
+        with monkeypatch.context() as patch:
+            patch.setattr(Schedule, "_first_rows", _of_the_plan)
+            return half()
+
+    assert torch.equal(half(), half_before())
+    work: dict[str, Callable[[], object]] = {"whole": draw, "half": half, "before": half_before}
+    times: dict[str, list[float]] = {key: [] for key in work}
+
+    def measure_once() -> None:
+        for key, one in work.items():
+            times[key].append(seconds(model.device, one))
+
+    benchmark.pedantic(measure_once, rounds=ROUNDS, warmup_rounds=1)
+    whole, after, before = (own[-ROUNDS:] for own in times.values())
+    made = plan(model, (side, side))
+    told = benchmark.extra_info
+    told["multiply-adds, of a whole picture"] = round(
+        macs_with_known(made, ~known[0]) / made.macs, 3
+    )
+    told["time, of a whole picture"] = round(median_ratio(after, whole), 3)
+    told["time with every step, of a whole picture"] = round(median_ratio(before, whole), 3)
+    told["time, of that with every step"] = round(median_ratio(after, before), 3)
+    print("\n", name, dict(told))
+
+
+def _of_the_plan(schedule: Schedule, made: Plan, needed: object) -> tuple[int, ...]:
+    return tuple(placed.first_row for placed in made.placed)
