@@ -12,7 +12,7 @@ from torch import Tensor, nn
 import pixelsr
 from pixelsr import functional, ops, sampling
 from pixelsr.nn import MaskedConv2d
-from pixelsr.sampling.engines import cpu, program
+from pixelsr.sampling.engines import base, cpu, program, start_engine
 from tests.helpers import randomise
 from tests.networks import NETWORKS, Network, inputs, network
 from tests.test_sampling import masks, sample
@@ -300,6 +300,33 @@ def test_subnormal_halves_count():
     assert torch.equal(sampling.logits(model, images, engine="cpu"), expected)
 
 
+@pytest.mark.parametrize("dtype", [FLOAT, torch.float64])
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("name", ["GatedPixelCNN", "PixelRecursiveSR-gated", "Dilated"])
+def test_a_record_equals_the_steps_bit_for_bit(name, n, dtype, threads):
+    model = network(name, dtype)
+    low_res = inputs(model, count=n).get("low_res")
+    images = torch.randint(model.levels, (n, model.colours, 6, 4), dtype=torch.uint8)
+    samples = n if low_res is None else 1
+    request = sampling.request.make_request(model, samples, (6, 4), low_res, None, None, 0, "model")
+    threads(1)
+    stepped = base.Engine.record(start_engine("cpu", request), images)
+    assert stepped.dtype == dtype
+    for count in (1, 2):
+        threads(count)
+        run = start_engine("cpu", request)
+        assert torch.equal(run.record(images), stepped)
+        assert torch.equal(run.images, images)
+
+
+def test_a_record_takes_one_call_and_no_draw(monkeypatch):
+    model = network("GatedPixelCNN")
+    run = start_engine("cpu", _request(model))
+    calls = _record_calls(monkeypatch)
+    run.record(torch.ones(1, 3, 3, 4, dtype=torch.uint8))
+    assert [call["draw"] for call in calls] == [False]
+
+
 def network_like(model: nn.Module) -> nn.Module:
     """A float32 model of the same weights."""
     other = network("PixelCNN", FLOAT)
@@ -343,6 +370,13 @@ def test_several_python_threads_may_sample_at_once():
 
 def _calls(monkeypatch, model: nn.Module, **options) -> list[dict[str, object]]:
     """The arguments of the operator's calls while a picture is drawn, by name."""
+    calls = _record_calls(monkeypatch)
+    sample(model, engine="cpu", **options)
+    return calls
+
+
+def _record_calls(monkeypatch) -> list[dict[str, object]]:
+    """Return a list that will hold the arguments of the operator's next calls, by name."""
     schema = torch.ops.pixelsr.run_plan_.default._schema.arguments
     found = []
 
@@ -354,7 +388,6 @@ def _calls(monkeypatch, model: nn.Module, **options) -> list[dict[str, object]]:
             torch.ops.pixelsr.run_plan_(*arguments)
 
     monkeypatch.setattr(cpu, "operators", Recording())
-    sample(model, engine="cpu", **options)
     return found
 
 

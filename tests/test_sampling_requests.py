@@ -174,5 +174,7 @@ def test_logits_refuse_images_that_do_not_fit():
         sampling.logits(model, images[:, :1], low_res=low_res)
     with pytest.raises(ValueError, match=r"image_size is \(5, 4\), but low_res magnified is"):
         sampling.logits(model, images[:, :, :5], low_res=low_res)
+    with pytest.raises(ValueError, match="images holds the value 8; the model has 8 levels"):
+        sampling.logits(model, images + 8, low_res=low_res)
     with pytest.raises(TypeError, match="images must be a uint8 tensor, got ndarray"):
         sampling.logits(model, images.numpy(), low_res=low_res)

@@ -25,6 +25,7 @@ struct Job {
   uint8_t* images;    // [samples, C, H, W]
   const bool* known;  // [1 or samples, C, H, W]
   int64_t known_stride;
+  T* logits;  // [samples, C, H, W, L], to be recorded; or null
   int64_t samples, samples_per_input;
   uint64_t seed, first_index;
   T temperature;
@@ -79,6 +80,10 @@ class Group {
     }
     bool draw(const Cursor& at) {
       group.barrier_.wait(group.threads_);
+      if (group.job_.logits) {
+        if (thread == 0) group.record(at);
+        return true;
+      }
       if (group.job_.draw && thread == 0) group.draw(at);
       return group.job_.draw;
     }
@@ -341,6 +346,15 @@ class Group {
         consider(best, score_of(logits[level], job_.temperature, noise[level]), level);
       }
       *image_at(sample, at) = static_cast<uint8_t>(best.level);
+    }
+  }
+
+  // Copies the logits of a position, whose values are those that the images hold.
+  void record(const Cursor& at) {
+    const Span& span = program_.logits[at.colour];
+    for (int64_t sample = 0; sample < samples_; ++sample) {
+      const T* logits = this->at(span, 0, at.col) + pixels_[span.buffer][sample];
+      std::copy(logits, logits + span.count, job_.logits + index(sample, at) * span.count);
     }
   }
 

@@ -1,4 +1,5 @@
-// run_plan_: draws pictures by a plan, or runs it up to the logits of the next value.
+// run_plan_: draws pictures by a plan, records the logits of given ones, or runs the plan up to the
+// logits of the next value.
 // forget_session: frees what run_plan_ has kept of a batch.
 
 #include <torch/csrc/stable/library.h>
@@ -144,9 +145,10 @@ Order order_of(const Program& program, const Tensor& unknown, const Tensor& last
 template <class T>
 Cursor run_typed(int64_t session_number, const Tensor& program, const Tensor& weights,
                  const Tensor& constants, Tensor& storage, const Tensor& values, Tensor& images,
-                 const Tensor& known_mask, const Tensor& unknown, const Tensor& last_and_stop,
-                 Cursor from, int64_t seed, int64_t first_index, double temperature, bool draw,
-                 int64_t first_col, int64_t cols, int64_t rows, int64_t threads) {
+                 Tensor& logits, const Tensor& known_mask, const Tensor& unknown,
+                 const Tensor& last_and_stop, Cursor from, int64_t seed, int64_t first_index,
+                 double temperature, bool draw, int64_t first_col, int64_t cols, int64_t rows,
+                 int64_t threads) {
   const std::shared_ptr<Session<T>> session = sessions().get<T>(session_number, program);
   Job<T>& job = session->job;
   job.parameters = parameters_of<T>(weights, constants);
@@ -156,6 +158,7 @@ Cursor run_typed(int64_t session_number, const Tensor& program, const Tensor& we
   job.images = images.mutable_data_ptr<uint8_t>();
   job.known = known_mask.const_data_ptr<bool>();
   job.known_stride = known_mask.size(0) > 1 ? known_mask.stride(0) : 0;
+  job.logits = logits.numel() ? logits.mutable_data_ptr<T>() : nullptr;
   job.samples = images.size(0);
   job.samples_per_input = job.samples / values.size(0);
   job.seed = static_cast<uint64_t>(seed);
@@ -168,12 +171,15 @@ Cursor run_typed(int64_t session_number, const Tensor& program, const Tensor& we
 }
 
 void run_plan_(Tensor program, Tensor weights, Tensor constants, Tensor storage, Tensor values,
-               Tensor images, Tensor known_mask, Tensor unknown, Tensor last_and_stop,
-               Tensor cursor, int64_t seed, int64_t first_index, double temperature, bool draw,
-               int64_t first_col, int64_t cols, int64_t rows, int64_t threads, int64_t session) {
+               Tensor images, Tensor logits, Tensor known_mask, Tensor unknown,
+               Tensor last_and_stop, Tensor cursor, int64_t seed, int64_t first_index,
+               double temperature, bool draw, int64_t first_col, int64_t cols, int64_t rows,
+               int64_t threads, int64_t session) {
   STD_TORCH_CHECK(threads >= 1, "threads must be a positive int, got ", threads);
   STD_TORCH_CHECK(values.size(0) >= 1 && images.size(0) % values.size(0) == 0,
                   "run_plan_: ", images.size(0), " samples of ", values.size(0), " inputs");
+  STD_TORCH_CHECK(!draw || logits.numel() == 0,
+                  "run_plan_: logits are recorded without a draw, got draw = True");
   const bool is_double = storage.scalar_type() == ScalarType::Double;
   STD_TORCH_CHECK(is_double || storage.scalar_type() == ScalarType::Float,
                   "run_plan_: storage must be float32 or float64, got ",
@@ -181,9 +187,9 @@ void run_plan_(Tensor program, Tensor weights, Tensor constants, Tensor storage,
   int64_t* place = cursor.mutable_data_ptr<int64_t>();
   const auto typed = is_double ? run_typed<double> : run_typed<float>;
   const Cursor reached =
-      typed(session, program, weights, constants, storage, values, images, known_mask, unknown,
-            last_and_stop, {place[0], place[1], place[2]}, seed, first_index, temperature, draw,
-            first_col, cols, rows, threads);
+      typed(session, program, weights, constants, storage, values, images, logits, known_mask,
+            unknown, last_and_stop, {place[0], place[1], place[2]}, seed, first_index, temperature,
+            draw, first_col, cols, rows, threads);
   place[0] = reached.row, place[1] = reached.col, place[2] = reached.colour;
 }
 

@@ -6,9 +6,9 @@ from .library import LIBRARY
 
 LIBRARY.define(
     "run_plan_(Tensor program, Tensor weights, Tensor constants, Tensor(a!) storage, Tensor values,"
-    " Tensor(b!) images, Tensor known_mask, Tensor unknown, Tensor last_and_stop,"
-    " Tensor(c!) cursor, int seed, int first_index, float temperature, bool draw, int first_col,"
-    " int cols, int rows, int threads, int session) -> ()"
+    " Tensor(b!) images, Tensor(c!) logits, Tensor known_mask, Tensor unknown,"
+    " Tensor last_and_stop, Tensor(d!) cursor, int seed, int first_index, float temperature,"
+    " bool draw, int first_col, int cols, int rows, int threads, int session) -> ()"
 )
 LIBRARY.define(
     "run_cells_(Tensor program, Tensor constants, Tensor(a!) storage, Tensor cells, Tensor places)"

@@ -12,7 +12,7 @@ from .plan import Plan, plan
 from .plan.regions import cells_of
 from .plan.steps import Span
 from .plan.values import BoolArray
-from .request import Request, check_images, layout, make_request
+from .request import Request, check_images, check_levels, layout, make_request
 from .whole import ReferenceWholePictures, Sites, WholePictures, Work
 from .whole_cpu import CpuWholePictures
 
@@ -127,7 +127,7 @@ class Evaluation:
                 f"mask must be bool {list(values.shape)}, got {mask.dtype} {list(mask.shape)}"
             )
         values, mask = values.to(self.images.device), mask.to(self.images.device)
-        _check_levels("values", values.masked_fill(~mask, 0), self._levels)
+        check_levels("values", values.masked_fill(~mask, 0), self._levels)
         return values, mask
 
 
@@ -138,13 +138,6 @@ def _around(changed: np.ndarray, before: int, after: int) -> slice:
 
 def _first(spans: tuple[Span, ...], colour: int) -> int:
     return spans[0].first + colour * spans[0].count
-
-
-def _check_levels(name: str, images: Tensor, levels: int) -> None:
-    if int(images.max()) >= levels:
-        raise ValueError(
-            f"{name} holds the value {int(images.max())}; the model has {levels} levels"
-        )
 
 
 def _choose(engine: str, plan: Plan, request: Request) -> type[WholePictures]:
@@ -184,7 +177,7 @@ def evaluate(
     """
     colours, levels = layout(model)
     check_images("images", images, colours, None)
-    _check_levels("images", images, levels)
+    check_levels("images", images, levels)
     if low_res is not None:
         check_images("low_res", low_res, colours, None)
         if len(low_res) != len(images):

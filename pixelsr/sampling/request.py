@@ -162,6 +162,13 @@ def check_images(name: str, images: Tensor, colours: int, size: tuple[int, int] 
         )
 
 
+def check_levels(name: str, images: Tensor, levels: int) -> None:
+    if int(images.max()) >= levels:
+        raise ValueError(
+            f"{name} holds the value {int(images.max())}; the model has {levels} levels"
+        )
+
+
 def _image_size(
     model: nn.Module, image_size: tuple[int, int] | None, low_res: Tensor | None
 ) -> tuple[int, int]:
@@ -206,8 +213,7 @@ def _known(
         raise ValueError(f"known must hold 1 or {samples} pictures, got {len(known)}")
     known, mask = known.to(device), mask.to(device)
     known = known.masked_fill(~mask, 0)
-    if int(known.max()) >= levels:
-        raise ValueError(f"known holds the value {int(known.max())}; the model has {levels} levels")
+    check_levels("known", known, levels)
     return known, mask
 
 

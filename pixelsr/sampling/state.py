@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from .engines import start_engine
-from .request import Request, check_images, layout, make_request
+from .request import Request, check_images, check_levels, layout, make_request
 
 
 class State:
@@ -97,6 +97,7 @@ def start(
     return State(request, engine)
 
 
+@torch.no_grad()
 def logits(
     model: nn.Module, images: Tensor, *, low_res: Tensor | None = None, engine: str = "auto"
 ) -> Tensor:
@@ -110,19 +111,12 @@ def logits(
     Returns:
         ``[N, L, C, H, W]``, float64 for a float64 model, else float32.
     """
-    colours, _ = layout(model)
+    colours, levels = layout(model)
     check_images("images", images, colours, None)
+    check_levels("images", images, levels)
     n = len(images) if low_res is None else 1
     size = (int(images.shape[2]), int(images.shape[3]))
     request = make_request(model, n, size, low_res, None, None, 0, "model")
     if request.samples != len(images):
         raise ValueError(f"low_res must hold {len(images)} pictures, got {request.samples}")
-    state = State(request, engine)
-    step = state.step()
-    assert step is not None
-    out = step.new_empty(len(images), request.levels, request.colours, *size)
-    while step is not None and state.position is not None:
-        row, col, colour = state.position
-        out[:, :, colour, row, col] = step
-        step = state.step(images[:, colour, row, col].to(step.device))
-    return out
+    return start_engine(engine, request).record(images)

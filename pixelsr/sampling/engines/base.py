@@ -50,3 +50,22 @@ class Engine(ABC):
     @abstractmethod
     def draw(self, drawing: Drawing) -> None:
         """Draw everything into `images`."""
+
+    def record(self, images: Tensor) -> Tensor:
+        """Return the logits that a draw of the given pictures sees, ``[samples, L, C, H, W]``.
+
+        Args:
+            images: uint8 ``[samples, C, H, W]`` on any device; nothing of them may be known to the
+                request of this engine, which has to be a new one.
+        """
+        positions = self.positions()
+        position, logits = next(positions)
+        record = logits.new_empty(*images.shape, logits.shape[1])
+        images = images.to(record.device)
+        while True:
+            row, col, colour = position
+            record[:, colour, row, col] = logits
+            try:
+                position, logits = positions.send(images[:, colour, row, col])
+            except StopIteration:
+                return record.permute(0, 4, 1, 2, 3)

@@ -23,6 +23,7 @@ from .ring import Ring, ring_shape
 operators = torch.ops.pixelsr
 _sessions = itertools.count()
 _ROW_BEGINS = -1  # the colour of a cursor at the beginning of a row
+_NO_LOGITS = torch.empty(0)
 _MACS_AT_ONCE = 2 * 10**9
 """Between two calls Python can be interrupted: tenths of a second, beside which a call is free."""
 
@@ -84,6 +85,13 @@ class CpuEngine(Engine):
             known = self.request.known_mask[:, colour, row, col]
             value.copy_(torch.where(known, value, drawn))
 
+    def record(self, images: Tensor) -> Tensor:
+        self.images.copy_(images)
+        logits = torch.empty(*images.shape, self.request.levels, dtype=self.dtype)
+        while not self._is_done():
+            self._run(self.plan.image_size[0], logits=logits)
+        return logits.permute(0, 4, 1, 2, 3)
+
     def _reaches_logits(self) -> bool:
         """Run up to the logits of the next unknown value, where there is one."""
         while not self._is_done():
@@ -95,8 +103,15 @@ class CpuEngine(Engine):
     def _is_done(self) -> bool:
         return int(self.cursor[0]) > self.schedule.last_row
 
-    def _run(self, end: int, drawing: Drawing | None = None, threads: int | None = None) -> None:
-        """Some rows above row `end`, drawing; or else up to the logits of the next unknown value.
+    def _run(
+        self,
+        end: int,
+        drawing: Drawing | None = None,
+        threads: int | None = None,
+        logits: Tensor = _NO_LOGITS,
+    ) -> None:
+        """Run some rows above row `end`, drawing values or recording the logits of those in
+        `images`; without a drawing and logits, up to the logits of the next unknown value.
 
         Threads without a processor of their own would only be waited for.
         """
@@ -108,6 +123,7 @@ class CpuEngine(Engine):
             self.storage,
             self.values,
             self.images,
+            logits,
             self.known_mask,
             self.schedule.unknown,
             self.schedule.last_and_stop,
