@@ -11,7 +11,8 @@ import torch
 
 import pixelsr
 from pixelsr.benchmark.clock import median_ratio, seconds
-from pixelsr.sampling.plan import Plan, Schedule, macs_with_known, plan
+from pixelsr.sampling import plan
+from pixelsr.sampling.plan import Plan, Schedule, macs_with_known
 
 PICTURES, ROUNDS = 16, 7
 NETWORKS: dict[str, dict[str, int]] = {

@@ -35,9 +35,10 @@ from pixelsr.benchmark.cached_loop import cached_loop
 from pixelsr.benchmark.clock import seconds
 from pixelsr.benchmark.replay import check_replay
 from pixelsr.benchmark.report import CACHED
-from pixelsr.benchmark.sampler import plan_of, request_of
+from pixelsr.benchmark.sampler import request_of
 from pixelsr.models import PixelModel
 from pixelsr.sampling.engines.cuda import CudaEngine
+from pixelsr.sampling.execution import plan_of
 
 SIZE, BATCHES = (32, 32), (1, 16, 64, 256, 2048)
 ROUNDS, FEW = 5, 3
@@ -112,7 +113,7 @@ def one_input(batch: Batch, sampler: Sampler, rounds: int) -> dict[str, Any]:
 def bound_of(batch: Batch, weights: str) -> dict[str, Any]:
     """What the CUDA engine cannot beat with this batch."""
     request = request_of(batch, weights)
-    return bound(CudaEngine(plan_of(batch, request), request))
+    return bound(CudaEngine(plan_of(request), request))
 
 
 def report_of(model: PixelModel, size: tuple[int, int], figures: list[Figure]) -> Report:

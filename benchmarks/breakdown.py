@@ -11,10 +11,11 @@ import torch
 import pixelsr
 from pixelsr.benchmark.batch import Batch
 from pixelsr.benchmark.clock import seconds
-from pixelsr.benchmark.sampler import Sampler, plan_of, request_of
+from pixelsr.benchmark.sampler import Sampler, request_of
 from pixelsr.sampling.drawing import Drawing
 from pixelsr.sampling.engines.cuda import EVENTS, CudaEngine
 from pixelsr.sampling.engines.features import packed_values
+from pixelsr.sampling.execution import plan_of
 
 CALL, NOTHING, REQUEST = "call", "call that draws nothing", "request"
 IMAGE_STAGE, KERNEL, TICKING = "image stage", "kernel", "kernel, with clocks"
@@ -89,7 +90,7 @@ def draw_nothing(batch: Batch, weights: str) -> None:
 def break_down(batch: Batch, weights: str, rounds: int) -> Breakdown:
     """Measure the parts in turns; each has its turn once before the clock starts."""
     request = request_of(batch, weights)
-    made = plan_of(batch, request)
+    made = plan_of(request)
     engine = CudaEngine(made, request)
     parts: dict[str, Callable[[], object]] = {
         CALL: partial(Sampler("cuda", weights), batch),

@@ -1,6 +1,5 @@
 """Which input each output of a network reads: measured by perturbation, bit for bit."""
 
-import copy
 import dataclasses
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -8,7 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from .copies import copy_model
 from .errors import CausalityError
+from .levels import check_level_count
 
 _MODES = ("eval", "train")
 _TRIALS = 12  # base pictures at most; several, because a dead ReLU hides what it would have read
@@ -153,12 +154,12 @@ class _Probe:
     ) -> None:
         self.shape, self.levels, self.low_res = shape, levels, low_res
         self.magnification = getattr(model, "magnification", None)
-        self.model, self.device = _copy(model), torch.device("cpu")
+        self.model, self.device = copy_model(model), torch.device("cpu")
         try:
             self.model.to("cpu", torch.float64)
             self._base("eval")
-        except RuntimeError:  # it insists on a dtype or a device of its own
-            self.model = _copy(model)
+        except (RuntimeError, TypeError, ValueError):  # it insists on a dtype or a device
+            self.model = copy_model(model)
             self.device = next(self.model.parameters(), torch.empty(0)).device
         for mode in _MODES:
             if not torch.equal(self._base(mode), self._base(mode)):
@@ -222,13 +223,6 @@ class _Probe:
             raise ValueError("model gives NaN logits, of which nothing can be told")
 
 
-def _copy(model: nn.Module) -> nn.Module:
-    """A deep copy; also of tensors that a module computed from its parameters and keeps."""
-    kept = [value for module in model.modules() for value in vars(module).values()]
-    tensors = [value for value in kept if isinstance(value, Tensor) and not value.is_leaf]
-    return copy.deepcopy(model, {id(value): value.detach().clone() for value in tensors})
-
-
 def _sizes(model: nn.Module, colours: int, levels: int) -> tuple[int, int]:
     """C and L from the model's attributes, else from its config, else as given."""
     for owner in (getattr(model, "config", None), model):
@@ -236,8 +230,7 @@ def _sizes(model: nn.Module, colours: int, levels: int) -> tuple[int, int]:
         levels = getattr(owner, "levels", levels)
     if not isinstance(colours, int) or colours < 1:
         raise ValueError(f"colours must be a positive int, got {colours}")
-    if not isinstance(levels, int) or not 2 <= levels <= 256:
-        raise ValueError(f"levels must be 2 to 256, got {levels}")
+    check_level_count(levels)
     return colours, levels
 
 

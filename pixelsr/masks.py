@@ -53,6 +53,19 @@ def channel_groups(channels: int, colours: int, parts: int = 1) -> tuple[int, ..
     return tuple(group for group, size in enumerate(sizes) for _ in range(size)) * parts
 
 
+def check_first_groups(mask_type: str, in_channels: int, colours: int, in_parts: int) -> None:
+    """Raise ValueError where an input of mask "A" lacks a colour group.
+
+    Outputs of the groups after the missing one would read their own pixel.
+    """
+    if mask_type == "A" and 0 < in_channels < colours * in_parts:
+        parts = "" if in_parts == 1 else f" in {in_parts} parts"
+        raise ValueError(
+            f'mask_type "A" with {colours} colour groups needs an input channel for each, got '
+            f"{in_channels}{parts}; for grey images pass colours=1"
+        )
+
+
 def live_rectangle(kernel_size: tuple[int, int], mask_type: str) -> tuple[int, int]:
     """Rows and columns, counted from the top left, of the part of the kernel that has live taps."""
     rows, cols = kernel_size[0] // 2 + (mask_type != "V-first"), kernel_size[1]

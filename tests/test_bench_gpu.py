@@ -29,9 +29,10 @@ from pixelsr.benchmark import (
     samplers,
 )
 from pixelsr.benchmark.report import CACHED, CACHED_LOOP, CROPPED_LOOP, NAIVE_LOOP
-from pixelsr.benchmark.sampler import plan_of, request_of
+from pixelsr.benchmark.sampler import request_of
 from pixelsr.sampling.engines import cuda
 from pixelsr.sampling.engines.cuda import EVENTS, CudaEngine
+from pixelsr.sampling.execution import plan_of
 from pixelsr.sampling.plan import Product
 from tests.emulator.build import HERE, build
 from tests.test_bench import network, prior
@@ -279,7 +280,7 @@ def engine_of(model, samples: int, size: tuple[int, int]) -> CudaEngine:
     batch = make_batch(model, samples, size)
     request = request_of(batch, "bfloat16")
     with torch.no_grad():
-        return CudaEngine(plan_of(batch, request), request)
+        return CudaEngine(plan_of(request), request)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 import pixelsr
 from pixelsr import functional, ops, sampling
 from pixelsr.nn import MaskedConv2d
-from pixelsr.sampling.engines import base, cpu, program, start_engine
+from pixelsr.sampling.engines import base, cpu, program
+from pixelsr.sampling.execution import start_engine
 from tests.helpers import randomise
 from tests.networks import NETWORKS, Network, inputs, network
 from tests.test_sampling import masks, sample
@@ -418,7 +419,7 @@ def test_pictures_do_not_depend_on_how_often_they_are_interrupted(name, mask, mo
 
 def test_auto_takes_the_compiled_engine():
     model = network("PixelCNN")
-    assert isinstance(sampling.engines.start_engine("auto", _request(model)), cpu.CpuEngine)
+    assert isinstance(start_engine("auto", _request(model)), cpu.CpuEngine)
 
 
 def _request(model: nn.Module):

@@ -19,6 +19,7 @@ from pixelsr.sampling import memory
 from pixelsr.sampling.engines import choose_engine, program, triton_program
 from pixelsr.sampling.engines import triton as engine
 from pixelsr.sampling.engines.tasks import Task, tasks
+from pixelsr.sampling.execution import start_engine
 from pixelsr.sampling.plan.steps import Placed, Pointwise, Product, Span
 from pixelsr.sampling.request import make_request
 from tests import networks
@@ -466,7 +467,7 @@ def test_the_memory_asked_for_is_what_is_allocated(monkeypatch):
     model = network("HintAbove")
     low_res = networks.inputs(model, 2, (4, 4))["low_res"]
     request = make_request(model, 3, None, low_res, None, None, 0, "model")
-    made = sampling.engines.start_engine("triton", request)
+    made = start_engine("triton", request)
     assert isinstance(made, engine.TritonEngine)
     tensors = [made.storage, made.images, *made.features.values.values()]
     assert asked == [sum(tensor.nbytes for tensor in tensors)]

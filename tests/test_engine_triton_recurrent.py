@@ -11,6 +11,7 @@ from pixelsr import ConditioningNetwork, DiagonalBiLSTM, PixelRecursiveSR, RowLS
 from pixelsr.sampling.engines import triton as engine
 from pixelsr.sampling.engines import triton_program
 from pixelsr.sampling.engines.tasks import Task, overlap, tasks
+from pixelsr.sampling.execution import start_engine
 from pixelsr.sampling.plan.steps import Placed, Pointwise, Product, Scan, Span
 from pixelsr.sampling.request import make_request
 from tests.helpers import randomise
@@ -177,7 +178,7 @@ def test_the_memory_asked_for_is_what_is_allocated(monkeypatch):
     request = make_request(
         model, 3, None, random_values(2, 1, 2, 2).to(DEVICE), None, None, 0, "model"
     )
-    made = sampling.engines.start_engine("triton", request)
+    made = start_engine("triton", request)
     tensors = [made.storage, made.images, *made.features.values.values()]
     assert asked == [sum(tensor.nbytes for tensor in tensors)]
 

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 import pixelsr
 from pixelsr import ops
 from pixelsr.models import PixelCNN
+from pixelsr.sampling import plan
 from pixelsr.sampling.engines.cpu import CpuEngine
-from pixelsr.sampling.plan import Schedule, macs_with_known, plan
+from pixelsr.sampling.plan import Schedule, macs_with_known
 from pixelsr.sampling.request import make_request
 from tests.helpers import randomise
 from tests.networks import network

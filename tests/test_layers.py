@@ -185,9 +185,9 @@ def test_a_changed_future_leaves_the_past_equal_bit_for_bit(kind, backend, dtype
 @pytest.mark.parametrize("kind", TYPES)
 @pytest.mark.parametrize("backend", ["reference", "cropped"])
 def test_gradcheck(kind, backend):
-    conv = layer((3, 3), kind, in_channels=4, out_channels=6)
-    x = normal(2, 4, 3, 4).requires_grad_()
-    mask = causal_mask(6, 4, (3, 3), kind, in_parts=2, out_parts=2)
+    conv = layer((3, 3), kind, in_channels=6, out_channels=6)
+    x = normal(2, 6, 3, 4).requires_grad_()
+    mask = causal_mask(6, 6, (3, 3), kind, in_parts=2, out_parts=2)
 
     def run(x, weight, bias):
         options = {"mask_type": kind, "in_parts": 2, "out_parts": 2, "backend": backend}

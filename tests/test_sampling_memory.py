@@ -10,7 +10,8 @@ import torch
 
 from pixelsr import ops, sampling
 from pixelsr.sampling import control_groups, memory, processors
-from pixelsr.sampling.engines import cpu, start_engine
+from pixelsr.sampling.engines import cpu
+from pixelsr.sampling.execution import start_engine
 from tests.networks import inputs, network
 from tests.test_sampling import sample
 
@@ -141,7 +142,8 @@ PREPARE = """
 import ctypes, gc, resource, sys
 import torch, pixelsr
 from pixelsr.sampling.drawing import Drawing
-from pixelsr.sampling.engines import cpu, start_engine
+from pixelsr.sampling.engines import cpu
+from pixelsr.sampling.execution import start_engine
 from pixelsr.sampling.request import make_request
 cpu.usable_processors = lambda: 2
 torch.set_num_threads(2)

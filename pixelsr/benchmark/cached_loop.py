@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..sampling.drawing import Drawing
-from ..sampling.engines import start_engine
+from ..sampling.execution import start_engine
 from .batch import Batch
 from .clock import seconds
 from .graphs import captured

@@ -4,11 +4,12 @@ import dataclasses
 from typing import Any
 
 from ..models import PixelModel
+from ..sampling.execution import plan_of
 from ..sampling.plan import Plan
 from .batch import make_batch
 from .clock import median_ratio, seconds
 from .replay import check_replay
-from .sampler import Sampler, plan_of, request_of
+from .sampler import Sampler, request_of
 
 FACTOR = 4
 """Large sides in small ones."""
@@ -76,9 +77,7 @@ def measure_growth(
         tuple(seconds(batch.device, sampler, batch) for batch in batches) for _ in range(rounds)
     ]
     small, large = zip(*rows, strict=True)
-    first, second = (
-        cache_bytes(plan_of(batch, request_of(batch, sampler.weights))) for batch in batches
-    )
+    first, second = (cache_bytes(plan_of(request_of(batch, sampler.weights))) for batch in batches)
     return Growth(sampler.engine, sampler.weights, sizes, (small, large), (first, second))
 
 

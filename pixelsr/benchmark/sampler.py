@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..sampling import sample
 from ..sampling.engines import ENGINES, choose_engine, why_not
-from ..sampling.plan import Plan, plan
+from ..sampling.execution import plan_of
 from ..sampling.request import Request, make_request
 from .batch import Batch
 
@@ -71,7 +71,7 @@ def why_not_drawn(sampler: Sampler, batch: Batch) -> str | None:
     """Why a sampler cannot draw from a batch's model; None where it can."""
     request = request_of(batch, sampler.weights)
     engine = choose_engine(sampler.engine, batch.device)
-    return engine.why_not(plan_of(batch, request), request)
+    return engine.why_not(plan_of(request), request)
 
 
 def request_of(batch: Batch, weights: str) -> Request:
@@ -79,10 +79,3 @@ def request_of(batch: Batch, weights: str) -> Request:
     n = 1 if batch.low_res is not None else len(batch)
     size, low_res = batch.image_size, batch.low_res
     return make_request(batch.model, n, size, low_res, None, None, 0, weights)
-
-
-def plan_of(batch: Batch, request: Request) -> Plan:
-    """The plan of a request."""
-    low_res = batch.low_res
-    size = None if low_res is None else (int(low_res.shape[2]), int(low_res.shape[3]))
-    return plan(request.model, batch.image_size, size)

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from ..levels import check_level_count
+
 
 def to_levels(images: Tensor, levels: int) -> Tensor:
     """Intensities 0 .. 255 as levels 0 .. levels - 1: ``images * levels // 256``.
@@ -45,5 +47,4 @@ def from_levels(images: Tensor, levels: int) -> Tensor:
 def _check(images: Tensor, levels: int) -> None:
     if images.dtype != torch.uint8:
         raise ValueError(f"images must be uint8, got {images.dtype}")
-    if not 2 <= levels <= 256:
-        raise ValueError(f"levels must be 2 to 256, got {levels}")
+    check_level_count(levels)

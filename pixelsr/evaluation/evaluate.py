@@ -8,7 +8,8 @@ from torch import Tensor
 from .. import __version__
 from ..data.levels import to_levels
 from ..models import PixelModel, PixelRecursiveSR
-from ..sampling.engines import choose_engine, resolve_engine
+from ..sampling.engines import choose_engine
+from ..sampling.execution import resolve_engine
 from ..sampling.noise import check_seed, check_temperature
 from ..sampling.request import check_images, check_positive, make_request
 from ..training.objective import check_size

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ..backends import GATE, MASKED_CONV2D, choose
-from ..masks import check_dilation, check_mask
+from ..masks import check_dilation, check_first_groups, check_mask
 from ..reference import gate_ref, masked_conv2d_ref
 from .autocast import autocast
 
@@ -15,6 +15,8 @@ def _check_masked_conv2d(
     bias: Tensor | None,
     add: Tensor | None,
     mask_type: str,
+    colours: int,
+    in_parts: int,
     dilation: int,
 ) -> None:
     if x.dim() != 4 or weight.dim() != 4:
@@ -37,6 +39,7 @@ def _check_masked_conv2d(
         raise ValueError(f"add must have the shape of the output, {out}, got {list(add.shape)}")
     check_dilation(dilation)
     check_mask(mask_type, (weight.shape[2], weight.shape[3]))
+    check_first_groups(mask_type, weight.shape[1], colours, in_parts)
 
 
 def masked_conv2d(
@@ -76,7 +79,7 @@ def masked_conv2d(
             divide the channels, or an explicit `backend` that cannot run this.
     """
     x, weight, bias, add = autocast(x, weight, bias, add)
-    _check_masked_conv2d(x, weight, bias, add, mask_type, dilation)
+    _check_masked_conv2d(x, weight, bias, add, mask_type, colours, in_parts, dilation)
     layer = (mask_type, colours, in_parts, out_parts, dilation)
     chosen = choose(backend, MASKED_CONV2D, x)
     if chosen == "triton":
@@ -111,7 +114,7 @@ def masked_conv2d_gate(
     if weight.dim() == 4 and weight.shape[0] % 2:
         raise ValueError(f"a gate takes an even number of channels, got {weight.shape[0]}")
     x, weight, bias, add = autocast(x, weight, bias, add)
-    _check_masked_conv2d(x, weight, bias, add, mask_type, dilation)
+    _check_masked_conv2d(x, weight, bias, add, mask_type, colours, in_parts, dilation)
     if choose(backend, MASKED_CONV2D, x) == "triton":
         layer = (mask_type, colours, in_parts, out_parts, dilation)
         return torch.ops.pixelsr.masked_conv2d_gate_triton(x, weight, bias, add, *layer)

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from ..levels import check_level_count
+
 
 def scale_levels(
     images: Tensor, colours: int, levels: int, dtype: torch.dtype, name: str = "images"
@@ -17,6 +19,7 @@ def scale_levels(
     Raises:
         ValueError: another rank, dtype or number of colours.
     """
+    check_level_count(levels)
     if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] != colours:
         raise ValueError(
             f"{name} must be uint8 [N, {colours}, H, W], got {images.dtype} {list(images.shape)}"
@@ -32,6 +35,7 @@ def to_logits(features: Tensor, colours: int, levels: int) -> Tensor:
     Raises:
         ValueError: another rank or number of channels.
     """
+    check_level_count(levels)
     if features.dim() != 4 or features.shape[1] != colours * levels:
         raise ValueError(
             f"to_logits takes [N, {colours} * {levels}, H, W], got {list(features.shape)}"

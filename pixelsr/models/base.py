@@ -15,6 +15,7 @@ from typing_extensions import Self
 from .. import functional
 from ..area import area_average
 from ..files import write_all_whole
+from ..levels import check_level_count
 
 Layers = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]
 """Weight and bias of an output layer, and of the hidden layer before it, where there is one."""
@@ -34,8 +35,7 @@ class Config:
             if field.type is int and (type(value) is not int or value < 1):
                 raise ValueError(f"{field.name} must be a positive int, got {value!r}")
         levels = getattr(self, "levels", 256)
-        if not 2 <= levels <= 256:
-            raise ValueError(f"levels must be 2 to 256, got {levels}")
+        check_level_count(levels)
 
 
 class PixelModel(nn.Module):

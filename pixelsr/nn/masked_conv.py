@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import functional
-from ..masks import causal_mask, channel_groups, check_dilation, check_mask
+from ..masks import causal_mask, channel_groups, check_dilation, check_first_groups, check_mask
 
 
 class MaskedConv2d(nn.Conv2d):
@@ -28,8 +28,9 @@ class MaskedConv2d(nn.Conv2d):
         ``[N, in_channels, H, W]`` to ``[N, out_channels, H, W]``; what is given as `add`, of the
         output's shape, is added to it.
     Raises:
-        ValueError: an unknown mask, an even kernel, parts that do not divide the channels, or a
-            dilation or a kernel size that is not made of positive ints.
+        ValueError: an unknown mask, an even kernel, parts that do not divide the channels, fewer
+            input channels than colour groups under mask "A", or a dilation or a kernel size that is
+            not made of positive ints.
     """
 
     def __init__(
@@ -48,6 +49,7 @@ class MaskedConv2d(nn.Conv2d):
         check_mask(mask_type, (height, width))
         channel_groups(in_channels, colours, in_parts)
         channel_groups(out_channels, colours, out_parts)
+        check_first_groups(mask_type, in_channels, colours, in_parts)
         check_dilation(dilation)
         padding = (dilation * (height // 2), dilation * (width // 2))
         super().__init__(

@@ -1,7 +1,8 @@
 """Drawing pictures from a model, each feature computed once."""
 
 from .evaluation import Evaluation, evaluate
-from .plan import Plan, plan
+from .plan import Plan
+from .planning import plan
 from .sample import sample
 from .state import State, logits, start
 

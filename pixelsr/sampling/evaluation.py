@@ -8,7 +8,8 @@ from .engines import choose_engine
 from .engines.base import Engine
 from .engines.cpu import CpuEngine
 from .engines.reference import ReferenceEngine
-from .plan import Plan, plan
+from .execution import plan_of
+from .plan import Plan
 from .plan.regions import cells_of
 from .plan.steps import Span
 from .plan.values import BoolArray
@@ -33,9 +34,7 @@ class Evaluation:
     """
 
     def __init__(self, request: Request, engine: str) -> None:
-        low_res = request.low_res
-        low_res_size = None if low_res is None else (low_res.shape[2], low_res.shape[3])
-        self._plan = plan(request.model, request.image_size, low_res_size)
+        self._plan = plan_of(request)
         self._cells = cells_of(self._plan)
         self._macs = [cell.macs for cell in self._cells.cells]
         self._levels = request.levels

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
+from ..levels import check_level_count
 from .plan.trace import takes_low_res
 from .rounded import WEIGHTS, rounded
 from .weights import weights_number
@@ -102,6 +103,7 @@ def make_request(
         raise ValueError(f"{type(model).__name__} {verb} low_res")
     if low_res is not None:
         check_images("low_res", low_res, colours, None)
+        check_levels("low_res", low_res, levels)
         low_res = low_res.to(device)
     size = _image_size(model, image_size, low_res)
     samples = n * (1 if low_res is None else len(low_res))
@@ -146,6 +148,7 @@ def layout(model: nn.Module) -> tuple[int, int]:
         raise ValueError(
             f"{type(model).__name__} must have the int attributes colours and levels, got {layout}"
         )
+    check_level_count(layout[1])
     return layout  # type: ignore[return-value]
 
 

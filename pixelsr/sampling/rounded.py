@@ -6,7 +6,7 @@ import weakref
 import torch
 from torch import Tensor, nn
 
-from .plan.remembered import structure
+from .fingerprint import fingerprint
 
 WEIGHTS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
@@ -28,13 +28,13 @@ def rounded(model: nn.Module, number: int, weights: str) -> nn.Module:
         return model
     if weights not in WEIGHTS:
         raise ValueError(f"weights must be model, float16 or bfloat16, got {weights!r}")
-    copies, original = _copies.setdefault(model, {}), (number, structure(model))
-    if weights not in copies or copies[weights][0] != original:
+    copies = _copies.setdefault(model, {})
+    if weights not in copies or copies[weights][0] != (number, fingerprint(model)):
         own = copy.deepcopy(model)
         with torch.no_grad():
             for name, parameter in own.named_parameters():
                 parameter.copy_(_round(name, parameter, weights))
-        copies[weights] = original, own
+        copies[weights] = (number, fingerprint(model, keep=True)), own
     return copies[weights][1]
 
 

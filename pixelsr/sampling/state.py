@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from .engines import start_engine
+from .execution import start_engine
 from .request import Request, check_images, check_levels, layout, make_request
 
 

@@ -6,10 +6,10 @@ from torch import Tensor
 
 from ...benchmark.batch import Batch
 from ...benchmark.clock import median_ratio, seconds
-from ...benchmark.sampler import plan_of, request_of
+from ...benchmark.sampler import request_of
 from ...evaluation.progress import track
 from ...models import PixelModel
-from ...sampling.engines import resolve_engine
+from ...sampling.execution import plan_of, resolve_engine
 from ...sampling.plan import macs_with_known
 from ..figures import Figures
 from .parts import HOLE, LOWER, UPPER, WHOLE, complete, hidden_pixels, small_pictures
@@ -37,7 +37,7 @@ def measure_times(model: PixelModel, images: Tensor, rounds: int) -> Figures:
     batch = Batch(model, images.to(model.device), small_pictures(model, images, WHOLE))
     request = request_of(batch, "model")
     hidden = {name: hidden_pixels(name, *batch.image_size) for name in SIDES}
-    made, shape = plan_of(batch, request), images.shape[1:]
+    made, shape = plan_of(request), images.shape[1:]
     macs = {name: macs_with_known(made, hidden[name].expand(shape)) for name in SIDES}
     sides = {
         name: {

@@ -5,8 +5,6 @@ from collections.abc import Callable
 
 import torch
 
-from ..plan import Plan, plan
-from ..request import Request
 from .base import Engine
 from .cpu import CpuEngine
 from .cuda import CudaEngine
@@ -64,34 +62,6 @@ def choose_engine(
     raise ValueError(f"no engine can run on {device}")
 
 
-@torch.inference_mode(False)  # what it makes may be written to outside of that mode
-@torch.no_grad()
-def start_engine(name: str, request: Request) -> Engine:
-    """The engine, with its plan made and the first rows filled in.
-
-    Raises:
-        ValueError: as `choose_engine` does.
-        PlanError: the model has no plan.
-    """
-    made = _plan(request)
-    return _choose(name, made, request)(made, request)
-
-
-def resolve_engine(name: str, request: Request) -> str:
-    """The name of the engine that draws what is asked for, where "auto" may have chosen it.
-
-    Raises:
-        ValueError, PlanError: as `start_engine` does.
-    """
-    chosen = _choose(name, _plan(request), request)
-    return next(name for name, kind in _CLASSES.items() if kind is chosen)
-
-
-def _plan(request: Request) -> Plan:
-    low_res = request.low_res
-    low_res_size = None if low_res is None else (low_res.shape[2], low_res.shape[3])
-    return plan(request.model, request.image_size, low_res_size)
-
-
-def _choose(name: str, made: Plan, request: Request) -> type[Engine]:
-    return choose_engine(name, request.device, lambda kind: kind.why_not(made, request))
+def engine_name(kind: type[Engine]) -> str:
+    """Return the name of an engine's class."""
+    return next(name for name, known in _CLASSES.items() if known is kind)

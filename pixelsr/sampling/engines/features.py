@@ -70,10 +70,9 @@ class Features:
         prefill, known = self.plan.prefill, self.request.known[:, :, first:end, cols]
         if prefill.values:
             known = known.expand(self.request.samples, -1, -1, -1)
-        values = [
-            self._per_sample(self.values[name].movedim(1, 0)[:, first:end, cols])
-            for name in prefill.values
-        ]
+        height, width = self.plan.image_size
+        whole = (self.values[name].expand(height, -1, width, -1) for name in prefill.values)
+        values = [self._per_sample(value.movedim(1, 0)[:, first:end, cols]) for value in whole]
         maps = prefill.module(known, *(value.permute(0, 3, 1, 2) for value in values))
         for name, value in zip(prefill.buffers, maps, strict=True):
             ring, height = self.rings[name], value.shape[2]

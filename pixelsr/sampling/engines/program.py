@@ -54,7 +54,7 @@ class Program:
     def code_of(self, schedule: Schedule) -> Tensor:
         """The code, each step beginning where the schedule has it begin."""
         code = self.code.clone()
-        code[self.first_rows] = torch.tensor(schedule.first_rows)
+        code[self.first_rows] = torch.tensor(schedule.first_rows, dtype=torch.int64)
         return code
 
 
@@ -157,7 +157,7 @@ class _Writer:
             _joined(self.constants, self.dtype),
             offsets,
             size,
-            torch.tensor(self.first_rows),
+            torch.tensor(self.first_rows, dtype=torch.int64),
             self.number,
         )
 

@@ -15,9 +15,15 @@ def ancestral(request: Request, drawing: Drawing, engine: str) -> Tensor:
     inputs = (
         [] if low_res is None else [low_res.repeat_interleave(request.samples // len(low_res), 0)]
     )
+    expected = (request.samples, request.levels, *images.shape[1:])
     for row, col, colour in request.unknown.permute(1, 2, 0).nonzero().tolist():
-        logits = request.model(images, *inputs)[:, :, colour, row, col]
-        drawn = drawing.values(request, (row, col, colour), logits)
+        logits = request.model(images, *inputs)
+        if logits.shape != expected:
+            raise ValueError(
+                f"{type(request.model).__name__} gives logits {list(logits.shape)}, "
+                f"expected [N, L, C, H, W] = {list(expected)}"
+            )
+        drawn = drawing.values(request, (row, col, colour), logits[:, :, colour, row, col])
         value = images[:, colour, row, col]
         value.copy_(torch.where(request.known_mask[:, colour, row, col], value, drawn))
     return images

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from ..drawing import Drawing
-from ..engines import start_engine
+from ..execution import start_engine
 from ..request import Request
 
 

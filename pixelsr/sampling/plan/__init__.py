@@ -1,7 +1,6 @@
 """The plan: when each feature of a network becomes known, and what to compute then."""
 
 from .known import Schedule, macs_with_known
-from .remembered import plan
 from .steps import ROW, Buffer, Plan, Pointwise, Product, Span, Step
 
 __all__ = [
@@ -14,5 +13,4 @@ __all__ = [
     "Span",
     "Step",
     "macs_with_known",
-    "plan",
 ]

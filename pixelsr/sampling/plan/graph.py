@@ -27,10 +27,10 @@ def reads_of(node: fx.Node) -> int:
     return count
 
 
-def logits_layout(graph: fx.Graph, by_image: set[fx.Node]) -> tuple[int, int]:
-    """Colours and levels, as the `functional.to_logits` of the picture's own path has them."""
-    for node in graph.nodes:
-        if node.target is functional.to_logits and node in by_image:
+def logits_layout(graph: fx.Graph) -> tuple[int, int]:
+    """Return colours and levels, as the last `functional.to_logits` of the network has them."""
+    for node in reversed(graph.nodes):
+        if node.target is functional.to_logits:
             return int(argument(node, 1, "colours")), int(argument(node, 2, "levels"))
     raise PlanError(
         "the model never calls pixelsr.functional.to_logits, so its output has no known layout"

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from .regions import Regions, cells_of
 from .steps import ROW, Placed, Plan
+from .values import BoolArray
 
 
 class Schedule:
@@ -81,12 +82,11 @@ def _needed(plan: Plan, unknown: Tensor) -> Regions:
     if nothing_known or not plan.is_local:
         return {}
     cells = cells_of(plan)
-    wanted = {
-        cell: unknown[colour].cpu().numpy()[None]
-        for colour, span in enumerate(plan.logits)
-        for cell in cells.of(span)
-        if unknown[colour].any()
-    }
+    wanted: dict[int, BoolArray] = {}
+    for colour, span in enumerate(plan.logits):
+        region = unknown[colour].cpu().numpy()[None]
+        for cell in cells.of(span):  # without colour masks, a cell of several colours
+            wanted[cell] = wanted[cell] | region if cell in wanted else region
     return {cell: region for cell, region in cells.needed(wanted).items() if region.any()}
 
 

@@ -12,12 +12,20 @@ from torch import Tensor, fx, nn
 
 from ... import functional
 from ...errors import PlanError
-from ...nn import MaskedConv2d
+from ...nn import GatedMaskedConv2d, MaskedConv2d
 from .emitter import Emitter
 from .graph import argument, describe, logits_layout, reads_of
 from .recurrence import StateToState, emit_diagonal_bilstm, emit_row_lstm
 from .steps import ROW, Buffer, Placed, Plan, Prefill, Product, Span, Step, reads_of_step
-from .trace import depends_on, extract, image_stage_values, needed, placeholders, trace
+from .trace import (
+    UNPLANNED,
+    depends_on,
+    extract,
+    image_stage_values,
+    needed,
+    placeholders,
+    trace,
+)
 from .values import (
     BoolArray,
     Channel,
@@ -64,9 +72,10 @@ class Planner:
         self.emitter = Emitter()
         self.results: dict[fx.Node, Deferred] = {}
         self.image, *rest = placeholders(self.graph)
-        self.low_res = rest[0] if rest else None
+        self.low_res = rest[0] if low_res_size is not None else None
         self.by_image = depends_on(self.graph, self.image)
-        self.colours, self.levels = logits_layout(self.graph, self.by_image)
+        self.behind_logits = _behind_logits(self.graph)
+        self.colours, self.levels = logits_layout(self.graph)
         said = getattr(model, "colours", self.colours), getattr(model, "levels", self.levels)
         if said != (self.colours, self.levels):
             raise PlanError(
@@ -88,7 +97,7 @@ class Planner:
             if node.op == "output":
                 return self._finish(node, image_stage, values)
             if node in self.by_image and node is not self.image:
-                self.results[node] = self._visit(node)
+                self.results[node] = self._planned(node)
         raise PlanError(f"{type(self.model).__name__} returns nothing")
 
     # The image stage: whatever does not depend on the picture that is drawn.
@@ -101,14 +110,16 @@ class Planner:
             if node not in self.by_image
             and node is not self.low_res
             and node not in states
-            and any(user in self.by_image and user.op != "output" for user in node.users)
+            and any(user in self.by_image or user.op == "output" for user in node.users)
         ]
         if not border:
             return None, ()
         inputs = [self.low_res] if self.low_res is not None else []
         stage = extract(self.model, self.graph, inputs, border)
         for node, value in zip(border, self._try(stage), strict=True):
-            height, _, width, size = value.shape
+            height, count, width, size = value.shape
+            if count > 1:
+                raise PlanError(f"{node.name} holds {count} feature maps for one small picture")
             padding = None if width == 1 else width - self.image_size[1]
             if height not in (1, self.image_size[0]) or (padding is not None and padding < 0):
                 raise PlanError(
@@ -120,10 +131,8 @@ class Planner:
 
     def _try(self, stage: fx.GraphModule) -> tuple[Tensor, ...]:
         """Run the image stage once, to learn how many channels its values have."""
-        if self.low_res is None:
-            return image_stage_values(stage, None)
         if self.low_res_size is None:
-            raise PlanError("the model takes a small picture: low_res is missing")
+            return image_stage_values(stage, None)
         parameter = next(self.model.parameters())
         shape = (1, self.colours, *self.low_res_size)
         zeros = torch.zeros(shape, dtype=torch.uint8, device=parameter.device)
@@ -152,8 +161,24 @@ class Planner:
             )
         return kind
 
+    def _planned(self, node: fx.Node) -> Deferred:
+        try:
+            return self._visit(node)
+        except PlanError:
+            raise
+        except UNPLANNED as error:
+            raise PlanError(
+                f"{describe(node, self.modules)} cannot be planned as it is called ({error}); "
+                'method="ancestral" samples any causal model'
+            ) from error
+
     def _visit(self, node: fx.Node) -> Deferred:
         kind = self._kind(node)
+        if kind in _BY_CHANNEL and node in self.behind_logits:
+            raise PlanError(
+                f"{describe(node, self.modules)} behind functional.to_logits cannot be planned; "
+                "only pointwise functions can follow it"
+            )
         if kind in _LEAVES:
             return self._done(node, _LEAVES[kind](self, node))
         return self._done(node, self._pointwise(node, _FUNCTIONS[kind]))
@@ -276,21 +301,35 @@ class Planner:
         source, index = cast("tuple[Any, Any]", node.args)
         if index == (Ellipsis, slice(None, -1)):
             return self._cropped(self._placed(source))
-        if isinstance(source, fx.Node) and source.op == "call_module":
-            return self._pass(node)  # of a gated convolution, what is before the gate
-        is_chunk = isinstance(source, fx.Node) and source.target in (torch.chunk, "chunk")
-        if not is_chunk or not isinstance(index, int):
-            raise PlanError(f"the cached sampler does not know indexing {source}[{index}]")
-        dim = argument(source, 2, "dim", 0)
-        if dim not in _CHANNELS:
-            raise PlanError(f"chunk along dimension {dim}; only channels (1) can be cut")
-        return cut(self._placed(source), argument(source, 1, "chunks"))[index]
+        if self._is_gated(source) and index == 1:
+            return self._pass(node)  # the features before the gate, see `trace._show_gates`
+        if source.target in (torch.chunk, "chunk") and isinstance(index, int):
+            dim = argument(source, 2, "dim", 0)
+            if dim not in _CHANNELS:
+                raise PlanError(f"chunk along dimension {dim}; only channels (1) can be cut")
+            return cut(self._placed(source), argument(source, 1, "chunks"))[index]
+        chosen = _channel_slice(index)
+        if chosen is None:
+            raise PlanError(
+                f"the cached sampler does not know the indexing {source}[{_written(index)}]; "
+                "only slices of channels, x[:, a:b], can be planned"
+            )
+        value = self._placed(source)
+        channels = value.channels[chosen]
+        if not channels:
+            raise PlanError(f"{source}[{_written(index)}] chooses no channel")
+        return replace(value, channels=channels)
+
+    def _is_gated(self, node: fx.Node) -> bool:
+        return isinstance(self.modules.get(str(node.target)), GatedMaskedConv2d)
 
     def _cat(self, node: fx.Node) -> Deferred:
         dim = argument(node, 1, "dim", 0)
         if dim not in _CHANNELS:
             raise PlanError(f"cat along dimension {dim}; only channels (1) can be joined")
         parts = argument(node, 0, "tensors")
+        if isinstance(parts, fx.Node):
+            raise PlanError(f"cat of {parts}, which is not written as a list of feature maps")
         values = [self._placed(part) for part in parts]
         channels = tuple(channel for value in values for channel in value.channels)
         return Value(channels, common_padding(values))
@@ -369,7 +408,7 @@ class Planner:
             channels = logits.channels[colour * self.levels : (colour + 1) * self.levels]
             spans.append(_single_span(channels))
         placed = self._placed_steps()
-        padding = max(placed.padding for placed in self.emitter.steps)
+        padding = max((placed.padding for placed in self.emitter.steps), default=0)
         is_recurrent = any(buffer.initial for buffer in self.emitter.buffers.values())
         return Plan(
             self.image_size,
@@ -443,6 +482,42 @@ _LEAVES: dict[Any, Callable[[Planner, fx.Node], Deferred]] = {
     "float": Planner._pass,
     "double": Planner._pass,
 }
+
+
+_BY_CHANNEL = set(_LEAVES) - {functional.add_logits, "float", "double", nn.Identity}
+"""Operations that take dimension 1 for channels, which it is not in logits ``[N, L, C, H, W]``."""
+
+
+def _behind_logits(graph: fx.Graph) -> set[fx.Node]:
+    """Return the nodes that read the result of `functional.to_logits`, directly or not."""
+    made = [node for node in graph.nodes if node.target is functional.to_logits]
+    return {reached for node in made for reached in depends_on(graph, node) - {node}}
+
+
+def _channel_slice(index: Any) -> slice | None:
+    """Return the slice of channels that an index of a feature map chooses; None for any other."""
+    parts: list[Any] = list(index) if isinstance(index, tuple) else [index]
+    if parts.count(Ellipsis) == 1:
+        place = parts.index(Ellipsis)
+        parts[place : place + 1] = [slice(None)] * (5 - len(parts))
+    if len(parts) > 4 or not all(isinstance(part, slice) for part in parts):
+        return None
+    parts += [slice(None)] * (4 - len(parts))
+    batch, channels, *others = parts
+    is_whole = all(part == slice(None) for part in (batch, *others))
+    bounds = (channels.start, channels.stop, channels.step)
+    is_fixed = all(bound is None or type(bound) is int for bound in bounds)
+    return channels if is_whole and is_fixed else None
+
+
+def _written(index: Any) -> str:
+    """Return an index as Python code has it."""
+    if isinstance(index, tuple):
+        return ", ".join(map(_written, index))
+    if not isinstance(index, slice):
+        return "..." if index is Ellipsis else str(index)
+    ends = ["" if end is None else str(end) for end in (index.start, index.stop)]
+    return ":".join([*ends, *([] if index.step is None else [str(index.step)])])
 
 
 def _accumulated(*terms: Sum | Value) -> Sum:

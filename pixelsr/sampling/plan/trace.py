@@ -15,6 +15,18 @@ from ... import functional
 from ...errors import PlanError
 from ...nn import GatedMaskedConv2d, MaskedConv2d
 
+UNPLANNED = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    NameError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+"""What a forward may raise that is called on symbols instead of tensors."""
+
 
 class _Tracer(fx.Tracer):
     """Stops at convolutions and pointwise modules, and at every public function of `functional`.
@@ -39,6 +51,8 @@ class _Tracer(fx.Tracer):
         return super().getattr(attr, attr_val, parameter_proxy_cache)
 
     def is_leaf_module(self, module: nn.Module, name: str) -> bool:
+        if "forward" in vars(module):
+            return False
         if isinstance(module, MaskedConv2d):
             return type(module).forward in (MaskedConv2d.forward, GatedMaskedConv2d.forward)
         return super().is_leaf_module(module, name)
@@ -51,11 +65,22 @@ def trace(model: nn.Module, with_low_res: bool) -> fx.Graph:
         PlanError: the forward depends on values, does what tracing cannot follow, or changes in
             place what others read later.
     """
+    if model._forward_hooks or model._forward_pre_hooks or _has_global_hooks():
+        raise PlanError(
+            f"{type(model).__name__} has forward hooks, which the cached sampler cannot run"
+        )
+    if "forward" in vars(model):
+        raise PlanError(
+            f"the forward of this {type(model).__name__} is not that of its class, "
+            "which the cached sampler traces"
+        )
     _, *others = inspect.signature(model.forward).parameters.values()
     defaults = {p.name: p.default for p in (others[1:] if with_low_res else others)}
     try:
         graph = _Tracer().trace(model, concrete_args=defaults)
-    except (fx.proxy.TraceError, TypeError, RuntimeError) as error:
+    except PlanError:
+        raise
+    except UNPLANNED as error:
         raise PlanError(
             f'{type(model).__name__} cannot be traced ({error}); method="ancestral" needs no plan'
         ) from error
@@ -63,6 +88,11 @@ def trace(model: nn.Module, with_low_res: bool) -> fx.Graph:
     _show_gates(model, graph)
     _check_in_place(model, graph)
     return _without_dead_code(model, graph).graph
+
+
+def _has_global_hooks() -> bool:
+    hooks = torch.nn.modules.module
+    return bool(hooks._global_forward_hooks or hooks._global_forward_pre_hooks)
 
 
 def _fold_properties(model: nn.Module, graph: fx.Graph) -> None:
@@ -108,8 +138,8 @@ def takes_low_res(model: nn.Module) -> tuple[bool, bool]:
 
 
 def placeholders(graph: fx.Graph) -> list[fx.Node]:
-    """The inputs that are not fixed to a default."""
-    return [node for node in graph.nodes if node.op == "placeholder" and node.users]
+    """Return the inputs in the order of the forward's parameters: images, then low_res."""
+    return [node for node in graph.nodes if node.op == "placeholder"]
 
 
 _FRESH = {"call_function", "call_module", "call_method"}

@@ -1,0 +1,36 @@
+"""Private copies of networks, to be run and changed at will."""
+
+import copy
+import functools
+import types
+from typing import Any, TypeVar
+
+from torch import Tensor, nn
+
+Copied = TypeVar("Copied")
+
+
+def can_copy(model: nn.Module) -> bool:
+    """Return False if a module holds functions that may refer to the module itself.
+
+    A deep copy would share them, and with them the original's parameters.
+    """
+    kept = [value for module in model.modules() for value in vars(module).values()]
+    return not any(
+        isinstance(value, types.MethodType | functools.partial)
+        or (isinstance(value, types.FunctionType) and value.__closure__)
+        for value in kept
+    )
+
+
+def copy_model(model: nn.Module) -> nn.Module:
+    """Return a deep copy; tensors that a module computed from its parameters are copied too."""
+    return copy_together(model, None)[0]
+
+
+def copy_together(model: nn.Module, other: Copied) -> tuple[nn.Module, Copied]:
+    """Return deep copies of a model and of an object that shares modules or tensors with it."""
+    kept = [value for module in model.modules() for value in vars(module).values()]
+    tensors = [value for value in kept if isinstance(value, Tensor) and not value.is_leaf]
+    memo: dict[int, Any] = {id(tensor): tensor.detach().clone() for tensor in tensors}
+    return copy.deepcopy(model, memo), copy.deepcopy(other, memo)

@@ -1,0 +1,12 @@
+"""The number of intensity levels of a colour, checked in one place."""
+
+from typing import Any
+
+MAX_LEVELS = 256
+"""Images are uint8: a level above 255 would wrap around."""
+
+
+def check_level_count(levels: Any) -> None:
+    """Raise ValueError unless `levels` is an int from 2 to 256."""
+    if type(levels) is not int or not 2 <= levels <= MAX_LEVELS:
+        raise ValueError(f"levels must be 2 to {MAX_LEVELS}, got {levels!r}")

@@ -1,0 +1,47 @@
+"""Plans, each made once for a network as it stands and an image size, and checked against it."""
+
+import threading
+import weakref
+from collections import OrderedDict
+
+from torch import nn
+
+from .fingerprint import Fingerprint, fingerprint
+from .plan import Plan
+from .plan.planner import Planner
+from .verify import check_plan
+
+_KEPT = 8  # plans of one model: for several image sizes
+_Size = tuple[int, int]
+_Plans = OrderedDict[tuple[_Size, _Size | None], Plan]
+_cache: "weakref.WeakKeyDictionary[nn.Module, tuple[Fingerprint, _Plans]]"
+_cache = weakref.WeakKeyDictionary()
+_planning = threading.RLock()  # tracing exchanges methods of nn.Module for the time that it takes
+
+
+def plan(model: nn.Module, image_size: _Size, low_res_size: _Size | None = None) -> Plan:
+    """Return the plan by which `model` draws images of `image_size`; made once, then remembered.
+
+    A new plan is compared with the model's own forward, see `check_plan`.
+
+    Args:
+        model: from images (and a small image) to logits; made of pixelsr.nn layers, convolutions
+            and pointwise functions. Operations on the small image alone may be anything.
+        image_size: height and width of the image.
+        low_res_size: height and width of the small image, for a model that takes one.
+    Raises:
+        PlanError: the model is not causal (the message names layer, tap and channel), or uses an
+            operation that the planner does not support (the message names it).
+    """
+    with _planning:
+        if model not in _cache or _cache[model][0] != fingerprint(model):
+            _cache[model] = fingerprint(model, keep=True), OrderedDict()
+        plans, key = _cache[model][1], (image_size, low_res_size)
+        if key not in plans:
+            made = Planner(model, image_size, low_res_size).run()
+            check_plan(made, model, low_res_size)
+            plans[key] = made
+            while len(plans) > _KEPT:
+                plans.popitem(last=False)
+        plans.move_to_end(key)
+        return plans[key]
