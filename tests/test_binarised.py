@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from pixelsr.data import binarised
-from pixelsr.data.binarised import binarise
+from pixelsr.data import binarised as binarising
+from pixelsr.data.binarised import binarise, binarised, describe_levels
 from pixelsr.data.levels import to_levels
 
 
@@ -40,8 +40,47 @@ def test_a_picture_depends_on_its_index_and_the_seed_alone(monkeypatch):
     assert torch.equal(binarise(images, seed=3), whole)
     assert torch.equal(binarise(images[11:], seed=3, first_index=11), whole[11:])
     assert not torch.equal(binarise(images, seed=4), whole)
-    monkeypatch.setattr(binarised, "_CHUNK", 7)
+    monkeypatch.setattr(binarising, "_CHUNK", 7)
     assert torch.equal(binarise(images, seed=3), whole)
+
+
+def test_a_choice_by_name_is_what_to_levels_makes_of_it():
+    grey = ramp(3)
+    thresholded = to_levels(binarised(grey, 2, "threshold"), 2)
+    assert torch.equal(thresholded, (grey >= 128).to(torch.uint8))
+    assert torch.equal(binarised(grey, 2, "bernoulli"), binarise(grey, 0))
+
+
+@pytest.mark.parametrize("choice", [None, "threshold", "bernoulli"])
+def test_black_and_white_stays_as_it_is(choice):
+    images = binarise(ramp(300))
+    assert binarised(images, 2, choice) is images
+
+
+@pytest.mark.parametrize("place", [0, 299])
+def test_a_single_grey_value_needs_a_choice(place):
+    images = binarise(ramp(300))
+    images[place, 0, 3, 4] = 254
+    with pytest.raises(ValueError, match=r"choose --binarise threshold .* --binarise bernoulli"):
+        binarised(images, 2, None)
+
+
+@pytest.mark.parametrize("levels", [3, 256])
+def test_other_levels_have_no_choice(levels):
+    assert binarised(ramp(1), levels, None).unique().numel() == 256
+    with pytest.raises(ValueError, match=f"models of 2 levels, and this one has {levels}"):
+        binarised(ramp(1), levels, "threshold")
+
+
+def test_levels_are_described_where_bits_depend_on_them():
+    descriptions = [describe_levels(levels, None) for levels in (256, 255, 3, 2)]
+    assert descriptions == [
+        None,
+        "quantised to 255 levels",
+        "quantised to 3 levels",
+        "black and white",
+    ]
+    assert describe_levels(2, "bernoulli") == "binarised by bernoulli"
 
 
 def test_no_picture_is_no_picture():

@@ -11,6 +11,7 @@ from PIL import Image
 import pixelsr
 from pixelsr.area import area_average
 from pixelsr.cli import main
+from pixelsr.data.binarised import binarise
 from pixelsr.data.levels import from_levels, to_levels
 from pixelsr.data.small import area_resize, centre_square, to_tensor
 from pixelsr.data.visible import visible_average
@@ -191,6 +192,23 @@ def test_a_photo_of_few_levels_and_one_colour(photo, out, tmp_path):
     expected = from_levels(to_levels(grey, 4), 4)
     assert torch.equal(picture(out / "photo-1.png")[:1, :3], expected[:, :3])
     assert set(picture(out / "photo-1.png").unique().tolist()) <= {0, 85, 170, 255}
+
+
+@pytest.mark.parametrize("kept", ["bernoulli", "threshold", None])
+def test_a_photo_is_binarised_as_the_pictures_of_the_training_were(photo, out, tmp_path, kept):
+    model = save(prior(colours=1, levels=2), tmp_path / "binary")
+    if kept:
+        (model / "training.toml").write_text(f'size = {SIDE}\nbinarise = "{kept}"\n')
+    more = save_photo(tmp_path / "more.png")  # which changes nothing for the other
+    result = complete(more, photo, "-o", out, "--model", model, "--samples", 1)
+    assert result.exit_code == 0, result.output
+    image = Image.open(photo).convert("L")
+    grey = area_resize(to_tensor(image.crop(centre_square(image.size))), SIDE)
+    white = from_levels(to_levels(grey, 2), 2)
+    drawn = binarise(grey[None])[0]
+    assert not torch.equal(white, drawn)
+    expected = drawn if kept == "bernoulli" else white
+    assert torch.equal(picture(out / "photo-1.png")[:1, :3], expected[:, :3])
 
 
 def test_a_folder_stands_for_all_its_pictures(model, out, tmp_path):

@@ -4,6 +4,7 @@ import torch
 from PIL import Image
 
 from pixelsr.area import area_average
+from pixelsr.data.folder import Folder
 from pixelsr.data.load import load_pictures
 
 
@@ -102,6 +103,35 @@ def test_what_cannot_be_used_is_named_and_skipped(tmp_path):
         (sentence,) = [s for s in said if name in s]
         assert "\n" not in sentence
     assert any("9x7, smaller than 8x8" in sentence for sentence in said)
+
+
+def test_links_to_folders_are_followed_each_real_folder_once(tmp_path):
+    root, outside = tmp_path / "root", tmp_path / "outside"
+    for k, path in enumerate([root / "z" / "a.png", outside / "b.png", outside / "in" / "c.png"]):
+        draw(path, 8, 8, seed=k)
+    draw(tmp_path / "aside" / "d.png", 8, 8, seed=3)
+    (root / "a").symlink_to(root / "z")  # comes before it, and is not taken for it
+    (root / "c").symlink_to(outside)
+    (root / "b").symlink_to(outside / "in")
+    (root / ".hidden").symlink_to(tmp_path / "aside")
+    paths = ["b/c.png", "c/b.png", "z/a.png"]
+    assert [str(path.relative_to(root)) for path in Folder(root).paths] == paths
+    assert len(load_pictures(root, 8, refuse)) == 3
+
+
+def test_loops_of_links_end(tmp_path):
+    draw(tmp_path / "a" / "b" / "c.png", 8, 8)
+    (tmp_path / "a" / "b" / "up").symlink_to(tmp_path)
+    (tmp_path / "a" / "itself").symlink_to(tmp_path / "a" / "itself")
+    said = []
+    assert len(load_pictures(tmp_path, 8, said.append)) == 1
+    assert said == [f"skipped: no such picture: {tmp_path / 'a' / 'itself'}"]
+
+
+def test_a_folder_may_be_a_link_itself(tmp_path):
+    draw(tmp_path / "real" / "c.png", 8, 8)
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    assert Folder(tmp_path / "link").paths == [tmp_path / "link" / "c.png"]
 
 
 def test_a_folder_without_a_picture_is_an_error(tmp_path):

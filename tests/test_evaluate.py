@@ -11,6 +11,7 @@ from PIL import Image
 
 import pixelsr
 from pixelsr.area import area_average
+from pixelsr.data.binarised import binarise
 from pixelsr.data.levels import from_levels, to_levels
 from pixelsr.data.small import from_tensor, to_tensor
 from pixelsr.evaluation import evaluate, metrics
@@ -273,11 +274,11 @@ def test_of_a_prior_alone_there_are_only_bits(kind):
 
 def test_a_model_of_two_levels_sees_and_is_compared_with_two():
     network, images, train = model(levels=2, colours=1), noise(4, colours=1), noise(5, colours=1)
-    report = evaluate(network, images, train=train)
+    report = evaluate(network, images, train=train, binarise="threshold")
     black_or_white = from_levels(to_levels(images, 2), 2)
     assert sorted(black_or_white.unique().tolist()) == [0, 255]
     again = evaluate(network, black_or_white, train=from_levels(to_levels(train, 2), 2))
-    assert report == again
+    assert report == dataclasses.replace(again, binarise="threshold")
     assert report.bits_per_dimension["sum"] < 3
     true = report.enlargement.scores["nearest_neighbour"]  # the first four are the pictures
     assert true.consistency == 0
@@ -287,6 +288,36 @@ def test_a_model_of_two_levels_sees_and_is_compared_with_two():
     assert report.enlargement.scores["model"].psnr == pytest.approx(expected)
     errors = area_average(to_levels(drawn, 2), 2) != low_res  # of 0 or 1 each
     assert report.enlargement.scores["model"].consistency == errors.double().mean().item()
+
+
+def test_a_model_of_two_levels_is_measured_on_what_is_chosen():
+    network, images = model(levels=2, colours=1), noise(5, colours=1)
+    train = torch.cat((noise(2, colours=1, seed=1), images))
+    report = evaluate(network, images, train=images, binarise="bernoulli", pictures=2)
+    drawn = binarise(images)
+    expected = evaluate(network, drawn, train=drawn, pictures=2)
+    assert report == dataclasses.replace(expected, binarise="bernoulli")
+    other = evaluate(network, images, train=images, binarise="threshold", pictures=2)
+    assert report.bits_per_dimension != other.bits_per_dimension
+    for pictures, more in ((images, {}), (drawn, {"train": train})):
+        with pytest.raises(ValueError, match=r"--binarise threshold .* or --binarise bernoulli"):
+            evaluate(network, pictures, **more)
+
+
+def test_a_choice_of_binarisation_is_for_two_levels():
+    with pytest.raises(ValueError, match="is for models of 2 levels, and this one has 256"):
+        evaluate(model(), noise(2), binarise="threshold")
+    with pytest.raises(ValueError, match=r"must be one of \['threshold', 'bernoulli'\], got 'x'"):
+        evaluate(model(levels=2), noise(2), binarise="x")
+
+
+def test_nats_per_image_are_those_of_all_values_of_a_picture():
+    network = randomise(pixelsr.PixelCNN(channels=4, layers=1, head_channels=8, levels=9)).eval()
+    report, images = evaluate(network, noise(3, 7)), to_levels(noise(3, 7), 9)
+    logits = network(images)
+    nats = torch.nn.functional.cross_entropy(logits, images.long(), reduction="sum").item() / 3
+    assert report.nats_per_image == {"model": pytest.approx(nats, rel=1e-5)}
+    assert (report.levels, report.binarise) == (9, None)
 
 
 def test_the_report_as_json_is_the_report():

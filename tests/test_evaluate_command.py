@@ -77,7 +77,7 @@ def test_what_it_prints_and_writes_is_the_report(network, held_out, train, tmp_p
     named = {"model": str(network), "folder": str(held_out), "train": str(train)}
     assert written == {**named, **report.as_json()}
     for name, bits in report.bits_per_dimension.items():
-        assert row(result.stdout, name) == [f"{bits:.4f}"]
+        assert row(result.stdout, name) == [f"{bits:.4f}", f"{report.nats_per_image[name]:.2f}"]
     names = {"drawn by the model": "model", "bicubic": "bicubic"}
     for label, name in {**names, "nearest neighbour": "nearest_neighbour"}.items():
         scores = written["enlargement"]["scores"][name]
@@ -110,14 +110,50 @@ def test_a_prior_alone_gets_bits_and_no_table(held_out, tmp_path):
     model().prior.save_pretrained(tmp_path / "prior")
     result = run(held_out, "--model", tmp_path / "prior", "--size", 16)
     assert result.exit_code == 0, result.output
-    assert len(row(result.stdout, "model")) == 1
+    assert len(row(result.stdout, "model")) == 2
+    assert "levels" not in result.stdout
     assert "bicubic" not in result.stdout
 
 
 def test_a_grey_model_is_measured_on_grey_pictures(held_out, tmp_path):
-    model(colours=1, levels=2).save_pretrained(tmp_path / "grey")
+    model(colours=1, levels=7).save_pretrained(tmp_path / "grey")
     result = run(held_out, "--model", tmp_path / "grey", "--size", 8, "--pictures", 1)
     assert result.exit_code == 0, result.output
+    assert "quantised to 7 levels: bits of other levels do not compare" in result.stdout
+
+
+def test_the_binarisation_is_the_one_of_the_training_or_the_one_that_is_given(held_out, tmp_path):
+    folder, file = tmp_path / "binary", tmp_path / "report.json"
+    model(colours=1, levels=2).save_pretrained(folder)
+    options = [held_out, "--model", folder, "--size", 8, "--pictures", 1, "--json", file]
+    message = refusal(run(*options), 1)
+    assert "choose --binarise threshold (white from 128 on) or --binarise bernoulli" in message
+    assert not file.exists()
+    found = {}
+    for kept, given in (
+        (None, "threshold"),
+        ("threshold", None),
+        ("bernoulli", None),
+        ("threshold", "bernoulli"),
+    ):
+        (folder / "training.toml").write_text(f'binarise = "{kept}"\n' if kept else "")
+        result = run(*options, *(["--binarise", given] if given else []))
+        assert result.exit_code == 0, result.output
+        assert f"the pictures are binarised by {given or kept}: " in result.stdout
+        report = json.loads(file.read_text())
+        assert (report["levels"], report["binarise"]) == (2, given or kept)
+        found.setdefault(given or kept, []).append(report["bits_per_dimension"])
+    assert all(first == second for first, second in found.values())
+    assert found["threshold"] != found["bernoulli"]
+
+
+def test_a_binarisation_that_a_model_cannot_have_is_refused(network, held_out):
+    options = [held_out, "--model", network, "--size", 16]
+    message = refusal(run(*options, "--binarise", "threshold"), 1)
+    assert "--binarise threshold is for models of 2 levels, and this one has 256" in message
+    (network / "training.toml").write_text("binarise = 3\n")
+    message = refusal(run(*options), 1)
+    assert "training.toml: binarise must be one of ['threshold', 'bernoulli'], got 3" in message
 
 
 def test_an_unreadable_picture_is_named_and_left_out(network, held_out):

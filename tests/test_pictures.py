@@ -1,7 +1,9 @@
 """Picture files: every kind comes as upright RGB, every bad one as one sentence."""
 
+import contextlib
 import io
 import os
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -11,8 +13,17 @@ import pytest
 import torch
 from PIL import Image
 
+import pixelsr
 from pixelsr.area import area_average
-from pixelsr.data.pictures import MAX_SIDE, open_picture, save_picture, save_pictures, to_rgb
+from pixelsr.data.pictures import (
+    FORMATS,
+    MAX_SIDE,
+    decode_picture,
+    open_picture,
+    save_picture,
+    save_pictures,
+    to_rgb,
+)
 from pixelsr.data.small import area_resize, centre_square, from_tensor, small_picture, to_tensor
 
 
@@ -175,6 +186,159 @@ def test_not_a_picture(tmp_path):
     path = tmp_path / "a.png"
     path.write_text("these are words\n" * 100)
     assert "not a picture" in refusal(path)
+
+
+PSD = b"8BPS" + struct.pack(">H6xHIIHH", 1, 3, 4, 4, 8, 3) + bytes(12) + bytes(2 + 3 * 16)
+WMF = b"\xd7\xcd\xc6\x9a\0\0" + struct.pack("<4hH", 0, 0, 100, 100, 72) + bytes(10)
+SPIDER = struct.pack(">23f", *(1 if k in (0, 1, 4, 11, 12, 21) else 0 for k in range(23)))
+EPS = b"""%!PS-Adobe-3.0 EPSF-3.0
+%%BoundingBox: 0 0 8 8
+%%EndComments
+0 0 8 8 rectfill showpage
+%%EOF
+"""
+
+
+@pytest.mark.parametrize("name", ["face.png", "face.eps", "face"])
+def test_an_eps_starts_no_program(tmp_path, monkeypatch, name):
+    programs, mark = tmp_path / "programs", tmp_path / "mark"
+    programs.mkdir()
+    (programs / "gs").write_text(f"#!/bin/sh\ntouch {mark}\n")
+    (programs / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)  # Pillow looks for it once
+    (tmp_path / name).write_bytes(EPS)
+    assert "expected PNG, JPEG, " in refusal(tmp_path / name)
+    assert not mark.exists()
+    with Image.open(tmp_path / name) as picture, contextlib.suppress(OSError):
+        picture.load()
+    assert mark.exists()  # that is what Pillow does
+
+
+@pytest.mark.parametrize("data", [PSD, WMF, SPIDER + bytes(400)], ids=["PSD", "WMF", "Spider"])
+def test_a_format_that_people_do_not_have_is_refused_whatever_its_name(tmp_path, data):
+    (tmp_path / "face.png").write_bytes(data)
+    message = refusal(tmp_path / "face.png")
+    assert message.endswith(f"of a kind that is not read: expected {', '.join(FORMATS)}")
+    with pytest.raises(ValueError, match="is not a picture, or of a kind"):
+        decode_picture(data, "face.png")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_each_format_is_read_whatever_its_name(tmp_path, name):
+    file, size = io.BytesIO(), (16, 16)
+    Image.new("RGB", size, (200, 80, 60)).save(file, name)
+    for suffix in ("png", "eps", "txt"):
+        (tmp_path / f"a.{suffix}").write_bytes(file.getvalue())
+        picture = open_picture(tmp_path / f"a.{suffix}")
+        assert picture.size == size
+        assert np.abs(np.asarray(picture).astype(int) - (200, 80, 60)).max() < 10
+
+
+def test_the_documents_list_every_format():
+    docs = Path(pixelsr.__file__).parents[1] / "docs" / "training.md"
+    listed = docs.read_text().upper().replace("JPEG 2000", "JPEG2000")
+    assert [name for name in FORMATS if name not in re.split(r"[^A-Z0-9]+", listed)] == []
+
+
+def test_the_several_pictures_of_a_camera_are_read_as_the_first(tmp_path):
+    first, second = Image.new("RGB", (16, 16), "red"), Image.new("RGB", (16, 16), "blue")
+    first.save(tmp_path / "a.mpo", "MPO", save_all=True, append_images=[second])
+    assert open_picture(tmp_path / "a.mpo").getpixel((8, 8))[0] > 240
+
+
+def test_files_are_opened_in_one_place_alone():
+    """Elsewhere Pillow would be free to start programs."""
+    package = Path(pixelsr.__file__).parent
+    opening = {
+        str(path.relative_to(package)): len(found)
+        for path in package.rglob("*.py")
+        if (
+            found := re.findall(
+                r"\bImage\.open\(|ImageFile\.Parser|import open\b", path.read_text()
+            )
+        )
+    }
+    assert opening == {"data/pictures.py": 1}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ZeroDivisionError, TypeError, AttributeError, OverflowError, KeyError, AssertionError],
+)
+@pytest.mark.parametrize("stage", ["open", "load"])
+def test_whatever_a_decoder_raises_is_one_sentence_that_names_the_file(
+    tmp_path, monkeypatch, error, stage
+):
+    def fail(*arguments: object, **options: object) -> None:
+        raise error("of a decoder")
+
+    Image.fromarray(pattern()).save(tmp_path / "a.png")
+    where = "PIL.Image.open" if stage == "open" else "PIL.PngImagePlugin.PngImageFile.load"
+    monkeypatch.setattr(where, fail)
+    message = refusal(tmp_path / "a.png")
+    assert "cannot be read" in message if stage == "open" else "cannot be decoded" in message
+
+
+@pytest.mark.parametrize("stage", ["open", "load"])
+def test_a_bomb_is_too_large_wherever_it_is_found(tmp_path, monkeypatch, stage):
+    def fail(*arguments: object, **options: object) -> None:
+        raise Image.DecompressionBombError("of a picture within")
+
+    Image.fromarray(pattern()).save(tmp_path / "a.png")
+    where = "PIL.Image.open" if stage == "open" else "PIL.PngImagePlugin.PngImageFile.load"
+    monkeypatch.setattr(where, fail)
+    assert "too large" in refusal(tmp_path / "a.png")
+
+
+# --- PNG files without their last rows ---
+
+
+ADAM7 = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4)]
+ADAM7 += [(1, 0, 2, 2), (0, 1, 1, 2)]  # left, top, right, down
+
+
+def png_rows(rows: int, bits: int, kind: int, height: int = 12, *, interlaced: bool) -> bytes:
+    """The first rows of 10 pixels a row, or of their passes: white ones, and a black one."""
+    channels = {0: 1, 2: 3, 4: 2, 6: 4}[kind]
+    header = struct.pack(">IIBBBBB", 10, height, bits, kind, 0, 0, interlaced)
+    parts = [(10, height)]
+    if interlaced:
+        parts = [(len(range(x, 10, dx)), len(range(y, height, dy))) for x, y, dx, dy in ADAM7]
+    lines = [1 + -(-width * bits * channels // 8) for width, count in parts for _ in range(count)]
+    data = b"".join(b"\0" + b"\xff" * (length - 1) for length in lines[: rows - 1])
+    data += bytes(lines[rows - 1])
+    pixels = chunk(b"IDAT", zlib.compress(data)[:7]) + chunk(b"IDAT", zlib.compress(data)[7:])
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + pixels + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("kind", [0, 2, 4, 6])
+def test_a_png_that_ends_before_its_last_row_is_refused(tmp_path, bits, kind):
+    for rows in (4, 11):
+        (tmp_path / "a.png").write_bytes(png_rows(rows, bits, kind, interlaced=False))
+        assert "cannot be decoded: its data end before the last row" in refusal(tmp_path / "a.png")
+        with pytest.raises(ValueError, match="its data end before the last row"):
+            decode_picture((tmp_path / "a.png").read_bytes(), "a.png")
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("height", [12, 13])
+def test_an_interlaced_png_that_ends_before_its_last_row_is_refused(tmp_path, bits, height):
+    path = tmp_path / "a.png"
+    rows = sum(len(range(y, height, step)) for _, y, _, step in ADAM7)
+    path.write_bytes(png_rows(rows, bits, 0, height, interlaced=True))
+    assert open_picture(path).size == (10, height)
+    for less in (1, 6, 12):
+        path.write_bytes(png_rows(rows - less, bits, 0, height, interlaced=True))
+        assert "its data end before the last row" in refusal(path)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+def test_a_whole_png_may_be_black(tmp_path, mode):
+    for size in ((5, 7), (1, 1), (3000, 500)):
+        black = Image.new(mode, size)
+        assert opened(black, tmp_path / "a.png").shape == (size[1], size[0], 3)
 
 
 def test_floats_that_are_not_finite(tmp_path):

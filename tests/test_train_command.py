@@ -1,5 +1,6 @@
 """`pixelsr train`, as its user meets it."""
 
+import math
 import re
 import shutil
 import signal
@@ -55,7 +56,7 @@ def test_the_command_trains_and_resumes(folder, tmp_path):
     result = run(*options, "--steps", 2)
     assert result.exit_code == 0, result.output
     assert "notes.txt" in result.stderr
-    assert "step 2  validation, bits/dim: sum " in result.stdout
+    assert "step 2  validation, bits/dim (nats/image): sum " in result.stdout
     assert "Done after 2 steps" in result.stdout
     result = run(*options, "--steps", 3, "--resume")
     assert result.exit_code == 0, result.output
@@ -87,7 +88,7 @@ def test_the_command_trains_a_prior_alone(folder, tmp_path):
     ("options", "expected"),
     [
         (["--model", "ConditioningNetwork"], {"class": "ConditioningNetwork", "blocks": 1}),
-        (["--colours", 1, "--levels", 2], {"class": "PixelRecursiveSR"}),
+        (["--colours", 1, "--levels", 2, "--binarise", "bernoulli"], {"class": "PixelRecursiveSR"}),
         (["--prior", "PixelCNN", "--first-kernel-size", 3], {"class": "PixelRecursiveSR"}),
     ],
     ids=["conditioning", "binary", "other prior"],
@@ -130,7 +131,7 @@ def test_a_recurrent_network_is_trained_and_made_again_from_its_configuration(
     first = [folder, "--val", folder, "-o", tmp_path / "a", "--model", name, *sizes, *run_options]
     result = run(*first, *options)
     assert result.exit_code == 0, result.output
-    assert "validation, bits/dim: model " in result.stdout
+    assert "validation, bits/dim (nats/image): model " in result.stdout
     again = run("--config", tmp_path / "a" / "model" / "training.toml", "-o", tmp_path / "b")
     assert again.exit_code == 0, again.output
     models = [pixelsr.models.PixelModel.from_pretrained(tmp_path / x / "model") for x in "ab"]
@@ -239,6 +240,77 @@ def test_a_run_is_not_resumed_with_another_file(folder, tmp_path):
     assert result.exit_code == 1
     assert result.stderr.endswith("is of another run: lr was 0.001, now it is 0.5\n")
     assert saved.read_text() == before
+
+
+# Fewer levels than 256
+
+BINARY = [*TINY, "--model=PixelCNN", "--levels=2", "--colours=1"]
+BINARY = [option for option in BINARY if "conditioning" not in option and "magn" not in option]
+
+
+@pytest.mark.parametrize("choice", ["threshold", "bernoulli"])
+def test_the_choice_of_a_binarisation_is_kept_printed_and_followed(folder, tmp_path, choice):
+    out = tmp_path / "out"
+    options = [folder, "--val", folder, "-o", out, *BINARY, "--steps", 1, "--binarise", choice]
+    result = run(*options)
+    assert result.exit_code == 0, result.output
+    (line,) = (line for line in result.stdout.splitlines() if "validation" in line)
+    found = re.fullmatch(
+        rf"step 1  validation, binarised by {choice}, bits/dim \(nats/image\): "
+        r"model (\d+\.\d+) \((\d+\.\d+)\)",
+        line,
+    )
+    bits, nats = map(float, found.groups())
+    assert nats == pytest.approx(bits * 64 * math.log(2), abs=0.01)
+    assert tomlkit.parse((out / "model" / "training.toml").read_text())["binarise"] == choice
+    evaluated = CliRunner().invoke(main, ["evaluate", str(folder), "--model", str(out / "model")])
+    assert evaluated.exit_code == 0, evaluated.output
+    assert f"model  {bits:.4f}  {nats:.2f}" in re.sub(" +", "  ", evaluated.stdout)
+    assert f"the pictures are binarised by {choice}: " in evaluated.stdout
+
+
+def test_grey_pictures_and_two_levels_need_a_choice(folder, tmp_path):
+    result = run(folder, "-o", tmp_path / "out", *BINARY, "--steps", 1)
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert "--binarise threshold (white from 128 on) or --binarise bernoulli" in result.stderr
+    assert not list((tmp_path / "out" / "model").iterdir())
+
+
+def test_pictures_to_validate_on_that_are_grey_need_a_choice(folder, tmp_path):
+    black = tmp_path / "black"
+    black.mkdir()
+    for k in range(4):
+        Image.new("L", (8, 8), 255 * (k % 2)).save(black / f"{k}.png")
+    options = [*BINARY, "--steps", 1]
+    result = run(black, "--val", folder, "-o", tmp_path / "a", *options)
+    assert "these pictures hold grey" in result.stderr
+    result = run(black, "--val", black, "-o", tmp_path / "b", *options)
+    assert result.exit_code == 0, result.output
+    assert "validation, black and white, bits/dim" in result.stdout
+    assert "binarise" not in (tmp_path / "b" / "model" / "training.toml").read_text()
+
+
+def test_a_resume_keeps_to_the_binarisation(folder, tmp_path):
+    options = [folder, "-o", tmp_path / "out", *BINARY]
+    assert run(*options, "--steps", 1, "--binarise", "bernoulli").exit_code == 0
+    result = run(*options, "--steps", 2, "--binarise", "threshold", "--resume")
+    assert result.exit_code == 1
+    assert "another run: binarise was bernoulli, now it is threshold" in result.stderr
+    config = tmp_path / "out" / "model" / "training.toml"
+    result = run("--config", config, "-o", tmp_path / "out", "--steps", 2, "--resume")
+    assert result.exit_code == 0, result.output
+
+
+def test_other_levels_are_said_and_have_no_binarisation(folder, tmp_path):
+    options = [folder, "--val", folder, *TINY, "--levels", 5, "--steps", 1]
+    result = run(*options, "-o", tmp_path / "a", "--binarise", "threshold")
+    assert result.exit_code == 1
+    assert "--binarise threshold is for models of 2 levels, and this one has 5" in result.stderr
+    assert not (tmp_path / "a").exists()
+    result = run(*options, "-o", tmp_path / "b")
+    assert result.exit_code == 0, result.output
+    assert "validation, quantised to 5 levels, bits/dim (nats/image): sum " in result.stdout
 
 
 # What goes wrong

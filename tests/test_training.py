@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 import os
@@ -10,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 import pixelsr
 from pixelsr.area import area_average
+from pixelsr.data.binarised import binarise
 from pixelsr.files import write_whole
 from pixelsr.training import Budget, Intervals, Recipe, RunFiles, Trainer, bits_per_dimension
 from pixelsr.training import checkpoint as checkpoints
@@ -105,6 +107,41 @@ def test_about_half_of_the_pictures_are_mirrored():
 def test_a_batch_larger_than_the_set_is_the_whole_set():
     batches = Batches(pictures(3), 16, 0, flip=False)
     assert len(batches[0]) == len(batches[5]) == 3
+
+
+# Two levels
+
+
+def bright(n, seed=0):
+    return 28 * pictures(n, seed)  # 0 to 252
+
+
+def test_a_model_of_two_levels_is_trained_on_and_validated_with_what_is_chosen(tmp_path):
+    weights, logs = {}, {}
+    for name, images, held_out, choice in (
+        ("drawn", binarise(bright(10)), binarise(bright(6, 1)), None),
+        ("bernoulli", bright(10), bright(6, 1), "bernoulli"),
+        ("threshold", bright(10), bright(6, 1), "threshold"),
+    ):
+        recipe = dataclasses.replace(RECIPE, binarise=choice)
+        files = RunFiles(tmp_path / name)
+        Trainer(
+            small_model(2), images, held_out, files, recipe, Budget(3), Intervals(log=1), Lines()
+        ).run()
+        weights[name] = load_file(tmp_path / name / "model" / "model.safetensors")
+        lines = (tmp_path / name / "log.jsonl").read_text().splitlines()
+        logs[name] = [
+            json.loads(line)[key]
+            for line in lines
+            for key in ("train", "validation")
+            if key in json.loads(line)
+        ]
+    assert logs["drawn"] == logs["bernoulli"] != logs["threshold"]
+    for key, tensor in weights["drawn"].items():
+        assert torch.equal(tensor, weights["bernoulli"][key])
+    with pytest.raises(ValueError, match=r"--binarise threshold .* or --binarise bernoulli"):
+        make_trainer(tmp_path / "none", 1, model=small_model(2), validation=bright(2))
+    make_trainer(tmp_path / "none", 1, model=small_model(2), recipe=recipe)  # nobody has the folder
 
 
 # Schedule, average, loss

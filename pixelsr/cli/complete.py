@@ -12,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..area import area_average
+from ..data.binarised import binarised
 from ..data.levels import from_levels, to_levels
 from ..data.pictures import MAX_SIDE, open_picture
 from ..data.small import Box, centre_square, from_tensor, small_picture, to_tensor
@@ -22,7 +23,7 @@ from ..sampling.sharded import sample_sharded
 from ..sheet import MAX_ROWS, Row, draw_sheet
 from ..training.objective import check_size
 from .examples import examples
-from .models import load_completer
+from .models import load_completer, trained_binarise
 from .options import (
     box_option,
     model_option,
@@ -124,6 +125,9 @@ def complete(
     or to its right, but through the small picture. So the lower and right borders of a hole may
     show as seams, and so may those of --keep lower and right.
 
+    Of a model of 2 levels, photos are made black and white as the pictures that it was trained on
+    were (each as picture 0 of a data set); where the model does not tell, white from 128 on.
+
     Writes each completed picture as OUT/<photo>-1.png and so on, and all of them side by side, with
     what was kept and the original, as OUT/sheet.png, which shows the first 24 photos. OUT is a
     folder.
@@ -184,6 +188,9 @@ def _prepare(
     side = size or drawn_side(model, network)
     check_size(network, (side, side))
 
+    # A photo is given, nothing is measured on it: without a choice in training it is thresholded.
+    binarise = (trained_binarise(model) or "threshold") if network.levels == 2 else None
+
     def cut(path: Path, picture: Image.Image) -> _Part:
         try:
             square = _square(picture, side, network.colours, box)
@@ -191,7 +198,7 @@ def _prepare(
                 hidden = _other_half(keep, side)
             else:
                 hidden = _marked_pixels(marked, picture.size, side, box)
-            square = to_levels(square, network.levels)
+            square = to_levels(binarised(square[None], network.levels, binarise), network.levels)[0]
             of = low_res_of or ("whole" if marked is None else "visible")
             return _Part(square, hidden, _low_res(network, square, hidden, of))
         except ValueError as error:

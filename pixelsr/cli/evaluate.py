@@ -11,6 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from ..data.binarised import check_binarise, describe_levels
 from ..data.load import load_pictures
 from ..evaluation import Enlargement, Report
 from ..evaluation import evaluate as measure
@@ -20,7 +21,10 @@ from ..models import PixelModel, PixelRecursiveSR
 from ..models.sizes import trained_size
 from ..training.objective import check_size
 from .examples import examples
+from .models import trained_binarise
 from .options import (
+    BINARISE,
+    BINARISE_HELP,
     READERS,
     engine_option,
     model_option,
@@ -89,6 +93,11 @@ METHODS = {
     help=f"Side of the pictures, in pixels.  [default: as the model was trained, or {SIZE}]",
 )
 @click.option(
+    "--binarise",
+    type=BINARISE,
+    help=f"{BINARISE_HELP}  [default: as the pictures that the model was trained on]",
+)
+@click.option(
     "--workers",
     default=0,
     show_default=True,
@@ -113,15 +122,20 @@ def evaluate(
     temperature: float,
     engine: str,
     size: int | None,
+    binarise: str | None,
     workers: int,
     json: Path | None,
 ) -> None:
     """Measure a model on the pictures in FOLDER, which it should not have been trained on.
 
-    Prints bits per dimension: what the model needs, on average, to name one value of a picture. Of
-    a model that enlarges, it also makes --pictures of them small, enlarges them, and prints how
-    near the results are to the true pictures, beside bicubic interpolation and, with --train, the
-    training picture that looks most alike when small.
+    Prints bits per dimension: what the model needs, on average, to name one value of a picture;
+    and nats per image. Of a model that enlarges, it also makes --pictures of them small, enlarges
+    them, and prints how near the results are to the true pictures, beside bicubic interpolation
+    and, with --train, the training picture that looks most alike when small.
+
+    A model of fewer levels than 256 is measured on pictures quantised to them, which is printed:
+    bits of other levels do not compare. For 2 levels, grey pictures are binarised as they were for
+    the model's training, or as --binarise says.
 
     FOLDER, and that of --train, may also be a file or a data set that `pixelsr train` reads.
 
@@ -138,6 +152,8 @@ def evaluate(
         )
     size = size or trained_size(model) or SIZE
     check_size(network, (size, size))
+    binarise = binarise or trained_binarise(model)
+    check_binarise(network.levels, binarise)
     load = partial(load_pictures, size=size, report=_warn, colours=network.colours, workers=workers)
     report = measure(
         network.to(find_device(engine)),
@@ -149,6 +165,7 @@ def evaluate(
         seed=seed,
         temperature=temperature,
         engine=engine,
+        binarise=binarise,
         progress=True,
     )
     if json:
@@ -168,10 +185,14 @@ def _write(path: Path, values: dict[str, Any]) -> None:
 def _show(report: Report) -> None:
     console = Console(highlight=False, emoji=False, markup=False)
     size = _by(report.size)
-    table = _table(f"{_count(report.pictures, 'picture')} of {size}", "bits per dimension")
+    table = _table(
+        f"{_count(report.pictures, 'picture')} of {size}", "bits per dimension", "nats per image"
+    )
     for name, bits in report.bits_per_dimension.items():
-        table.add_row(name, f"{bits:.4f}")
+        table.add_row(name, f"{bits:.4f}", f"{report.nats_per_image[name]:.2f}")
     console.print(table)
+    if quantised := describe_levels(report.levels, report.binarise):
+        console.print(f"the pictures are {quantised}: bits of other levels do not compare")
     if report.enlargement:
         console.print()
         console.print(_scores(report.enlargement))

@@ -1,6 +1,8 @@
 """The models that the commands take: loaded, and of a kind that fits the command."""
 
+from ..data.binarised import BINARISATIONS
 from ..models import ConditioningNetwork, PixelModel, PixelRecursiveSR
+from ..models.sizes import trained_options
 
 
 def load_enlarger(model: str) -> PixelRecursiveSR:
@@ -42,6 +44,21 @@ def load_completer(model: str) -> PixelModel:
             or 3 colours.
     """
     return _checked(model, PixelModel.from_pretrained(model))
+
+
+def trained_binarise(model: str) -> str | None:
+    """How the pictures that a model was trained on were binarised, as its `training.toml` says.
+
+    Returns:
+        None where they were not, or the model has no such file.
+    Raises:
+        FileNotFoundError, ValueError: as of `trained_options`; or the file names no binarisation.
+    """
+    path, options = trained_options(model)
+    choice: str | None = options.get("binarise")
+    if choice not in (None, *BINARISATIONS):
+        raise ValueError(f"{path}: binarise must be one of {list(BINARISATIONS)}, got {choice!r}")
+    return choice
 
 
 def _checked(model: str, network: PixelModel) -> PixelModel:

@@ -9,6 +9,7 @@ from typing import Any
 import click
 import torch
 
+from ..data.binarised import BINARISATIONS
 from ..data.pictures import MAX_SIDE
 from ..data.small import Box
 from ..sampling.engines import ENGINES
@@ -122,6 +123,13 @@ THREADS: dict[str, Any] = {
 }
 """Of --threads, which are set where the option is read."""
 threads_option = click.option("--threads", expose_value=False, **THREADS)
+
+BINARISE = click.Choice(BINARISATIONS)
+"""Of --binarise."""
+BINARISE_HELP = (
+    "How grey pictures become black and white for a model of 2 levels: white from 128 on, or each "
+    "value white with probability intensity / 255, drawn once."
+)
 
 READERS = click.IntRange(0, 1024)
 """Of --workers: processes that read pictures."""

@@ -10,6 +10,7 @@ import click
 import torch
 from torch import Tensor
 
+from ..data.binarised import check_binarise
 from ..data.load import load_pictures
 from ..distributed import Workers
 from ..models import PixelModel, PixelRecursiveSR
@@ -103,6 +104,7 @@ def _check_options(options: dict[str, Any], out: Path) -> None:
 
 def _check_model(model: PixelModel, options: dict[str, Any]) -> None:
     check_size(model, (options["size"], options["size"]))
+    check_binarise(model.levels, options["binarise"])
     if options["conditioning_weight"] != 1 and not isinstance(model, PixelRecursiveSR):
         raise ValueError(
             f"--conditioning-weight weighs A against B, and a {type(model).__name__} has but one"

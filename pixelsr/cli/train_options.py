@@ -12,7 +12,7 @@ from ..training import Intervals, Recipe
 from ..training.recipe import OPTIMIZERS, PRECISIONS, SCHEDULES
 from .config_file import read_config
 from .grouped import option_of
-from .options import READERS, THREADS
+from .options import BINARISE, BINARISE_HELP, READERS, THREADS
 from .train_model import model_options
 
 Options = tuple[Callable[..., Any], ...]
@@ -45,6 +45,7 @@ def _of_pictures() -> Options:
         _pictures("--val", metavar="PICTURES", help="Pictures to validate on."),
         _count(_pictures, "--size", "Side of the pictures, in pixels.", 32),
         _recipe_of_pictures(),
+        _pictures("--binarise", type=BINARISE, help=BINARISE_HELP),
         _pictures(
             "--workers",
             metavar="N",

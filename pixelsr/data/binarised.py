@@ -1,12 +1,70 @@
-"""Grey pictures as black and white ones, each pixel drawn once."""
+"""Grey pictures as black and white ones, for models of 2 levels: a choice that is made by name."""
 
 import torch
 from torch import Tensor
 
 from ..reference import philox4x32_ref
 
+BINARISATIONS = ("threshold", "bernoulli")
+SEED = 0
+"""Of "bernoulli": one fixed binarisation, whatever the seed of a run is."""
 _CHUNK = 100  # pictures whose words are in memory at once
 _LOW = 0xFFFFFFFF
+
+
+def binarised(images: Tensor, levels: int, choice: str | None) -> Tensor:
+    """Return the pictures of a data set such that `to_levels` takes no further choice.
+
+    Args:
+        images: uint8 ``[N, C, H, W]``, intensities of 8 bits.
+        levels: of the model; only for 2 is there a choice.
+        choice: "threshold", white from 128 on, or "bernoulli", each value of picture k white with
+            probability intensity / 255 (`binarise` with `SEED`); None for pictures that are black
+            and white already, which stay as they are in any case.
+    Returns:
+        `images`, or with "bernoulli" uint8 of their shape, 0 or 255, on the CPU.
+    Raises:
+        ValueError: grey pictures, 2 levels and no choice; or what `check_binarise` refuses.
+    """
+    check_binarise(levels, choice)
+    if levels != 2 or _is_black_and_white(images):
+        return images
+    if choice is None:
+        raise ValueError(
+            "a model of 2 levels knows black and white, and these pictures hold grey: choose "
+            "--binarise threshold (white from 128 on) or --binarise bernoulli (each value white "
+            "with probability intensity / 255)"
+        )
+    return images if choice == "threshold" else binarise(images, SEED)
+
+
+def check_binarise(levels: int, choice: str | None) -> None:
+    """Check that a choice is known, and that a model of so many levels has one.
+
+    Raises:
+        ValueError: it is not, or has none.
+    """
+    if choice is None:
+        return
+    if choice not in BINARISATIONS:
+        raise ValueError(f"binarise must be one of {list(BINARISATIONS)}, got {choice!r}")
+    if levels != 2:
+        raise ValueError(
+            f"--binarise {choice} is for models of 2 levels, and this one has {levels}"
+        )
+
+
+def describe_levels(levels: int, choice: str | None) -> str | None:
+    """Return what bits of such pictures are not to be compared without; None for 256 levels."""
+    if levels == 256:
+        return None
+    if levels > 2:
+        return f"quantised to {levels} levels"
+    return "black and white" if choice is None else f"binarised by {choice}"
+
+
+def _is_black_and_white(images: Tensor) -> bool:
+    return all(bool(((part == 0) | (part == 255)).all()) for part in images.split(_CHUNK))
 
 
 def binarise(images: Tensor, seed: int = 0, first_index: int = 0) -> Tensor:

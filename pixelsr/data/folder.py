@@ -1,6 +1,6 @@
 """A folder of pictures."""
 
-from collections.abc import Iterator
+import os
 from pathlib import Path
 
 from PIL import Image
@@ -10,10 +10,14 @@ from .pictures import open_picture
 
 
 class Folder:
-    """Every file below a folder, in the order of the sorted paths; hidden ones are passed over."""
+    """Every file below a folder, in the order of the sorted paths; hidden ones are passed over.
+
+    Links to folders are followed. A folder that several paths lead to is read once: by the path
+    without links, else by the first link in the order of the paths.
+    """
 
     def __init__(self, root: Path) -> None:
-        self.root, self.paths = root, list(_files(root))
+        self.root, self.paths = root, sorted(_files(root))
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -27,8 +31,20 @@ class Folder:
         return fingerprint([self.root.resolve(), *facts])
 
 
-def _files(root: Path) -> Iterator[Path]:
-    for path in sorted(root.rglob("*")):
-        hidden = any(part.startswith(".") for part in path.relative_to(root).parts)
-        if not hidden and not path.is_dir():
-            yield path
+def _files(root: Path) -> list[Path]:
+    files: list[Path] = []
+    seen: set[str] = set()
+    starts = [root]
+    while starts:
+        links: list[Path] = []
+        for start in starts:
+            for folder, folders, names in os.walk(start):  # follows no link below its start
+                if (real := os.path.realpath(folder)) in seen:
+                    folders.clear()
+                    continue
+                seen.add(real)
+                folders[:] = [name for name in folders if not name.startswith(".")]
+                links += [Path(folder, name) for name in folders if Path(folder, name).is_symlink()]
+                files += [Path(folder, name) for name in names if not name.startswith(".")]
+        starts = sorted(links)
+    return files

@@ -9,6 +9,8 @@ from ..levels import check_level_count
 def to_levels(images: Tensor, levels: int) -> Tensor:
     """Intensities 0 .. 255 as levels 0 .. levels - 1: ``images * levels // 256``.
 
+    With 2 levels that is a threshold, white from 128 on; `pixelsr.data.binarised` has the choice.
+
     Args:
         images: uint8 of any shape.
         levels: 2 to 256; with 256 the images themselves come back.

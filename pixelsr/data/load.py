@@ -17,7 +17,7 @@ from .sources import open_source
 from .squares import Squares, batches
 from .store import Prepared, Store
 
-_VERSION = 1  # of the preparation: another one makes every store anew
+_VERSION = 2  # of the preparation: another one makes every store anew
 
 
 def load_pictures(

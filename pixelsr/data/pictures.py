@@ -1,5 +1,6 @@
-"""Picture files: any that Pillow reads, as upright RGB; and PNGs, written whole or not at all."""
+"""Picture files: those of `FORMATS`, as upright sRGB; and PNGs, written whole or not at all."""
 
+import functools
 import io
 import os
 import struct
@@ -12,18 +13,40 @@ import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from ..files import write_all_whole
+from .png import has_all_rows
+from .profiles import to_srgb
 
+FORMATS = (
+    "PNG",
+    "JPEG",  # and MPO, the JPEG of cameras that holds several
+    "WEBP",
+    "GIF",
+    "BMP",
+    "DIB",
+    "TIFF",
+    "PPM",  # and PGM, PBM
+    "TGA",
+    "ICO",
+    "JPEG2000",
+    "AVIF",
+)
+"""What is read, by Pillow's names and by a file's content, whatever its name is. Pillow knows more,
+and some of these are programs: an EPS file starts Ghostscript."""
 MAX_SIDE = 16_384
 """Pixels; a wider or higher picture is refused by its header. Pillow's limit of area holds too."""
 
 # What Pillow's decoders raise on damaged data: each format has its own way.
 _DAMAGED = (
-    OSError,
-    SyntaxError,
-    ValueError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
     EOFError,
-    IndexError,
+    LookupError,
+    OSError,
     RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
     struct.error,
     zlib.error,
 )
@@ -31,10 +54,11 @@ _SIXTEEN_BITS = 65_535
 
 
 def open_picture(path: str | os.PathLike[str]) -> Image.Image:
-    """The picture in a file: RGB, 8 bits, upright as its EXIF orientation says.
+    """The picture in a file of `FORMATS`: RGB, 8 bits, upright as its EXIF orientation says.
 
-    What is transparent shows white; of an animation the first frame is taken; 16 bits are scaled
-    to 8, not clipped.
+    Colours are converted from the file's ICC profile to sRGB; a profile that is damaged or does not
+    fit counts as sRGB. What is transparent shows white; of an animation the first frame is taken;
+    16 bits are scaled to 8, not clipped.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -60,7 +84,7 @@ def _read(source: Path | io.BytesIO, name: str) -> Image.Image:
         warnings.simplefilter("ignore")  # of odd metadata, and of sizes near the limit
         with _open(source, name) as image:
             _check_size(name, image.size)
-            return _decode(name, image)
+            return _decode(name, image, source)
 
 
 def save_pictures(pictures: Mapping[Path, Image.Image]) -> None:
@@ -95,17 +119,30 @@ def _check_file(path: Path) -> None:
 def _open(source: Path | io.BytesIO, name: str) -> Image.Image:
     """Read the header alone."""
     try:
-        return Image.open(source)
+        return Image.open(source, formats=_formats())
     except UnidentifiedImageError:
-        raise ValueError(f"{name} is not a picture, or of a kind that Pillow cannot read") from None
-    except Image.DecompressionBombError:
-        limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
         raise ValueError(
-            f"{name} is too large: expected at most {limit} million pixels "
-            f"and at most {MAX_SIDE:,} on a side"
+            f"{name} is not a picture, or of a kind that is not read: expected {', '.join(FORMATS)}"
         ) from None
+    except Image.DecompressionBombError:
+        raise _too_many_pixels(name) from None
     except _DAMAGED as error:
         raise ValueError(f"{name} cannot be read: {one_line(error)}") from None
+
+
+@functools.cache
+def _formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that this Pillow was built with."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def _too_many_pixels(name: str) -> ValueError:
+    limit = 2 * (Image.MAX_IMAGE_PIXELS or 0) // 10**6
+    return ValueError(
+        f"{name} is too large: expected at most {limit} million pixels "
+        f"and at most {MAX_SIDE:,} on a side"
+    )
 
 
 def _check_size(name: str, size: tuple[int, int]) -> None:
@@ -119,10 +156,14 @@ def _check_size(name: str, size: tuple[int, int]) -> None:
         raise ValueError(f"{name} holds no pixels: {width} x {height}")
 
 
-def _decode(name: str, image: Image.Image) -> Image.Image:
+def _decode(name: str, image: Image.Image, source: Path | io.BytesIO) -> Image.Image:
     try:
         image.load()
+        if image.format == "PNG" and not has_all_rows(image, source):
+            raise ValueError("its data end before the last row")
         return to_rgb(ImageOps.exif_transpose(image))
+    except Image.DecompressionBombError:  # of a picture within the file
+        raise _too_many_pixels(name) from None
     except _DAMAGED as error:
         raise ValueError(f"{name} cannot be decoded: {one_line(error)}") from None
 
@@ -134,18 +175,39 @@ def one_line(error: Exception) -> str:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """A picture of any of Pillow's modes as RGB of 8 bits, over white where it is transparent."""
-    if image.mode.startswith(("I", "F")):
-        return Image.fromarray(_to_8_bits(np.asarray(image))).convert("RGB")
+    """A picture of any of Pillow's modes as sRGB of 8 bits, over white where it is transparent.
+
+    Its ICC profile is ``image.info["icc_profile"]``.
+    """
     if image.mode == "LAB":
         return _lab_to_rgb(image)
+    colours, alpha = _without_alpha(image)
+    rgb = to_srgb(colours, image.info.get("icc_profile")) or _as_rgb(colours)
+    if alpha is None:
+        return rgb
+    rgb.putalpha(alpha)
+    return Image.alpha_composite(Image.new("RGBA", rgb.size, "white"), rgb).convert("RGB")
+
+
+def _without_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Colours of mode L, I;16, I, F, RGB or CMYK, and the alpha of a picture that has one."""
+    mode = image.mode
+    if mode.startswith(("I", "F")):
+        values = np.asarray(image)
+        return Image.fromarray(values.astype("<u2") if mode.startswith("I;16") else values), None
     if not image.has_transparency_data:
-        return image.convert("RGB")
-    if image.mode == "La":  # Pillow converts it to LA only
-        image = image.convert("LA")
-    image = image.convert("RGBA")
-    white = Image.new("RGBA", image.size, "white")
-    return Image.alpha_composite(white, image).convert("RGB")
+        if mode == "1":
+            return image.convert("L"), None
+        return (image if mode in ("L", "RGB", "CMYK") else image.convert("RGB")), None
+    grey = mode in ("1", "L", "LA", "La")
+    image = image.convert("LA" if grey else "RGBA")
+    return image.convert("L" if grey else "RGB"), image.getchannel("A")
+
+
+def _as_rgb(colours: Image.Image) -> Image.Image:
+    if colours.mode.startswith(("I", "F")):
+        colours = Image.fromarray(_to_8_bits(np.asarray(colours)))
+    return colours.convert("RGB")
 
 
 def _to_8_bits(values: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .. import __version__
+from ..data.binarised import binarised
 from ..data.levels import to_levels
 from ..models import PixelModel, PixelRecursiveSR
 from ..sampling.engines import choose_engine
@@ -13,7 +14,7 @@ from ..sampling.execution import resolve_engine
 from ..sampling.noise import check_seed, check_temperature
 from ..sampling.request import check_images, check_positive, make_request
 from ..training.objective import check_size
-from ..training.validate import bits_per_dimension
+from ..training.validate import bits_per_dimension, nats_per_image
 from .enlarging import measure_enlargements
 from .progress import track
 from .report import Draws, Report
@@ -30,6 +31,7 @@ def evaluate(
     seed: int = 0,
     temperature: float = 1.0,
     engine: str = "auto",
+    binarise: str | None = None,
     progress: bool = False,
 ) -> Report:
     """Measure a model on pictures that it has not seen.
@@ -40,7 +42,9 @@ def evaluate(
     pictures and samples of a figure of one picture (`pixelsr.evaluation.metrics`).
 
     A model of fewer than 256 levels is given ``images * levels // 256``, and so is everything that
-    it is compared with; metrics are taken of the levels scaled back to intensities.
+    it is compared with; metrics are taken of the levels scaled back to intensities. For a model of
+    2 levels, grey pictures are binarised before, as `binarise` says; what bicubic interpolation
+    makes of them is always thresholded.
 
     Args:
         model: computed in eval mode, and put back into its own mode afterwards.
@@ -52,6 +56,8 @@ def evaluate(
             is all.
         batch: pictures at a time; no figure depends on it, beyond rounding.
         seed, temperature, engine: as for `pixelsr.sample`.
+        binarise: of a model of 2 levels: "threshold" or "bernoulli", as the recipe of its run; None
+            where `images` and `train` are black and white (`pixelsr.data.binarised.binarised`).
         progress: show progress bars on stderr, where that is a terminal.
     Raises:
         ValueError: an argument that does not fit; the message names the value and what was
@@ -66,6 +72,9 @@ def evaluate(
     check_seed(seed)
     temperature = check_temperature(temperature)
     draws = Draws(samples, batch, seed, temperature, _resolve(engine, model, images))
+    images = binarised(images, model.levels, binarise)
+    if train is not None:
+        train = binarised(train, model.levels, binarise)
     bits = _bits(model, images, batch, progress)
     enlargement = None
     if isinstance(model, PixelRecursiveSR):
@@ -73,7 +82,17 @@ def evaluate(
         enlargement = measure_enlargements(model, chosen, train, draws, progress)
     height, width = images.shape[2:]
     versions = {"pixelsr": __version__, "torch": torch.__version__}
-    return Report(model.describe(), len(images), (height, width), bits, enlargement, versions)
+    return Report(
+        model.describe(),
+        len(images),
+        (height, width),
+        bits,
+        {name: nats_per_image(value, images) for name, value in bits.items()},
+        model.levels,
+        binarise,
+        enlargement,
+        versions,
+    )
 
 
 def _check_pictures(model: PixelModel, images: Tensor, train: Tensor | None) -> None:

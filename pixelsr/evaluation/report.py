@@ -68,6 +68,10 @@ class Report:
         pictures: how many the bits per dimension are the mean of.
         size: height and width of the pictures, in pixels.
         bits_per_dimension: see `pixelsr.training.validate.bits_per_dimension`.
+        nats_per_image: the same, of a whole picture.
+        levels: of the model, that the pictures were quantised to; bits of other levels do not
+            compare.
+        binarise: with 2 levels, how; None where the pictures were black and white.
         enlargement: None for a model that enlarges nothing.
         versions: of pixelsr and torch.
     """
@@ -76,6 +80,9 @@ class Report:
     pictures: int
     size: tuple[int, int]
     bits_per_dimension: dict[str, float]
+    nats_per_image: dict[str, float]
+    levels: int
+    binarise: str | None
     enlargement: Enlargement | None
     versions: dict[str, str]
 

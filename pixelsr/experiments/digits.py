@@ -7,13 +7,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ..data.binarised import binarise
+from ..data.binarised import SEED, binarised
 from ..data.load import load_pictures
 
 SIDE = 28
-SEED = 0
-"""Of the binarisation; the same whatever the seed of an experiment."""
 FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
+BINARISE = "bernoulli"
 HELD_OUT = 6
 """One in so many training pictures is held out, the last ones: 10,000 of 60,000."""
 BINARISATION = (
@@ -82,7 +81,7 @@ def load_grey(folder: Path) -> Digits:
 def load_digits(folder: Path) -> Digits:
     """The same, binarised."""
     grey = load_grey(folder)
-    return grey.replaced(binarise(grey.joined(), SEED))
+    return grey.replaced(binarised(grey.joined(), 2, BINARISE))
 
 
 def _refuse(sentence: str) -> None:

@@ -5,8 +5,7 @@ import io
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
+from ..data.pictures import decode_picture
 from ..files import write_whole
 
 COLOURS = ("#1f5fbf", "#d95f02", "#1b7837", "#7b3294")
@@ -46,5 +45,6 @@ def write_plot(path: Path, figure: Any) -> None:
     file = io.BytesIO()
     figure.savefig(file, format="png")
     packed = io.BytesIO()
-    Image.open(file).convert("RGB").quantize(128).save(packed, format="PNG", optimize=True)
+    picture = decode_picture(file.getvalue(), str(path)).quantize(128)
+    picture.save(packed, format="PNG", optimize=True)
     write_whole(path, packed.getvalue())

@@ -22,7 +22,7 @@ from ..models import DiagonalBiLSTM, PixelCNN, PixelModel, RowLSTM
 from ..nn import MaskedConv2d
 from ..sampling import sample
 from ..training import Recipe
-from .digits import BINARISATION, SIDE, Digits, load_digits
+from .digits import BINARISATION, BINARISE, SIDE, Digits, load_digits
 from .figures import FINISHED, Figures, begin, write_figures
 from .plots import COLOURS, canvas, check_installed, tidy, write_plot
 from .task import Task
@@ -113,7 +113,7 @@ def run(task: Task) -> bool:
 
 
 def _plan(task: Task, scale: Scale, digits: Digits) -> Plan:
-    recipe = Recipe(batch=16, lr=LR, floor=0, flip=False, seed=task.seed)
+    recipe = Recipe(batch=16, lr=LR, floor=0, flip=False, seed=task.seed, binarise=BINARISE)
     validation = digits.held_out[: scale.validation]
     return Plan.of(digits.train, validation, recipe, scale.steps, scale.turns)
 

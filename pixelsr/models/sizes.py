@@ -1,5 +1,8 @@
 """The size of the pictures that a saved model is for, which its config does not tell."""
 
+from pathlib import Path
+from typing import Any
+
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
@@ -22,16 +25,29 @@ def trained_size(model: str) -> int | None:
         FileNotFoundError: no such model.
         ValueError: the file is not TOML, or its `size` is not a positive int.
     """
-    path = find_model(model) / TRAINING
-    if not path.is_file():
-        return None
-    try:
-        size = tomlkit.parse(path.read_bytes()).unwrap().get("size")
-    except (TOMLKitError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not TOML: {error}") from None
+    path, options = trained_options(model)
+    size = options.get("size")
     if size is not None and (type(size) is not int or size < 1):
         raise ValueError(f"{path}: size must be a positive int, got {size!r}")
     return size
+
+
+def trained_options(model: str) -> tuple[Path, dict[str, Any]]:
+    """The path of a model's `training.toml`, and the options in it; none where there is no file.
+
+    Args:
+        model: a folder, or a bundled model's name.
+    Raises:
+        FileNotFoundError: no such model.
+        ValueError: the file is not TOML.
+    """
+    path = find_model(model) / TRAINING
+    if not path.is_file():
+        return path, {}
+    try:
+        return path, tomlkit.parse(path.read_bytes()).unwrap()
+    except (TOMLKitError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not TOML: {error}") from None
 
 
 def drawn_side(model: str, network: PixelModel) -> int:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..data.binarised import binarised, describe_levels
 from ..data.levels import to_levels
 from ..distributed import Workers
 from ..models import PixelModel
@@ -25,7 +26,7 @@ from .recipe import Budget, Intervals, Recipe
 from .schedule import learning_rate
 from .settings import difference
 from .state import State
-from .validate import ALONE, bits_per_dimension
+from .validate import ALONE, bits_per_dimension, nats_per_image
 
 WINDOW = "meter.bits"
 
@@ -35,7 +36,8 @@ class Trainer:
 
     Args:
         model: trained in place.
-        images: uint8 ``[N, C, H, W]``, to train on, 8 bits whatever the model's levels are.
+        images: uint8 ``[N, C, H, W]``, to train on, 8 bits whatever the model's levels are;
+            for a model of 2 levels black and white, unless the recipe says how to binarise them.
         validation: uint8 ``[M, C, H, W]``, or None for no validation.
         files: what the run writes, or goes on with: the checkpoint of a run with the same model,
             pictures, recipe and number of workers; batches, and with a budget of steps the weights
@@ -51,7 +53,8 @@ class Trainer:
         grid: pictures of which samples are drawn at each validation.
         tensorboard: write `tensorboard/` too.
     Raises:
-        ValueError: the checkpoint is damaged, or of a run with other settings.
+        ValueError: the checkpoint is damaged, or of a run with other settings; or the pictures are
+            grey, the model has 2 levels, and the recipe does not say how to binarise.
         OSError: a file cannot be written.
     """
 
@@ -83,10 +86,13 @@ class Trainer:
             raise
 
     def _begin(self, model: PixelModel, grid: int, tensorboard: bool) -> None:
-        images, recipe = self.images, self.recipe
+        recipe = self.recipe
+        fit = functools.partial(binarised, levels=model.levels, choice=recipe.binarise)
+        images = fit(self.images)
+        self.held_out = None if self.validation is None else fit(self.validation)
         batch = recipe.batch * self.parts
         self.batches = Batches(images, batch, recipe.seed, recipe.flip, self.parts)
-        shown = images if self.validation is None else self.validation
+        shown = images if self.held_out is None else self.held_out
         self.grid = to_levels(shown[:grid], model.levels)
         self.state = State(model, recipe, self.workers)
         bits = self._resume() if self.files.resume else []
@@ -174,10 +180,10 @@ class Trainer:
         """Measure the averaged model, show what it draws, and save it where it is the best."""
         average, step = self.state.ema.model, self.state.step
         self.best.measured = step
-        if self.validation is None:
+        if self.held_out is None:
             self.files.save_model(average)
         else:
-            images = to_levels(self.validation, average.levels)
+            images = to_levels(self.held_out, average.levels)
             bits = bits_per_dimension(average, images, self.recipe.batch, self.workers)
             for name, value in bits.items():
                 if not math.isfinite(value):
@@ -185,12 +191,18 @@ class Trainer:
                         f"the validation of {name} became {value} after {step} steps"
                     )
             self.files.write_log(step=step, seconds=round(self.state.seconds, 1), validation=bits)
-            parts = ", ".join(f"{name} {value:.4f}" for name, value in bits.items())
-            self.display.say(f"step {step}  validation, bits/dim: {parts}")
+            self.display.say(f"step {step}  {self._headline}: {_figures(bits, images)}")
             if self.best.take(next(iter(bits.values()))):
                 self.files.save_model(average)
         if len(self.grid) and self.workers.is_first:
             self.files.save_grid(step, draw_grid(average, self.grid, self.recipe.seed))
+
+    @property
+    def _headline(self) -> str:
+        """What the figures of a validation are."""
+        quantised = describe_levels(self.state.model.levels, self.recipe.binarise)
+        parts = ("validation", quantised, "bits/dim (nats/image)")
+        return ", ".join(part for part in parts if part)
 
     def _leave(self) -> None:
         """Save what a run that is stopped has so far, a model too if there is none yet."""
@@ -231,6 +243,12 @@ class Trainer:
         self.best = Best(**facts["best"])
         bits: list[float] = tensors[WINDOW].tolist() if WINDOW in tensors else []
         return bits
+
+
+def _figures(bits: dict[str, float], images: Tensor) -> str:
+    """Bits per dimension of each distribution, and in brackets the nats of a whole picture."""
+    nats = {name: nats_per_image(value, images) for name, value in bits.items()}
+    return ", ".join(f"{name} {value:.4f} ({nats[name]:.2f})" for name, value in bits.items())
 
 
 def _summary(images: Tensor | None) -> str:

@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from ..data.binarised import BINARISATIONS
+
 OPTIMIZERS = ("adamw", "rmsprop")
 SCHEDULES = ("cosine", "halving")
 PRECISIONS = {
@@ -42,6 +44,9 @@ class Recipe:
             would by itself. Its own term of the loss is -log softmax(A / weight); 1 is the paper's.
         flip: mirror half of the pictures, others in each epoch.
         seed: of the order of the pictures and the flips.
+        binarise: of a model of 2 levels: how grey pictures become black and white, "threshold" or
+            "bernoulli" (`pixelsr.data.binarised.binarised`); None for other models, and where the
+            pictures are black and white.
     """
 
     batch: int = 16
@@ -61,6 +66,7 @@ class Recipe:
     conditioning_weight: float = 1.0
     flip: bool = True
     seed: int = 0
+    binarise: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("batch", "accumulate", "halve_every"):
@@ -78,6 +84,7 @@ class Recipe:
             ("optimizer", OPTIMIZERS),
             ("schedule", SCHEDULES),
             ("precision", PRECISIONS),
+            ("binarise", (None, *BINARISATIONS)),
         ):
             _check(name, getattr(self, name) in known, f"one of {list(known)}", getattr(self, name))
 

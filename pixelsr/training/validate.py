@@ -1,4 +1,4 @@
-"""Bits per dimension: what a model needs, on average, to name one value of a picture."""
+"""Bits per dimension: what a model needs, on average, to name one value of a picture; and nats."""
 
 import math
 
@@ -40,3 +40,12 @@ def bits_per_dimension(
     names = max(every, key=len)  # a worker without an image has no names
     sums = {name: sum(totals.get(name, 0.0) for totals in every) for name in names}
     return {name: nats / (images.numel() * math.log(2)) for name, nats in sums.items()}
+
+
+def nats_per_image(bits: float, images: Tensor) -> float:
+    """Bits per dimension as nats of a whole picture: ``bits * values * ln 2``.
+
+    Args:
+        images: ``[N, C, H, W]``, those that the bits are of; a picture has ``C * H * W`` values.
+    """
+    return bits * math.prod(images.shape[1:]) * math.log(2)
