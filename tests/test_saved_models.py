@@ -1,6 +1,5 @@
 """A loaded model is the saved one, or one sentence says why not."""
 
-import copy
 import json
 import random
 import time
@@ -16,6 +15,7 @@ from pixelsr.models import PixelModel
 from pixelsr.models import base as models
 from pixelsr.training.checkpoint import write_checkpoint
 from tests.helpers import randomise
+from tests.mutations import changed, places
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 SIZES = {"channels": 3, "layers": 1, "kernel_size": 3, "first_kernel_size": 3, "head_channels": 4}
@@ -42,12 +42,6 @@ def same(first, second):
 def folder(tmp_path):
     tiny().save_pretrained(tmp_path)
     return tmp_path
-
-
-@pytest.fixture
-def own_class(monkeypatch):
-    """Registers classes that a test defines, and forgets them after it."""
-    monkeypatch.setattr(models, "_classes", dict(models._classes))
 
 
 def load(folder):
@@ -279,27 +273,6 @@ SHAPELESS = [
     b'{"class": "PixelRecursiveSR", "conditioning": {"class": "PixelRecursiveSR"}}',
     b" " * 100_000 + b"{}",
 ]
-
-
-def places(value, at=()):
-    """Yield the path to each value inside a JSON object."""
-    for key, inner in value.items():
-        yield (*at, key)
-        if isinstance(inner, dict):
-            yield from places(inner, (*at, key))
-
-
-def changed(description, at, value):
-    """Return the description with another value at a path; `...` is for none."""
-    result = copy.deepcopy(description)
-    inner = result
-    for key in at[:-1]:
-        inner = inner[key]
-    if value is ...:
-        del inner[at[-1]]
-    else:
-        inner[at[-1]] = value
-    return result
 
 
 def mutated_configs(text):

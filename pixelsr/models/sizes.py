@@ -1,9 +1,7 @@
 """The size of the pictures that a saved model is for, which its config does not tell."""
 
-import tomlkit
-from tomlkit.exceptions import TOMLKitError
-
-from .base import PixelModel, find_model
+from ..toml_file import read_toml
+from .base import LARGEST, PixelModel, find_model
 from .prsr import PixelRecursiveSR
 
 TRAINING = "training.toml"
@@ -20,17 +18,18 @@ def trained_size(model: str) -> int | None:
         None where the model has no such file, or the file does not say.
     Raises:
         FileNotFoundError: no such model.
-        ValueError: the file is not TOML, or its `size` is not a positive int.
+        ValueError: the file is not TOML, or its `size` is not a positive int, or beyond `LARGEST`.
     """
     path = find_model(model) / TRAINING
     if not path.is_file():
         return None
-    try:
-        size = tomlkit.parse(path.read_bytes()).unwrap().get("size")
-    except (TOMLKitError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not TOML: {error}") from None
-    if size is not None and (type(size) is not int or size < 1):
+    size = read_toml(path).get("size")
+    if size is None:
+        return None
+    if type(size) is not int or size < 1:
         raise ValueError(f"{path}: size must be a positive int, got {size!r}")
+    if size > LARGEST:
+        raise ValueError(f"{path}: size must be at most {LARGEST:,}, got {size:,}")
     return size
 
 

@@ -35,13 +35,17 @@ def check_values(tensors: Mapping[str, Tensor], step: int, scaler: Mapping[str, 
     Raises:
         ValueError: they do not; the message names the first such tensor.
     """
+    most = 0.0
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise ValueError(f"{name} is not finite")
         if name.startswith("optimizer.") and name.endswith(".step") and tensor.dim() == 0:
-            steps = tensor.item()
-            if not 1 <= steps <= step or steps % 1:
-                raise ValueError(f"{name} must be a whole number from 1 to {step}, got {steps}")
+            taken = tensor.item()
+            if not 1 <= taken <= step or taken % 1:
+                raise ValueError(f"{name} must be a whole number from 1 to {step}, got {taken}")
+            most = max(most, taken)
+    if not scaler and most < step:  # which else leaves out steps that overflowed
+        raise ValueError(f"the optimizer has taken {most:.0f} steps, expected {step}")
     for key, constant in scaler.items():
         value = tensors[f"scaler.{key}"].item()
         if key == "scale":
