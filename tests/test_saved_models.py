@@ -206,6 +206,17 @@ def test_other_weights_under_the_checksum_are_refused(folder, change):
     assert refusal(folder) == f"{path} is damaged: its checksum is not that of what it holds"
 
 
+@pytest.mark.parametrize("view", [lambda t: t.view(torch.bfloat16), lambda t: t.reshape(1, -1)])
+def test_the_same_bytes_of_another_dtype_or_shape_are_refused(folder, view):
+    path = folder / WEIGHTS
+    tiny().half().save_pretrained(folder)
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata()
+    weights = load_file(path)
+    save_file(weights | {"head.out.bias": view(weights["head.out.bias"])}, path, metadata)
+    assert refusal(folder) == f"{path} is damaged: its checksum is not that of what it holds"
+
+
 def test_weights_beside_another_config_are_refused(folder):
     config = json.loads((folder / CONFIG).read_text())
     (folder / CONFIG).write_text(json.dumps(config | {"kernel_size": 5}))
