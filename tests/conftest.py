@@ -24,3 +24,11 @@ def quick_interpreter(monkeypatch):
 
     options = dataclasses.replace(interpreter_builder.options, sanitize_overflow=False)
     monkeypatch.setattr(interpreter_builder, "options", options)
+
+
+@pytest.fixture
+def own_class(monkeypatch):
+    """Registers the model classes that a test defines, and forgets them after it."""
+    from pixelsr.models import base
+
+    monkeypatch.setattr(base, "_classes", dict(base._classes))

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 import tomlkit
-from tomlkit.exceptions import TOMLKitError
+
+from ..toml_file import read_toml
 
 
 def read_config(context: click.Context, option: click.Parameter, path: Path | None) -> None:
@@ -19,9 +20,9 @@ def read_config(context: click.Context, option: click.Parameter, path: Path | No
     if path is None:
         return
     try:
-        values = tomlkit.parse(path.read_bytes()).unwrap()
-    except (TOMLKitError, UnicodeDecodeError) as error:
-        raise click.BadParameter(f"{path} is not TOML: {error}") from None
+        values = read_toml(path)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
     parameters = [known for known in context.command.params if known.expose_value]
     names = {_key(parameter): parameter.name for parameter in parameters}
     for key, value in values.items():

@@ -12,7 +12,8 @@ from rich.table import Table
 import pixelsr
 
 from .. import backends, ops
-from ..models.base import BUNDLED, CONFIG, WEIGHTS
+from ..models.base import BUNDLED
+from ..models.loading import CONFIG, WEIGHTS
 from ..sampling.engines import ENGINES, why_not
 from .examples import examples
 

@@ -1,7 +1,6 @@
 """Several models trained in turns, so that what an interrupt leaves can be compared."""
 
 import dataclasses
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from torch import Tensor
 from ..models import PixelModel
 from ..training import Budget, Intervals, Recipe, RunFiles, Trainer
 from ..training.files import CHECKPOINT, LOG, MODEL
+from ..training.log import read_log as read_file
 from .show import Show
 
 
@@ -121,4 +121,4 @@ def trained(out: Path, device: str | torch.device) -> Any:
 
 def read_log(out: Path) -> list[dict[str, Any]]:
     """The entries of a model's log so far, validations among them."""
-    return [json.loads(line) for line in (out / LOG).read_text().splitlines()]
+    return read_file(out / LOG)

@@ -1,14 +1,15 @@
 """What every model shares: a frozen config, and saving and loading as safetensors and JSON."""
 
 import dataclasses
+import inspect
 import json
 import os
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from typing_extensions import Self
 
@@ -16,26 +17,49 @@ from .. import functional
 from ..area import area_average
 from ..files import write_all_whole
 from ..levels import check_level_count
+from . import loading
+from .loading import CONFIG, WEIGHTS
 
 Layers = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]
 """Weight and bias of an output layer, and of the hidden layer before it, where there is one."""
 
 BUNDLED = Path(__file__).parent.parent / "weights"
-CONFIG, WEIGHTS = "config.json", "model.safetensors"
 _classes: dict[str, type["PixelModel"]] = {}
+LARGEST = 65_536
+"""Bound of a size in a config: a damaged config is refused before anything is built."""
+LARGEST_OF = {
+    "layers": 1024,
+    "blocks": 128,
+    "magnification": 256,
+    "kernel_size": 255,
+    "first_kernel_size": 255,
+}
+"""Bounds of the sizes that time or memory grow faster with."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Sizes of a model; every field is a positive int."""
+    """Sizes of a model; every field is a positive int, at most `LARGEST` or its `LARGEST_OF`."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            if field.type is int and (type(value) is not int or value < 1):
-                raise ValueError(f"{field.name} must be a positive int, got {value!r}")
+            if field.type is int:
+                check_size(field.name, getattr(self, field.name))
         levels = getattr(self, "levels", 256)
         check_level_count(levels)
+
+
+def check_size(name: str, size: Any) -> None:
+    """Check that a size of a config is a positive int within its bound.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if type(size) is not int or size < 1:
+        raise ValueError(f"{name} must be a positive int, got {size!r}")
+    largest = LARGEST_OF.get(name, LARGEST)
+    if size > largest:
+        raise ValueError(f"{name} must be at most {largest:,}, got {size:,}")
 
 
 class PixelModel(nn.Module):
@@ -121,58 +145,82 @@ class PixelModel(nn.Module):
         """The inverse of `describe`: a freshly initialised model."""
         fields = dict(description)
         name = fields.pop("class", None)
-        if not isinstance(name, str) or name not in _classes:
-            raise ValueError(f"unknown model class {name!r}; expected one of {sorted(_classes)}")
-        known = [field.name for field in dataclasses.fields(_classes[name].Config)]
+        classes = {key: kind for key, kind in _classes.items() if not inspect.isabstract(kind)}
+        if not isinstance(name, str) or name not in classes:
+            raise ValueError(f"unknown model class {name!r}; expected one of {sorted(classes)}")
+        known = [field.name for field in dataclasses.fields(classes[name].Config)]
         if foreign := sorted(fields.keys() - set(known)):
             raise ValueError(f"{name} has no option {foreign[0]!r}; it has {known}")
-        return _classes[name](**fields)
+        return classes[name](**fields)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
         """Write `config.json` and `model.safetensors` into `folder`, which is made if need be.
 
-        Both files are written whole, or neither.
+        Both files are written whole, or neither. The weights carry a checksum of themselves and of
+        the config. Tensors that share memory are written each in full.
 
         Raises:
             OSError: the folder or a file cannot be written; the message names it.
         """
-        path = Path(folder)
+        path, description = Path(folder), self.describe()
         path.mkdir(parents=True, exist_ok=True)
-        weights = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        config = json.dumps(self.describe(), indent=2) + "\n"
-        write_all_whole({path / WEIGHTS: save(weights), path / CONFIG: config.encode()})
+        weights = loading.encode(description, self.state_dict())
+        config = json.dumps(description, indent=2) + "\n"
+        write_all_whole({path / WEIGHTS: weights, path / CONFIG: config.encode()})
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str]) -> Self:
         """Load a model from a local folder, or a bundled one by its name ("faces-8x32").
 
-        Weights come back as float32, in eval mode, on the CPU, whatever they were stored as
-        (float64 stays float64).
+        Weights come back as float32, in eval mode, on the CPU, whether they were stored as float16,
+        bfloat16 or float32 (float64 stays float64). Weights of `save_pretrained` must have the
+        checksum that they were saved with, and lie beside the same config; files that others wrote
+        have none, and only their names, shapes and dtypes are checked. "module." and "_orig_mod."
+        before all names, which wrappers put there, are dropped.
 
         Raises:
             FileNotFoundError: no such folder and no such bundled name, or a file is missing.
-            ValueError: a file is damaged, of another model class, or of another shape.
+            ValueError: a file is damaged, of another model class, of another shape, or of a dtype
+                that the model cannot hold exactly.
+            OSError: a file cannot be read.
         """
         folder = find_model(name)
-        model = cls.from_description(_read_config(folder / CONFIG))
-        if not isinstance(model, cls):
-            raise ValueError(f"{folder} holds a {type(model).__name__}, expected a {cls.__name__}")
-        weights = _read_weights(folder / WEIGHTS)
-        if any(tensor.dtype == torch.float64 for tensor in weights.values()):
-            model.double()
-        expected = model.state_dict()
-        if weights.keys() != expected.keys():
-            odd = sorted(weights.keys() ^ expected.keys())[0]
-            where = "misses" if odd in expected else "has a foreign"
-            raise ValueError(f"{folder / WEIGHTS} does not fit its config: it {where} tensor {odd}")
-        for key, tensor in weights.items():
-            if tensor.shape != expected[key].shape:
-                raise ValueError(
-                    f"{folder / WEIGHTS}: {key} is {list(tensor.shape)}, "
-                    f"its config expects {list(expected[key].shape)}"
-                )
+        path = folder / WEIGHTS
+        description = loading.read_config(folder / CONFIG)
+        make = partial(_make, folder / CONFIG, description)
+        outline = _outline(make)
+        if not isinstance(outline, cls):
+            raise ValueError(
+                f"{folder} holds a {type(outline).__name__}, expected a {cls.__name__}"
+            )
+        weights = loading.read_weights(path, description)
+        weights = loading.without_prefixes(weights, outline.state_dict())
+        double = loading.needs_double(weights, outline.state_dict())
+        loading.check_fit(path, weights, (outline.double() if double else outline).state_dict())
+        model: Self = make().double() if double else make()
         model.load_state_dict(weights)
+        loading.check_tied(path, weights, model.state_dict())
         return model.eval()
+
+
+def _make(path: Path, description: dict[str, Any]) -> Any:
+    """Return the freshly initialised model of a description; errors name the file of it."""
+    try:
+        return PixelModel.from_description(description)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is not the config of a pixelsr model: {error}") from None
+
+
+def _outline(make: Callable[[], PixelModel]) -> PixelModel:
+    """Return the model on the meta device: its shapes, without the time and memory of its numbers.
+
+    A class whose constructor looks at numbers cannot be made there: that model is made in full.
+    """
+    try:
+        with torch.device("meta"):
+            return make()
+    except RuntimeError:
+        return make()
 
 
 def find_output_layers(model: PixelModel) -> Layers | None:
@@ -201,24 +249,3 @@ def find_model(name: str | os.PathLike[str]) -> Path:
         return BUNDLED / name
     bundled = sorted(path.parent.name for path in BUNDLED.glob(f"*/{CONFIG}"))
     raise FileNotFoundError(f"no model folder {str(name)!r}, and the bundled models are {bundled}")
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: a model folder holds {CONFIG} and {WEIGHTS}")
-    try:
-        description = json.loads(path.read_text())
-        if not isinstance(description, dict):
-            raise ValueError(f"expected an object, got {type(description).__name__}")
-        return description
-    except ValueError as error:
-        raise ValueError(f"{path} is not the config of a pixelsr model: {error}") from None
-
-
-def _read_weights(path: Path) -> dict[str, torch.Tensor]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: a model folder holds {CONFIG} and {WEIGHTS}")
-    try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file: {error}") from None

@@ -1,5 +1,6 @@
 """What the two recurrent networks of the PixelRNN paper (1601.06759) share."""
 
+import abc
 import dataclasses
 from typing import Any
 
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 
 from .. import functional
 from ..nn import MaskedConv2d, init
-from .base import Config, Layers, PixelModel, find_output_layers, is_plain
+from .base import Config, Layers, PixelModel, check_size, find_output_layers, is_plain
 from .head import Head
 
 
@@ -35,11 +36,14 @@ class PixelRNNConfig(Config):
         if type(self.skip) is not bool:
             raise ValueError(f"skip must be true or false, got {self.skip!r}")
         times = self.magnification
-        if times is not None and (type(times) is not int or times < 1 or times & (times - 1)):
+        if times is None:
+            return
+        if type(times) is not int or times < 1 or times & (times - 1):
             raise ValueError(f"magnification must be a power of two or None, got {times!r}")
+        check_size("magnification", times)
 
 
-class PixelRNN(PixelModel):
+class PixelRNN(PixelModel, abc.ABC):
     """A first convolution with mask A, recurrent layers of 2 h channels, two 1x1 output layers.
 
     All is computed on a picture that has one more column of zeros on the right, cropped at the end:
@@ -70,9 +74,9 @@ class PixelRNN(PixelModel):
         self.skips = nn.ModuleList(_skip(width, c.colours) for _ in range(skips))
         self.head = Head(width, c.head_channels, c.colours, c.levels)
 
+    @abc.abstractmethod
     def make_layer(self, conditioning: int) -> nn.Module:
         """A recurrent layer; `conditioning` as in `nn.RowLSTMLayer`."""
-        raise NotImplementedError
 
     def forward(self, images: Tensor, low_res: Tensor | None = None) -> Tensor:
         return self.head(self.features(images, low_res))

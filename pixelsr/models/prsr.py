@@ -30,7 +30,8 @@ class PixelRecursiveSR(PixelModel):
         images, uint8 ``[N, C, H, W]``, and low_res, uint8 ``[N, C, h, w]``, to logits
         ``[N, L, C, H, W]``.
     Raises:
-        ValueError: the two networks differ in colours or levels, or one is no `PixelModel`.
+        ValueError: the two networks differ in colours or levels, or one is no `PixelModel`, or
+            is itself a `PixelRecursiveSR`.
     """
 
     Config = PixelRecursiveSRConfig
@@ -45,7 +46,7 @@ class PixelRecursiveSR(PixelModel):
         self.prior = _model(prior, GatedPixelCNN)
         self.conditioning = _model(conditioning, ConditioningNetwork)
         for name in ("colours", "levels"):
-            a, b = getattr(self.conditioning.config, name), getattr(self.prior.config, name)
+            a, b = getattr(self.conditioning, name), getattr(self.prior, name)
             if a != b:
                 raise ValueError(f"conditioning network and prior differ in {name}: {a} and {b}")
         self.config = PixelRecursiveSRConfig(self.prior.describe(), self.conditioning.describe())
@@ -103,9 +104,8 @@ class PixelRecursiveSR(PixelModel):
 def _model(given: PixelModel | dict[str, Any] | None, default: type[PixelModel]) -> PixelModel:
     if given is None:
         return default()
-    if isinstance(given, dict):
-        return PixelModel.from_description(given)
-    if not isinstance(given, PixelModel):
-        kind = type(given).__name__
+    model = PixelModel.from_description(given) if isinstance(given, dict) else given
+    if not isinstance(model, PixelModel) or isinstance(model, PixelRecursiveSR):
+        kind = type(model).__name__
         raise ValueError(f"prior and conditioning must be models or descriptions, got a {kind}")
-    return given
+    return model

@@ -3,10 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-import tomlkit
-from tomlkit.exceptions import TOMLKitError
-
-from .base import PixelModel, find_model
+from ..toml_file import read_toml
+from .base import LARGEST, PixelModel, find_model
 from .prsr import PixelRecursiveSR
 
 TRAINING = "training.toml"
@@ -23,12 +21,16 @@ def trained_size(model: str) -> int | None:
         None where the model has no such file, or the file does not say.
     Raises:
         FileNotFoundError: no such model.
-        ValueError: the file is not TOML, or its `size` is not a positive int.
+        ValueError: the file is not TOML, or its `size` is not a positive int, or beyond `LARGEST`.
     """
     path, options = trained_options(model)
     size = options.get("size")
-    if size is not None and (type(size) is not int or size < 1):
+    if size is None:
+        return None
+    if type(size) is not int or size < 1:
         raise ValueError(f"{path}: size must be a positive int, got {size!r}")
+    if size > LARGEST:
+        raise ValueError(f"{path}: size must be at most {LARGEST:,}, got {size:,}")
     return size
 
 
@@ -42,12 +44,7 @@ def trained_options(model: str) -> tuple[Path, dict[str, Any]]:
         ValueError: the file is not TOML.
     """
     path = find_model(model) / TRAINING
-    if not path.is_file():
-        return path, {}
-    try:
-        return path, tomlkit.parse(path.read_bytes()).unwrap()
-    except (TOMLKitError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not TOML: {error}") from None
+    return path, read_toml(path) if path.is_file() else {}
 
 
 def drawn_side(model: str, network: PixelModel) -> int:

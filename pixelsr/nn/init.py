@@ -15,9 +15,10 @@ def normal_(layer: nn.Conv2d, gain: float = 1.0) -> None:
     A gain of 3 keeps a stack of ``tanh * sigmoid`` gates without residuals at its size: a signal
     of standard deviation 1.1 before the gate leaves it with about a third of that.
     """
+    if layer.weight.is_meta:
+        return
     live = layer.weight[0].numel()
     if isinstance(layer, MaskedConv2d):
-        # Counted on the CPU: a layer on the meta device has no taps to count.
         live = max(1, int(layer.mask("cpu").sum()) // layer.out_channels)
     layer.weight.normal_(0, gain / math.sqrt(live))
     if layer.bias is not None:
@@ -31,6 +32,8 @@ def smooth_levels_(layer: nn.Conv2d, levels: int) -> None:
     Each input channel adds to the levels of a colour a random sum of cosines, of amplitude
     1 / frequency: a network that begins so need not learn that level 127 lies beside 128.
     """
+    if layer.weight.is_meta:
+        return
     channels, colours = layer.in_channels, layer.out_channels // levels
     frequency = torch.arange(1, levels)
     places = (torch.arange(levels) + 0.5) / levels

@@ -1,9 +1,11 @@
 """The log of a run: one JSON object a line."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
+from .. import strict_json
 from ..files import write_whole
 
 
@@ -14,15 +16,16 @@ class Log:
         path: the file; it is made, or cut back to the entries up to `first_step`.
         first_step: where the run starts or resumes.
     Raises:
-        ValueError: the file holds a line that is JSON but no entry; it is left as it is.
-        OSError: it cannot be written.
+        ValueError: the file holds a line that is no entry, other than a last one that was cut off;
+            it is left as it is.
+        OSError: it cannot be read or written.
     """
 
     def __init__(self, path: Path, first_step: int) -> None:
         self.path = path
-        lines = _lines(path) if first_step else []
-        kept = [line for line in lines if _step(path, line) <= first_step]
-        write_whole(path, "".join(kept).encode())
+        lines = _lines(path) if first_step and path.is_file() else []
+        kept = [line for line, entry in lines if entry["step"] <= first_step]
+        write_whole(path, "".join(f"{line}\n" for line in kept).encode())
 
     def write(self, **entry: Any) -> None:
         """Append one entry."""
@@ -33,19 +36,36 @@ class Log:
             raise OSError(f"{self.path} cannot be written: {error.strerror or error}") from None
 
 
-def _lines(path: Path) -> list[str]:
-    return path.read_text().splitlines(keepends=True) if path.is_file() else []
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Return the entries of a log.
+
+    Raises:
+        ValueError: the file holds a line that is no entry, other than a last one that was cut off.
+        OSError: it cannot be read.
+    """
+    return [entry for _, entry in _lines(path)]
 
 
-def _step(path: Path, line: str) -> float:
-    """The step of an entry; infinite for a line that was cut off."""
+def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Return each line with its entry; one that was cut off, the last, is left out."""
     try:
-        entry = json.loads(line)
-    except ValueError:
-        return float("inf")
+        *lines, rest = path.read_bytes().decode().split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no log of a run: {error}") from None
+    entries = [(line, _entry(path, line)) for line in lines]
+    with contextlib.suppress(ValueError):
+        entries.append((rest, _entry(path, rest)))
+    return entries
+
+
+def _entry(path: Path, line: str) -> dict[str, Any]:
+    try:
+        entry = strict_json.parse(line)
+    except ValueError as error:
+        raise ValueError(f"{path} is no log of a run: a line is not JSON: {error}") from None
     step = entry.get("step") if isinstance(entry, dict) else None
-    if not isinstance(step, int | float):
+    if type(step) is not int or step < 0:
         raise ValueError(
-            f'{path} is no log of a run: it has a line without a "step": {line.strip()}'
+            f'{path} is no log of a run: it has a line without a "step": {line.strip()[:100]}'
         )
-    return step
+    return entry

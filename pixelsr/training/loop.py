@@ -1,11 +1,13 @@
 """The training loop."""
 
+import contextlib
 import dataclasses
 import functools
 import math
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +20,7 @@ from ..models import PixelModel
 from .batches import Batches
 from .best import Best
 from .checkpoint import read_checkpoint
+from .facts import Facts
 from .files import RunFiles
 from .grid import draw_grid
 from .meter import Meter, Reading
@@ -223,25 +226,23 @@ class Trainer:
         }
 
     def _save(self) -> None:
-        facts = {
-            "step": self.state.step,
-            "seconds": self.state.seconds,
-            "best": dataclasses.asdict(self.best),
-            "settings": self._settings,
-        }
+        state = self.state
+        facts = Facts(state.step, state.seconds, self.best, self._settings, state.without_moments())
         window = {WINDOW: torch.tensor(self.meter.bits, dtype=torch.float64)}
-        self.files.save_checkpoint(self.state.tensors() | window, facts)
+        self.files.save_checkpoint(state.tensors() | window, facts.to_json())
 
     def _resume(self) -> list[float]:
         """Take up the run of the checkpoint; the bits per dimension of its last steps."""
         path = self.files.checkpoint
-        tensors, facts = read_checkpoint(path)
-        if clause := difference(facts["settings"], self._settings):
+        tensors, values = read_checkpoint(path)
+        with _naming(path):
+            facts = Facts.from_json(values)
+        if clause := difference(facts.settings, self._settings):
             raise ValueError(f"{path} is of another run: {clause}")
-        self.state.load_tensors(tensors)
-        self.state.step, self.state.seconds = facts["step"], facts["seconds"]
-        self.best = Best(**facts["best"])
-        bits: list[float] = tensors[WINDOW].tolist() if WINDOW in tensors else []
+        with _naming(path):
+            bits = _window(tensors.pop(WINDOW, None), facts.step)
+            self.state.load_tensors(tensors, facts.step, facts.without_moments)
+        self.state.seconds, self.best = facts.seconds, facts.best
         return bits
 
 
@@ -249,6 +250,27 @@ def _figures(bits: dict[str, float], images: Tensor) -> str:
     """Bits per dimension of each distribution, and in brackets the nats of a whole picture."""
     nats = {name: nats_per_image(value, images) for name, value in bits.items()}
     return ", ".join(f"{name} {value:.4f} ({nats[name]:.2f})" for name, value in bits.items())
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Name the checkpoint in what is said of what it holds."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{path} is no checkpoint that a run can go on from: {error}") from None
+
+
+def _window(bits: Tensor | None, step: int) -> list[float]:
+    """Return the bits per dimension of the last of `step` steps, at least of one."""
+    if bits is None:
+        raise ValueError(f"the tensor {WINDOW} is missing")
+    expected = f"1 to {step} finite numbers of torch.float64" if step else "no numbers"
+    fits = bits.dim() == 1 and min(1, step) <= len(bits) <= step
+    if not fits or bits.dtype != torch.float64 or not torch.isfinite(bits).all():
+        raise ValueError(f"{WINDOW} is {bits.dtype} {list(bits.shape)}, expected {expected}")
+    values: list[float] = bits.tolist()
+    return values
 
 
 def _summary(images: Tensor | None) -> str:

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,9 @@ from ..distributed import Workers
 from ..models import PixelModel
 from .ema import Ema
 from .objective import Objective
+from .optimizer import make_optimizer, outline_moments
 from .recipe import PRECISIONS, Recipe
+from .state_checks import check_same, check_values
 
 SMALLEST_SCALE = 2.0**-16
 """Of a loss that is scaled for float16: below this, it is not the scale that makes NaN."""
@@ -32,7 +34,8 @@ class State:
         self.layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
         self.model = _arranged(model, self.layout).train()
         self.ema = Ema(model, recipe.ema)
-        self.optimizer = _make_optimizer(model, recipe)
+        self.optimizer = make_optimizer(model.parameters(), recipe)
+        self.recipe = recipe
         self.dtype = PRECISIONS[recipe.precision]
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=self.dtype is torch.float16)
         self.clip, self.workers = recipe.clip, workers
@@ -125,15 +128,64 @@ class State:
             tensors[f"scaler.{key}"] = torch.tensor(value)
         return tensors
 
-    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """The inverse of `tensors`, for a state of the same model."""
+    def without_moments(self) -> list[str]:
+        """Return the names of the parameters that the optimizer has no state of.
+
+        Those are the ones that no gradient has reached so far: all before the first step, and
+        while each has overflowed at float16; and parameters that are frozen or that the loss does
+        not depend on.
+        """
+        state = self.optimizer.state
+        return [name for name, p in self.model.named_parameters() if not state.get(p)]
+
+    def load_tensors(
+        self, tensors: Mapping[str, Tensor], step: int, without_moments: Collection[str] = ()
+    ) -> None:
+        """Take up `tensors` of a state of the same model and recipe, after `step` steps.
+
+        Args:
+            tensors: exactly those of that state.
+            step: steps taken.
+            without_moments: as of that state.
+        Raises:
+            ValueError: a tensor is missing, unexpected, of another shape or dtype, or has a value
+                that no run comes to; this state is left as it was.
+        """
+        self._check_moments(step, without_moments)
+        check_same(self._outline(without_moments), tensors)
+        check_values(tensors, step, self.scaler.state_dict())
         self.model.load_state_dict(_below("model.", tensors))
         self.ema.model.load_state_dict(_below("ema.", tensors))
+        self.optimizer.state.clear()
         for name, parameter in self.model.named_parameters():
-            if moments := _below(f"optimizer.{name}.", tensors):
-                self.optimizer.state[parameter] = _placed(moments, parameter.detach())
+            if state := _below(f"optimizer.{name}.", tensors):
+                self.optimizer.state[parameter] = _placed(state, parameter.detach())
         if scaler := _below("scaler.", tensors):
             self.scaler.load_state_dict({key: value.item() for key, value in scaler.items()})
+        self.step = step
+
+    def _check_moments(self, step: int, without_moments: Collection[str]) -> None:
+        """Check which parameters have no moments: all before step 1, and not all after it."""
+        names = {name for name, _ in self.model.named_parameters()}
+        if foreign := sorted(set(without_moments) - names):
+            raise ValueError(f"no parameter is named {foreign[0]!r}, said to have no moments")
+        some = names - set(without_moments)
+        if step == 0 and some:
+            raise ValueError(f"{min(some)} has moments before the first step")
+        if step > 0 and not some and not self.scaler.is_enabled():
+            raise ValueError(f"no parameter has moments after {step} steps")
+
+    def _outline(self, without_moments: Collection[str]) -> dict[str, Tensor]:
+        """Return tensors of the names, shapes and dtypes of `tensors`."""
+        own = self.tensors()
+        like = {name: own[name] for name in own if not name.startswith("optimizer.")}
+        trained = {
+            name: parameter
+            for name, parameter in self.model.named_parameters()
+            if name not in without_moments
+        }
+        moments = outline_moments(trained, self.recipe)
+        return like | {f"optimizer.{name}": tensor for name, tensor in moments.items()}
 
 
 def _arranged(model: PixelModel, layout: torch.memory_format) -> PixelModel:
@@ -148,23 +200,13 @@ def _arranged(model: PixelModel, layout: torch.memory_format) -> PixelModel:
     return model
 
 
-def _make_optimizer(model: PixelModel, recipe: Recipe) -> torch.optim.Optimizer:
-    if recipe.optimizer == "rmsprop":
-        return torch.optim.RMSprop(
-            model.parameters(), lr=recipe.lr, alpha=0.95, momentum=0.9, eps=1e-8
-        )
-    return torch.optim.AdamW(
-        model.parameters(), lr=recipe.lr, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
-    )
-
-
-def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
 def _placed(moments: dict[str, Tensor], parameter: Tensor) -> dict[str, Tensor]:
     """The optimiser's tensors of a parameter, in the parameter's memory format and device."""
     return {
-        key: value if key == "step" else torch.empty_like(parameter).copy_(value)
+        key: value.clone() if key == "step" else torch.empty_like(parameter).copy_(value)
         for key, value in moments.items()
     }

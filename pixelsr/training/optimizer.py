@@ -1,0 +1,43 @@
+"""The optimizer of a recipe, and the tensors that it keeps for each parameter: the moments."""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor, nn
+
+from .recipe import Recipe
+
+
+def make_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+    """Return the optimizer of a recipe."""
+    if recipe.optimizer == "rmsprop":
+        return torch.optim.RMSprop(parameters, lr=recipe.lr, alpha=0.95, momentum=0.9, eps=1e-8)
+    return torch.optim.AdamW(
+        parameters, lr=recipe.lr, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
+    )
+
+
+def outline_moments(parameters: Mapping[str, nn.Parameter], recipe: Recipe) -> dict[str, Tensor]:
+    """Return tensors of the names, shapes and dtypes of the moments that steps leave.
+
+    Args:
+        parameters: by name.
+        recipe: of the optimizer.
+    Returns:
+        On the meta device, by "NAME.KEY".
+    """
+    tensors: dict[str, Tensor] = {}
+    for name, parameter in parameters.items():
+        for key, value in _moments_of_one(parameter.dtype, recipe).items():
+            like = parameter if value.dim() else value
+            tensors[f"{name}.{key}"] = torch.empty(like.shape, dtype=value.dtype, device="meta")
+    return tensors
+
+
+def _moments_of_one(dtype: torch.dtype, recipe: Recipe) -> dict[str, Tensor]:
+    """Return the moments of a parameter of one number, after a step."""
+    parameter = nn.Parameter(torch.zeros(1, dtype=dtype))
+    parameter.grad = torch.zeros_like(parameter)
+    optimizer = make_optimizer([parameter], recipe)
+    optimizer.step()
+    return dict(optimizer.state[parameter])
