@@ -49,7 +49,8 @@ def channel_groups(channels: int, colours: int, parts: int = 1) -> tuple[int, ..
         raise ValueError(f"colours must be positive, got {colours}")
     if parts < 1 or channels % parts:
         raise ValueError(f"{channels} channels cannot be cut into {parts} equal parts")
-    sizes = group_sizes(channels // parts, colours)
+    own = channels // parts
+    sizes = group_sizes(own, min(colours, own))  # groups of no channel have no part in it
     return tuple(group for group, size in enumerate(sizes) for _ in range(size)) * parts
 
 

@@ -10,8 +10,6 @@
 namespace pixelsr {
 namespace {
 
-using torch::headeronly::ScalarType;
-
 // What a group has of its own.
 template <class T>
 struct Carried {
@@ -128,19 +126,22 @@ void run_forward(const Scan& scan, const Tensor& gates, const Tensor& matrix, co
 void lstm_scan_(Tensor gates, Tensor matrix, Tensor initial, Tensor hidden, Tensor cell,
                 Tensor activations, bool diagonal, bool reverse, int64_t rounding,
                 int64_t threads) {
-  const char* name = "lstm_scan_";
+  const char* op = "lstm_scan_";
+  check_first_map(op, "hidden", hidden);
   const int64_t h = hidden.size(1);
-  const Scan scan = checked_scan(name, gates, matrix, initial, h, h, 4 * h, diagonal, reverse);
-  check_given(name, gates, gates, 4 * h);
-  check_given(name, hidden, gates, h);
+  const Scan scan = checked_scan(op, hidden, matrix, initial, h, h, 4 * h, diagonal, reverse);
+  check_given(op, "gates", gates, hidden, 4 * h);
+  check_given(op, "hidden", hidden, hidden, h);
   if (cell.numel() > 0) {
-    check_dense(name, cell, gates, h);
-    check_dense(name, activations, gates, 4 * h);
+    check_dense(op, "cell", cell, hidden, h);
+    check_dense(op, "activations", activations, hidden, 4 * h);
   }
-  const bool is_double = gates.scalar_type() == ScalarType::Double;
+  STD_TORCH_CHECK(rounding >= 0 && rounding <= 2, op, ": rounding must be 0, 1 or 2, got ",
+                  rounding);
+  const bool is_double = hidden.scalar_type() == ScalarType::Double;
   const auto run = is_double ? run_forward<double> : run_forward<float>;
   run(scan, gates, matrix, initial, hidden, cell, activations, static_cast<Rounding>(rounding),
-      std::max<int64_t>(1, threads));
+      checked_threads(op, threads));
 }
 
 }  // namespace

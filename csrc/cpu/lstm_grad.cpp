@@ -10,8 +10,6 @@
 namespace pixelsr {
 namespace {
 
-using torch::headeronly::ScalarType;
-
 // What a group has of its own.
 template <class T>
 struct Carried {
@@ -191,21 +189,21 @@ void run_backward(const Scan& scan, const Tensor& grad, const Tensor& matrix, co
 void lstm_scan_grad_(Tensor grad, Tensor matrix, Tensor initial, Tensor hidden, Tensor cell,
                      Tensor activations, Tensor grad_gates, Tensor of_matrix,
                      Tensor of_initial_cell, bool diagonal, bool reverse, int64_t threads) {
-  const char* name = "lstm_scan_grad_";
+  const char* op = "lstm_scan_grad_";
+  check_first_map(op, "grad", grad);
   const int64_t h = grad.size(1);
-  const Scan scan = checked_scan(name, grad, matrix, initial, h, 4 * h, h, diagonal, reverse);
-  check_given(name, grad, grad, h);
-  check_given(name, hidden, grad, h);
-  check_dense(name, cell, grad, h);
-  check_dense(name, activations, grad, 4 * h);
-  check_given(name, grad_gates, grad, 4 * h);
-  check(of_matrix.is_contiguous() && of_matrix.numel() == matrix.numel() &&
-            of_initial_cell.is_contiguous() && of_initial_cell.numel() == grad.size(0) * h,
-        name);
-  const bool is_double = grad.scalar_type() == ScalarType::Double;
-  const auto run = is_double ? run_backward<double> : run_backward<float>;
+  const Scan scan = checked_scan(op, grad, matrix, initial, h, 4 * h, h, diagonal, reverse);
+  check_given(op, "grad", grad, grad, h);
+  check_given(op, "hidden", hidden, grad, h);
+  check_dense(op, "cell", cell, grad, h);
+  check_dense(op, "activations", activations, grad, 4 * h);
+  check_given(op, "grad_gates", grad_gates, grad, 4 * h);
+  const ScalarType dtype = grad.scalar_type();
+  check_tensor(op, "of_matrix", of_matrix, dtype, {scan.taps, h, 4 * h});
+  check_tensor(op, "of_initial_cell", of_initial_cell, dtype, {grad.size(0), h});
+  const auto run = dtype == ScalarType::Double ? run_backward<double> : run_backward<float>;
   run(scan, grad, matrix, initial, hidden, cell, activations, grad_gates, of_matrix,
-      of_initial_cell, std::max<int64_t>(1, threads));
+      of_initial_cell, checked_threads(op, threads));
 }
 
 }  // namespace

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/core/ScalarType.h>
 #include <torch/headeronly/util/Exception.h>
 
 #include <algorithm>
@@ -10,12 +9,11 @@
 #include <type_traits>
 #include <vector>
 
+#include "cpu/checks.h"
 #include "cpu/kernels.h"
 #include "cpu/team.h"
 
 namespace pixelsr {
-
-using torch::stable::Tensor;
 
 // Which cells are computed at once, and by which states they are known.
 struct Scan {
@@ -254,40 +252,54 @@ struct Sites {
   }
 };
 
-// Of what was not checked where a user gave it, as a wrong size would be written beyond.
-inline void check(bool fits, const char* name) {
-  STD_TORCH_CHECK(fits, name, ": these tensors do not fit each other");
-}
-
-inline Scan checked_scan(const char* name, const Tensor& map, const Tensor& matrix,
+// The shape of a recurrence, from `map` [N, channels, H, W], which has been checked; and checks of
+// its matrix and its initial state.
+inline Scan checked_scan(const char* op, const Tensor& map, const Tensor& matrix,
                          const Tensor& initial, int64_t h, int64_t inputs, int64_t outputs,
                          bool diagonal, bool reverse) {
-  check(map.dim() == 4 && matrix.dim() == 2 && matrix.size(0) % inputs == 0 &&
-            matrix.size(1) == outputs && initial.numel() == 2 * h && matrix.is_contiguous() &&
-            initial.is_contiguous(),
-        name);
-  const Scan scan = {diagonal, reverse, map.size(2), map.size(3), matrix.size(0) / inputs};
-  STD_TORCH_CHECK(diagonal ? scan.taps == 2 : scan.taps % 2 == 1, name, ": it has ", scan.taps,
-                  " taps");
-  return scan;
+  STD_TORCH_CHECK(h >= 1 && map.numel() >= 1, op, ": it takes at least one cell, got ",
+                  described(map));
+  const ScalarType dtype = map.scalar_type();
+  check_tensor(op, "matrix", matrix, dtype, {ANY, outputs});
+  check_tensor(op, "initial", initial, dtype, {2, h});
+  const int64_t rows = matrix.size(0), taps = rows / inputs;
+  STD_TORCH_CHECK(rows % inputs == 0 && (diagonal ? taps == 2 : taps % 2 == 1), op,
+                  ": matrix must have ", inputs, " rows for each of ",
+                  diagonal ? "2" : "an odd number of", " taps, got ", rows);
+  return {diagonal, reverse, map.size(2), map.size(3), taps};
+}
+
+inline void check_map(const char* op, const char* name, const Tensor& x, const Tensor& map,
+                      int64_t channels) {
+  const ScalarType dtype = map.scalar_type();
+  const auto sizes = {map.size(0), channels, map.size(2), map.size(3)};
+  STD_TORCH_CHECK(is_like(x, dtype, sizes), op, ": ", name, " must be ", described(dtype, sizes),
+                  " on the CPU, got ", described(x));
 }
 
 // Is `x` [N, channels, H, W] of this map, channels last, nothing between?
-inline void check_dense(const char* name, const Tensor& x, const Tensor& map, int64_t channels) {
-  check(x.dim() == 4 && x.scalar_type() == map.scalar_type() && x.size(0) == map.size(0) &&
-            x.size(1) == channels && x.size(2) == map.size(2) && x.size(3) == map.size(3) &&
-            (x.stride(1) == 1 || channels == 1) && (x.size(3) == 1 || x.stride(3) == channels) &&
-            (x.size(2) == 1 || x.stride(2) == x.size(3) * channels) &&
-            (x.size(0) == 1 || x.stride(0) == x.size(2) * x.size(3) * channels),
-        name);
+inline void check_dense(const char* op, const char* name, const Tensor& x, const Tensor& map,
+                        int64_t channels) {
+  check_map(op, name, x, map, channels);
+  const bool is_dense = (channels == 1 || x.stride(1) == 1) &&
+                        (x.size(3) == 1 || x.stride(3) == channels) &&
+                        (x.size(2) == 1 || x.stride(2) == x.size(3) * channels) &&
+                        (x.size(0) == 1 || x.stride(0) == x.size(2) * x.size(3) * channels);
+  STD_TORCH_CHECK(is_dense, op, ": ", name, " must be dense, channels last");
 }
 
 // Is `x` [N, channels, H, W] of this map, in either format?
-inline void check_given(const char* name, const Tensor& x, const Tensor& map, int64_t channels) {
-  check(x.dim() == 4 && x.scalar_type() == map.scalar_type() && x.size(0) == map.size(0) &&
-            x.size(1) == channels && x.size(2) == map.size(2) && x.size(3) == map.size(3) &&
-            Given<const char>(x, nullptr).sound(),
-        name);
+inline void check_given(const char* op, const char* name, const Tensor& x, const Tensor& map,
+                        int64_t channels) {
+  check_map(op, name, x, map, channels);
+  STD_TORCH_CHECK(Given<const char>(x, nullptr).sound(), op, ": ", name,
+                  " must be channels last or in dense planes");
+}
+
+// The map that the shape of a recurrence is taken from.
+inline void check_first_map(const char* op, const char* name, const Tensor& x) {
+  check_features(op, name, x);
+  STD_TORCH_CHECK(x.dim() == 4, op, ": ", name, " must have 4 dimensions, got ", described(x));
 }
 
 }  // namespace pixelsr

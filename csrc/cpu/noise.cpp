@@ -3,21 +3,20 @@
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/core/ScalarType.h>
 
 #include <algorithm>
 #include <vector>
 
+#include "cpu/checks.h"
 #include "cpu/kernels.h"
 
 namespace pixelsr {
 namespace {
 
-void gumbel_noise_(torch::stable::Tensor out, int64_t seed, int64_t first_index,
-                   int64_t first_position) {
-  STD_TORCH_CHECK(out.scalar_type() == torch::headeronly::ScalarType::Float && out.dim() == 3,
+void gumbel_noise_(Tensor out, int64_t seed, int64_t first_index, int64_t first_position) {
+  STD_TORCH_CHECK(is_like(out, ScalarType::Float, {ANY, ANY, ANY}),
                   "gumbel_noise_: out must be float32 [samples, positions, levels], got ",
-                  out.dim(), " dimensions of ", torch::headeronly::toString(out.scalar_type()));
+                  described(out));
   const int64_t positions = out.size(1), levels = out.size(2);
   const int64_t grain = std::max<int64_t>(1, 4096 / std::max<int64_t>(1, levels));
   float* data = out.mutable_data_ptr<float>();
@@ -25,9 +24,10 @@ void gumbel_noise_(torch::stable::Tensor out, int64_t seed, int64_t first_index,
     std::vector<float> noise(levels);
     for (int64_t value = begin; value < end; ++value) {
       const int64_t sample = value / positions, position = value % positions;
-      kernels<float>().noise(noise.data(), levels, static_cast<uint64_t>(seed),
-                             static_cast<uint64_t>(first_index + sample),
-                             static_cast<uint32_t>(first_position + position));
+      kernels<float>().noise(
+          noise.data(), levels, static_cast<uint64_t>(seed),
+          static_cast<uint64_t>(first_index) + sample,
+          static_cast<uint32_t>(static_cast<uint64_t>(first_position) + position));
       float* to = data + sample * out.stride(0) + position * out.stride(1);
       for (int64_t level = 0; level < levels; ++level) to[level * out.stride(2)] = noise[level];
     }

@@ -1,5 +1,6 @@
 // A plan as the sampling operators are given it: a flat list of integers, written by
-// pixelsr/sampling/engines/program.py in the same order.
+// pixelsr/sampling/engines/program.py in the same order. The reader refuses what is no program at
+// all; check_program.h what could not be run.
 #pragma once
 
 #include <torch/headeronly/util/Exception.h>
@@ -29,6 +30,10 @@ struct Segment {
 
 // Of a step; pixelsr/sampling/engines/program.py refuses more.
 constexpr size_t MOST_SEGMENTS = 64, MOST_ARGS = 32;
+constexpr int64_t MOST_PADDING = 1024;
+
+// In magnitude: sums of several numbers of a program do not overflow.
+constexpr int64_t MOST_NUMBER = int64_t{1} << 48;
 
 enum class Kind : int64_t { PRODUCT, FORMULA };
 enum class When : int64_t { ROW, LEFT, COLOUR };
@@ -83,50 +88,59 @@ class ProgramReader {
  private:
   int64_t number() {
     STD_TORCH_CHECK(next_ < end_, "the program ends in the middle of a step");
-    return *next_++;
+    const int64_t number = *next_++;
+    STD_TORCH_CHECK(-MOST_NUMBER < number && number < MOST_NUMBER, "the program has the number ",
+                    number, ", expected less than 2^48");
+    return number;
   }
+
+  int64_t choice(const char* name, int64_t choices) {
+    const int64_t number = this->number();
+    STD_TORCH_CHECK(number >= 0 && number < choices, "the program has the ", name, " ", number,
+                    ", expected 0 to ", choices - 1);
+    return number;
+  }
+
+  bool flag(const char* name) { return choice(name, 2) == 1; }
 
   Span span() { return Span{number(), number(), number(), number(), number()}; }
 
   template <class Item, class Read>
   void list(std::vector<Item>& items, Read read) {
     const int64_t count = number();
+    STD_TORCH_CHECK(count >= 0 && count <= end_ - next_, "the program has a list of ", count,
+                    " items, but ", end_ - next_, " numbers are left");
     for (int64_t i = 0; i < count; ++i) items.push_back(read());
   }
 
   Step step() {
     Step step{};
-    step.kind = static_cast<Kind>(number());
-    step.when = static_cast<When>(number());
+    step.kind = static_cast<Kind>(choice("kind", 2));
+    step.when = static_cast<When>(choice("when", 3));
     step.colour = number();
-    step.head = number();
+    step.head = flag("head");
     step.scan = number();
-    step.reverse = number();
+    step.reverse = flag("reverse");
     step.first_row = number();
     step.padding = number();
     step.out = span();
     list(step.args, [this] { return span(); });
     if (step.kind == Kind::PRODUCT) {
-      step.overwrite = number();
-      step.has_source = number();
-      step.has_add = number();
+      step.overwrite = flag("overwrite");
+      step.has_source = flag("has_source");
+      step.has_add = flag("has_add");
       step.weight = number();
       step.bias = number();
       step.depth = number();
       list(step.segments, [this] { return Segment{number(), number(), number()}; });
-      STD_TORCH_CHECK(step.segments.size() <= MOST_SEGMENTS, "a product of too many segments");
     } else {
-      STD_TORCH_CHECK(step.kind == Kind::FORMULA, "the program has a step of an unknown kind");
       list(step.code, [this] { return instruction(); });
-      STD_TORCH_CHECK(step.args.size() <= MOST_ARGS, "a formula of too many arguments");
     }
     return step;
   }
 
   Instruction instruction() {
-    const auto opcode = static_cast<Opcode>(number());
-    STD_TORCH_CHECK(opcode >= Opcode::ARG && opcode < Opcode::COUNT,
-                    "the program has an unknown opcode");
+    const auto opcode = static_cast<Opcode>(choice("opcode", static_cast<int64_t>(Opcode::COUNT)));
     return {opcode, number()};
   }
 

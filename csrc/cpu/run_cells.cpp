@@ -3,11 +3,13 @@
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
-#include <torch/headeronly/core/ScalarType.h>
+#include <torch/headeronly/util/Exception.h>
 
 #include <algorithm>
 #include <vector>
 
+#include "cpu/check_program.h"
+#include "cpu/checks.h"
 #include "cpu/execute.h"
 #include "cpu/program.h"
 #include "cpu/schedule.h"
@@ -15,7 +17,7 @@
 namespace pixelsr {
 namespace {
 
-using torch::stable::Tensor;
+constexpr const char* RUN_CELLS = "run_cells_";
 
 // Some steps, in order, at some places: a place is counted in pixels of the padded maps.
 template <class T>
@@ -40,11 +42,47 @@ void run_at(const Program& program, const Parameters<T>& parameters, T* storage,
   }
 }
 
-// `cells` is [cells, 4]: its first step and the one after its last, its first place and so on.
+// How many pixels before and behind a place some steps read or write.
+struct Reach {
+  int64_t before = 0, behind = 0;
+};
+
+Reach reach_of(const Program& program, int64_t first_step, int64_t last_step) {
+  Reach reach;
+  for (int64_t i = first_step; i < last_step; ++i) {
+    each_access(program.steps[i],
+                [&](int64_t b, int64_t dr, int64_t dc, int64_t first, int64_t length) {
+                  const Buffer& buffer = program.buffers[b];
+                  const int64_t away = dr * buffer.padded + dc;
+                  const int64_t wide = (first + length - 1) / buffer.channels;
+                  reach.before = std::max(reach.before, -away);
+                  reach.behind = std::max(reach.behind, away + wide);
+                });
+  }
+  return reach;
+}
+
+// A cell: its first step and the one behind its last, its first place and the one behind its last.
+void check_cell(const Program& program, const int64_t* cell, const Tensor& places) {
+  const int64_t steps = static_cast<int64_t>(program.steps.size());
+  STD_TORCH_CHECK(0 <= cell[0] && cell[0] <= cell[1] && cell[1] <= steps, RUN_CELLS,
+                  ": a cell has the steps ", cell[0], " to ", cell[1], " of ", steps);
+  STD_TORCH_CHECK(0 <= cell[2] && cell[2] <= cell[3] && cell[3] <= places.numel(), RUN_CELLS,
+                  ": a cell has the places ", cell[2], " to ", cell[3], " of ", places.numel());
+  if (cell[0] == cell[1] || cell[2] == cell[3]) return;
+  const int64_t* all = places.const_data_ptr<int64_t>();
+  const auto [least, most] = std::minmax_element(all + cell[2], all + cell[3]);
+  const Reach reach = reach_of(program, cell[0], cell[1]);
+  const int64_t pixels = program.buffers[0].rows * program.buffers[0].padded;
+  STD_TORCH_CHECK(*least >= reach.before && *most < pixels - reach.behind, RUN_CELLS,
+                  ": places must be ", reach.before, " to ", pixels - reach.behind - 1,
+                  " where a cell reads its windows, got ", *least, " to ", *most);
+}
+
+// `cells` is [cells, 4].
 template <class T>
-void run_typed(const Tensor& code, const Tensor& constants, Tensor& storage, const Tensor& cells,
-               const Tensor& places) {
-  const Program program = ProgramReader(code.const_data_ptr<int64_t>(), code.numel()).read();
+void run_typed(const Program& program, const Tensor& constants, Tensor& storage,
+               const Tensor& cells, const Tensor& places) {
   const Parameters<T> parameters = parameters_of<T>(constants, constants);
   T* data = storage.mutable_data_ptr<T>();
   const int64_t* cell = cells.const_data_ptr<int64_t>();
@@ -62,9 +100,19 @@ void run_typed(const Tensor& code, const Tensor& constants, Tensor& storage, con
 }
 
 void run_cells_(Tensor program, Tensor constants, Tensor storage, Tensor cells, Tensor places) {
-  const bool is_double = storage.scalar_type() == torch::headeronly::ScalarType::Double;
+  check_features(RUN_CELLS, "storage", storage);
+  check_tensor(RUN_CELLS, "storage", storage, storage.scalar_type(), {ANY});
+  check_tensor(RUN_CELLS, "constants", constants, storage.scalar_type(), {ANY});
+  check_tensor(RUN_CELLS, "cells", cells, ScalarType::Long, {ANY, 4});
+  check_tensor(RUN_CELLS, "places", places, ScalarType::Long, {ANY});
+  const Program read = read_maps(RUN_CELLS, program, constants.numel());
+  STD_TORCH_CHECK(read.size <= storage.numel(), RUN_CELLS, ": storage must hold ", read.size,
+                  " values, got ", storage.numel());
+  const int64_t* cell = cells.const_data_ptr<int64_t>();
+  for (int64_t c = 0; c < cells.size(0); ++c) check_cell(read, cell + 4 * c, places);
+  const bool is_double = storage.scalar_type() == ScalarType::Double;
   const auto typed = is_double ? run_typed<double> : run_typed<float>;
-  typed(program, constants, storage, cells, places);
+  typed(read, constants, storage, cells, places);
 }
 
 }  // namespace

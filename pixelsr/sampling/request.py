@@ -214,7 +214,8 @@ def _known(
         )
     if len(known) not in (1, samples):
         raise ValueError(f"known must hold 1 or {samples} pictures, got {len(known)}")
-    known, mask = known.to(device), mask.to(device)
+    # An engine reads them plane by plane, whatever format they come in.
+    known, mask = known.to(device).contiguous(), mask.to(device).contiguous()
     known = known.masked_fill(~mask, 0)
     check_levels("known", known, levels)
     return known, mask

@@ -19,7 +19,7 @@ from .parameters import bias_of, block_of
 _NAMES = ("arg", "const", "add", "sub", "mul", "div", "neg", "exp", "relu", "tanh", "sigmoid")
 OPCODES = {name: number for number, name in enumerate((*_NAMES, "elu", "silu", "gate"))}
 PANEL = 16
-MAX_STACK, MAX_ARGS, MAX_SEGMENTS = 8, 32, 64
+MAX_STACK, MAX_ARGS, MAX_SEGMENTS, MAX_PADDING = 8, 32, 64, 1024
 _WHENS = {"row": 0, "left": 1, "colour": 2}
 _PRODUCT, _FORMULA = 0, 1
 _NO_SCAN = 0
@@ -96,6 +96,8 @@ def why_not_written(plan: Plan) -> str | None:
 
 
 def _find_reason(plan: Plan) -> str | None:
+    if plan.padding > MAX_PADDING:
+        return f"its features are padded by {plan.padding} columns, more than {MAX_PADDING}"
     for placed in plan.placed:
         step = placed.step
         if isinstance(step, Product):
