@@ -7,7 +7,7 @@ from torch import nn
 
 from pixelsr import functional
 from pixelsr.masks import causal_mask
-from pixelsr.nn import GatedLayer, MaskedConv2d, PixelCNNBlock
+from pixelsr.nn import GatedLayer, GatedMaskedConv2d, MaskedConv2d, PixelCNNBlock
 from tests.faulty import WeightDataMasked
 from tests.helpers import randomise
 
@@ -360,3 +360,29 @@ def test_a_convolution_that_cannot_be_is_refused(x, weight, options, message):
 def test_a_layer_that_cannot_be_is_refused_when_it_is_made(arguments, message):
     with pytest.raises(ValueError, match=message):
         MaskedConv2d(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "says"),
+    [
+        ({"in_channels": 1}, "3 colour groups needs an input channel for each, got 1;"),
+        ({"in_channels": 2}, "got 2; for grey images pass colours=1"),
+        ({"in_channels": 4, "in_parts": 2}, "got 4 in 2 parts"),
+        ({"in_channels": 3, "colours": 4}, "4 colour groups needs .* got 3"),
+    ],
+)
+def test_a_first_layer_without_a_channel_for_each_colour_is_refused(sizes, says):
+    options = {"colours": 3, "in_parts": 1, **sizes}
+    with pytest.raises(ValueError, match=says):
+        MaskedConv2d(out_channels=16, kernel_size=7, mask_type="A", **options)
+    with pytest.raises(ValueError, match=says):
+        GatedMaskedConv2d(out_channels=16, kernel_size=7, mask_type="A", **options)
+    channels = options.pop("in_channels")
+    x, weight = torch.zeros(1, channels, 4, 4), torch.zeros(6, channels, 3, 3)
+    with pytest.raises(ValueError, match=says):
+        functional.masked_conv2d(x, weight, mask_type="A", **options)
+
+
+def test_a_grey_first_layer_reads_no_own_pixel():
+    layer = MaskedConv2d(1, 16, 7, "A", colours=1)
+    assert not layer.mask()[:, :, 3, 3].any()

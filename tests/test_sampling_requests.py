@@ -4,10 +4,11 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import pixelsr
 from pixelsr import sampling
+from pixelsr.data.levels import from_levels, to_levels
 from tests.networks import Network, network
 from tests.test_sampling import sample
 
@@ -178,3 +179,36 @@ def test_logits_refuse_images_that_do_not_fit():
         sampling.logits(model, images + 8, low_res=low_res)
     with pytest.raises(TypeError, match="images must be a uint8 tensor, got ndarray"):
         sampling.logits(model, images.numpy(), low_res=low_res)
+
+
+@pytest.mark.parametrize("levels", [257, 512, 2**16, 1])
+def test_levels_that_uint8_cannot_hold_are_refused_everywhere(levels):
+    model = network("GatedPixelCNN")
+    images = torch.zeros(1, 3, 6, 4, dtype=torch.uint8)
+    says = f"levels must be 2 to 256, got {levels}"
+    other = nn.Conv2d(3, 3, 1)
+    other.colours, other.levels = 3, levels
+    for call in (
+        lambda: pixelsr.sample(other, image_size=(6, 4)),
+        lambda: pixelsr.sample(other, image_size=(6, 4), method="ancestral"),
+        lambda: pixelsr.sampling.start(other, image_size=(6, 4)),
+        lambda: pixelsr.sampling.logits(other, images),
+        lambda: pixelsr.sampling.evaluate(other, images),
+        lambda: pixelsr.check_causality(other),
+        lambda: pixelsr.receptive_field(other),
+        lambda: pixelsr.GatedPixelCNN(levels=levels),
+        lambda: pixelsr.functional.scale_levels(images, 3, levels, torch.float32),
+        lambda: pixelsr.functional.to_logits(model(images).flatten(1, 2), 3, levels),
+        lambda: to_levels(images, levels),
+        lambda: from_levels(images, levels),
+    ):
+        with pytest.raises(ValueError, match=says):
+            call()
+
+
+@pytest.mark.parametrize("method", ["cached", "ancestral"])
+def test_a_small_image_beyond_the_levels_is_refused(method):
+    model = network("PixelRecursiveSR-gated")
+    low_res = torch.full((1, 3, 3, 2), 8, dtype=torch.uint8)
+    with pytest.raises(ValueError, match="low_res holds the value 8; the model has 8 levels"):
+        pixelsr.sample(model, low_res=low_res, method=method)
