@@ -127,7 +127,7 @@ def check_causality(
     height, width = _image_size(model, image_size, low_res)
     probe = _Probe(model, (colours, height, width), levels, low_res)
     values = colours * height * width
-    reads = torch.zeros(values, values, dtype=torch.bool)
+    reads = torch.zeros(values, values, dtype=torch.bool, device="cpu")
     for mode in _MODES:
         stale = trial = 0
         while stale < _patience(mode, reads) and trial < _TRIALS:
@@ -160,7 +160,7 @@ class _Probe:
             self._base("eval")
         except (RuntimeError, TypeError, ValueError):  # it insists on a dtype or a device
             self.model = copy_model(model)
-            self.device = next(self.model.parameters(), torch.empty(0)).device
+            self.device = next(self.model.parameters(), torch.empty(0, device="cpu")).device
         for mode in _MODES:
             if not torch.equal(self._base(mode), self._base(mode)):
                 raise ValueError(f"the logits differ from call to call in {mode} mode")
@@ -189,7 +189,8 @@ class _Probe:
         random = torch.Generator().manual_seed(trial)
         colours, height, width = self.shape
         picture = _random_picture((1, *self.shape), self.levels, random)
-        shifts = torch.randint(1, self.levels, (picture.numel(),), generator=random)
+        count = (picture.numel(),)
+        shifts = torch.randint(1, self.levels, count, generator=random, device="cpu")
         if self.low_res is not None or self.magnification is None:
             return picture, self.low_res, shifts
         small = (1, colours, height // self.magnification, width // self.magnification)
@@ -285,7 +286,7 @@ def _name(position: Position, colours: int) -> str:
 
 
 def _random_picture(shape: tuple[int, ...], levels: int, random: torch.Generator) -> Tensor:
-    return torch.randint(0, levels, shape, generator=random, dtype=torch.uint8)
+    return torch.randint(0, levels, shape, generator=random, dtype=torch.uint8, device="cpu")
 
 
 def _to_raster(images: Tensor) -> Tensor:

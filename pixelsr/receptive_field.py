@@ -48,7 +48,7 @@ def receptive_field(
         raise ValueError(f"colour must be an int below {colours}, got {colour!r}")
     output = (row * width + column) * colours + colour
     probe = _Probe(model, (colours, height, width), levels, low_res)
-    reads = torch.zeros(height * width * colours, dtype=torch.bool)
+    reads = torch.zeros(height * width * colours, dtype=torch.bool, device="cpu")
     stale = trial = 0
     while stale < _PATIENCE and trial < _TRIALS:
         before = int(reads.sum())

@@ -123,9 +123,9 @@ def gumbel_noise_ref(
         float32 ``[samples, positions, levels]`` on the CPU.
     """
     blocks = (levels + 3) // 4
-    sample = first_index + torch.arange(samples).view(-1, 1, 1)
-    position = first_position + torch.arange(positions).view(1, -1, 1)
-    block = torch.arange(blocks).view(1, 1, -1)
+    sample = first_index + torch.arange(samples, device="cpu").view(-1, 1, 1)
+    position = first_position + torch.arange(positions, device="cpu").view(1, -1, 1)
+    block = torch.arange(blocks, device="cpu").view(1, 1, -1)
     shape = (samples, positions, blocks)
     words = (sample & _LOW, (sample >> 32) & _LOW, position, block)
     counter = torch.stack([word.expand(shape) for word in words], -1)

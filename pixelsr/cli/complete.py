@@ -228,7 +228,7 @@ def _low_res(network: PixelModel, square: Tensor, hidden: Tensor, of: str) -> Te
 
 def _other_half(keep: str, side: int) -> Tensor:
     """Bool [side, side], true outside the half to keep."""
-    hidden = torch.ones(side, side, dtype=torch.bool)
+    hidden = torch.ones(side, side, dtype=torch.bool, device="cpu")
     half = side // 2
     kept = {
         "upper": hidden[:half],
@@ -273,6 +273,6 @@ def _sheet(job: _Job, samples: Sequence[Tensor]) -> Image.Image:
 
 def _hatched(image: Tensor, hidden: Tensor) -> Tensor:
     """The image, its hidden pixels a chequered grey."""
-    line = torch.arange(len(hidden))
-    hatch = torch.tensor(HATCH, dtype=torch.uint8)[(line[:, None] + line) % 2]
+    line = torch.arange(len(hidden), device="cpu")
+    hatch = torch.tensor(HATCH, dtype=torch.uint8, device="cpu")[(line[:, None] + line) % 2]
     return torch.where(hidden, hatch, image)

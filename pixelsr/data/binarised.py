@@ -99,8 +99,8 @@ def binarise(images: Tensor, seed: int = 0, first_index: int = 0) -> Tensor:
 
 def _draw(images: Tensor, seed: int, first_index: int) -> Tensor:
     values = images[0].numel()
-    index = (first_index + torch.arange(len(images)))[:, None]
-    block = torch.arange((values + 3) // 4)
+    index = (first_index + torch.arange(len(images), device="cpu"))[:, None]
+    block = torch.arange((values + 3) // 4, device="cpu")
     words = (index & _LOW, index >> 32, block, torch.zeros_like(block))
     counter = torch.stack([word.expand(len(images), len(block)) for word in words], -1)
     random = philox4x32_ref(counter, (seed & _LOW, seed >> 32)).flatten(1)[:, :values]

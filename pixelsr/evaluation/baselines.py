@@ -55,8 +55,10 @@ def nearest_neighbours(
         int64 ``[M]``, indices into `train`.
     """
     queries = low_res.flatten(1).double().split(chunk)
-    best = [torch.full((len(some),), torch.inf, dtype=torch.float64) for some in queries]
-    index = [torch.zeros(len(some), dtype=torch.int64) for some in queries]
+    best = [
+        torch.full((len(some),), torch.inf, dtype=torch.float64, device="cpu") for some in queries
+    ]
+    index = [torch.zeros(len(some), dtype=torch.int64, device="cpu") for some in queries]
     parts: Sequence[Tensor] = train.split(chunk)
     for number, part in enumerate(track(parts, "nearest neighbours", progress)):
         smalls = area_average(to_levels(part, levels), magnification).flatten(1).double()

@@ -115,7 +115,7 @@ def _resolve(engine: str, model: PixelModel, images: Tensor) -> str:
     if not isinstance(model, PixelRecursiveSR):
         return engine
     height, width = (side // model.magnification for side in images.shape[2:])
-    low_res = torch.zeros(1, model.colours, height, width, dtype=torch.uint8)
+    low_res = torch.zeros(1, model.colours, height, width, dtype=torch.uint8, device="cpu")
     return resolve_engine(engine, make_request(model, 1, None, low_res, None, None, 0, "model"))
 
 
@@ -138,4 +138,4 @@ def _bits(model: PixelModel, images: Tensor, batch: int, progress: bool) -> dict
 def _spread(images: Tensor, count: int | None) -> Tensor:
     """So many of the images, evenly spread: a folder is often sorted by what its pictures show."""
     count = min(count or len(images), len(images))
-    return images[torch.arange(count) * len(images) // count]
+    return images[torch.arange(count, device="cpu") * len(images) // count]

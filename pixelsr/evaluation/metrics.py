@@ -32,9 +32,10 @@ def psnr(answers: Tensor, truth: Tensor) -> Tensor:
     from torchmetrics.functional.image import peak_signal_noise_ratio
 
     ceiling = 20 * math.log10(255) + 10 * math.log10(truth[0].numel())
-    each = peak_signal_noise_ratio(
-        _unit(answers), _unit(truth), data_range=1.0, reduction="none", dim=(1, 2, 3)
-    )
+    with answers.device:  # which torchmetrics would take the default for
+        each = peak_signal_noise_ratio(
+            _unit(answers), _unit(truth), data_range=1.0, reduction="none", dim=(1, 2, 3)
+        )
     return each.clamp(max=ceiling)
 
 
@@ -51,9 +52,10 @@ def ssim(answers: Tensor, truth: Tensor) -> Tensor:
     """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    each = structural_similarity_index_measure(
-        _unit(answers), _unit(truth), reduction="none", data_range=1.0
-    )
+    with answers.device:
+        each = structural_similarity_index_measure(
+            _unit(answers), _unit(truth), reduction="none", data_range=1.0
+        )
     assert isinstance(each, Tensor)  # a pair only where the map of all pixels is asked for
     return each
 
@@ -70,9 +72,10 @@ def ms_ssim(answers: Tensor, truth: Tensor) -> Tensor:
     """
     from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
-    return multiscale_structural_similarity_index_measure(
-        _unit(answers), _unit(truth), reduction="none", data_range=1.0
-    )
+    with answers.device:
+        return multiscale_structural_similarity_index_measure(
+            _unit(answers), _unit(truth), reduction="none", data_range=1.0
+        )
 
 
 def consistency(answers: Tensor, low_res: Tensor, levels: int) -> Tensor:

@@ -188,7 +188,7 @@ class PixelModel(nn.Module):
         path = folder / WEIGHTS
         description = loading.read_config(folder / CONFIG)
         make = partial(_make, folder / CONFIG, description)
-        outline = _outline(make)
+        outline = _outline(make).float()  # whatever the default is
         if not isinstance(outline, cls):
             raise ValueError(
                 f"{folder} holds a {type(outline).__name__}, expected a {cls.__name__}"
@@ -197,7 +197,9 @@ class PixelModel(nn.Module):
         weights = loading.without_prefixes(weights, outline.state_dict())
         double = loading.needs_double(weights, outline.state_dict())
         loading.check_fit(path, weights, (outline.double() if double else outline).state_dict())
-        model: Self = make().double() if double else make()
+        with torch.device("cpu"):  # whatever the default is
+            model: Self = make()
+        model = model.double() if double else model.float()
         model.load_state_dict(weights)
         loading.check_tied(path, weights, model.state_dict())
         return model.eval()

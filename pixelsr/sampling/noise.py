@@ -53,7 +53,7 @@ def gumbel_noise(
         samples, positions: how many, both consecutive.
         first_position: of a value in the picture, in raster order.
     """
-    out = torch.empty(samples, positions, levels, device=device)
+    out = torch.empty(samples, positions, levels, dtype=torch.float32, device=device)
     torch.ops.pixelsr.gumbel_noise_(out, signed(seed), first_index, first_position)
     return out
 

@@ -112,7 +112,7 @@ def make_request(
             f"first_index + samples must be at most 2^63 - 1, got {first_index} + {samples}"
         )
     if known is None and known_mask is None:  # known without asking the device
-        unknown = torch.ones(colours, *size, dtype=torch.bool)
+        unknown = torch.ones(colours, *size, dtype=torch.bool, device="cpu")
         known = torch.zeros(1, colours, *size, dtype=torch.uint8, device=device)
         known_mask = known.bool()
     else:

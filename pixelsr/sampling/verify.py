@@ -122,8 +122,8 @@ def _randomise(model: nn.Module) -> None:
     for parameter in model.parameters():
         if parameter.requires_grad and parameter.numel():
             fan_in = parameter[0].numel() if parameter.dim() > 1 else parameter.numel()
-            noise = torch.randn(parameter.shape, generator=random, dtype=torch.float64)
-            parameter.copy_(noise * fan_in**-0.5)
+            noise = torch.empty(parameter.shape, dtype=torch.float64, device="cpu")
+            parameter.copy_(noise.normal_(generator=random) * fan_in**-0.5)
 
 
 def _reduced(plan: Plan, model: nn.Module, low_res_size: _Size | None) -> tuple[Plan, _Size | None]:

@@ -53,7 +53,7 @@ class WholePictures(ABC):
         height, width = plan.image_size
         self.padded = self.top + height, self.left + width + self.right
         shape = request.samples, *self.padded
-        places = torch.arange(math.prod(shape)).view(shape)
+        places = torch.arange(math.prod(shape), device="cpu").view(shape)
         self.places: Sites = self._inside(places).contiguous().numpy()
         """int64 ``[N, H, W]``, the index of each pixel in a map with its margins."""
         self.maps = self.allocate()
@@ -157,7 +157,7 @@ class ReferenceWholePictures(WholePictures):
     def _weight(self, step: Product) -> Tensor:
         """The step's block of the layer's weight, ``[taps * in, out]``."""
         if step.weight is None:
-            return torch.empty(0)
+            return torch.empty(0, dtype=self.dtype, device=self.request.device)
         weight = block_of(self.request.model, step.weight).to(self.dtype)
         return weight.permute(2, 3, 1, 0).flatten(0, 2).contiguous()
 

@@ -32,7 +32,7 @@ class CpuWholePictures(WholePictures):
         indices = 3 * self.places.nbytes  # of all places, as `evaluate` gives them to `run`
         needed = self._program.size * self.dtype.itemsize + indices
         check_memory(needed, self.request.samples, "evaluate fewer at a time")
-        self._storage = torch.zeros(self._program.size, dtype=self.dtype)
+        self._storage = torch.zeros(self._program.size, dtype=self.dtype, device="cpu")
         return {name: self._map(name, buffer.channels) for name, buffer in buffers.items()}
 
     def run(self, work: Work) -> None:
@@ -46,7 +46,7 @@ class CpuWholePictures(WholePictures):
             self._program.code,
             self._program.constants,
             self._storage,
-            torch.tensor(rows),
+            torch.tensor(rows, device="cpu"),
             torch.from_numpy(np.concatenate([sites for _, sites in work])),
         )
 

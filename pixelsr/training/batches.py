@@ -45,8 +45,11 @@ class Batches:
 
     def _shuffle(self, epoch: int) -> None:
         generator = torch.Generator().manual_seed(_mix(self.seed, epoch))
-        self._order = torch.randperm(len(self.images), generator=generator)
-        self._flips = torch.rand(len(self.images), generator=generator) < 0.5
+        self._order = torch.randperm(len(self.images), generator=generator, device="cpu")
+        self._flips = (
+            torch.rand(len(self.images), generator=generator, dtype=torch.float32, device="cpu")
+            < 0.5
+        )
         self._epoch = epoch
 
 

@@ -228,7 +228,7 @@ class Trainer:
     def _save(self) -> None:
         state = self.state
         facts = Facts(state.step, state.seconds, self.best, self._settings, state.without_moments())
-        window = {WINDOW: torch.tensor(self.meter.bits, dtype=torch.float64)}
+        window = {WINDOW: torch.tensor(self.meter.bits, dtype=torch.float64, device="cpu")}
         self.files.save_checkpoint(state.tensors() | window, facts.to_json())
 
     def _resume(self) -> list[float]:

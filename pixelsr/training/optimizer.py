@@ -36,7 +36,7 @@ def outline_moments(parameters: Mapping[str, nn.Parameter], recipe: Recipe) -> d
 
 def _moments_of_one(dtype: torch.dtype, recipe: Recipe) -> dict[str, Tensor]:
     """Return the moments of a parameter of one number, after a step."""
-    parameter = nn.Parameter(torch.zeros(1, dtype=dtype))
+    parameter = nn.Parameter(torch.zeros(1, dtype=dtype, device="cpu"))
     parameter.grad = torch.zeros_like(parameter)
     optimizer = make_optimizer([parameter], recipe)
     optimizer.step()

@@ -125,7 +125,7 @@ class State:
             moments = self.optimizer.state.get(parameter, {})
             tensors |= {f"optimizer.{name}.{key}": value for key, value in moments.items()}
         for key, value in self.scaler.state_dict().items():
-            tensors[f"scaler.{key}"] = torch.tensor(value)
+            tensors[f"scaler.{key}"] = torch.tensor(value, device="cpu")
         return tensors
 
     def without_moments(self) -> list[str]:

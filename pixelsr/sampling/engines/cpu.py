@@ -23,7 +23,7 @@ from .ring import Ring, ring_shape
 operators = torch.ops.pixelsr
 _sessions = itertools.count()
 _ROW_BEGINS = -1  # the colour of a cursor at the beginning of a row
-_NO_LOGITS = torch.empty(0)
+_NO_LOGITS = torch.empty(0, dtype=torch.float32, device="cpu")
 _MACS_AT_ONCE = 2 * 10**9
 """Between two calls Python can be interrupted: tenths of a second, beside which a call is free."""
 
@@ -47,7 +47,7 @@ class CpuEngine(Engine):
         check_memory(
             self._bytes_needed(), request.samples, "max_batch of pixelsr.sample splits the work"
         )
-        self.storage = torch.zeros(self._storage_size(), dtype=self.dtype)
+        self.storage = torch.zeros(self._storage_size(), dtype=self.dtype, device="cpu")
         self.rings = self._rings()
         begin(plan, request, self.rings)
         self.images = request.known.expand(request.samples, -1, -1, -1).clone()
@@ -56,7 +56,7 @@ class CpuEngine(Engine):
         self.processors = usable_processors()
         self.session = next(_sessions)
         weakref.finalize(self, operators.forget_session, self.session).atexit = False
-        self.cursor = torch.tensor([self.schedule.first_row, 0, _ROW_BEGINS])
+        self.cursor = torch.tensor([self.schedule.first_row, 0, _ROW_BEGINS], device="cpu")
         if self._prefilled_rows():
             self._prefill()
 
@@ -87,7 +87,8 @@ class CpuEngine(Engine):
 
     def record(self, images: Tensor) -> Tensor:
         self.images.copy_(images)
-        logits = torch.empty(*images.shape, self.request.levels, dtype=self.dtype)
+        shape = (*images.shape, self.request.levels)
+        logits = torch.empty(shape, dtype=self.dtype, device="cpu")
         while not self._is_done():
             self._run(self.plan.image_size[0], logits=logits)
         return logits.permute(0, 4, 1, 2, 3)

@@ -197,7 +197,8 @@ class CudaEngine(Engine):
         if prefilled is None:
             return storage, self.schedule.first_row
         each = self.request.samples // len(self.values)
-        numbers = torch.arange(first * self.cut.samples, (first + tiles) * self.cut.samples)
+        ends = first * self.cut.samples, (first + tiles) * self.cut.samples
+        numbers = torch.arange(*ends, device="cpu")
         inputs = numbers.clamp(max=self.request.samples - 1) // each
         inputs = to_device(inputs, self.device)
         own = self.tape.tiles.samples_of(storage, self._tile_bytes())

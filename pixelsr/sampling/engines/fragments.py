@@ -46,7 +46,7 @@ def fragments(task: Task, model: nn.Module) -> Tensor:
     product, outputs = task.step, outputs_of(task)
     assert isinstance(product, Product)
     if product.weight is None or product.src is None:
-        return torch.zeros(0, 0, 0, len(outputs) // 16, FRAGMENT)
+        return torch.zeros(0, 0, 0, len(outputs) // 16, FRAGMENT, dtype=torch.float32, device="cpu")
     weight = block_of(model, product.weight).cpu()
     before = product.src.first % BLOCK
     after = input_blocks(product) * BLOCK - before - product.src.count

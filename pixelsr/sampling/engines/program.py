@@ -54,7 +54,7 @@ class Program:
     def code_of(self, schedule: Schedule) -> Tensor:
         """The code, each step beginning where the schedule has it begin."""
         code = self.code.clone()
-        code[self.first_rows] = torch.tensor(schedule.first_rows, dtype=torch.int64)
+        code[self.first_rows] = torch.tensor(schedule.first_rows, dtype=torch.int64, device="cpu")
         return code
 
 
@@ -154,12 +154,12 @@ class _Writer:
         return Program(
             plan,
             self.dtype,
-            torch.tensor(self.code),
+            torch.tensor(self.code, device="cpu"),
             _joined(self.weights, self.weight_dtype),
             _joined(self.constants, self.dtype),
             offsets,
             size,
-            torch.tensor(self.first_rows, dtype=torch.int64),
+            torch.tensor(self.first_rows, dtype=torch.int64, device="cpu"),
             self.number,
         )
 
@@ -201,7 +201,7 @@ class _Writer:
     def _weight(self, step: Product, segments: list[list[int]], *, in_words: bool) -> Tensor:
         """The block of a weight, ``[panel, pair, 2, 16]``, or ``[panel, pair, 16, 2]``, flat."""
         if step.weight is None:
-            return torch.empty(0)
+            return torch.empty(0, dtype=self.dtype, device="cpu")
         weight = block_of(self.model, step.weight)
         inputs = weight.permute(2, 3, 1, 0).flatten(0, 2)  # [K, out]
         lengths = [length for *_, length in segments]
@@ -219,7 +219,9 @@ class _Writer:
         code = []
         for opcode, operand in postfix(step.expression):
             if opcode == "const":
-                operand = self._append(self.constants, torch.tensor([operand], dtype=self.dtype))
+                operand = self._append(
+                    self.constants, torch.tensor([operand], dtype=self.dtype, device="cpu")
+                )
             code.append([OPCODES[opcode], int(operand)])
         self._list(code)
 
@@ -232,7 +234,9 @@ class _Writer:
 
 
 def _joined(parts: list[Tensor], dtype: torch.dtype) -> Tensor:
-    return torch.cat([torch.zeros(0, dtype=dtype), *(part.to(dtype) for part in parts)])
+    return torch.cat(
+        [torch.zeros(0, dtype=dtype, device="cpu"), *(part.to(dtype) for part in parts)]
+    )
 
 
 def padded_width(plan: Plan, buffer: Buffer) -> int:

@@ -162,7 +162,7 @@ class _Writer:
             self.plan,
             self.tiles,
             torch.from_numpy(packets).to(device),
-            torch.tensor(table, dtype=torch.int32).to(device),
+            torch.tensor(table, dtype=torch.int32, device=device),
             {b.name: self._initial(b).to(device) for b in self.plan.buffers.values() if b.initial},
             units,
             self.number,

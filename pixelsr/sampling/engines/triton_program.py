@@ -273,7 +273,7 @@ class _Writer:
             if opcode == "arg":
                 operand = args[int(operand)]
             if opcode == "const":
-                operand = self._append(self.constants, torch.tensor([operand]))
+                operand = self._append(self.constants, torch.tensor([operand], device=self.device))
             codes += [OPCODES[opcode], int(operand)]
         return [self._append_to_table(codes), len(codes) // 2]
 
@@ -282,7 +282,7 @@ class _Writer:
     def _weight(self, step: Product, count: int, padded: int) -> Tensor:
         """``[window, halves * padded]``, flat: the columns of each half of a gate are padded."""
         if step.weight is None:
-            return torch.empty(0)
+            return torch.empty(0, device=self.device)
         weight = block_of(self.model, step.weight)
         inputs = weight.permute(2, 3, 1, 0).flatten(0, 2)  # [K, out]
         return F.pad(inputs.unflatten(1, (-1, count)), (0, padded - count)).flatten()

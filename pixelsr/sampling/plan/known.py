@@ -20,7 +20,7 @@ class Schedule:
     def __init__(self, plan: Plan, unknown: Tensor) -> None:
         self.colours, self.height, self.width = unknown.shape
         self.unknown = unknown.permute(1, 2, 0).contiguous().cpu()  # [H, W, C]
-        counted = self.unknown * torch.arange(1, self.colours + 1)
+        counted = self.unknown * torch.arange(1, self.colours + 1, device="cpu")
         last = counted.amax(2) - 1  # [H, W]
         stop = torch.full_like(last, self.colours + 1)
         pixels = (last >= 0).flatten().nonzero().flatten()
