@@ -18,7 +18,7 @@ from tests.test_sampling import sample
 
 pytestmark = pytest.mark.skipif(ops.WHY_NOT_COMPILED is not None, reason=str(ops.WHY_NOT_COMPILED))
 
-CASES = 1500
+CASES = 2500
 SECONDS = 300  # for all; a sanitizer takes a minute of them
 RUN_PLAN = [a.name for a in torch.ops.pixelsr.run_plan_.default._schema.arguments]
 
