@@ -3,6 +3,7 @@
 from . import functional, nn, sampling
 from .causality import check_causality
 from .errors import CausalityError, PlanError
+from .forks import watch_forks
 from .models import (
     ConditioningNetwork,
     DiagonalBiLSTM,
@@ -13,6 +14,8 @@ from .models import (
 )
 from .receptive_field import receptive_field
 from .sampling import sample
+
+watch_forks()
 
 __version__ = "0.1.0"
 __all__ = [

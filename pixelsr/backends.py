@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .interpreter import interprets
-from .ops.compiled import WHY_NOT_COMPILED
+from .ops.compiled import WHY_NOT_COMPILED, warn_of_missing_kernels
 from .ops.library import HAS_TRITON
 
 _log = logging.getLogger("pixelsr")
@@ -109,4 +109,6 @@ def choose(backend: str, backends: Mapping[str, Backend], x: Tensor) -> str:
             return name
         if not torch.compiler.is_compiling():
             _log.debug("backend %r passed over: %s", name, why_not)
+            if why_not is WHY_NOT_COMPILED:
+                warn_of_missing_kernels()
     raise ValueError(f"no backend can run this input of dtype {x.dtype} on {x.device}")

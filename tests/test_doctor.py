@@ -10,6 +10,7 @@ import pixelsr
 from pixelsr import ops
 from pixelsr.cli import doctor, main
 from pixelsr.models import base
+from pixelsr.ops.compiled import REBUILD
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def test_says_whether_the_compiled_kernels_are_loaded(report, monkeypatch):
 def test_says_whether_the_cuda_kernels_are_loaded(report, monkeypatch):
     monkeypatch.setattr(ops, "WHY_NO_CUDA", None)
     assert report()["CUDA kernels"] == "ready"
-    reason = "the CUDA extension was not built (see CONTRIBUTING.md, or run `make venv`)"
+    reason = f"the CUDA extension was not built; {REBUILD} builds it"
     monkeypatch.setattr(ops, "WHY_NO_CUDA", reason)
     assert report()["CUDA kernels"] == f"no: {reason}"
 

@@ -24,7 +24,7 @@ from .config_file import write_config
 from .examples import examples
 from .grouped import GroupedCommand
 from .team import by_first, team
-from .train_model import NAMES, describe, make_model
+from .train_model import NAMES, check_training_memory, describe, make_model
 from .train_options import OF_RECIPE, PAPERS_LR, train_options
 
 
@@ -61,7 +61,9 @@ def train(context: click.Context, /, out: Path, resume: bool, **options: Any) ->
         budget = Budget(options["steps"], options["minutes"], options["patience"])
         every = (options[f"{name}_every"] for name in ("log", "validate", "checkpoint"))
         torch.manual_seed(recipe.seed)
-        model = make_model({name: options[name] for name in NAMES}).to(device)
+        sizes = {name: options[name] for name in NAMES}
+        check_training_memory(sizes)
+        model = make_model(sizes).to(device)
         _check_model(model, options)
         files = by_first(workers, lambda: RunFiles(out, resume=resume))
         images, validation = _load(options, model, files, workers)

@@ -16,6 +16,8 @@ from ..models import (
     PixelRNN,
     RowLSTM,
 )
+from ..models.base import outline_of
+from ..sampling.memory import available_memory
 from .grouped import option_of
 
 PRIORS: dict[str, type[PixelModel]] = {
@@ -33,6 +35,9 @@ OF_CONDITIONING = {
 }
 OF_BOTH = ("colours", "levels")
 NAMES = ("start", "model", "prior", *OF_PRIOR, *OF_CONDITIONING, *OF_BOTH)
+
+_BYTES_OF_PARAMETER = 20
+"""In training: the weight, its gradient, its average and two moments, in float32."""
 
 _option = option_of("Model")
 
@@ -153,6 +158,24 @@ def make_model(options: Mapping[str, Any]) -> PixelModel:
         return ConditioningNetwork(**a)
     chosen = given.get("prior", GatedPixelCNN.__name__)
     return PixelRecursiveSR(_make_prior(chosen, prior | both), ConditioningNetwork(**a))
+
+
+def check_training_memory(options: Mapping[str, Any]) -> None:
+    """Refuse a model whose training does not fit the memory, before any of it is taken.
+
+    Raises:
+        ValueError: it does not; or as `make_model`.
+    """
+    if options.get("start") is not None:
+        return
+    outline = outline_of(lambda: make_model(options))
+    count = sum(parameter.numel() for parameter in outline.parameters())
+    needed, free = count * _BYTES_OF_PARAMETER, available_memory()
+    if free is not None and needed > free:
+        raise ValueError(
+            f"training a model of {count:,} parameters needs {needed / 2**30:.3g} GiB of memory, "
+            f"and {free / 2**30:.3g} GiB are free; choose fewer channels or layers"
+        )
 
 
 def _make_prior(name: str, options: Mapping[str, Any]) -> PixelModel:

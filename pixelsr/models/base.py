@@ -188,7 +188,7 @@ class PixelModel(nn.Module):
         path = folder / WEIGHTS
         description = loading.read_config(folder / CONFIG)
         make = partial(_make, folder / CONFIG, description)
-        outline = _outline(make).float()  # whatever the default is
+        outline = outline_of(make).float()  # whatever the default is
         if not isinstance(outline, cls):
             raise ValueError(
                 f"{folder} holds a {type(outline).__name__}, expected a {cls.__name__}"
@@ -213,7 +213,7 @@ def _make(path: Path, description: dict[str, Any]) -> Any:
         raise ValueError(f"{path} is not the config of a pixelsr model: {error}") from None
 
 
-def _outline(make: Callable[[], PixelModel]) -> PixelModel:
+def outline_of(make: Callable[[], PixelModel]) -> PixelModel:
     """Return the model on the meta device: its shapes, without the time and memory of its numbers.
 
     A class whose constructor looks at numbers cannot be made there: that model is made in full.

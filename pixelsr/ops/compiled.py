@@ -1,11 +1,16 @@
 """Loads the compiled libraries, which add kernels under the names of the operators."""
 
+import functools
 import importlib.util
 import logging
 import os
+import warnings
 from pathlib import Path
 
 import torch
+
+REBUILD = "`pip install --no-build-isolation --force-reinstall --no-deps pixelsr`"
+"""From a checkout with "." in place of pixelsr; torch and a C++ compiler have to be there."""
 
 
 def _load(name: str, language: str, path: str | None = None) -> str | None:
@@ -15,7 +20,7 @@ def _load(name: str, language: str, path: str | None = None) -> str | None:
     spec = importlib.util.find_spec(name)
     path = path or (spec.origin if spec else None)
     if not path:
-        return f"the {language} extension was not built (see CONTRIBUTING.md, or run `make venv`)"
+        return f"the {language} extension was not built; {REBUILD} builds it"
     try:
         torch.ops.load_library(Path(path))
     except OSError as error:
@@ -34,6 +39,18 @@ WHY_NOT_COMPILED: str | None = _load("pixelsr._C", "C++", os.environ.get("PIXELS
 
 WHY_NO_CUDA: str | None = _load_cuda()
 """None where the CUDA kernels are there; otherwise the reason why they are not."""
+
+
+@functools.cache  # once in a process
+def warn_of_missing_kernels() -> None:
+    """Warn that the CPU's C++ kernels would have been used, unless they were switched off."""
+    if WHY_NOT_COMPILED and os.environ.get("PIXELSR_NO_EXTENSION") != "1":
+        warnings.warn(
+            f"pixelsr runs without its C++ kernels, many times slower: {WHY_NOT_COMPILED}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+
 
 for _reason in (WHY_NOT_COMPILED, WHY_NO_CUDA):
     if _reason:

@@ -9,9 +9,13 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from ..levels import check_level_count
+from .memory import check_memory
 from .plan.trace import takes_low_res
 from .rounded import WEIGHTS, rounded
 from .weights import weights_number
+
+_BYTES_OF_ORDER = 20
+"""For each value of an image: whether it is known, and in which order values are computed."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,9 @@ def make_request(
         raise ValueError(
             f"first_index + samples must be at most 2^63 - 1, got {first_index} + {samples}"
         )
+    values = colours * size[0] * size[1]
+    needed = samples * values + values * _BYTES_OF_ORDER
+    check_memory(needed, samples, "draw smaller or fewer images at a time")
     if known is None and known_mask is None:  # known without asking the device
         unknown = torch.ones(colours, *size, dtype=torch.bool, device="cpu")
         known = torch.zeros(1, colours, *size, dtype=torch.uint8, device=device)

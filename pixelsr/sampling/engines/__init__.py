@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import torch
 
+from ...ops.compiled import WHY_NOT_COMPILED, warn_of_missing_kernels
 from .base import Engine
 from .cpu import CpuEngine
 from .cuda import CudaEngine
@@ -59,6 +60,8 @@ def choose_engine(
         if name != "auto":
             raise ValueError(f"engine {name!r} cannot run: {reason}")
         _log.debug("engine %r passed over: %s", candidate, reason)
+        if reason is WHY_NOT_COMPILED:
+            warn_of_missing_kernels()
     raise ValueError(f"no engine can run on {device}")
 
 

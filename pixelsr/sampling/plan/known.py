@@ -1,6 +1,7 @@
 """What has to be computed of a picture where some values are known."""
 
 from collections import defaultdict
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -29,8 +30,7 @@ class Schedule:
         self.last_and_stop = torch.stack([last, stop])
         """int64 ``[2, H, W]``: the last unknown colour of each pixel, -1 where all are known; and
         how many of its stages have to be run. Nothing is computed after the last unknown value."""
-        self._last, self._stop = self.last_and_stop.tolist()
-        self._unknown = self.unknown.tolist()
+        self._has_unknown = (last >= 0).any(1).tolist()
         rows = [row for row in range(self.height) if self.row_has_unknown(row)]
         self.leading_rows = rows[0] if rows else self.height
         """Rows at the top without an unknown value."""
@@ -43,6 +43,20 @@ class Schedule:
         self.first_rows = self._first_rows(plan, needed)
         """Of each placed step: where it begins. What it would compute above, in leading rows, leads
         to no unknown value."""
+
+    # Lists are read much faster than tensors, value by value, but are many times larger.
+
+    @cached_property
+    def _last(self) -> list[list[int]]:
+        return self.last_and_stop[0].tolist()
+
+    @cached_property
+    def _stop(self) -> list[list[int]]:
+        return self.last_and_stop[1].tolist()
+
+    @cached_property
+    def _unknown(self) -> list[list[list[bool]]]:
+        return self.unknown.tolist()
 
     def _first_rows(self, plan: Plan, needed: Regions) -> tuple[int, ...]:
         if not needed:
@@ -58,7 +72,7 @@ class Schedule:
         )
 
     def row_has_unknown(self, row: int) -> bool:
-        return any(last >= 0 for last in self._last[row])
+        return bool(self._has_unknown[row])
 
     def last_unknown(self, row: int, col: int) -> int:
         """The last unknown colour of a pixel; -1 where all are known."""
