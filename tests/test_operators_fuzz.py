@@ -163,6 +163,13 @@ def test_a_step_that_reaches_a_row_below_is_refused(drawn):
     pytest.fail("no step was refused")
 
 
+def test_weights_of_16_bits_that_begin_within_a_word_are_refused(drawn):
+    half = drawn["weights"].bfloat16()
+    shifted = torch.cat([half[:1], half])[1:]
+    with pytest.raises(RuntimeError, match="weights must begin at a multiple of 4 bytes"):
+        run(drawn, weights=shifted)
+
+
 def test_recurrences_of_no_cell_are_refused():
     h = torch.zeros(0, 4, 3, 4)
     arguments = (torch.zeros(12, 16), torch.zeros(2, 4), h, torch.zeros(0), torch.zeros(0))

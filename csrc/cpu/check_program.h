@@ -158,9 +158,10 @@ class ProgramCheck {
     for (const Segment& segment : step.segments) depth += segment.length + segment.length % 2;
     require(step.depth == depth, "step ", number, " has a depth of ", step.depth, ", expected ",
             depth);
-    require(
-        step.weight >= 0 && step.weight <= weights && depth <= (weights - step.weight) / outputs,
-        "step ", number, " has weights from ", step.weight, " on, of ", weights);
+    require(step.weight >= 0 && step.weight <= weights && step.weight % PANEL == 0 &&
+                depth <= (weights - step.weight) / outputs,
+            "step ", number, " has weights from ", step.weight, " on, of ", weights,
+            ", expected a multiple of ", PANEL);
     require(!step.overwrite || is_block(step.bias, outputs), "step ", number, " has biases from ",
             step.bias, " on, of ", constants_, " constants");
   }

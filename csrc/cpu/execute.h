@@ -36,6 +36,9 @@ Parameters<T> parameters_of(const torch::stable::Tensor& weights,
                     torch::headeronly::toString(constants.scalar_type()));
     type = is_half ? WeightType::FLOAT16 : WeightType::BFLOAT16;
   }
+  // A pair of 16-bit weights is read as a word.
+  STD_TORCH_CHECK(reinterpret_cast<uintptr_t>(weights.const_data_ptr()) % sizeof(float) == 0,
+                  "weights must begin at a multiple of 4 bytes");
   return {static_cast<const char*>(weights.const_data_ptr()),
           static_cast<int64_t>(weights.element_size()), type, constants.const_data_ptr<T>(),
           &kernels<T>()};
