@@ -10,6 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+_LEAST_CELLS, _MOST_PRODUCTS = 64, 32  # of the gradient of a weight
+
 
 class Kind(NamedTuple):
     """A recurrence.
@@ -136,10 +138,17 @@ def of_initial_hidden(kind: Kind, grad_gates: Tensor, weight: Tensor) -> Tensor:
 
 
 def of_weight(kind: Kind, grad_gates: Tensor, hidden: Tensor, initial: Tensor, taps: int) -> Tensor:
-    """The gradient of the weight, ``[4 h, h, taps]``: one product of all cells, in their dtype."""
+    """Return the gradient of the weight, ``[4 h, h, taps]``, in the dtype of the cells.
+
+    The products of some cells each are added up: one sum over all cells would be less exact.
+    """
     by_cell = grad_gates.permute(0, 2, 3, 1).flatten(0, 2)
     read = windows(kind, hidden.permute(0, 2, 3, 1), initial, taps).flatten(3).flatten(0, 2)
-    return (by_cell.T @ read).unflatten(1, (taps, -1)).transpose(1, 2).contiguous()
+    some = max(_LEAST_CELLS, -(-len(by_cell) // _MOST_PRODUCTS))
+    pairs = zip(by_cell.split(some), read.split(some), strict=True)
+    total = sum(gates.T @ states for gates, states in pairs)
+    assert isinstance(total, Tensor)  # there is a cell
+    return total.unflatten(1, (taps, -1)).transpose(1, 2).contiguous()
 
 
 def accumulator(dtype: torch.dtype) -> torch.dtype:
