@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .errors import CausalityError
+from .functional.autocast import without_autocast
 
 _MODES = ("eval", "train")
 _TRIALS = 12  # base pictures at most; several, because a dead ReLU hides what it would have read
@@ -85,6 +86,7 @@ def relation(output: Position, input: Position) -> str:
     return f"a row {'below' if input.row > output.row else 'above'}"
 
 
+@without_autocast()
 def check_causality(
     model: nn.Module,
     image_size: tuple[int, int] = (5, 4),

@@ -5,6 +5,7 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor, nn
 
+from ..functional.autocast import without_autocast
 from .drawing import Drawing
 from .engines import choose_engine
 from .methods import METHODS
@@ -12,6 +13,7 @@ from .noise import check_seed, check_temperature
 from .request import Request, check_positive, make_request
 
 
+@without_autocast()
 def sample(
     model: nn.Module,
     n: int = 1,

@@ -4,10 +4,12 @@ import torch
 from torch import Tensor, nn
 
 from ..distributed import Workers
+from ..functional.autocast import without_autocast
 from .request import make_request
 from .sample import draw_share
 
 
+@without_autocast()
 def sample_sharded(
     workers: Workers,
     model: nn.Module,

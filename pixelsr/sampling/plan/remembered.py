@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from ...functional.autocast import without_autocast
 from .planner import Planner
 from .steps import Plan
 
@@ -15,6 +16,7 @@ _cache = weakref.WeakKeyDictionary()
 _planning = threading.RLock()  # tracing exchanges methods of nn.Module for the time that it takes
 
 
+@without_autocast()
 def plan(
     model: nn.Module, image_size: tuple[int, int], low_res_size: tuple[int, int] | None = None
 ) -> Plan:
