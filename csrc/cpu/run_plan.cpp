@@ -145,8 +145,8 @@ template <class T>
 Cursor run_typed(int64_t session_number, const Tensor& program, const Tensor& weights,
                  const Tensor& constants, Tensor& storage, const Tensor& values, Tensor& images,
                  const Tensor& known_mask, const Tensor& unknown, const Tensor& last_and_stop,
-                 Cursor from, int64_t seed, int64_t first_index, double temperature, bool draw,
-                 int64_t first_col, int64_t cols, int64_t rows, int64_t threads) {
+                 Tensor& faults, Cursor from, int64_t seed, int64_t first_index, double temperature,
+                 bool draw, int64_t first_col, int64_t cols, int64_t rows, int64_t threads) {
   const std::shared_ptr<Session<T>> session = sessions().get<T>(session_number, program);
   Job<T>& job = session->job;
   job.parameters = parameters_of<T>(weights, constants);
@@ -156,6 +156,7 @@ Cursor run_typed(int64_t session_number, const Tensor& program, const Tensor& we
   job.images = images.mutable_data_ptr<uint8_t>();
   job.known = known_mask.const_data_ptr<bool>();
   job.known_stride = known_mask.size(0) > 1 ? known_mask.stride(0) : 0;
+  job.faults = faults.mutable_data_ptr<int64_t>();
   job.samples = images.size(0);
   job.samples_per_input = job.samples / values.size(0);
   job.seed = static_cast<uint64_t>(seed);
@@ -169,8 +170,9 @@ Cursor run_typed(int64_t session_number, const Tensor& program, const Tensor& we
 
 void run_plan_(Tensor program, Tensor weights, Tensor constants, Tensor storage, Tensor values,
                Tensor images, Tensor known_mask, Tensor unknown, Tensor last_and_stop,
-               Tensor cursor, int64_t seed, int64_t first_index, double temperature, bool draw,
-               int64_t first_col, int64_t cols, int64_t rows, int64_t threads, int64_t session) {
+               Tensor cursor, Tensor faults, int64_t seed, int64_t first_index, double temperature,
+               bool draw, int64_t first_col, int64_t cols, int64_t rows, int64_t threads,
+               int64_t session) {
   STD_TORCH_CHECK(threads >= 1, "threads must be a positive int, got ", threads);
   STD_TORCH_CHECK(values.size(0) >= 1 && images.size(0) % values.size(0) == 0,
                   "run_plan_: ", images.size(0), " samples of ", values.size(0), " inputs");
@@ -182,8 +184,8 @@ void run_plan_(Tensor program, Tensor weights, Tensor constants, Tensor storage,
   const auto typed = is_double ? run_typed<double> : run_typed<float>;
   const Cursor reached =
       typed(session, program, weights, constants, storage, values, images, known_mask, unknown,
-            last_and_stop, {place[0], place[1], place[2]}, seed, first_index, temperature, draw,
-            first_col, cols, rows, threads);
+            last_and_stop, faults, {place[0], place[1], place[2]}, seed, first_index, temperature,
+            draw, first_col, cols, rows, threads);
   place[0] = reached.row, place[1] = reached.col, place[2] = reached.colour;
 }
 
