@@ -12,6 +12,8 @@ from .sampling_tasks import SPAN, span_at
 
 LEVELS_OF_FOUR = 16
 """Levels, in fours, whose noise is made at once."""
+LOWEST = tl.constexpr(-3.4028234663852886e38)
+"""The lowest finite number of float32."""
 
 
 @triton.jit
@@ -26,19 +28,25 @@ def _drawn(
     temperature,
     FOURS: tl.constexpr,
 ):
-    """argmax(logits / temperature + noise), or of the logits alone; the lowest level on a tie."""
+    """argmax(logits / temperature + noise), or of the logits alone; the lowest level on a tie.
+
+    A level whose logit is -inf is never drawn: the scores of the others are finite, also where the
+    temperature is so small that they underflow.
+    """
     low, high = index.to(tl.uint32)[:, None], (index >> 32).to(tl.uint32)[:, None]
     best = tl.zeros_like(index).to(tl.int32)
     highest = best.to(tl.float32) - float("inf")
     for first in range(0, levels, 4 * FOURS):
         level = first + tl.arange(0, 4 * FOURS)
         inside = exists[:, None] & (level < levels)[None, :]
-        score = tl.load(base + (logits_at[:, None] + level[None, :]), mask=inside, other=0.0)
+        at = base + (logits_at[:, None] + level[None, :])
+        logit = tl.load(at, mask=inside, other=float("-inf"))
+        score = logit
         if temperature > 0:
             four = first // 4 + tl.arange(0, FOURS)
             noise = gumbel(seed, low, high, position.to(tl.uint32), four[None, :])
-            score = tl.div_rn(score, temperature) + noise
-        score = tl.where((level < levels)[None, :], score, float("-inf"))
+            score = tl.div_rn(logit, temperature) + noise
+        score = tl.where(logit > float("-inf"), tl.maximum(score, LOWEST), float("-inf"))
         top, place = tl.max(score, 1, return_indices=True)
         best = tl.where(top > highest, first + place, best)
         highest = tl.maximum(top, highest)

@@ -37,6 +37,12 @@ def span_at(span_ptr, at, row, col):
 
 
 @triton.jit
+def _relu(x):
+    """max(x, 0), and NaN at NaN, which `tl.maximum` drops."""
+    return tl.where(x < 0, 0.0, x)
+
+
+@triton.jit
 def _sums(
     table_ptr,
     task_ptr,
@@ -128,7 +134,7 @@ def _finish(
         tl.store(result_at, tanh(total) * tl.sigmoid(other), mask=inside)
     else:
         relu = tl.load(task_ptr + 2) == RELU
-        tl.store(result_at, tl.maximum(total, 0.0), mask=inside & relu)
+        tl.store(result_at, _relu(total), mask=inside & relu)
 
 
 @triton.jit
@@ -177,7 +183,7 @@ def _unary(opcode, x):
     elif opcode == _EXP:
         x = tl.exp(x)
     elif opcode == _RELU:
-        x = tl.maximum(x, 0.0)
+        x = _relu(x)
     elif opcode == _TANH:
         x = tanh(x)
     elif opcode == _SIGMOID:
@@ -198,7 +204,7 @@ def _binary(opcode, x, y):
     elif opcode == _DIV:
         x = x / y
     elif opcode == _ELU:
-        x = tl.where(x > 0, x, y * (tl.exp(tl.minimum(x, 0.0)) - 1))
+        x = tl.where(x > 0, x, y * (tl.exp(tl.where(x > 0, 0.0, x)) - 1))
     else:  # a gate
         x = tanh(x) * tl.sigmoid(y)
     return x

@@ -2,7 +2,7 @@
 
 from . import functional, nn, sampling
 from .causality import check_causality
-from .errors import CausalityError, PlanError
+from .errors import CausalityError, LogitsError, PlanError
 from .forks import watch_forks
 from .models import (
     ConditioningNetwork,
@@ -23,6 +23,7 @@ __all__ = [
     "ConditioningNetwork",
     "DiagonalBiLSTM",
     "GatedPixelCNN",
+    "LogitsError",
     "PixelCNN",
     "PixelRecursiveSR",
     "PlanError",

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from .copies import copy_model
 from .errors import CausalityError
+from .functional.autocast import without_autocast
 from .levels import check_level_count
 
 _MODES = ("eval", "train")
@@ -86,6 +87,7 @@ def relation(output: Position, input: Position) -> str:
     return f"a row {'below' if input.row > output.row else 'above'}"
 
 
+@without_autocast()
 def check_causality(
     model: nn.Module,
     image_size: tuple[int, int] = (5, 4),

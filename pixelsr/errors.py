@@ -22,3 +22,24 @@ class CausalityError(ValueError):
 
 class PlanError(ValueError):
     """A network that the cached sampler cannot plan; the message names the operation."""
+
+
+class LogitsError(ValueError):
+    """Logits that no value can be drawn from: NaN, +inf, or -inf at every level.
+
+    Attributes:
+        sample: index of the sample among all that are drawn.
+        position: (row, column, colour) of the value.
+        found: "NaN", "+inf" or "-inf at every level".
+    """
+
+    def __init__(self, sample: int, position: tuple[int, int, int], found: str) -> None:
+        super().__init__(sample, position, found)
+        self.sample, self.position, self.found = sample, position, found
+
+    def __str__(self) -> str:
+        row, column, colour = self.position
+        return (
+            f"the logits of sample {self.sample} at row {row}, column {column}, colour {colour} "
+            f"hold {self.found}; expected finite numbers, or -inf at some of the levels"
+        )

@@ -4,8 +4,10 @@ import torch
 from torch import Tensor, nn
 
 from .causality import _PATIENCE, _TRIALS, _image_size, _Probe, _sizes
+from .functional.autocast import without_autocast
 
 
+@without_autocast()
 def receptive_field(
     model: nn.Module,
     image_size: tuple[int, int] = (15, 15),

@@ -1,6 +1,7 @@
 """Every new plan is compared with the network's own forward: a mistake is an error."""
 
 import random
+from dataclasses import replace
 
 import pytest
 import torch
@@ -95,12 +96,26 @@ def test_a_mistake_at_one_position_is_found_and_named(monkeypatch):
 
     def spoiled(self, *arguments):
         made = finish(self, *arguments)
-        buffer = made.buffers[made.placed[0].step.out.buffer]
-        buffer.left = buffer.right = 0  # windows reach into the neighbouring row
-        return made
+        first, *others = made.placed  # the rows above
+        mirrored = tuple(-col for col in first.step.cols)
+        first = replace(first, step=replace(first.step, cols=mirrored))
+        return replace(made, placed=(first, *others))
 
     monkeypatch.setattr(planner.Planner, "_finish", spoiled)
     with pytest.raises(PlanError, match=f"{DIFFERS}, by up to .*, first at row 1, column"):
+        plan(network("PixelCNN"), (6, 4))
+
+
+def test_a_plan_that_cannot_be_run_is_refused(monkeypatch):
+    finish = planner.Planner._finish
+
+    def spoiled(self, *arguments):
+        made = finish(self, *arguments)
+        made.buffers[made.placed[0].step.out.buffer].left = 0  # which later windows reach into
+        return made
+
+    monkeypatch.setattr(planner.Planner, "_finish", spoiled)
+    with pytest.raises(PlanError, match="cannot be run"):
         plan(network("PixelCNN"), (6, 4))
 
 

@@ -12,6 +12,7 @@ import pytest
 
 pytest.importorskip("triton")
 from pixelsr.kernels.sampling import FORMULA_LANES, HALF, IEEE, SAMPLES
+from pixelsr.kernels.sampling_faults import LEVELS
 from pixelsr.kernels.sampling_pixels import LEVELS_OF_FOUR
 
 from tests.aot import MOST_SHARED, Job
@@ -20,12 +21,15 @@ ROWS_MODULE = "pixelsr.kernels.sampling"
 MODULES = {
     "_pixels_kernel": "pixelsr.kernels.sampling_pixels",
     "_columns_kernel": "pixelsr.kernels.sampling_lists",
+    "_faults_kernel": "pixelsr.kernels.sampling_faults",
 }
 CONFIGS = {"fp16": HALF, "bf16": HALF, "fp32": IEEE}
 ROW = ("task", "row", "size", "samples", "first_col", "cols", "out_blocks")
 COLUMNS = ("list_at", "row", "first_col", "cols", "direction", "size", "samples")
 PIXELS = ("row", "start", "stop", "resumes", "pauses", "size", "samples", "height", "width")
 PIXELS += ("colours", "levels", "lists", "logits", "image")
+FAULTS = ("row", "first_col", "cols", "size", "samples", "height", "width")
+FAULTS += ("colours", "levels", "logits")
 
 COMPILE = r"""
 import json, re, sys
@@ -46,10 +50,12 @@ for job in json.load(sys.stdin):
     used.append(aot._compile(aot.Job(**job)))
     ptx = texts[-1]["ptx"]
     used[-1]["NON_COHERENT"] = len(re.findall(r"ld\.global[.\w]*\.nc", ptx))
+    used[-1]["MIN_MAX"] = len(re.findall(r"\b(?:min|max)\.f32", ptx))
     used[-1]["BARRIERS"] = len(re.findall(r"\b(?:gpu|ttg)\.barrier", texts[-1]["ttgir"]))
 print(json.dumps(used))
 """
-"""As tests.aot does; and what the code says of loads, and of the barriers between tasks."""
+"""As tests.aot does; and what the code says of loads, of minima and maxima that drop NaN, and of
+the barriers between tasks."""
 
 
 def job(kernel, pointers, numbers, constexprs, capability, warps, stages, wide=()):
@@ -90,6 +96,13 @@ def jobs(capability):
         signature = {**made.signature, "temperature": "fp32"}
         yield f"pixels {dtype}", dataclasses.replace(made, signature=signature)
     sizes = {"BLOCK_M": SAMPLES, "BLOCK": FORMULA_LANES}
+    pointers = {**storage, "known_ptr": "*u8", "schedule_ptr": "*i32", "faults_ptr": "*i64"}
+    del pointers["constants_ptr"]
+    faults = {"BLOCK_M": SAMPLES, "BLOCK": LEVELS}
+    yield (
+        "faults",
+        job("_faults_kernel", pointers, FAULTS, faults, capability, 4, 3, ("known_size",)),
+    )
     yield "formula", job("_row_formula_kernel", storage, ROW, sizes, capability, 4, 3)
 
 
@@ -133,6 +146,15 @@ def test_halves_are_multiplied_by_matrix_instructions_and_float32_is_not(compile
 def test_what_tasks_write_is_never_read_through_a_cache_that_does_not_see_it(compiled):
     for name, used in compiled[1].items():
         assert used["NON_COHERENT"] == 0, f"{name}: {used}"
+
+
+def test_pointwise_functions_drop_no_nan(compiled):
+    """Triton's interpreter keeps NaN in a minimum or maximum, where a GPU's would drop it.
+
+    The pixels' kernel has a maximum of scores, and the same functions as that of columns.
+    """
+    for name, used in compiled[1].items():
+        assert used["MIN_MAX"] == 0 or name.startswith("pixels"), f"{name}: {used}"
 
 
 def test_tasks_of_a_pixel_wait_for_each_other(compiled):

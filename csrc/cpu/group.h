@@ -1,6 +1,8 @@
 // Some samples of a batch on their way, and the threads that draw them.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <vector>
 
@@ -25,7 +27,8 @@ struct Job {
   uint8_t* images;    // [samples, C, H, W]
   const bool* known;  // [1 or samples, C, H, W]
   int64_t known_stride;
-  T* logits;  // [samples, C, H, W, L], to be recorded; or null
+  T* logits;        // [samples, C, H, W, L], to be recorded; or null
+  int64_t* faults;  // [samples], see record_fault
   int64_t samples, samples_per_input;
   uint64_t seed, first_index;
   T temperature;
@@ -342,10 +345,16 @@ class Group {
       const int64_t site = sample * order_.cols + at.col - order_.first_col;
       const float* noise = noise_of(site, at.colour);
       Best<T> best{0, -1};
+      bool doubtful = !(job_.temperature < INFINITY);  // then +inf has no score that tells
       for (int64_t level = 0; level < levels; ++level) {
-        consider(best, score_of(logits[level], job_.temperature, noise[level]), level);
+        if (logits[level] > -INFINITY) {
+          consider(best, score_of(logits[level], job_.temperature, noise[level]), level);
+        } else {
+          doubtful = true;
+        }
       }
-      *image_at(sample, at) = static_cast<uint8_t>(best.level);
+      *image_at(sample, at) = static_cast<uint8_t>(best.level < 0 ? 0 : best.level);
+      if (doubtful || !(best.score < INFINITY)) check_logits(logits, sample, at);
     }
   }
 
@@ -356,6 +365,16 @@ class Group {
       const T* logits = this->at(span, 0, at.col) + pixels_[span.buffer][sample];
       std::copy(logits, logits + span.count, job_.logits + index(sample, at) * span.count);
     }
+  }
+
+  // Nothing can be thrown here: the draw goes on, and the caller reads the faults after it.
+  void check_logits(const T* logits, int64_t sample, const Cursor& at) const {
+    int kind = FORBIDDEN;
+    for (int64_t level = 0; level < program_.levels; ++level) {
+      kind = std::max(kind, kind_of(logits[level]));
+    }
+    const int64_t pixel = at.row * program_.width + at.col;
+    record_fault(job_.faults[first_sample_ + sample], pixel * program_.colours + at.colour, kind);
   }
 
   // Put the values of a position where the next stages read them.

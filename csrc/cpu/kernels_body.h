@@ -214,9 +214,9 @@ void product(const ProductCall<T>& call) {
 
 // Pointwise functions. The float ones are within a few units in the last place of 1.
 
-inline Vec<float> exp_of(Vec<float> x) {  // Cody and Waite's reduction, then Cephes' polynomial
+// Cody and Waite's reduction, then Cephes' polynomial. Infinite above 88, NaN at NaN.
+inline Vec<float> exp_of(Vec<float> x) {
   x = x < -87.3f ? Vec<float>{} - 87.3f : x;
-  x = x > 88.0f ? Vec<float>{} + 88.0f : x;
   const Vec<float> shifted = x * 1.44269504088896341f + 12582912.0f;  // 1.5 * 2^23: rounds
   const Vec<float> n = shifted - 12582912.0f;
   const Vec<float> r = x - n * 0.693359375f + n * 2.12194440e-4f;
@@ -227,7 +227,7 @@ inline Vec<float> exp_of(Vec<float> x) {  // Cody and Waite's reduction, then Ce
   p = p * r + 5.0000001201e-1f;
   p = p * r * r + r + 1.0f;
   const Words32 exponent = ((Words32)shifted + 127u) << 23;  // n stands in the low bits
-  return p * (Vec<float>)exponent;
+  return x > 88.0f ? Vec<float>{} + __builtin_inff() : p * (Vec<float>)exponent;
 }
 
 // Doubles, and the exponential itself whose range matters, take the C library's functions.

@@ -20,14 +20,13 @@ Sessions& sessions() {
 
 void run_plan_(Tensor program, Tensor weights, Tensor constants, Tensor storage, Tensor values,
                Tensor images, Tensor logits, Tensor known_mask, Tensor unknown,
-               Tensor last_and_stop, Tensor cursor, int64_t seed, int64_t first_index,
-               double temperature, bool draw, int64_t first_col, int64_t cols, int64_t rows,
-               int64_t threads, int64_t session) {
+               Tensor last_and_stop, Tensor cursor, Tensor faults, int64_t seed,
+               int64_t first_index, double temperature, bool draw, int64_t first_col, int64_t cols,
+               int64_t rows, int64_t threads, int64_t session) {
   check_features(RUN_PLAN, "storage", storage);
-  const PlanCall call{program,   weights, constants,   storage,     values,
-                      images,    logits,  known_mask,  unknown,     last_and_stop,
-                      cursor,    seed,    first_index, temperature, draw,
-                      first_col, cols,    rows,        threads};
+  const PlanCall call{program,     weights, constants,     storage, values, images, logits,
+                      known_mask,  unknown, last_and_stop, cursor,  faults, seed,   first_index,
+                      temperature, draw,    first_col,     cols,    rows,   threads};
   if (storage.scalar_type() == ScalarType::Double) {
     sessions().get<double>(session, call)->run(call);
   } else {

@@ -23,7 +23,7 @@ constexpr const char* RUN_PLAN = "run_plan_";
 // The arguments of run_plan_, but for the number of the session.
 struct PlanCall {
   Tensor program, weights, constants, storage, values, images, logits, known_mask, unknown,
-      last_and_stop, cursor;
+      last_and_stop, cursor, faults;
   int64_t seed, first_index;
   double temperature;
   bool draw;
@@ -179,6 +179,7 @@ class Session : public AnySession {
                     inputs, " inputs");
     STD_TORCH_CHECK(masks == 1 || masks == samples, RUN_PLAN, ": known_mask must hold 1 or ",
                     samples, " masks, got ", masks);
+    check_tensor(RUN_PLAN, "faults", call.faults, ScalarType::Long, {samples});
     check_storage(call.storage);
     check_options(call);
     check_cursor(call.cursor);
@@ -233,6 +234,7 @@ class Session : public AnySession {
     job_.known = call.known_mask.const_data_ptr<bool>();
     job_.known_stride = call.known_mask.size(0) > 1 ? p.colours * p.height * p.width : 0;
     job_.logits = call.logits.numel() ? call.logits.mutable_data_ptr<T>() : nullptr;
+    job_.faults = call.faults.mutable_data_ptr<int64_t>();
     job_.samples_per_input = job_.samples / call.values.size(0);
     job_.seed = static_cast<uint64_t>(call.seed);
     job_.first_index = static_cast<uint64_t>(call.first_index);

@@ -36,7 +36,8 @@ struct Job {
   uint64_t seed, first_index;
   float temperature;
   bool draws;
-  int64_t* ticks;  // [tiles][EVENTS], the leaders' clocks are added to it; null where nobody asks
+  int64_t* faults;  // [samples], see record_fault
+  int64_t* ticks;   // [tiles][EVENTS], the leaders' clocks are added to it; null where nobody asks
   Cursor from;
   Order order;
 };

@@ -43,12 +43,6 @@ PIXELSR_DEVICE BFloat from_float<BFloat>(float x) {
   return __float2bfloat16_rn(x);
 }
 
-// The largest Half instead of an infinity: times a weight of zero, that would be NaN.
-template <class T>
-PIXELSR_DEVICE float bounded(float x) {
-  return std::is_same_v<T, Half> ? fminf(fmaxf(x, -65504.0f), 65504.0f) : x;
-}
-
 // Within a unit or two in the last place, and infinite or zero where it must be.
 struct Exponential {
   static PIXELSR_DEVICE float of(float x) { return __expf(x); }

@@ -31,11 +31,12 @@ inline void run_tiles_(torch::stable::Tensor tape, torch::stable::Tensor table,
                        torch::stable::Tensor storage, torch::stable::Tensor values,
                        torch::stable::Tensor images, torch::stable::Tensor known_mask,
                        torch::stable::Tensor unknown, torch::stable::Tensor last_and_stop,
-                       torch::stable::Tensor logits, torch::stable::Tensor ticks, int64_t row,
-                       int64_t col, int64_t colour, int64_t rows, int64_t first_col, int64_t cols,
-                       int64_t seed, int64_t first_index, double temperature, bool draws,
-                       int64_t first_tile, int64_t tiles, int64_t operand, int64_t tiles_of_8,
-                       int64_t members, int64_t shared) {
+                       torch::stable::Tensor logits, torch::stable::Tensor ticks,
+                       torch::stable::Tensor faults, int64_t row, int64_t col, int64_t colour,
+                       int64_t rows, int64_t first_col, int64_t cols, int64_t seed,
+                       int64_t first_index, double temperature, bool draws, int64_t first_tile,
+                       int64_t tiles, int64_t operand, int64_t tiles_of_8, int64_t members,
+                       int64_t shared) {
   STD_TORCH_CHECK(values.size(0) >= 1 && images.size(0) % values.size(0) == 0,
                   "run_tiles_: ", images.size(0), " samples of ", values.size(0), " inputs");
   STD_TORCH_CHECK(tiles_of_8 == 1 || tiles_of_8 == 2,
@@ -59,6 +60,7 @@ inline void run_tiles_(torch::stable::Tensor tape, torch::stable::Tensor table,
   job.temperature = static_cast<float>(temperature);
   job.draws = draws;
   job.ticks = ticks.numel() > 0 ? ticks.mutable_data_ptr<int64_t>() : nullptr;
+  job.faults = faults.mutable_data_ptr<int64_t>();
   job.first_tile = first_tile;
   job.from = {row, col, colour};
   const int64_t height = images.size(2), width = images.size(3);

@@ -357,27 +357,40 @@ class Sampler {
   PIXELSR_DEVICE void draw_samples(const Cursor& at, const Column& logits) const {
     const float* noise = noise_of(at.col, at.colour);
     Best<float> best{0, -1};
+    int kind = FORBIDDEN;
     for_each_level([&](int own, int level) {
       const float gumbel = job_.temperature > 0 ? noise[level * SAMPLES + own] : 0;
-      const float score = score_of(Tile::load(logits, level, own), job_.temperature, gumbel);
-      consider(best, score, level);
+      const float logit = Tile::load(logits, level, own);
+      kind = kind > kind_of(logit) ? kind : kind_of(logit);
+      if (logit == -INFINITY) return;
+      consider(best, score_of(logit, job_.temperature, gumbel), level);
     });
 #pragma unroll
     for (int mask = SAMPLES; mask < LANES; mask *= 2) {
       const int level = shuffle_xor(static_cast<int>(best.level), mask);
       best = better(best, Best<float>{shuffle_xor(best.score, mask), level});
+      const int other = shuffle_xor(kind, mask);
+      kind = kind > other ? kind : other;
     }
     auto* of_warps = reinterpret_cast<Best<float>*>(slots_);  // no packet is on its way
+    auto* kinds = reinterpret_cast<int*>(of_warps + WARPS * SAMPLES);
     const int warp = thread() / LANES, lane = thread() % LANES;
-    if (lane < SAMPLES) of_warps[warp * SAMPLES + lane] = best;
+    if (lane < SAMPLES) {
+      of_warps[warp * SAMPLES + lane] = best;
+      kinds[warp * SAMPLES + lane] = kind;
+    }
     sync_block();
     if (thread() >= SAMPLES || first_sample_ + thread() >= job_.samples) return;
     for (int other = 1; other < WARPS; ++other) {
-      best = better(best, of_warps[other * SAMPLES + thread()]);
+      const int at_other = other * SAMPLES + thread();
+      best = better(best, of_warps[at_other]);
+      kind = kind > kinds[at_other] ? kind : kinds[at_other];
     }
-    const int64_t place = place_in_picture(at.colour, col_);
-    if (job_.known[(first_sample_ + thread()) * job_.known_stride + place]) return;
-    *image_at(at.colour, at.col, thread()) = static_cast<uint8_t>(best.level);
+    const int64_t place = place_in_picture(at.colour, col_), sample = first_sample_ + thread();
+    if (job_.known[sample * job_.known_stride + place]) return;
+    *image_at(at.colour, at.col, thread()) = static_cast<uint8_t>(best.level < 0 ? 0 : best.level);
+    const int64_t pixel = at.row * job_.order.width + at.col;
+    record_fault(job_.faults[sample], pixel * job_.order.colours + at.colour, kind);
   }
 
   const Job& job_;

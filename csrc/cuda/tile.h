@@ -72,7 +72,7 @@ class Tile {
   static PIXELSR_DEVICE void store(const Column& column, int channel, int sample, float value) {
     char* at = address(column, channel, sample);
     if (column.operand) {
-      *reinterpret_cast<T*>(at) = from_float<T>(bounded<T>(value));
+      *reinterpret_cast<T*>(at) = from_float<T>(value);
     } else {
       *reinterpret_cast<float*>(at) = value;
     }

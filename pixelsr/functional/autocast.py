@@ -1,5 +1,8 @@
-"""Autocast for functions that choose among backends."""
+"""Autocast for functions that choose among backends, and for those that must not see it."""
 
+import contextlib
+import functools
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -14,3 +17,26 @@ def autocast(x: Tensor, *others: Tensor | None) -> list[Any]:
         return [x, *others]
     dtype = torch.get_autocast_dtype(device)
     return [None if tensor is None else tensor.to(dtype) for tensor in (x, *others)]
+
+
+@contextlib.contextmanager
+def without_autocast() -> Iterator[None]:
+    """Disable autocast in a block or, as a decorator, in each call of a function.
+
+    The caller's autocast is back afterwards. It is disabled for the CPU, CUDA and this machine's
+    own type of accelerator.
+    """
+    enabled = [kind for kind in _device_types() if torch.is_autocast_enabled(kind)]
+    if not enabled:  # called for each value of an image
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        for kind in enabled:
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
+
+
+@functools.cache
+def _device_types() -> set[str]:
+    accelerator = torch.accelerator.current_accelerator()
+    return {"cpu", "cuda"} if accelerator is None else {"cpu", "cuda", accelerator.type}

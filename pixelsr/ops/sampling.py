@@ -7,8 +7,9 @@ from .library import LIBRARY
 LIBRARY.define(
     "run_plan_(Tensor program, Tensor weights, Tensor constants, Tensor(a!) storage, Tensor values,"
     " Tensor(b!) images, Tensor(c!) logits, Tensor known_mask, Tensor unknown,"
-    " Tensor last_and_stop, Tensor(d!) cursor, int seed, int first_index, float temperature,"
-    " bool draw, int first_col, int cols, int rows, int threads, int session) -> ()"
+    " Tensor last_and_stop, Tensor(d!) cursor, Tensor(e!) faults, int seed, int first_index,"
+    " float temperature, bool draw, int first_col, int cols, int rows, int threads, int session)"
+    " -> ()"
 )
 LIBRARY.define(
     "run_cells_(Tensor program, Tensor constants, Tensor(a!) storage, Tensor cells, Tensor places)"
@@ -17,9 +18,9 @@ LIBRARY.define(
 LIBRARY.define(
     "run_tiles_(Tensor tape, Tensor table, Tensor(a!) storage, Tensor values, Tensor(b!) images,"
     " Tensor known_mask, Tensor unknown, Tensor last_and_stop, Tensor(c!) logits, Tensor(d!) ticks,"
-    " int row, int col, int colour, int rows, int first_col, int cols, int seed, int first_index,"
-    " float temperature, bool draws, int first_tile, int tiles, int operand, int tiles_of_8,"
-    " int members, int shared) -> ()"
+    " Tensor(e!) faults, int row, int col, int colour, int rows, int first_col, int cols, int seed,"
+    " int first_index, float temperature, bool draws, int first_tile, int tiles, int operand,"
+    " int tiles_of_8, int members, int shared) -> ()"
 )
 LIBRARY.define("forget_session(int session) -> ()")
 LIBRARY.define("instruction_set() -> str")

@@ -1,13 +1,21 @@
 """How values are drawn from logits: the same for every method."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
+from ..errors import LogitsError
 from .noise import draw, gumbel_noise, mode
 from .request import Request
+
+_NO_FAULT = torch.iinfo(torch.int64).max
+_FOUND = {0: "-inf at every level", 2: "+inf", 3: "NaN"}
+"""By the kind of the logits; 1 is for those that can be drawn from. See csrc/common/draw.h."""
+
+_Position = tuple[int, int, int]
 
 
 @dataclass
@@ -16,20 +24,43 @@ class Drawing:
 
     Attributes:
         advance: called with the number of pictures and of their rows that are done, now and then.
+        first_sample: index of the first sample among all that are drawn, for errors.
     """
 
     seed: int
     temperature: float
     advance: Callable[[int, int], None] | None = None
+    first_sample: int = 0
     _row: int = -1
     _noise: Tensor | None = None
+    _highest: list[tuple[_Position, Tensor]] = field(default_factory=list)
 
-    def values(self, request: Request, position: tuple[int, int, int], logits: Tensor) -> Tensor:
+    def draw_all(
+        self, request: Request, positions: Generator[tuple[_Position, Tensor], Tensor, None]
+    ) -> None:
+        """Draw the value of each position that a generator yields with its logits.
+
+        Raises:
+            LogitsError: a value cannot be drawn; raised after the row of the value, so that a GPU
+                is waited for once a row.
+        """
+        values = None
+        with contextlib.suppress(StopIteration):
+            while True:
+                position, logits = next(positions) if values is None else positions.send(values)
+                if position[0] != self._row:
+                    self._check_row()
+                values = self.values(request, position, logits)
+        self._check_row()
+
+    def values(self, request: Request, position: _Position, logits: Tensor) -> Tensor:
         """The values of one position: ints ``[samples]`` from logits ``[samples, levels]``."""
         row, col, colour = position
         if row != self._row:
             self._row, self._noise = row, None
             self.begin_row(request, row)
+        known = request.known_mask[:, colour, row, col]
+        self._highest.append((position, logits.amax(-1).masked_fill(known, 0)))
         if self.temperature == 0:
             return mode(logits)
         if self._noise is None:
@@ -39,6 +70,46 @@ class Drawing:
     def begin_row(self, request: Request, row: int) -> None:
         if self.advance is not None:
             self.advance(request.samples, row)
+
+    def check_faults(self, request: Request, faults: Tensor) -> None:
+        """Raise LogitsError for the first fault in raster order, if a kernel recorded any.
+
+        Args:
+            faults: made by `no_faults`; for each sample 4 * position + kind of its first fault.
+        """
+        first = int(faults.min())
+        if first == _NO_FAULT:
+            return
+        pixel, colour = divmod(first // 4, request.colours)
+        row, col = divmod(pixel, request.image_size[1])
+        sample = int((faults // 4 == first // 4).nonzero()[0])
+        found = _FOUND[int(faults[sample]) % 4]
+        raise LogitsError(self.first_sample + sample, (row, col, colour), found)
+
+    def _check_row(self) -> None:
+        """Raise LogitsError for the first fault since the last check, by the highest logits."""
+        checked, self._highest = self._highest, []
+        if not checked:
+            return
+        highest = torch.stack([values for _, values in checked])  # [positions, samples]
+        faulty = ~highest.isfinite()
+        if not faulty.any():
+            return
+        number, sample = faulty.nonzero()[0].tolist()
+        found = _FOUND[_kind(float(highest[number, sample]))]
+        raise LogitsError(self.first_sample + sample, checked[number][0], found)
+
+
+def no_faults(request: Request) -> Tensor:
+    """Return int64 ``[samples]``, where kernels record logits that cannot be drawn from."""
+    return torch.full((request.samples,), _NO_FAULT, dtype=torch.int64, device=request.device)
+
+
+def _kind(highest: float) -> int:
+    """Return the kind of logits that cannot be drawn from, by the highest: NaN where any is NaN."""
+    if highest != highest:
+        return 3
+    return 2 if highest > 0 else 0
 
 
 def _row_noise(seed: int, request: Request, row: int, device: torch.device) -> Tensor:

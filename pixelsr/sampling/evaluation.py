@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..functional.autocast import without_autocast
 from .engines import choose_engine
 from .engines.base import Engine
 from .engines.cpu import CpuEngine
@@ -63,6 +64,7 @@ class Evaluation:
             colours = torch.stack(parts, 3)
         return colours.permute(0, 4, 3, 1, 2)
 
+    @without_autocast()
     @torch.no_grad()
     def edit(self, values: Tensor, mask: Tensor) -> None:
         """Change pixels, anywhere and in any order, and bring the logits up to date.
@@ -148,6 +150,7 @@ def _choose(engine: str, plan: Plan, request: Request) -> type[WholePictures]:
     return _WHOLE[choose_engine(engine, request.device, why_not)]
 
 
+@without_autocast()
 @torch.inference_mode(False)  # or what it makes could not be edited outside of that mode
 @torch.no_grad()
 def evaluate(

@@ -3,6 +3,7 @@
 The generator is defined in `pixelsr.reference`; position = (row * W + column) * C + colour.
 """
 
+import math
 import numbers
 import sys
 from typing import Any
@@ -67,9 +68,15 @@ def draw(logits: Tensor, noise: Tensor, temperature: float) -> Tensor:
     """``argmax(logits / temperature + noise)`` over the last dimension, the lowest level on a tie.
 
     Half-precision logits are summed in float32. The temperature is positive: see `mode` for 0.
+    A level whose logit is -inf is never drawn, unless there is no other.
     """
     logits = logits if logits.dtype == torch.float64 else logits.float()
-    return (logits / temperature + noise).argmax(-1)
+    allowed = logits > -math.inf  # -inf / temperature is NaN where float32 rounds it to infinity
+    scores = torch.where(allowed, logits / temperature + noise, -math.inf)
+    # Where the temperature is tiny, the scores of finite logits may all be -inf, too.
+    return torch.where(
+        scores.amax(-1) > -math.inf, scores.argmax(-1), allowed.to(torch.uint8).argmax(-1)
+    )
 
 
 def mode(logits: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from collections import OrderedDict
 
 from torch import nn
 
+from ..functional.autocast import without_autocast
 from .fingerprint import Fingerprint, fingerprint
 from .plan import Plan
 from .plan.planner import Planner
@@ -19,6 +20,7 @@ _cache = weakref.WeakKeyDictionary()
 _planning = threading.RLock()  # tracing exchanges methods of nn.Module for the time that it takes
 
 
+@without_autocast()
 def plan(model: nn.Module, image_size: _Size, low_res_size: _Size | None = None) -> Plan:
     """Return the plan by which `model` draws images of `image_size`; made once, then remembered.
 

@@ -5,6 +5,7 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor, nn
 
+from ..functional.autocast import without_autocast
 from .drawing import Drawing
 from .engines import choose_engine
 from .methods import METHODS
@@ -12,6 +13,7 @@ from .noise import check_seed, check_temperature
 from .request import Request, check_positive, make_request
 
 
+@without_autocast()
 def sample(
     model: nn.Module,
     n: int = 1,
@@ -58,6 +60,9 @@ def sample(
         ValueError, TypeError: an argument that does not fit; the message names the value and what
             was expected.
         PlanError: the cached method cannot plan this network; the message names the operation.
+        LogitsError: a logit of a value that has to be drawn is NaN or +inf, or all of them are
+            -inf. (-inf at some levels forbids these.) It names the first such value in raster
+            order, and the first sample there; with `max_batch`, of the batch that is being drawn.
     """
     request = make_request(model, n, image_size, low_res, known, known_mask, first_index, weights)
     share = slice(0, request.samples)
@@ -101,6 +106,6 @@ def draw_share(
             def advance(samples: int, row: int, done: int = done) -> None:
                 bar.update(task, completed=done * height + samples * row)
 
-            drawing = Drawing(seed, temperature, advance if show else None)
+            drawing = Drawing(seed, temperature, advance if show else None, share.start + done)
             images.append(METHODS[method](part, drawing, engine))
     return torch.cat(images)

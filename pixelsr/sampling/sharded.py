@@ -4,10 +4,13 @@ import torch
 from torch import Tensor, nn
 
 from ..distributed import Workers
+from ..errors import LogitsError
+from ..functional.autocast import without_autocast
 from .request import make_request
 from .sample import draw_share
 
 
+@without_autocast()
 def sample_sharded(
     workers: Workers,
     model: nn.Module,
@@ -37,19 +40,27 @@ def sample_sharded(
     Returns:
         uint8 ``[n, C, H, W]`` or ``[M * n, C, H, W]``, all samples, on the CPU of every worker.
     Raises:
-        ValueError, TypeError, PlanError: as `pixelsr.sample` does, in every worker.
+        ValueError, TypeError, PlanError, LogitsError: as `pixelsr.sample` does, in every worker.
     """
     request = make_request(
         model, n, image_size, low_res, known, known_mask, first_index, weights="model"
     )
-    mine = draw_share(
-        request,
-        workers.share(request.samples),
-        seed,
-        temperature,
-        "cached",
-        engine,
-        max_batch,
-        progress and workers.is_first,
-    )
-    return torch.cat(workers.gather(mine.cpu()))
+    mine: Tensor | LogitsError
+    try:
+        mine = draw_share(
+            request,
+            workers.share(request.samples),
+            seed,
+            temperature,
+            "cached",
+            engine,
+            max_batch,
+            progress and workers.is_first,
+        ).cpu()
+    except LogitsError as error:  # the other workers are told, or they would wait for the images
+        mine = error
+    shares = workers.gather(mine)
+    errors = [share for share in shares if isinstance(share, LogitsError)]
+    if errors:
+        raise min(errors, key=lambda error: (error.position, error.sample))
+    return torch.cat(shares)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from ..functional.autocast import without_autocast
 from .execution import start_engine
 from .request import Request, check_images, check_levels, layout, make_request
 
@@ -23,6 +24,7 @@ class State:
         self.position: tuple[int, int, int] | None = None
         self._started = False
 
+    @without_autocast()
     @torch.no_grad()
     def step(self, values: Tensor | None = None) -> Tensor | None:
         """Take the values of the current position, give the logits of the next.
@@ -32,7 +34,7 @@ class State:
                 kept whatever is given); None in the first call.
         Returns:
             logits ``[samples, levels]`` of the next unknown position in raster order, or None when
-            every value is drawn.
+            every value is drawn. NaN and infinities are not refused.
         Raises:
             ValueError, TypeError: values where none are expected, none where they are, or of
                 another type, shape, dtype or range.
@@ -70,6 +72,7 @@ class State:
             raise ValueError(f"values must be 0 to {levels - 1}, got {values.tolist()}")
 
 
+@without_autocast()
 def start(
     model: nn.Module,
     n: int = 1,
@@ -98,6 +101,7 @@ def start(
 
 
 @torch.no_grad()
+@without_autocast()
 def logits(
     model: nn.Module, images: Tensor, *, low_res: Tensor | None = None, engine: str = "auto"
 ) -> Tensor:

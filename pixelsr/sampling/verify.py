@@ -35,7 +35,10 @@ def check_plan(plan: Plan, model: nn.Module, low_res_size: _Size | None) -> None
     plan, low_res_size = _reduced(plan, model, low_res_size)
     if not _agree_in_float64(plan, model, low_res_size):
         epsilon = torch.finfo(next(model.parameters()).dtype).eps
-        _agree(plan, model, low_res_size, tolerance=epsilon**0.5)
+        try:
+            _agree(plan, model, low_res_size, tolerance=epsilon**0.5)
+        except RuntimeError as error:
+            raise PlanError(f"the plan of this network cannot be run: {error}") from error
 
 
 def _agree_in_float64(plan: Plan, model: nn.Module, low_res_size: _Size | None) -> bool:

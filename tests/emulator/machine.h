@@ -6,7 +6,6 @@
 #include <chrono>
 #include <cmath>
 #include <cstdint>
-#include <type_traits>
 
 #include "emulator/cluster.h"
 #include "emulator/numbers.h"
@@ -15,12 +14,6 @@
 #define PIXELSR_CALLED inline
 
 namespace pixelsr {
-
-// The largest Half instead of an infinity: times a weight of zero, that would be NaN.
-template <class T>
-PIXELSR_DEVICE float bounded(float x) {
-  return std::is_same_v<T, Half> ? std::fmin(std::fmax(x, -65504.0f), 65504.0f) : x;
-}
 
 struct Exponential {
   static PIXELSR_DEVICE float of(float x) { return std::exp(x); }

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ... import ops
-from ..drawing import Drawing
+from ..drawing import Drawing, no_faults
 from ..memory import check_memory
 from ..noise import signed
 from ..plan import Plan, Schedule
@@ -57,6 +57,7 @@ class CpuEngine(Engine):
         self.session = next(_sessions)
         weakref.finalize(self, operators.forget_session, self.session).atexit = False
         self.cursor = torch.tensor([self.schedule.first_row, 0, _ROW_BEGINS], device="cpu")
+        self.faults = no_faults(request)
         if self._prefilled_rows():
             self._prefill()
 
@@ -74,6 +75,7 @@ class CpuEngine(Engine):
         while not self._is_done():
             drawing.begin_row(self.request, int(self.cursor[0]))
             self._run(self.plan.image_size[0], drawing)
+            drawing.check_faults(self.request, self.faults)
 
     def positions(self) -> Positions:
         while self._reaches_logits():
@@ -129,6 +131,7 @@ class CpuEngine(Engine):
             self.schedule.unknown,
             self.schedule.last_and_stop,
             self.cursor,
+            self.faults,
             signed(drawing.seed) if drawing else 0,
             self.request.first_index,
             drawing.temperature if drawing else 0.0,

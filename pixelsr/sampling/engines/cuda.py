@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ... import ops
-from ..drawing import Drawing
+from ..drawing import Drawing, no_faults
 from ..memory import available_on, check_memory
 from ..noise import signed
 from ..plan import Plan, Schedule
@@ -64,6 +64,7 @@ class CudaEngine(Engine):
         self.known_mask = request.known_mask.contiguous()
         self.unknown = to_device(self.schedule.unknown, self.device)
         self.last_and_stop = to_device(self.schedule.last_and_stop, self.device)
+        self.faults = no_faults(request)
         self.tiles = -(-request.samples // self.cut.samples)
         self.ticks = torch.empty(0, dtype=torch.int64, device=self.device)
 
@@ -97,6 +98,7 @@ class CudaEngine(Engine):
         prefilled = self._prefill()
         for first, tiles in self._waves(prefilled):
             self._draw_wave(drawing, prefilled, first, tiles)
+        drawing.check_faults(self.request, self.faults)
 
     def _draw_wave(
         self, drawing: Drawing, prefilled: list[Tensor] | None, first: int, tiles: int
@@ -155,6 +157,7 @@ class CudaEngine(Engine):
             self.last_and_stop,
             logits,
             self.ticks,
+            self.faults,
             *at,
             rows,
             self.schedule.cols.start,

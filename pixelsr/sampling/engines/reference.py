@@ -1,6 +1,5 @@
 """The plan executed with PyTorch, on any device: clear before fast, the oracle of the others."""
 
-import contextlib
 import itertools
 import operator
 from collections.abc import Callable
@@ -65,11 +64,7 @@ class ReferenceEngine(Engine):
         return None
 
     def draw(self, drawing: Drawing) -> None:
-        positions, values = self.positions(), None
-        with contextlib.suppress(StopIteration):
-            while True:
-                position, logits = next(positions) if values is None else positions.send(values)
-                values = drawing.values(self.request, position, logits)
+        drawing.draw_all(self.request, self.positions())
 
     def positions(self) -> Positions:
         plan, schedule = self.plan, Schedule(self.plan, self.request.unknown)

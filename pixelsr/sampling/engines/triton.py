@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...interpreter import interprets
 from ...ops.library import HAS_TRITON
-from ..drawing import Drawing
+from ..drawing import Drawing, no_faults
 from ..memory import check_memory
 from ..noise import signed
 from ..plan import Plan, Schedule
@@ -34,7 +34,7 @@ class TritonEngine(Engine):
 
     A known row, like the row stage of the others, is a launch for each task, or scan; the pixels of
     a row are one launch, and so is each column of padding. The host knows the schedule, and waits
-    for nothing.
+    for nothing before the record of faulty logits, at the end of a draw.
 
     Args:
         values: of the image stage, where they have been computed already.
@@ -70,6 +70,7 @@ class TritonEngine(Engine):
         self.known_mask = request.known_mask.contiguous()
         marks = [self.schedule.last_and_stop[0].unsqueeze(2), self.schedule.unknown]
         self.marks = to_device(torch.cat(marks, 2).to(torch.int32), self.device)
+        self.faults = no_faults(request)
         self.batch = self._batch(config)
         self.stages = plan.colours + 2  # of a pixel: left, and each colour
         begin(plan, request, self.features.rings)
@@ -106,7 +107,9 @@ class TritonEngine(Engine):
                 cols = self.schedule.cols
                 stages = range(cols.start * self.stages, self._end(row))
                 self._run_pixels(row, stages, drawing=drawing)
+                self._record_faults(row)
                 self._run_padding(row)
+        drawing.check_faults(self.request, self.faults)
 
     def positions(self) -> Positions:
         for row in self._rows():
@@ -233,6 +236,23 @@ class TritonEngine(Engine):
                 signed(drawing.seed) if drawing else 0,
                 self.request.first_index,
                 drawing.temperature if drawing else 0.0,
+            )
+
+    def _record_faults(self, row: int) -> None:
+        """Find logits of a drawn row that cannot be drawn from: they stand until the next row."""
+        from pixelsr.kernels.sampling_faults import launch_faults
+
+        with _launching(self.device):
+            launch_faults(
+                self.batch,
+                self.known_mask,
+                self.marks,
+                self.faults,
+                self.program.logits,
+                self.plan.colours,
+                self.plan.levels,
+                row,
+                self.schedule.cols,
             )
 
     def _batch(self, config: object) -> "Batch":

@@ -1,0 +1,116 @@
+"""Finds logits that no value can be drawn from, in a row of many images that has been drawn."""
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from .sampling import SAMPLES, Batch
+from .sampling_tasks import SPAN, span_at
+
+LEVELS = 64
+"""Levels that a program reads at once."""
+
+
+@triton.jit
+def _kinds(base, logits_at, exists, levels, BLOCK: tl.constexpr):
+    """The kind of each value's logits, of the kinds of csrc/common/draw.h.
+
+    It is the greatest over the levels of 0 for -inf, 1 for a finite number, 2 for +inf, 3 for NaN.
+    """
+    kinds = tl.zeros_like(logits_at).to(tl.int32)
+    for first in range(0, levels, BLOCK):
+        level = first + tl.arange(0, BLOCK)[None, :]
+        inside = exists[:, None] & (level < levels)
+        logit = tl.load(base + (logits_at[:, None] + level), mask=inside, other=float("-inf"))
+        kind = (logit > float("-inf")).to(tl.int32) + (logit == float("inf"))
+        kinds = tl.maximum(kinds, tl.max(tl.where(logit == logit, kind, 3), 1))
+    return kinds
+
+
+@triton.jit(
+    do_not_specialize=[
+        *("row", "first_col", "cols", "size", "known_size", "samples"),
+        *("height", "width", "colours", "levels", "logits"),
+    ]
+)
+def _faults_kernel(
+    storage_ptr,
+    table_ptr,
+    known_ptr,
+    schedule_ptr,
+    faults_ptr,
+    row,
+    first_col,
+    cols,
+    size,
+    known_size: tl.int64,
+    samples,
+    height,
+    width,
+    colours,
+    levels,
+    logits,
+    BLOCK_M: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
+    """Check one value of a row, of a tile of samples."""
+    tile, value = tl.program_id(0) // (cols * colours), tl.program_id(0) % (cols * colours)
+    col, colour = first_col + value // colours, value % colours
+    marks_ptr = schedule_ptr + (row * width + col) * (colours + 1)
+    if tl.load(marks_ptr + 1 + colour) != 0:
+        sample = (tile * BLOCK_M + tl.arange(0, BLOCK_M)).to(tl.int64)
+        exists = sample < samples
+        place = (colour * height + row) * width + col
+        known = tl.load(known_ptr + sample * known_size + place, mask=exists, other=1)
+        base = storage_ptr + (tile * BLOCK_M).to(tl.int64) * size
+        at = tl.arange(0, BLOCK_M) * size
+        logits_at = span_at(table_ptr + logits + SPAN * colour, at, row, col)
+        kind = _kinds(base, logits_at, exists, levels, BLOCK)
+        position = ((row * width + col) * colours + colour).to(tl.int64)
+        faulty = (known == 0) & (kind != 1)
+        tl.atomic_min(faults_ptr + sample, 4 * position + kind, mask=faulty)
+
+
+def launch_faults(
+    batch: Batch,
+    known_mask: Tensor,
+    schedule: Tensor,
+    faults: Tensor,
+    logits: int,
+    colours: int,
+    levels: int,
+    row: int,
+    cols: range,
+) -> None:
+    """Record the first fault of each sample, of the values of a row that have been drawn.
+
+    Args:
+        known_mask: bool ``[1 or samples, C, H, W]``.
+        schedule: int32 ``[H, W, 1 + C]``, as of `launch_pixels`.
+        faults: int64 ``[samples]``, lowered to 4 * position + kind at a value that cannot be drawn,
+            of kind 0 (-inf at every level), 2 (+inf) or 3 (NaN).
+        logits: where the table names the spans of the logits.
+    """
+    samples, size = batch.storage.shape
+    height, width = known_mask.shape[2:]
+    _faults_kernel[(triton.cdiv(samples, SAMPLES) * len(cols) * colours,)](
+        batch.storage,
+        batch.table,
+        known_mask.view(torch.uint8),
+        schedule,
+        faults,
+        row,
+        cols.start,
+        len(cols),
+        size,
+        known_mask.stride(0) if len(known_mask) > 1 else 0,
+        samples,
+        height,
+        width,
+        colours,
+        levels,
+        logits,
+        BLOCK_M=SAMPLES,
+        BLOCK=LEVELS,
+    )
