@@ -20,7 +20,8 @@ from torch import Tensor, nn
 import pixelsr
 from pixelsr import sampling
 from pixelsr.sampling import whole_cpu
-from pixelsr.sampling.engines import cpu, start_engine
+from pixelsr.sampling.engines import cpu
+from pixelsr.sampling.execution import start_engine
 from tests import test_recurrent_sampling
 from tests.networks import inputs, network
 

@@ -341,7 +341,8 @@ class Extreme(Network):
 
 def extremes(low_res: Tensor, parts: int) -> Tensor:
     """``[N, 24 * parts, 1, 1]``: all of the numbers, and with two parts again, rolled."""
-    shifts = low_res[:, 0, 0].long() * torch.tensor([[0, 1]])[:, :parts]  # [N, parts]
+    number = 8 * low_res[:, 0, 0].long() + low_res[:, 1, 0].long()
+    shifts = number * torch.tensor([[0, 1]])[:, :parts]  # [N, parts]
     places = (torch.arange(24) + shifts.unsqueeze(2)) % 24
     return torch.tensor(EXTREMES)[places].flatten(1)[:, :, None, None]
 
@@ -374,8 +375,9 @@ def test_functions_of_extreme_numbers_are_those_of_pytorch(name, dtype, how):
         pytest.skip("no engine, or none for float64")
     parts, dtype = 2 if name in BINARY else 1, getattr(torch, dtype)
     model = Extreme(FUNCTIONS[name], parts).to(dtype).eval()
-    low_res = torch.arange(24 if parts == 2 else 1).to(torch.uint8)[:, None, None, None]
-    low_res = low_res.expand(-1, 3, -1, -1)
+    number = torch.arange(24 if parts == 2 else 1)
+    digits = torch.stack([number // 8, number % 8, 0 * number], 1)  # of 8 levels
+    low_res = digits.to(torch.uint8)[:, :, None, None]
     images = torch.zeros(len(low_res), 3, 1, 1, dtype=torch.uint8)
     found = sampling.logits(model, images, low_res=low_res, engine=engine)
     given = extremes(low_res, parts).to(dtype).to(found.dtype) + 0  # as the zeros are added
