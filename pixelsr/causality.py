@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from .copies import copy_model
 from .errors import CausalityError
 from .levels import check_level_count
+from .wrapped import unwrap
 
 _MODES = ("eval", "train")
 _TRIALS = 12  # base pictures at most; several, because a dead ReLU hides what it would have read
@@ -121,6 +122,7 @@ def check_causality(
         ValueError: wrong `image_size`, `low_res` or shape of the logits; NaN in the logits; logits
             that differ from call to call.
     """
+    model = unwrap(model)
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     colours, levels = _sizes(model, colours, levels)

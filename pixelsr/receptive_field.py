@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from .causality import _PATIENCE, _TRIALS, _image_size, _Probe, _sizes
+from .wrapped import unwrap
 
 
 def receptive_field(
@@ -37,6 +38,7 @@ def receptive_field(
         TypeError: `model` is not a module.
         ValueError: as `check_causality`; a position or a colour outside the picture.
     """
+    model = unwrap(model)
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     colours, levels = _sizes(model, colours, levels)

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..wrapped import unwrap
 from .engines import choose_engine
 from .engines.base import Engine
 from .engines.cpu import CpuEngine
@@ -174,6 +175,7 @@ def evaluate(
             was expected.
         PlanError: the network cannot be planned; the message names the operation.
     """
+    model = unwrap(model)
     colours, levels = layout(model)
     check_images("images", images, colours, None)
     check_levels("images", images, levels)

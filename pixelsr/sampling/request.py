@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from ..levels import check_level_count
+from ..wrapped import unwrap
 from .plan.trace import takes_low_res
 from .rounded import WEIGHTS, rounded
 from .weights import weights_number
@@ -88,8 +89,8 @@ def make_request(
     Raises:
         ValueError, TypeError: one sentence that names the value and what was expected.
     """
+    model = unwrap(model)
     colours, levels = layout(model)
-    model = getattr(model, "_orig_mod", model)  # of torch.compile: a plan has no use for it
     check_positive("n", n)
     if type(first_index) is not int or not 0 <= first_index < 2**63:
         raise ValueError(f"first_index must be an int from 0 to 2^63 - 1, got {first_index!r}")
