@@ -10,8 +10,8 @@ from typing_extensions import Self
 
 from ..levels import check_level_count
 from ..wrapped import unwrap
+from .effective import WEIGHTS, effective
 from .plan.trace import takes_low_res
-from .rounded import WEIGHTS, rounded
 from .weights import weights_number
 
 
@@ -20,8 +20,8 @@ class Request:
     """Pictures to draw.
 
     Attributes:
-        model: the network, its weights already rounded as asked.
-        weights_number: of the weights before rounding, see `weights_number`.
+        model: the network that is drawn from, see `effective`: its weights are rounded as asked.
+        weights_number: of the weights of the model that was given, see `weights_number`.
         weights: what they were rounded to; None where they were left as they are.
         samples: how many pictures, the samples of one small picture side by side.
         image_size: height and width.
@@ -120,7 +120,7 @@ def make_request(
         known, known_mask = _known(known, known_mask, samples, colours, levels, size, device)
         unknown = _unknown(known_mask)
     return Request(
-        rounded(model, number, weights),
+        effective(model, weights),
         number,
         WEIGHTS.get(weights),
         samples,
