@@ -10,6 +10,7 @@ from torch import Tensor
 from .interpreter import interprets
 from .ops.compiled import WHY_NOT_COMPILED, warn_of_missing_kernels
 from .ops.library import HAS_TRITON
+from .transforms import is_transformed
 
 _log = logging.getLogger("pixelsr")
 
@@ -94,12 +95,22 @@ LSTM: Mapping[str, Backend] = {
 def choose(backend: str, backends: Mapping[str, Backend], x: Tensor) -> str:
     """The named backend, or with "auto" the first that can run.
 
+    Inside the transforms of `torch.func` that is "reference": registered operators have no rules
+    for them.
+
     Raises:
         ValueError: the name is unknown, or the explicitly named backend cannot run this input.
     """
+    if backend not in ("auto", *backends):
+        raise ValueError(f"backend must be auto or one of {list(backends)}, got {backend!r}")
+    if is_transformed():
+        if backend not in ("auto", "reference"):
+            raise ValueError(
+                f"backend {backend!r} cannot run inside torch.func transforms; "
+                "expected auto or reference"
+            )
+        return "reference"
     if backend != "auto":
-        if backend not in backends:
-            raise ValueError(f"backend must be auto or one of {list(backends)}, got {backend!r}")
         if why_not := backends[backend].can_run(x):
             raise ValueError(f"backend {backend!r} cannot run this: {why_not}")
         return backend

@@ -11,6 +11,7 @@ from .copies import copy_model
 from .errors import CausalityError
 from .functional.autocast import without_autocast
 from .levels import check_level_count
+from .wrapped import unwrap
 
 _MODES = ("eval", "train")
 _TRIALS = 12  # base pictures at most; several, because a dead ReLU hides what it would have read
@@ -123,6 +124,7 @@ def check_causality(
         ValueError: wrong `image_size`, `low_res` or shape of the logits; NaN in the logits; logits
             that differ from call to call.
     """
+    model = unwrap(model)
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     colours, levels = _sizes(model, colours, levels)

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
+Model = TypeVar("Model", bound=nn.Module)
 Copied = TypeVar("Copied")
 
 
@@ -23,12 +24,12 @@ def can_copy(model: nn.Module) -> bool:
     )
 
 
-def copy_model(model: nn.Module) -> nn.Module:
+def copy_model(model: Model) -> Model:
     """Return a deep copy; tensors that a module computed from its parameters are copied too."""
     return copy_together(model, None)[0]
 
 
-def copy_together(model: nn.Module, other: Copied) -> tuple[nn.Module, Copied]:
+def copy_together(model: Model, other: Copied) -> tuple[Model, Copied]:
     """Return deep copies of a model and of an object that shares modules or tensors with it."""
     kept = [value for module in model.modules() for value in vars(module).values()]
     tensors = [value for value in kept if isinstance(value, Tensor) and not value.is_leaf]

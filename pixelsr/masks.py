@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
+from .transforms import is_transformed
+
 MaskType = Literal["A", "B", "V-first", "V"]
 """What a masked convolution may read.
 
@@ -128,8 +130,9 @@ def causal_mask(
     Raises:
         ValueError: unknown `mask_type`, even kernel, or channels that the parts do not divide.
     """
-    # A mask made while tracing is fake, or belongs to one graph: it must not be shared.
-    make = _build_mask if is_in_torch_dispatch_mode() else _cached_mask
+    # A mask made while tracing is fake, or belongs to one graph, and a mask made in a transform is
+    # wrapped for it: they must not be shared.
+    make = _build_mask if is_in_torch_dispatch_mode() or is_transformed() else _cached_mask
     return make(
         out_channels,
         in_channels,

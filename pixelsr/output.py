@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .transforms import is_vmapped
+
 
 class Output(NamedTuple):
     """An output layer and what it is to be applied to: logits that have not been computed.
@@ -77,8 +79,8 @@ def _check_bias(name: str, bias: Tensor | None, weight: Tensor) -> None:
 
 
 def check_targets(images: Tensor, levels: int) -> None:
-    """Raise ValueError where an intensity is no level; compiled graphs do not look."""
-    if levels >= 256 or torch.compiler.is_compiling() or not images.numel():
+    """Raise ValueError where an intensity is no level; compiled graphs and vmap do not look."""
+    if levels >= 256 or torch.compiler.is_compiling() or not images.numel() or is_vmapped():
         return
     if int(images.max()) >= levels:
         raise ValueError(f"intensities must be below {levels}, got {int(images.max())}")

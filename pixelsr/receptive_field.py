@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from .causality import _PATIENCE, _TRIALS, _image_size, _Probe, _sizes
 from .functional.autocast import without_autocast
+from .wrapped import unwrap
 
 
 @without_autocast()
@@ -39,6 +40,7 @@ def receptive_field(
         TypeError: `model` is not a module.
         ValueError: as `check_causality`; a position or a colour outside the picture.
     """
+    model = unwrap(model)
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     colours, levels = _sizes(model, colours, levels)

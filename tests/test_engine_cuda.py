@@ -12,6 +12,7 @@ import threading
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 
 import pixelsr
 from pixelsr import ops, sampling
@@ -114,6 +115,17 @@ def test_16_bit_logits_are_as_right_as_those_of_pytorch(name, dtype):
 def test_equal_pictures(name, n):
     ours, reference = both(exact(name), n=n)
     assert torch.equal(ours, reference)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("norm", [parametrizations.weight_norm, nn.utils.weight_norm])
+def test_the_effective_weights_of_reparametrised_layers(norm):
+    model = exact("GatedPixelCNN")
+    for layer in (model.horizontal_first, model.head.out):
+        norm(layer)
+    images = torch.randint(8, (2, 3, 3, 4), dtype=torch.uint8, device=DEVICE)
+    ours = sampling.logits(model, images, engine="cuda")
+    torch.testing.assert_close(ours, model(images).detach().float(), **NEAR)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5), (5, 1), (3, 7), (2, 37)])

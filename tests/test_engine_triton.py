@@ -10,6 +10,7 @@ import threading
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrizations
 
 import pixelsr
 from pixelsr import sampling
@@ -117,6 +118,16 @@ def test_equal_pictures_of_odd_sizes(size):
     model = small()
     ours = sample(model, image_size=size)
     assert torch.equal(ours, sample(model, image_size=size, engine="reference"))
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize("norm", [parametrizations.weight_norm, nn.utils.weight_norm])
+def test_the_effective_weights_of_reparametrised_layers(norm):
+    model = small()
+    for layer in (model.first, model.out):
+        norm(layer)
+    images = pictures_of(model, 2)
+    torch.testing.assert_close(logits(model, images), forward(model, images), rtol=1e-5, atol=1e-5)
 
 
 def test_layers_that_are_wider_than_a_block():

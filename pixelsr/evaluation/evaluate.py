@@ -15,6 +15,7 @@ from ..sampling.noise import check_seed, check_temperature
 from ..sampling.request import check_images, check_positive, make_request
 from ..training.objective import check_size
 from ..training.validate import bits_per_dimension, nats_per_image
+from ..wrapped import unwrap
 from .enlarging import measure_enlargements
 from .progress import track
 from .report import Draws, Report
@@ -64,6 +65,7 @@ def evaluate(
             expected.
         FloatingPointError: the model gives a figure that is not finite.
     """
+    model = unwrap(model)
     _check_pictures(model, images, train)
     check_positive("samples", samples)
     check_positive("batch", batch)

@@ -17,6 +17,7 @@ from .. import functional
 from ..area import area_average
 from ..files import write_all_whole
 from ..levels import check_level_count
+from ..reparametrised import is_reparametrised, plain_copy
 from . import loading
 from .loading import CONFIG, WEIGHTS
 
@@ -157,14 +158,17 @@ class PixelModel(nn.Module):
         """Write `config.json` and `model.safetensors` into `folder`, which is made if need be.
 
         Both files are written whole, or neither. The weights carry a checksum of themselves and of
-        the config. Tensors that share memory are written each in full.
+        the config. Tensors that share memory are written each in full. Of reparametrised layers
+        (weight norm, spectral norm, pruning) the effective weights are written, which load into
+        plain layers: a checkpoint of training that goes on needs `state_dict`.
 
         Raises:
             OSError: the folder or a file cannot be written; the message names it.
         """
         path, description = Path(folder), self.describe()
         path.mkdir(parents=True, exist_ok=True)
-        weights = loading.encode(description, self.state_dict())
+        plain = plain_copy(self) if is_reparametrised(self) else self
+        weights = loading.encode(description, plain.state_dict())
         config = json.dumps(description, indent=2) + "\n"
         write_all_whole({path / WEIGHTS: weights, path / CONFIG: config.encode()})
 

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from ..functional.autocast import without_autocast
+from ..wrapped import unwrap
 from .engines import choose_engine
 from .engines.base import Engine
 from .engines.cpu import CpuEngine
@@ -177,6 +178,7 @@ def evaluate(
             was expected.
         PlanError: the network cannot be planned; the message names the operation.
     """
+    model = unwrap(model)
     colours, levels = layout(model)
     check_images("images", images, colours, None)
     check_levels("images", images, levels)

@@ -7,6 +7,8 @@ from collections import OrderedDict
 from torch import nn
 
 from ..functional.autocast import without_autocast
+from ..wrapped import unwrap
+from .effective import effective
 from .fingerprint import Fingerprint, fingerprint
 from .plan import Plan
 from .plan.planner import Planner
@@ -34,7 +36,9 @@ def plan(model: nn.Module, image_size: _Size, low_res_size: _Size | None = None)
     Raises:
         PlanError: the model is not causal (the message names layer, tap and channel), or uses an
             operation that the planner does not support (the message names it).
+        ValueError: reparametrised weights come to NaN or infinity.
     """
+    model = effective(unwrap(model))
     with _planning:
         if model not in _cache or _cache[model][0] != fingerprint(model):
             _cache[model] = fingerprint(model, keep=True), OrderedDict()

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from ..levels import check_level_count
+from ..wrapped import unwrap
+from .effective import WEIGHTS, effective
 from .memory import check_memory
 from .plan.trace import takes_low_res
-from .rounded import WEIGHTS, rounded
 from .weights import weights_number
 
 _BYTES_OF_ORDER = 20
@@ -23,8 +24,8 @@ class Request:
     """Pictures to draw.
 
     Attributes:
-        model: the network, its weights already rounded as asked.
-        weights_number: of the weights before rounding, see `weights_number`.
+        model: the network that is drawn from, see `effective`: its weights are rounded as asked.
+        weights_number: of the weights of the model that was given, see `weights_number`.
         weights: what they were rounded to; None where they were left as they are.
         samples: how many pictures, the samples of one small picture side by side.
         image_size: height and width.
@@ -92,8 +93,8 @@ def make_request(
     Raises:
         ValueError, TypeError: one sentence that names the value and what was expected.
     """
+    model = unwrap(model)
     colours, levels = layout(model)
-    model = getattr(model, "_orig_mod", model)  # of torch.compile: a plan has no use for it
     check_positive("n", n)
     if type(first_index) is not int or not 0 <= first_index < 2**63:
         raise ValueError(f"first_index must be an int from 0 to 2^63 - 1, got {first_index!r}")
@@ -126,7 +127,7 @@ def make_request(
         known, known_mask = _known(known, known_mask, samples, colours, levels, size, device)
         unknown = _unknown(known_mask)
     return Request(
-        rounded(model, number, weights),
+        effective(model, weights),
         number,
         WEIGHTS.get(weights),
         samples,

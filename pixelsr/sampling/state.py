@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from ..functional.autocast import without_autocast
+from ..wrapped import unwrap
 from .execution import start_engine
 from .request import Request, check_images, check_levels, layout, make_request
 
@@ -115,6 +116,7 @@ def logits(
     Returns:
         ``[N, L, C, H, W]``, float64 for a float64 model, else float32.
     """
+    model = unwrap(model)
     colours, levels = layout(model)
     check_images("images", images, colours, None)
     check_levels("images", images, levels)

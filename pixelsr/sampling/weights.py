@@ -33,7 +33,7 @@ def weights_number(model: nn.Module) -> int:
     _check_values(tensors)
     known = _snapshots.get(model)
     if known is None or not _equal(known.tensors, tensors):
-        _check(model)
+        check_finite(model)
         copies = {name: tensor.clone() for name, tensor in tensors.items()}
         known = _snapshots[model] = _Snapshot(next(_numbers), copies)
     return known.number
@@ -60,8 +60,12 @@ def _check_values(tensors: dict[str, Tensor]) -> None:
             )
 
 
-def _check(model: nn.Module) -> None:
-    """Weights are finite; a buffer may be infinite, as a mask is."""
+def check_finite(model: nn.Module) -> None:
+    """Check that weights are finite; a buffer may be infinite, as a mask is.
+
+    Raises:
+        ValueError: a parameter is not finite, or a buffer holds NaN.
+    """
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
             raise ValueError(f"the weights hold NaN or infinity, in {name}; expected finite ones")

@@ -1,9 +1,8 @@
 """The exponential moving average of the weights."""
 
-import copy
-
 import torch
 
+from ..copies import copy_model
 from ..models import PixelModel
 
 
@@ -15,7 +14,7 @@ class Ema:
     """
 
     def __init__(self, model: PixelModel, decay: float) -> None:
-        self.model = copy.deepcopy(model).eval().requires_grad_(False)
+        self.model = copy_model(model).eval().requires_grad_(False)
         self.decay = decay
 
     @torch.no_grad()
