@@ -1,11 +1,14 @@
 """The same pictures, drawn by several workers."""
 
+import contextlib
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from ..distributed import Workers
 from .request import make_request
-from .sample import draw_share
+from .sample import draw_batches
 
 
 def sample_sharded(
@@ -23,6 +26,7 @@ def sample_sharded(
     engine: str = "auto",
     max_batch: int | None = None,
     progress: bool = False,
+    keep: Callable[[int, Tensor], None] = lambda first, images: None,
 ) -> Tensor:
     """What `pixelsr.sample` draws, each worker drawing the share of it that its rank gives it.
 
@@ -34,6 +38,9 @@ def sample_sharded(
         workers: of `distributed.workers`; one alone draws everything.
         model: on this worker's device.
         progress: show a progress bar of the first worker's share.
+        keep: called in the first worker with images as soon as they are drawn, at most `max_batch`
+            of each worker at a time: with the number of the first, from 0, and with uint8
+            ``[N, C, H, W]`` on the CPU.
     Returns:
         uint8 ``[n, C, H, W]`` or ``[M * n, C, H, W]``, all samples, on the CPU of every worker.
     Raises:
@@ -42,14 +49,16 @@ def sample_sharded(
     request = make_request(
         model, n, image_size, low_res, known, known_mask, first_index, weights="model"
     )
-    mine = draw_share(
-        request,
-        workers.share(request.samples),
-        seed,
-        temperature,
-        "cached",
-        engine,
-        max_batch,
-        progress and workers.is_first,
-    )
-    return torch.cat(workers.gather(mine.cpu()))
+    samples, show = request.samples, progress and workers.is_first
+    share = workers.share(samples)
+    batches = draw_batches(request, share, seed, temperature, "cached", engine, max_batch, show)
+    largest_share = -(-samples // workers.count)
+    size = max_batch or largest_share
+    rounds = []
+    with contextlib.closing(batches):
+        for done in range(0, largest_share, size):
+            rounds.append(workers.gather(next(batches, request.known[:0]).cpu()))
+            if workers.is_first:
+                for rank, images in enumerate(rounds[-1]):
+                    keep(Workers(rank, workers.count).share(samples).start + done, images)
+    return torch.cat([images for share in zip(*rounds, strict=True) for images in share])
