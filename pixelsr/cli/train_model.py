@@ -17,6 +17,7 @@ from ..models import (
     RowLSTM,
 )
 from .grouped import option_of
+from .options import TEXT
 
 PRIORS: dict[str, type[PixelModel]] = {
     "GatedPixelCNN": GatedPixelCNN,
@@ -83,6 +84,7 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--from",
             "start",
             metavar="MODEL",
+            type=TEXT,
             help="Start with the weights of a model: a bundled one's name, or a folder.",
         ),
         _option(
