@@ -49,6 +49,10 @@ class Workers:
             dist.all_gather_object(values, value)
         return values
 
+    def any(self, value: bool) -> bool:
+        """Return True in every worker where the value is true in at least one."""
+        return any(self.gather(value))
+
     def mean(self, value: Tensor) -> Tensor:
         """The mean over the workers, elementwise."""
         if self.count > 1:

@@ -55,7 +55,9 @@ def calls(monkeypatch) -> list[dict]:
         size = [model.magnification * side for side in low_res.shape[-2:]]
         shape = (n * low_res.shape[0], low_res.shape[1], *size)
         generator = torch.Generator().manual_seed(seed)
-        return torch.randint(256, shape, generator=generator, dtype=torch.uint8)
+        images = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
+        options["keep"](0, images)
+        return images
 
     monkeypatch.setattr(SAMPLER, paint)
     return asked
@@ -593,17 +595,113 @@ def test_a_photo_is_never_written_over(calls, model, tmp_path):
     assert not calls
 
 
-def test_a_full_disk_leaves_no_file(calls, model, photo, out, monkeypatch):
+def fail_fsync(monkeypatch, fails):
+    """Let the files fail whose numbers, from 0, `fails` is true of."""
     count = iter(range(100))
 
     def full(descriptor):
-        if next(count) == 3:
+        if fails(next(count)):
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
+
+
+def test_a_picture_that_cannot_be_written_loses_itself_alone(calls, model, photo, out, monkeypatch):
+    fail_fsync(monkeypatch, lambda number: number == 1)
+    result = enlarge(photo, "-o", out, "--model", model)
+    assert result.exit_code == 1
+    assert result.stderr == (
+        f"Error: {out / 'photo-2.png'} cannot be written: No space left on device; "
+        f"3 of 4 pictures are in {out}\n"
+    )
+    assert set(written(out)) == {"photo-1.png", "photo-3.png", "photo-4.png", "sheet.png"}
+
+
+def test_a_sheet_that_cannot_be_written_loses_no_picture(calls, model, photo, out, monkeypatch):
+    fail_fsync(monkeypatch, lambda number: number == 4)
+    result = enlarge(photo, "-o", out, "--model", model)
+    assert result.exit_code == 1
+    assert f"{out / 'sheet.png'} cannot be written" in result.stderr
+    assert set(written(out)) == {f"photo-{k}.png" for k in (1, 2, 3, 4)}
+
+
+def test_pictures_are_written_batch_by_batch(model, photo, out, monkeypatch):
+    fail_fsync(monkeypatch, lambda number: number >= 2)
+    result = enlarge(photo, "-o", out, "--model", model, "--max-batch", 2)
+    assert result.exit_code == 1
+    assert f"{out / 'photo-3.png'} cannot be written" in result.stderr
+    assert set(written(out)) == {"photo-1.png", "photo-2.png"}
+
+
+def test_a_full_disk_leaves_no_file(calls, model, photo, out, monkeypatch):
+    fail_fsync(monkeypatch, lambda number: True)
     message = refusal(enlarge(photo, "-o", out, "--model", model), out)
-    assert "No space left on device" in message
-    assert "photo-4.png" in message
+    assert message == f"Error: {out / 'photo-1.png'} cannot be written: No space left on device"
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("length", [236, 249])
+def test_a_long_name_is_written(calls, model, tmp_path, out, length):
+    photo = save_photo(tmp_path / f"{'x' * (length - 4)}.png")
+    result = enlarge(photo, "-o", out, "--model", model)
+    assert result.exit_code == 0, result.output
+    assert len(written(out)) == 5
+
+
+@pytest.mark.parametrize("made", [True, False])
+def test_a_name_that_becomes_too_long_is_found_before_the_drawing(
+    calls, model, tmp_path, out, made
+):
+    photo = save_photo(tmp_path / f"{'x' * 251}.png")
+    if made:
+        out.mkdir()
+    message = refusal(enlarge(photo, "-o", out, "--model", model), out)
+    assert message.endswith(
+        "-1.png cannot be written: its name has 257 bytes, expected at most 255"
+    )
+    assert not calls
+
+
+def test_a_folder_whose_name_is_too_long_is_found_before_the_drawing(calls, model, photo, out):
+    message = refusal(enlarge(photo, "-o", out / ("x" * 256), "--model", model), out)
+    assert message.endswith("cannot be written: its name has 256 bytes, expected at most 255")
+    assert not calls
+
+
+@pytest.mark.parametrize("target", ["nowhere", "out"], ids=["nowhere", "itself"])
+@pytest.mark.parametrize("below", ["", "more"])
+def test_an_out_that_is_a_link_to_nowhere_is_found_before_the_drawing(
+    calls, model, photo, out, target, below
+):
+    out.symlink_to(out.with_name(target))
+    message = refusal(enlarge(photo, "-o", out / below, "--model", model), out)
+    assert message == (
+        f"Error: {out} is a link that leads nowhere, expected a folder for the pictures"
+    )
+    assert not calls
+
+
+def test_links_that_lead_to_each_other_are_no_photo(calls, model, tmp_path, out):
+    loop = tmp_path / "loop.png"
+    loop.symlink_to(loop)
+    message = refusal(enlarge(loop, "-o", out, "--model", model), out)
+    assert message == f"Error: no such picture: {loop}"
+    folder = tmp_path / "photos"
+    save_photo(folder / "photo.png")
+    (folder / "loop.png").symlink_to(folder / "loop.png")
+    result = enlarge(folder, "-o", out, "--model", model)
+    assert result.exit_code == 0, result.output
+    assert result.stderr == f"skipped: no such picture: {folder / 'loop.png'}\n"
+
+
+@pytest.mark.parametrize("place", ["PHOTO...", "-o", "--model"])
+def test_an_empty_path_is_refused(calls, model, photo, out, place):
+    given = {"PHOTO...": photo, "-o": out, "--model": model} | {place: ""}
+    result = enlarge(given["PHOTO..."], "-o", given["-o"], "--model", given["--model"])
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1].startswith("Error: Invalid value for ")
+    assert result.stderr.endswith(": it is empty\n")
+    assert not calls
 
 
 def test_an_interrupt_leaves_no_file(model, photo, out, monkeypatch):

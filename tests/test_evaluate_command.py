@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 import pixelsr
 from pixelsr.cli import main
-from pixelsr.data.pictures import save_pictures
+from pixelsr.data.pictures import save_picture
 from pixelsr.data.small import from_tensor
 from pixelsr.evaluation import evaluate
 from tests.test_enlarge import tiny
@@ -18,7 +18,8 @@ from tests.test_evaluate import model, noise
 
 def save(folder: Path, images: torch.Tensor) -> Path:
     folder.mkdir()
-    save_pictures({folder / f"{k}.png": from_tensor(image) for k, image in enumerate(images)})
+    for k, image in enumerate(images):
+        save_picture(from_tensor(image), folder / f"{k}.png")
     return folder
 
 

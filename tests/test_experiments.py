@@ -69,7 +69,7 @@ def test_an_experiment_goes_on_after_an_interrupt_to_the_same_figures(data, tmp_
     with monkeypatch.context() as patch:
         interrupt_after(6, patch)
         result = run("--data", data, "--out", broken, "--steps", 3)
-        assert result.exit_code == 0, result.output
+        assert result.exit_code == 128, result.output
         assert f"Saved in {broken}: the same command goes on." in result.stdout
         assert "test" not in figures(broken)["models"]["PixelCNN"]
         assert (broken / "receptive-field.png").exists()

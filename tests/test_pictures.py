@@ -21,10 +21,10 @@ from pixelsr.data.pictures import (
     decode_picture,
     open_picture,
     save_picture,
-    save_pictures,
     to_rgb,
 )
 from pixelsr.data.small import area_resize, centre_square, from_tensor, small_picture, to_tensor
+from pixelsr.files import write_all_whole
 
 
 def pattern(height: int = 6, width: int = 5, seed: int = 0) -> np.ndarray:
@@ -390,10 +390,9 @@ def fill_disk(monkeypatch, after: int) -> None:
 
 
 def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
-    good = Image.fromarray(pattern())
     fill_disk(monkeypatch, after=1)
     with pytest.raises(OSError, match=r"b\.png cannot be written: No space left on device"):
-        save_pictures({tmp_path / "a.png": good, tmp_path / "b.png": good})
+        write_all_whole({tmp_path / "a.png": b"a", tmp_path / "b.png": b"b"})
     assert os.listdir(tmp_path) == []
 
 

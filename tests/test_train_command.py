@@ -208,7 +208,7 @@ def test_the_command_line_goes_before_the_file(folder, tmp_path):
         ("learning_rate = 1", "the key 'learning_rate'; the nearest option is 'lr'"),
         ("validation = 'x'", "the key 'validation'; the nearest option is 'val'"),
         ("batch-size = 2", "the key 'batch-size'; the nearest option is 'batch'"),
-        ("epochs = 2", "the key 'epochs'; the options are pictures, val, size, "),
+        ("epochs = 2", "the key 'epochs'; the options are pictures, val, val-images, "),
         ("[train]\nlr = 1", "has the table [train]: options stand at the top level"),
         ("channels = 'many'", "Invalid value for '--channels': 'many' is not a valid integer"),
         ("steps = 0", "Invalid value for '--steps': 0 is not in the range x>=1"),
@@ -274,7 +274,7 @@ def test_grey_pictures_and_two_levels_need_a_choice(folder, tmp_path):
     assert result.exit_code == 1
     assert result.stdout == ""
     assert "--binarise threshold (white from 128 on) or --binarise bernoulli" in result.stderr
-    assert not list((tmp_path / "out" / "model").iterdir())
+    assert not (tmp_path / "out").exists()
 
 
 def test_pictures_to_validate_on_that_are_grey_need_a_choice(folder, tmp_path):
@@ -459,19 +459,23 @@ def test_a_device_that_is_not_there_gives_one_sentence(folder, tmp_path):
     assert result.stderr == "Error: --device cuda: PyTorch finds no CUDA device on this machine\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_saves_and_ends_the_command(folder, tmp_path, number):
     out = tmp_path / "out"
     options = [folder, "-o", out, *TINY, "--steps", 10**6]
     command = [sys.executable, "-m", "pixelsr.cli", "train", *options]
     with subprocess.Popen(
-        list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        list(map(str, command)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     ) as process:
         while not process.stdout.readline().startswith("step 3"):
             assert process.poll() is None, process.stderr.read()
         process.send_signal(number)
         stdout, stderr = process.communicate(timeout=60)
-    assert process.returncode == 0
+    assert process.returncode == 128 + number
     assert "Traceback" not in stderr
     _, facts = checkpoints.read_checkpoint(out / CHECKPOINT)
     assert facts["step"] >= 3

@@ -1,6 +1,7 @@
 """Runs that are killed, interrupted, or out of disk: nothing is lost but the last stretch."""
 
 import json
+import os
 import random
 import resource
 import signal
@@ -105,7 +106,7 @@ def test_a_run_that_is_interrupted_ends_with_the_same_weights(folder, whole, tmp
             assert process.poll() is None, process.stderr.read()
         process.send_signal(signal.SIGTERM)
         text, _ = process.communicate(timeout=300)
-    assert process.returncode == 0
+    assert process.returncode == 128 + signal.SIGTERM
     assert text.splitlines()[-1].startswith("Saved at step 1")
     with start(folder, out, "--resume") as process:
         _, errors = process.communicate(timeout=300)
@@ -132,3 +133,38 @@ def test_a_full_disk_stops_the_run_and_keeps_the_last_checkpoint(folder, whole, 
     assert (out / "checkpoint.safetensors").read_bytes() == before
     assert read_checkpoint(out / "checkpoint.safetensors")[1]["step"] == 10
     assert not list(out.rglob("*.partial"))
+
+
+# Where nothing can be shown any more
+
+
+@pytest.mark.parametrize("lost", ["full", "closed"])
+def test_a_run_that_cannot_show_itself_saves_and_says_so(folder, whole, tmp_path, lost):
+    out = tmp_path / "out"
+    read, write = os.pipe()
+    stdout = open("/dev/full", "w") if lost == "full" else write  # noqa: SIM115
+    command = [sys.executable, "-m", "pixelsr.cli", "train", folder, "--val", folder, "-o", out]
+    command += [*OPTIONS, "--log-every", 5]
+    with subprocess.Popen(
+        list(map(str, command)), stdout=stdout, stderr=subprocess.PIPE, text=True
+    ) as process:
+        os.close(write)
+        if lost == "closed":
+            while b"step 5 " not in os.read(read, 10_000):
+                assert process.poll() is None, process.stderr.read()
+        os.close(read)
+        _, errors = process.communicate(timeout=300)
+    assert process.returncode == 1, errors
+    if lost == "full":  # the first line already
+        assert errors == "Error: standard output cannot be written: No space left on device\n"
+        assert not out.exists()
+        return
+    step = read_checkpoint(out / "checkpoint.safetensors")[1]["step"]
+    assert errors == (
+        "Error: standard output cannot be written: Broken pipe; "
+        f"{out / 'checkpoint.safetensors'} holds the state after {step} steps\n"
+    )
+    with start(folder, out, "--resume") as process:
+        _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert_same_run(out, whole)

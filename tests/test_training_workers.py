@@ -1,6 +1,8 @@
 """Training under `torchrun`: several processes are one with larger batches."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +13,7 @@ from safetensors.torch import load_file
 
 from pixelsr.data.small import from_tensor
 from pixelsr.distributed import Workers
+from pixelsr.training.checkpoint import read_checkpoint
 from tests.advance_state import advance
 from tests.test_train_command import TINY
 from tests.test_training import pictures
@@ -106,3 +109,41 @@ def test_bad_input_is_told_once_and_ends_all_workers(folder, tmp_path):
         said = [line for line in result.stderr.splitlines() if line.startswith("Error")]
         assert said == [f"Error: {message}"]
         assert "[rank" not in result.stderr  # where torch prints the traceback of a worker
+
+
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_signal_to_any_worker_saves_and_ends_all(folder, tmp_path, rank):
+    out = tmp_path / "out"
+    options = ("train", folder, "--val", folder, "-o", out, *TINY, "--steps", 10**6)
+    launch = (sys.executable, "-m", "torch.distributed.run", *TORCHRUN, 2, "-m", "pixelsr.cli")
+    with subprocess.Popen(
+        list(map(str, (*launch, *options))),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    ) as process:
+        while not process.stdout.readline().startswith("step 3 "):
+            assert process.poll() is None, process.stderr.read()
+        os.kill(worker(process.pid, rank), signal.SIGTERM)
+        stdout, stderr = process.communicate(timeout=100)
+    assert process.returncode != 0
+    step = read_checkpoint(out / "checkpoint.safetensors")[1]["step"]
+    assert (
+        stdout.splitlines()[-1] == f"Saved at step {step}: the same command with --resume goes on."
+    )
+    assert "[rank" not in stderr
+    assert not [line for line in stderr.splitlines() if line.startswith("Error")]
+    result = train(folder, out, "--resume", "--steps", step + 1, workers=2)
+    assert result.returncode == 0, result.stderr
+
+
+def worker(launcher, rank):
+    """The process of a rank that a launcher has started."""
+    children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
+    (found,) = (
+        child
+        for child in children
+        if f"\0RANK={rank}\0" in Path(f"/proc/{child}/environ").read_text()
+    )
+    return int(found)

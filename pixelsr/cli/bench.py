@@ -13,14 +13,14 @@ from rich.table import Table
 
 from ..benchmark import Report, make_batch, measure, plot, samplers
 from ..benchmark.report import LOOPS, Figure
-from ..files import write_whole
+from ..files import real_path, write_whole
 from ..models import PixelModel, PixelRecursiveSR
 from ..models.sizes import SMALL_SIDE, drawn_side
 from ..sampling.engines import ENGINES
 from .examples import examples
 from .grouped import GroupedCommand, option_of
 from .models import load_completer
-from .options import Size, read_size
+from .options import PATH, Size, read_size
 from .outputs import check_files, check_folder
 from .team import find_device
 
@@ -105,12 +105,12 @@ def _read_engine(text: str) -> str:
     show_default="as torch chooses",
     help="Threads of the CPU.",
 )
-@_results("--out", metavar="FILE", type=click.Path(path_type=Path), help="JSON of every time.")
+@_results("--out", metavar="FILE", type=PATH, help="JSON of every time.")
 @_results(
     "--plot",
     "picture",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="PNG of pictures a second against pictures at once; needs matplotlib.",
 )
 def bench(
@@ -168,7 +168,7 @@ def _check_results(out: Path | None, picture: Path | None) -> None:
         if path:
             check_folder(path.parent)
             check_files([path], [])
-    if out and picture and out.resolve() == picture.resolve():
+    if out and picture and real_path(out) == real_path(picture):
         raise ValueError(f"--out and --plot are both {out}; expected two files")
 
 

@@ -25,6 +25,7 @@ from ..training.objective import check_size
 from .examples import examples
 from .models import load_completer, trained_binarise
 from .options import (
+    PATH,
     box_option,
     model_option,
     out_option,
@@ -32,7 +33,7 @@ from .options import (
     samples_option,
     sampling_options,
 )
-from .outputs import check_folder, photo_files, photo_summary, write_pictures
+from .outputs import Writer, check_folder, photo_files, photo_summary
 from .photos import find_photos, read_photos
 from .team import by_first, team
 
@@ -78,7 +79,7 @@ class _Job:
 @click.option(
     "--mask",
     metavar="MASK",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="A picture, white where pixels are to be drawn and black where they are kept, of the "
     "size of the photo or of --size; instead of --keep.",
 )
@@ -147,6 +148,7 @@ def complete(
         hidden = torch.stack([part.hidden for part in job.parts])[:, None].expand_as(squares)
         # None for a prior, which has no inputs: one row of samples, those of photo 1 first.
         small = [part.low_res for part in job.parts if part.low_res is not None]
+        writer = Writer(out, job.files, job.network.levels)
         images = sample_sharded(
             workers,
             job.network.to(device),
@@ -156,12 +158,13 @@ def complete(
             known=squares.repeat_interleave(samples, 0),
             known_mask=~hidden.repeat_interleave(samples, 0),
             progress=True,
+            keep=writer.write,
             **sampling,
         )
     if not workers.is_first:
         return
     images = from_levels(images, job.network.levels)
-    write_pictures(out, job.files, images, _sheet(job, images.split(samples)))
+    writer.close(_sheet(job, images.split(samples)))
     click.echo(photo_summary(out, len(job.photos), samples))
 
 

@@ -25,7 +25,7 @@ from .options import (
     samples_option,
     sampling_options,
 )
-from .outputs import check_folder, photo_files, photo_summary, write_pictures
+from .outputs import Writer, check_folder, photo_files, photo_summary
 from .photos import find_photos, read_photos
 from .team import by_first, team
 
@@ -67,17 +67,19 @@ def enlarge(
     """
     with team(sampling["engine"]) as (workers, device):
         job = by_first(workers, lambda: _prepare(photos, out, samples, model, box))
+        writer = Writer(out, job.files, job.network.levels)
         images = sample_sharded(
             workers,
             job.network.to(device),
             samples,
             low_res=torch.stack([small.low_res for small in job.smalls]),
             progress=True,
+            keep=writer.write,
             **sampling,
         )
     if not workers.is_first:
         return
-    write_pictures(out, job.files, images, _sheet(job, images.split(samples)))
+    writer.close(_sheet(job, images.split(samples)))
     click.echo(photo_summary(out, len(job.photos), samples))
 
 

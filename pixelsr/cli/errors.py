@@ -1,10 +1,16 @@
 """Errors of the library as one sentence at the command line."""
 
 import errno
+import io
+import os
+import sys
 from typing import Any
 
 import click
 import torch
+
+from ..signals import Ended, signals_raise
+from ..training.progress import stdout_sentence
 
 
 class SentenceGroup(click.Group):
@@ -12,10 +18,18 @@ class SentenceGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
-        except (ValueError, FloatingPointError, OSError) as error:
-            if isinstance(error, OSError) and error.errno == errno.EPIPE:
+            with signals_raise():
+                return super().invoke(ctx)
+        except Ended as ended:
+            click.echo(f"Error: {ended}", err=True)
+            ctx.exit(ended.status)
+        except OSError as error:
+            if _give_up_stdout(error):
+                raise click.ClickException(stdout_sentence(error)) from error
+            if error.errno == errno.EPIPE:  # of stderr: nobody would read it
                 raise
+            raise click.ClickException(sentence(error)) from error
+        except (ValueError, FloatingPointError) as error:
             raise click.ClickException(sentence(error)) from error
         except (MemoryError, RuntimeError) as error:
             if not is_out_of_memory(error):
@@ -31,6 +45,27 @@ def is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     return "DefaultCPUAllocator: can't allocate memory" in str(error)
+
+
+def _give_up_stdout(error: OSError) -> bool:
+    """Return True where the error is that of writing to standard output, and write no more to it.
+
+    Such an error names no file. A new line is written to find out whether it comes again.
+    """
+    if error.errno is None or error.filename is not None or sys.stdout is None:
+        return False
+    try:
+        descriptor = sys.stdout.fileno()
+    except io.UnsupportedOperation:
+        return False
+    try:
+        os.write(descriptor, b"\n")
+    except OSError:
+        # What is left in its buffer is written when Python exits, and would fail again.
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), descriptor)
+        return True
+    return False
 
 
 def sentence(error: Exception) -> str:

@@ -25,7 +25,9 @@ from .models import trained_binarise
 from .options import (
     BINARISE,
     BINARISE_HELP,
+    PATH,
     READERS,
+    TEXT,
     engine_option,
     model_option,
     seed_option,
@@ -51,11 +53,12 @@ METHODS = {
         "pixelsr evaluate more/ --model run/model --train photos/ --json report.json",
     ),
 )
-@click.argument("folder")
+@click.argument("folder", type=TEXT)
 @model_option()
 @click.option(
     "--train",
     metavar="FOLDER",
+    type=TEXT,
     help="Pictures that the model was trained on: the nearest of them is a baseline.",
 )
 @click.option(
@@ -108,7 +111,7 @@ METHODS = {
 @click.option(
     "--json",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="File to write every figure to, unrounded; one of the same name is written over.",
 )
 def evaluate(

@@ -10,7 +10,7 @@ from ..experiments import EXPERIMENTS, SCALES, Task, run
 from ..training.interrupt import Interrupt
 from ..training.memory import keep_freed_memory
 from .examples import examples
-from .options import model_option, threads_option
+from .options import PATH, model_option, threads_option
 from .outputs import check_folder
 from .team import find_device
 
@@ -41,13 +41,13 @@ LIST = "\n".join(f"  {name}: {about}" for name, about in EXPERIMENTS.items())
     "--out",
     metavar="OUT",
     required=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Folder to write, one for each experiment.",
 )
 @click.option(
     "--data",
     metavar="FOLDER",
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Holds mnist/, the idx files of MNIST, gzipped or not, and faces/, with train/ and val/, "
     "folders of pictures; or is that of the two which the experiment needs.",
 )
@@ -94,3 +94,4 @@ def experiment(name: str, out: Path, device: str, **options: Any) -> None:
         click.echo(f"Done: figures and plots are in {out}.")
     else:
         click.echo(f"Saved in {out}: the same command goes on.")
+        raise click.exceptions.Exit(128 + (interrupt.number or 0))

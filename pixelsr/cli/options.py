@@ -54,16 +54,31 @@ def _finite(context: click.Context, option: click.Parameter, value: float | None
     return value
 
 
-photos_argument = click.argument(
-    "photos", metavar="PHOTO...", nargs=-1, required=True, type=click.Path(path_type=Path)
-)
+class Filled(click.ParamType):  # type: ignore[type-arg, unused-ignore]
+    """A text, path or name, that is not empty; of type `kind`.
+
+    An empty path would be the working directory.
+    """
+
+    def __init__(self, kind: Callable[[str], Any] = str) -> None:
+        self.name = "path" if kind is Path else "text"
+        self.kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if not str(value):
+            self.fail("it is empty", param, ctx)
+        return self.kind(value)
+
+
+PATH, TEXT = Filled(Path), Filled()
+photos_argument = click.argument("photos", metavar="PHOTO...", nargs=-1, required=True, type=PATH)
 
 out_option = click.option(
     "-o",
     "--out",
     metavar="OUT",
     required=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     help="Folder for the pictures, made if need be; files of the same names are written over.",
 )
 
@@ -149,6 +164,7 @@ def model_option(default: str | None = None) -> Option:
     given: dict[str, Any] = {"required": True} if default is None else {"default": default}
     return click.option(
         "--model",
+        type=TEXT,
         show_default=True,
         help="A bundled model's name, or a folder such as RUN/model of `pixelsr train -o RUN`.",
         **given,

@@ -1,5 +1,6 @@
 """Where a command writes: found out before the work, so that hours are not lost to a full name."""
 
+import contextlib
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -7,8 +8,10 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
-from ..data.pictures import save_pictures
+from ..data.levels import from_levels
+from ..data.pictures import save_picture
 from ..data.small import from_tensor
+from ..files import check_makeable, check_name, real_path
 from ..sheet import MAX_ROWS
 
 SHEET = "sheet.png"
@@ -18,26 +21,28 @@ def check_folder(folder: Path) -> None:
     """That `folder` can be written to, or made; nothing is made yet.
 
     Raises:
-        OSError: it is a file, or lies in a file or in a folder that is closed to this user.
+        OSError: it is a file or a link that leads nowhere, lies in one or in a folder that is
+            closed to this user, or has a name that is too long.
     """
-    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not nearest.is_dir():
-        raise NotADirectoryError(f"{nearest} is a file, expected a folder for the pictures")
+    nearest = check_makeable(folder, "the pictures")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise PermissionError(f"{folder} cannot be written: no permission to write to {nearest}")
 
 
 def check_files(outputs: Iterable[Path], inputs: Sequence[Path]) -> None:
-    """That no output is a folder or one of the inputs; other files may be written over.
+    """Check that outputs can be written: other files than the inputs may be written over.
 
+    Args:
+        outputs: in folders that `check_folder` has passed.
     Raises:
-        OSError: one is.
+        OSError: one is a folder or one of the inputs, or has a name that is too long.
     """
-    kept = {path.resolve() for path in inputs}
+    kept = {real_path(path) for path in inputs}
     for path in outputs:
+        check_name(path, check_makeable(path.parent, "the pictures"))
         if path.is_dir():
             raise IsADirectoryError(f"{path} is a folder, and would have to be written as a file")
-        if path.resolve() in kept:
+        if real_path(path) in kept:
             raise FileExistsError(f"{path} is one of the inputs, and would be written over")
 
 
@@ -69,17 +74,70 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
     return names
 
 
-def write_pictures(
-    out: Path, files: Sequence[Path], images: Iterable[Tensor], sheet: Image.Image
-) -> None:
-    """Write each image, uint8 ``[C, H, W]``, into its file, and the sheet: all of them, or none.
+class Writer:
+    """Writes pictures as they are drawn, each whole or not at all.
 
-    Raises:
-        OSError: the folder or a file cannot be written; the message names it.
+    One that cannot be written does not keep the others from being written.
+
+    Args:
+        out: the folder, made with the first picture.
+        files: of all pictures.
+        levels: of the model that draws them.
     """
-    pictures = {path: from_tensor(image) for path, image in zip(files, images, strict=True)}
-    out.mkdir(parents=True, exist_ok=True)
-    save_pictures({**pictures, out / SHEET: sheet})
+
+    def __init__(self, out: Path, files: Sequence[Path], levels: int) -> None:
+        self.out, self.files, self.levels = out, files, levels
+        self.written = 0
+        self.error: OSError | None = None
+
+    def write(self, first: int, images: Tensor) -> None:
+        """Write some images into their files.
+
+        Args:
+            first: number of the first image, from 0.
+            images: uint8 ``[N, C, H, W]``, in the model's levels.
+        Raises:
+            OSError: not one of them can be written; the message names the first.
+        """
+        if not len(images):
+            return
+        before = self.written
+        made = not self.out.exists()
+        self.out.mkdir(parents=True, exist_ok=True)
+        files = self.files[first : first + len(images)]
+        for path, image in zip(files, from_levels(images, self.levels), strict=True):
+            self.written += self._save(path, from_tensor(image))
+        if self.written == before:
+            if made:
+                with contextlib.suppress(OSError):
+                    self.out.rmdir()
+            self._raise()
+
+    def close(self, sheet: Image.Image) -> None:
+        """Write the sheet.
+
+        Raises:
+            OSError: it, or a picture before it, cannot be written; the message names the first.
+        """
+        self._save(self.out / SHEET, sheet)
+        self._raise()
+
+    def _save(self, path: Path, picture: Image.Image) -> bool:
+        try:
+            save_picture(picture, path)
+        except OSError as error:
+            self.error = self.error or error
+            return False
+        return True
+
+    def _raise(self) -> None:
+        if self.error is None:
+            return
+        if not self.written:
+            raise self.error
+        raise OSError(
+            f"{self.error}; {self.written:,} of {len(self.files):,} pictures are in {self.out}"
+        ) from None
 
 
 def summary(out: Path, pictures: int, shown: str) -> str:

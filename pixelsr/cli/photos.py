@@ -10,6 +10,7 @@ from PIL import Image
 
 from ..data.folder import Folder
 from ..data.pictures import open_picture
+from ..files import real_path
 
 T = TypeVar("T")
 
@@ -43,10 +44,10 @@ def find_photos(paths: Sequence[Path], out: Path) -> list[Photo]:
 
 
 def _below(folder: Path, out: Path) -> Iterator[Path]:
-    written = out.resolve()
-    own = written if folder.resolve() in written.parents else None
+    written = real_path(out)
+    own = written if real_path(folder) in written.parents else None
     for file in Folder(folder).paths:
-        if own not in file.resolve().parents:
+        if own not in real_path(file).parents:
             yield file
 
 

@@ -15,7 +15,7 @@ from ..sheet import MAX_TILES, draw_grid
 from .examples import examples
 from .models import load_prior
 from .options import Size, model_option, out_option, sampling_options, size_option
-from .outputs import SHEET, check_files, check_folder, summary, write_pictures
+from .outputs import SHEET, Writer, check_files, check_folder, summary
 from .team import by_first, team
 
 
@@ -60,6 +60,7 @@ def sample(
     files = [out / f"sample-{first_index + k + 1:04d}.png" for k in range(samples)]
     with team(sampling["engine"]) as (workers, device):
         prior, image_size = by_first(workers, lambda: _prepare(out, files, model, size))
+        writer = Writer(out, files, prior.levels)
         images = sample_sharded(
             workers,
             prior.to(device),
@@ -67,13 +68,13 @@ def sample(
             image_size=image_size,
             first_index=first_index,
             progress=True,
+            keep=writer.write,
             **sampling,
         )
     if not workers.is_first:
         return
-    images = from_levels(images, prior.levels)
-    grid = draw_grid([from_tensor(image) for image in images[:MAX_TILES]])
-    write_pictures(out, files, images, grid)
+    shown = from_levels(images[:MAX_TILES], prior.levels)
+    writer.close(draw_grid([from_tensor(image) for image in shown]))
     click.echo(summary(out, samples, "" if samples <= MAX_TILES else f"the first {MAX_TILES} "))
 
 

@@ -9,6 +9,7 @@ import torch
 from torch.distributed import DistError
 
 from ..distributed import Workers, local_rank, workers
+from ..signals import Ended
 
 T = TypeVar("T")
 
@@ -32,6 +33,10 @@ def team(wanted: str) -> Iterator[tuple[Workers, torch.device]]:
             if all_workers.is_first:
                 raise
             raise click.exceptions.Exit(1) from None
+        except Ended as ended:
+            if all_workers.is_first:
+                raise
+            raise click.exceptions.Exit(ended.status) from None
         except RuntimeError as error:
             if not _is_lost_connection(error):
                 raise

@@ -12,7 +12,10 @@ from torch import Tensor
 
 from ..data.binarised import check_binarise
 from ..data.load import load_pictures
+from ..data.sources import common_side
+from ..data.spread import spread
 from ..distributed import Workers
+from ..files import real_path
 from ..models import PixelModel, PixelRecursiveSR
 from ..training import Budget, Intervals, Recipe, RunFiles, Trainer
 from ..training import tensorboard as boards
@@ -23,9 +26,10 @@ from ..training.progress import display
 from .config_file import write_config
 from .examples import examples
 from .grouped import GroupedCommand
+from .options import TEXT
 from .team import by_first, team
 from .train_model import NAMES, check_training_memory, describe, make_model
-from .train_options import OF_RECIPE, PAPERS_LR, train_options
+from .train_options import OF_RECIPE, PAPERS_LR, SIZE, train_options
 
 
 @click.command(
@@ -36,21 +40,21 @@ from .train_options import OF_RECIPE, PAPERS_LR, train_options
         "pixelsr train photos/ -o prior --model GatedPixelCNN --steps 20000",
     ),
 )
-@click.argument("pictures")
+@click.argument("pictures", type=TEXT)
 @train_options
 @click.pass_context
 def train(context: click.Context, /, out: Path, resume: bool, **options: Any) -> None:
     """Train a model on PICTURES.
 
-    PICTURES is a folder of pictures, searched through; a file of MNIST's kind, gzipped or not; or
-    hf:NAME, a data set of Hugging Face. Every picture's centre square is averaged down to --size;
-    the small pictures that a PixelRecursiveSR enlarges are averages of those. Default sizes are
-    the papers'.
+    PICTURES is a folder of pictures, searched through; a file of MNIST's kind, gzipped or not, or
+    the folder that holds it; or hf:NAME, a data set of Hugging Face. Every picture's centre square
+    is averaged down to --size; the small pictures that a PixelRecursiveSR enlarges are averages of
+    those. Default sizes are the papers'.
 
     Ends after --steps or --minutes, whichever comes first, or with --patience. Ctrl-C saves a
-    checkpoint and ends, and --resume goes on from there. OUT/model holds the averaged weights of
-    the best validation, for `pixelsr enlarge --model OUT/model`; OUT/log.jsonl the figures,
-    OUT/samples what was drawn on the way.
+    checkpoint and ends, and `pixelsr train --resume -o OUT` goes on from there. OUT/model holds the
+    averaged weights of the best validation, for `pixelsr enlarge --model OUT/model`; OUT/log.jsonl
+    the figures, OUT/samples what was drawn on the way.
 
     Under `torchrun` each worker takes --batch pictures a step.
     """
@@ -60,15 +64,17 @@ def train(context: click.Context, /, out: Path, resume: bool, **options: Any) ->
         recipe = _recipe(options)
         budget = Budget(options["steps"], options["minutes"], options["patience"])
         every = (options[f"{name}_every"] for name in ("log", "validate", "checkpoint"))
+        options["size"] = options["size"] or by_first(workers, lambda: _side(options["pictures"]))
         torch.manual_seed(recipe.seed)
         sizes = {name: options[name] for name in NAMES}
         check_training_memory(sizes)
         model = make_model(sizes).to(device)
         _check_model(model, options)
         files = by_first(workers, lambda: RunFiles(out, resume=resume))
-        images, validation = _load(options, model, files, workers)
+        with files.start():
+            images, validation = _load(options, model, files, workers)
         recipe = _fitted(recipe, len(images), workers)
-        with Interrupt() as interrupt:
+        with Interrupt(workers.count == 1) as interrupt:
             trainer = Trainer(
                 model,
                 images,
@@ -83,10 +89,14 @@ def train(context: click.Context, /, out: Path, resume: bool, **options: Any) ->
                 grid=options["grid"],
                 tensorboard=_wants_tensorboard(options),
             )
-            files.save_config(write_config(context.command, _resolved(options, model, recipe)))
-            _say_start(trainer)
+            with files.start():
+                files.save_config(write_config(context.command, _resolved(options, model, recipe)))
+                _say_start(trainer)
             finished = trainer.run()
-    _say_end(trainer, finished, out)
+            _say_end(trainer, finished, out)
+            asked = max(workers.gather(interrupt.number or 0))  # waits: they end together
+    if not finished:
+        raise click.exceptions.Exit(128 + asked if asked else 1)
 
 
 def _check_options(options: dict[str, Any], out: Path) -> None:
@@ -96,12 +106,20 @@ def _check_options(options: dict[str, Any], out: Path) -> None:
         raise ValueError("--tensorboard: TensorBoard is not installed; pip install tensorboard")
     if options["patience"] and not options["val"]:
         raise ValueError("--patience counts validations: it needs pictures to validate on, --val")
-    folders = (out.resolve(), *out.resolve().parents)
+    folders = (real_path(out), *real_path(out).parents)
     for name in ("pictures", "val"):
-        if options[name] and Path(options[name]).resolve() in folders:
+        if options[name] and real_path(options[name]) in folders:
             raise ValueError(
                 f"{out} lies in {options[name]}: what the run writes would be read as pictures"
             )
+
+
+def _side(where: str) -> int:
+    """Return the side of the pictures where --size does not give it; say so if it is not `SIZE`."""
+    side = common_side(where, SIZE)
+    if side != SIZE:
+        _warn(f"--size is {side}: that is the side of all pictures in {where}")
+    return side
 
 
 def _check_model(model: PixelModel, options: dict[str, Any]) -> None:
@@ -196,7 +214,8 @@ def _load(
         return prepared[0] if prepared else read(_ignore)
 
     val = options["val"]
-    return load(options["pictures"], "train"), load(val, "val") if val else None
+    validation = spread(load(val, "val"), options["val_images"]) if val else None
+    return load(options["pictures"], "train"), validation
 
 
 def _warn(sentence: str) -> None:

@@ -19,6 +19,7 @@ from ..models import (
 from ..models.base import outline_of
 from ..sampling.memory import available_memory
 from .grouped import option_of
+from .options import TEXT
 
 PRIORS: dict[str, type[PixelModel]] = {
     "GatedPixelCNN": GatedPixelCNN,
@@ -88,6 +89,7 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
             "--from",
             "start",
             metavar="MODEL",
+            type=TEXT,
             help="Start with the weights of a model: a bundled one's name, or a folder.",
         ),
         _option(

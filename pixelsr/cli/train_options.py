@@ -9,14 +9,18 @@ from typing import Any
 import click
 
 from ..training import Intervals, Recipe
+from ..training.files import find_config
 from ..training.recipe import OPTIMIZERS, PRECISIONS, SCHEDULES
 from .config_file import read_config
 from .grouped import option_of
-from .options import BINARISE, BINARISE_HELP, READERS, THREADS
+from .options import BINARISE, BINARISE_HELP, PATH, READERS, TEXT, THREADS
 from .train_model import model_options
 
 Options = tuple[Callable[..., Any], ...]
 OF_RECIPE = tuple(field.name for field in dataclasses.fields(Recipe))
+SIZE = 32
+"""Side of the pictures, in pixels, where all of them are larger or their sizes differ."""
+VALIDATED = 1000
 PAPERS_LR = 4e-4
 """Of RMSProp, in the PRSR paper."""
 DEFAULT_READERS = min(4, os.cpu_count() or 1)
@@ -33,6 +37,14 @@ def _number(name: str, default: float | None, help: str, kind: Any = float) -> A
     return _recipe(name, metavar="X", type=kind, default=default, help=help)
 
 
+def _read_options(context: click.Context, option: click.Parameter, path: Path | None) -> None:
+    """Read the file of --config, or with --resume alone the one that the run wrote."""
+    if path is None and context.params["resume"]:
+        own = find_config(context.params["out"])
+        path = own if own.is_file() else None
+    read_config(context, option, path)
+
+
 def train_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """All options of the command, model first; those of `OF_RECIPE` by the names in `Recipe`."""
     for option in reversed((*_of_pictures(), model_options, *_of_recipe(), *_of_run())):
@@ -42,8 +54,19 @@ def train_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 def _of_pictures() -> Options:
     return (
-        _pictures("--val", metavar="PICTURES", help="Pictures to validate on."),
-        _count(_pictures, "--size", "Side of the pictures, in pixels.", 32),
+        _pictures("--val", metavar="PICTURES", type=TEXT, help="Pictures to validate on."),
+        _count(
+            _pictures,
+            "--val-images",
+            "Of those that are used, at most; they are spread evenly over all.",
+            VALIDATED,
+        ),
+        _count(
+            _pictures,
+            "--size",
+            "Side of the pictures, in pixels.  "
+            f"[default: {SIZE}, or less if all pictures have one smaller size]",
+        ),
         _recipe_of_pictures(),
         _pictures("--binarise", type=BINARISE, help=BINARISE_HELP),
         _pictures(
@@ -122,7 +145,8 @@ def _of_run() -> Options:
             "--out",
             metavar="OUT",
             required=True,
-            type=click.Path(path_type=Path),
+            is_eager=True,  # --config reads it
+            type=PATH,
             help="Folder to write, one for each run.",
         ),
         _count(_run, "--steps", "Stop after so many steps."),
@@ -135,18 +159,20 @@ def _of_run() -> Options:
         _run(
             "--resume",
             is_flag=True,
+            is_eager=True,  # --config reads it
             show_default=False,
-            help="Go on with the run in OUT, given the same options.",
+            help="Go on with the run in OUT. Pictures and options are those of the run; one that "
+            "is given must agree with it.",
         ),
         _run(
             "--config",
             metavar="FILE",
             is_eager=True,
             expose_value=False,
-            callback=read_config,
+            callback=_read_options,
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
             help="TOML file of options, such as OUT/model/training.toml of another run; "
-            "what the command line says goes before.",
+            "what the command line says goes before.  [default: with --resume that of the run]",
         ),
         _count(_run, "--log-every", "Steps between two lines of the log.", Intervals.log),
         _count(_run, "--validate-every", "Steps between two validations.", Intervals.validate),

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from ..files import real_path
 from .fingerprint import file_facts, fingerprint
 from .pictures import open_picture
 
@@ -28,7 +29,7 @@ class Folder:
 
     def fingerprint(self) -> str:
         facts = (f"{path.relative_to(self.root)} {file_facts(path)}" for path in self.paths)
-        return fingerprint([self.root.resolve(), *facts])
+        return fingerprint([real_path(self.root), *facts])
 
 
 def _files(root: Path) -> list[Path]:

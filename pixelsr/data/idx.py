@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..files import real_path
 from .fingerprint import file_facts, fingerprint
 from .raw import RawFile, map_file
 
@@ -18,6 +19,8 @@ PICTURES, LABELS = b"\0\0\x08\x03", b"\0\0\x08\x01"  # unsigned bytes, in 3 dime
 _HEADER = struct.Struct(">4sIII")  # magic, pictures, rows, columns
 _GZIP = b"\x1f\x8b"
 _CHUNK = 1 << 20
+_NAMES = ("idx3-ubyte", "idx3-ubyte.gz")
+"""How the names of files of pictures end; those of labels have idx1."""
 
 
 class Idx:
@@ -42,7 +45,7 @@ class Idx:
         return f"{self.path}, picture {index}", Image.fromarray(self._values[index])
 
     def fingerprint(self) -> str:
-        return fingerprint([self.path.resolve(), file_facts(self.path)])
+        return fingerprint([real_path(self.path), file_facts(self.path)])
 
     @functools.cached_property
     def _values(self) -> np.ndarray:
@@ -104,3 +107,18 @@ class Idx:
             f"{self.path} does not fit its header: {pictures:,} pictures of {columns}x{rows} are "
             f"{expected:,} bytes, it holds {holds}"
         )
+
+
+def find_idx(folder: Path) -> Path | None:
+    """Return the one idx file of pictures in a folder, by its name; None where there is none.
+
+    Files of labels are ignored.
+
+    Raises:
+        ValueError: there are several.
+    """
+    files = sorted(path for path in folder.iterdir() if path.name.endswith(_NAMES))
+    if len(files) > 1:
+        names = ", ".join(path.name for path in files)
+        raise ValueError(f"{folder} holds several files of pictures, {names}: name one of them")
+    return files[0] if files else None

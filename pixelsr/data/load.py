@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 from torch import Tensor
 
+from . import heif
 from .fingerprint import fingerprint
 from .raw import RawFile
 from .sources import open_source
@@ -39,9 +40,10 @@ def load_pictures(
 
     Args:
         where: a folder of pictures, searched recursively, hidden files passed over; an idx file, as
-            of MNIST, gzipped or not; a folder that `datasets.Dataset.save_to_disk` wrote; or
-            "hf:NAME", "hf:NAME#SPLIT", for ``datasets.load_dataset(NAME, split=SPLIT)``, where
-            SPLIT is "train" if not given and NAME may be a local folder.
+            of MNIST, gzipped or not, or the folder that holds it; a folder that
+            `datasets.Dataset.save_to_disk` wrote; or "hf:NAME", "hf:NAME#SPLIT", for
+            ``datasets.load_dataset(NAME, split=SPLIT)``, where SPLIT is "train" if not given and
+            NAME may be a local folder.
         size: side of the pictures, in pixels.
         report: receives one sentence for each picture that is skipped: unreadable, or too small.
         colours: 3, or 1 for grey.
@@ -67,7 +69,8 @@ def load_pictures(
     if store is None:
         with RawFile.temporary() as file:
             return prepare(file).images
-    facts = (_VERSION, PIL.__version__, size, colours, type(source).__name__, source.fingerprint())
+    versions = (_VERSION, PIL.__version__, heif.is_installed())  # on which it depends what is read
+    facts = (*versions, size, colours, type(source).__name__, source.fingerprint())
     shelf = Store(store, fingerprint(facts))
     kept = shelf.read()
     if kept is None and (replace or not shelf.facts.exists()):

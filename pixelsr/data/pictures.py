@@ -6,14 +6,13 @@ import os
 import struct
 import warnings
 import zlib
-from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from ..files import write_all_whole
-from .png import has_all_rows
+from ..files import write_whole
+from . import heif, jpeg, png
 from .profiles import to_srgb
 
 FORMATS = (
@@ -58,12 +57,12 @@ def open_picture(path: str | os.PathLike[str]) -> Image.Image:
 
     Colours are converted from the file's ICC profile to sRGB; a profile that is damaged or does not
     fit counts as sRGB. What is transparent shows white; of an animation the first frame is taken;
-    16 bits are scaled to 8, not clipped.
+    16 bits are scaled to 8, not clipped. HEIC pictures are read too where pillow-heif is installed.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a folder, an empty, damaged or foreign file, or a picture that is too large;
-            the message names the file.
+        ValueError: a folder, an empty, damaged or foreign file, a picture that is too large, or a
+            HEIC picture without pillow-heif; the message names the file.
     """
     _check_file(Path(path))
     return _read(Path(path), str(path))
@@ -87,24 +86,15 @@ def _read(source: Path | io.BytesIO, name: str) -> Image.Image:
             return _decode(name, image, source)
 
 
-def save_pictures(pictures: Mapping[Path, Image.Image]) -> None:
-    """Write PNG files into folders that exist, all of them whole, or none.
+def save_picture(image: Image.Image, path: str | os.PathLike[str]) -> None:
+    """Write a PNG file into a folder that exists, whole or not at all.
 
     Raises:
-        OSError: a file cannot be written; the message names it.
+        OSError: it cannot be written; the message names it.
     """
-    write_all_whole({path: _png(image) for path, image in pictures.items()})
-
-
-def save_picture(image: Image.Image, path: str | os.PathLike[str]) -> None:
-    """Write one PNG file, whole or not at all; see `save_pictures`."""
-    save_pictures({Path(path): image})
-
-
-def _png(image: Image.Image) -> bytes:
     file = io.BytesIO()
     image.save(file, format="PNG")
-    return file.getvalue()
+    write_whole(Path(path), file.getvalue())
 
 
 def _check_file(path: Path) -> None:
@@ -118,8 +108,9 @@ def _check_file(path: Path) -> None:
 
 def _open(source: Path | io.BytesIO, name: str) -> Image.Image:
     """Read the header alone."""
+    formats = _heif(name) if heif.is_heif(source) else _formats()
     try:
-        return Image.open(source, formats=_formats())
+        return Image.open(source, formats=formats)
     except UnidentifiedImageError:
         raise ValueError(
             f"{name} is not a picture, or of a kind that is not read: expected {', '.join(FORMATS)}"
@@ -128,6 +119,16 @@ def _open(source: Path | io.BytesIO, name: str) -> Image.Image:
         raise _too_many_pixels(name) from None
     except _DAMAGED as error:
         raise ValueError(f"{name} cannot be read: {one_line(error)}") from None
+
+
+def _heif(name: str) -> tuple[str, ...]:
+    try:
+        heif.register()
+    except ImportError:
+        raise ValueError(
+            f"{name} is a HEIC picture, which takes pillow-heif: pip install pillow-heif"
+        ) from None
+    return (heif.FORMAT,)
 
 
 @functools.cache
@@ -159,13 +160,24 @@ def _check_size(name: str, size: tuple[int, int]) -> None:
 def _decode(name: str, image: Image.Image, source: Path | io.BytesIO) -> Image.Image:
     try:
         image.load()
-        if image.format == "PNG" and not has_all_rows(image, source):
+        if not _has_all_rows(name, image, source):
             raise ValueError("its data end before the last row")
         return to_rgb(ImageOps.exif_transpose(image))
     except Image.DecompressionBombError:  # of a picture within the file
         raise _too_many_pixels(name) from None
     except _DAMAGED as error:
         raise ValueError(f"{name} cannot be decoded: {one_line(error)}") from None
+
+
+def _has_all_rows(name: str, image: Image.Image, source: Path | io.BytesIO) -> bool:
+    """Return False where data are missing of a format whose decoder in Pillow does not say so."""
+    if image.format == "PNG":
+        return png.has_all_rows(image, source)
+    probe = jpeg.probe(image, source) if image.format in ("JPEG", "MPO") else None
+    if probe is None:
+        return True
+    with _open(probe, name) as again:
+        return again.tobytes() == image.tobytes()
 
 
 def one_line(error: Exception) -> str:

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from ..signals import end_signals
 from .small import area_resize, centre_square, to_tensor
 from .sources import Source
 
@@ -81,8 +82,9 @@ def _collate(items: list[Tensor | str]) -> Batch:
 
 
 def _reset_signals(worker: int) -> None:
-    """Ctrl-C reaches all processes of a terminal; the parent alone answers, and ends the rest."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leave Ctrl-C and SIGHUP, which a terminal sends to all, to the parent: it ends the rest."""
+    for number in (signal.SIGINT, *end_signals()):
+        signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from .. import __version__
 from ..data.binarised import binarised
 from ..data.levels import to_levels
+from ..data.spread import spread
 from ..models import PixelModel, PixelRecursiveSR
 from ..sampling.engines import choose_engine
 from ..sampling.execution import resolve_engine
@@ -80,7 +81,7 @@ def evaluate(
     bits = _bits(model, images, batch, progress)
     enlargement = None
     if isinstance(model, PixelRecursiveSR):
-        chosen = _spread(images, pictures)
+        chosen = spread(images, pictures)
         enlargement = measure_enlargements(model, chosen, train, draws, progress)
     height, width = images.shape[2:]
     versions = {"pixelsr": __version__, "torch": torch.__version__}
@@ -135,9 +136,3 @@ def _bits(model: PixelModel, images: Tensor, batch: int, progress: bool) -> dict
                 "number: do its weights hold NaN or infinity?"
             )
     return {name: total / len(images) for name, total in totals.items()}
-
-
-def _spread(images: Tensor, count: int | None) -> Tensor:
-    """So many of the images, evenly spread: a folder is often sorted by what its pictures show."""
-    count = min(count or len(images), len(images))
-    return images[torch.arange(count, device="cpu") * len(images) // count]

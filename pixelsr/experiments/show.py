@@ -52,6 +52,10 @@ class Show:
         if logged and self.progress.disable:
             self.say(str(reading))
 
+    def validate(self, done: float) -> None:
+        """During a validation of the trainer."""
+        self.progress.update(self.tasks[self.name], description=f"validating: {done:.0%}")
+
     def say(self, sentence: str) -> None:
         """Show a sentence that stays."""
         line = f"{self.name}  {sentence}"

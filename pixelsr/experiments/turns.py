@@ -105,10 +105,10 @@ def _train(
         Budget(plan.steps),
         Intervals(log=50, validate=plan.turn, checkpoint=plan.turn),
         show,
-        # In the last turn it is the budget that ends the run.
-        stop=lambda: stop() or target <= trainer.state.step < plan.steps,
+        stop=stop,
+        pause=target,
     )
-    if trainer.state.step < target:
+    if trainer.best.measured < target:
         trainer.run()
     else:
         trainer.files.close()

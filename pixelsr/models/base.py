@@ -249,7 +249,7 @@ def find_model(name: str | os.PathLike[str]) -> Path:
     Raises:
         FileNotFoundError: neither; the message lists the bundled names.
     """
-    if Path(name).is_dir():
+    if str(name) and Path(name).is_dir():
         return Path(name)
     if (BUNDLED / name / CONFIG).is_file():
         return BUNDLED / name

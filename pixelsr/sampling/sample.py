@@ -1,5 +1,7 @@
 """The front door: `pixelsr.sample`."""
 
+from collections.abc import Callable, Generator
+
 import torch
 from rich.console import Console
 from rich.progress import Progress
@@ -66,10 +68,11 @@ def sample(
     """
     request = make_request(model, n, image_size, low_res, known, known_mask, first_index, weights)
     share = slice(0, request.samples)
-    return draw_share(request, share, seed, temperature, method, engine, max_batch, progress)
+    batches = draw_batches(request, share, seed, temperature, method, engine, max_batch, progress)
+    return torch.cat([*batches])
 
 
-def draw_share(
+def draw_batches(
     request: Request,
     share: slice,
     seed: int,
@@ -78,12 +81,14 @@ def draw_share(
     engine: str,
     max_batch: int | None,
     progress: bool,
-) -> Tensor:
-    """The samples `share.start` to `share.stop` of a request; how to draw as in `sample`.
+) -> Generator[Tensor]:
+    """Check the arguments, and return the samples of a share batch by batch, drawn on demand.
 
+    Args:
+        share: numbers of the first sample and the one after the last; may be empty.
+        seed, temperature, method, engine, max_batch, progress: as of `sample`.
     Returns:
-        uint8 ``[share.stop - share.start, C, H, W]``; of an empty share, none, and the model is
-        not run, but the arguments are checked all the same.
+        batches uint8 ``[max_batch, C, H, W]``, of which the last one may be smaller.
     """
     check_seed(seed)
     temperature = check_temperature(temperature)
@@ -92,14 +97,25 @@ def draw_share(
     choose_engine(engine, request.device)
     if max_batch is not None:
         check_positive("max_batch", max_batch)
-    count = share.stop - share.start
+    return _draw(request, share, seed, temperature, METHODS[method], engine, max_batch, progress)
+
+
+def _draw(
+    request: Request,
+    share: slice,
+    seed: int,
+    temperature: float,
+    method: Callable[[Request, Drawing, str], Tensor],
+    engine: str,
+    max_batch: int | None,
+    progress: bool,
+) -> Generator[Tensor]:
+    count, height = share.stop - share.start, request.image_size[0]
     size = max_batch or max(count, 1)
     console = Console(stderr=True)
     show = progress and console.is_terminal
     with Progress(console=console, disable=not show, transient=True) as bar:
-        height = request.image_size[0]
         task = bar.add_task("sampling", total=count * height)
-        images = [request.known[:0]]  # the type and shape where there is nothing to draw
         for done in range(0, count, size):
             part = request.part(share.start + done, min(size, count - done))
 
@@ -107,5 +123,4 @@ def draw_share(
                 bar.update(task, completed=done * height + samples * row)
 
             drawing = Drawing(seed, temperature, advance if show else None, share.start + done)
-            images.append(METHODS[method](part, drawing, engine))
-    return torch.cat(images)
+            yield method(part, drawing, engine)

@@ -1,5 +1,8 @@
 """The same pictures, drawn by several workers."""
 
+import contextlib
+from collections.abc import Callable, Generator
+
 import torch
 from torch import Tensor, nn
 
@@ -7,7 +10,7 @@ from ..distributed import Workers
 from ..errors import LogitsError
 from ..functional.autocast import without_autocast
 from .request import make_request
-from .sample import draw_share
+from .sample import draw_batches
 
 
 @without_autocast()
@@ -26,6 +29,7 @@ def sample_sharded(
     engine: str = "auto",
     max_batch: int | None = None,
     progress: bool = False,
+    keep: Callable[[int, Tensor], None] = lambda first, images: None,
 ) -> Tensor:
     """What `pixelsr.sample` draws, each worker drawing the share of it that its rank gives it.
 
@@ -37,6 +41,9 @@ def sample_sharded(
         workers: of `distributed.workers`; one alone draws everything.
         model: on this worker's device.
         progress: show a progress bar of the first worker's share.
+        keep: called in the first worker with images as soon as they are drawn, at most `max_batch`
+            of each worker at a time: with the number of the first, from 0, and with uint8
+            ``[N, C, H, W]`` on the CPU.
     Returns:
         uint8 ``[n, C, H, W]`` or ``[M * n, C, H, W]``, all samples, on the CPU of every worker.
     Raises:
@@ -45,22 +52,34 @@ def sample_sharded(
     request = make_request(
         model, n, image_size, low_res, known, known_mask, first_index, weights="model"
     )
+    samples, show = request.samples, progress and workers.is_first
+    share = workers.share(samples)
+    batches = draw_batches(request, share, seed, temperature, "cached", engine, max_batch, show)
+    largest_share = -(-samples // workers.count)
+    size = max_batch or largest_share
+    rounds = []
+    with contextlib.closing(batches):
+        for done in range(0, largest_share, size):
+            rounds.append(_gathered(workers, batches, request.known[:0]))
+            if workers.is_first:
+                for rank, images in enumerate(rounds[-1]):
+                    keep(Workers(rank, workers.count).share(samples).start + done, images)
+    return torch.cat([images for share in zip(*rounds, strict=True) for images in share])
+
+
+def _gathered(workers: Workers, batches: Generator[Tensor], none: Tensor) -> list[Tensor]:
+    """Return the next batch of every worker; `none` of one that has no more.
+
+    Raises:
+        LogitsError: a worker met one. All raise it, or the others would wait for its images.
+    """
     mine: Tensor | LogitsError
     try:
-        mine = draw_share(
-            request,
-            workers.share(request.samples),
-            seed,
-            temperature,
-            "cached",
-            engine,
-            max_batch,
-            progress and workers.is_first,
-        ).cpu()
-    except LogitsError as error:  # the other workers are told, or they would wait for the images
+        mine = next(batches, none).cpu()
+    except LogitsError as error:
         mine = error
-    shares = workers.gather(mine)
-    errors = [share for share in shares if isinstance(share, LogitsError)]
+    every = workers.gather(mine)
+    errors = [one for one in every if isinstance(one, LogitsError)]
     if errors:
         raise min(errors, key=lambda error: (error.position, error.sample))
-    return torch.cat(shares)
+    return every

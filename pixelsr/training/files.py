@@ -1,7 +1,10 @@
 """What a run writes: one folder, one run at a time."""
 
+import contextlib
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..data.pictures import save_picture
-from ..files import remove_partials, write_whole
+from ..files import check_makeable, remove_partials, write_whole
 from ..models import PixelModel
 from ..models.sizes import TRAINING
 from .checkpoint import write_checkpoint
@@ -48,8 +51,18 @@ class RunFiles:
         self.tensorboard: TensorBoard | None = None
         if not writes:
             return
-        if resume and not self.checkpoint.is_file():
-            raise FileNotFoundError(f"{self.checkpoint} is missing: there is no run to resume")
+        if resume:
+            find_config(self.out)
+        own = (self.out / LOCK, self.out / MODEL, self.out, *self.out.absolute().parents)
+        self._missing = [path for path in own if not path.exists()]
+        self._entries: set[Path] | None = None  # of `out`; None until the folder is this run's
+        try:
+            self._take_folder()
+        except BaseException:
+            self._restore()
+            raise
+
+    def _take_folder(self) -> None:
         for folder in (self.out, self.out / MODEL):
             _check_writable(folder)
         self.lock = FileLock(self.out / LOCK, timeout=0)
@@ -57,13 +70,26 @@ class RunFiles:
             self.lock.acquire()
         except Timeout:
             raise FileExistsError(
-                f"another run is writing to {out} now: wait for its end, or choose another folder"
+                f"another run is writing to {self.out} now: wait for its end, or choose another "
+                "folder"
             ) from None
-        if self.checkpoint.exists() and not resume:
+        self._entries = set(self.out.iterdir()) - set(self._missing)
+        if self.checkpoint.exists() and not self.resume:
             self.lock.release()
-            raise FileExistsError(f"{out} already holds a run: resume it, or choose another folder")
+            raise FileExistsError(
+                f"{self.out} already holds a run: resume it, or choose another folder"
+            )
         for folder in (self.out, self.out / MODEL, self.out / SAMPLES):
             remove_partials(folder)
+
+    def _restore(self) -> None:
+        """Remove what was not there before this run, as far as that is possible."""
+        if self._entries is not None:
+            for path in set(self.out.iterdir()) - self._entries:
+                _remove(path)
+        for folder in self._missing:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
 
     def __reduce__(self) -> tuple[Any, ...]:
         """In another worker: the same folder, whose writing is left to this one."""
@@ -74,10 +100,10 @@ class RunFiles:
         """Where the checkpoint is, or will be."""
         return self.out / CHECKPOINT
 
-    def open_logs(self, first_step: int, tensorboard: bool) -> None:
-        """Begin to log, after step `first_step`: later entries are those of a lost stretch."""
+    def open_logs(self, first_step: int, measured: int, tensorboard: bool) -> None:
+        """Begin to log, after step `first_step` and the validation of step `measured`."""
         if self.writes:
-            self.log = Log(self.out / LOG, first_step)
+            self.log = Log(self.out / LOG, first_step, measured)
             if tensorboard:
                 self.tensorboard = TensorBoard(self.out / TENSORBOARD, first_step)
 
@@ -110,6 +136,20 @@ class RunFiles:
         if self.tensorboard:
             self.tensorboard.show(step, grid)
 
+    @contextlib.contextmanager
+    def start(self) -> Iterator[None]:
+        """Run the beginning of a run: where it fails, remove what was made since, and close.
+
+        A run that is resumed keeps all that is in its folder.
+        """
+        try:
+            yield
+        except BaseException:
+            if self.writes and not self.resume:
+                self._restore()
+            self.close()
+            raise
+
     def close(self) -> None:
         """Let another run have the folder."""
         if self.tensorboard:
@@ -118,11 +158,28 @@ class RunFiles:
             self.lock.release()
 
 
+def find_config(out: Path) -> Path:
+    """Return where the run in `out` has its configuration, which may be missing.
+
+    Raises:
+        FileNotFoundError: there is no run in `out`.
+    """
+    if not (out / CHECKPOINT).is_file():
+        raise FileNotFoundError(f"{out / CHECKPOINT} is missing: there is no run to resume")
+    return out / MODEL / TRAINING
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
 def _check_writable(folder: Path) -> None:
     """Find out now, not after hours of training."""
-    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    if not nearest.is_dir():
-        raise NotADirectoryError(f"{nearest} is a file, expected a folder for the run")
+    check_makeable(folder, "the run")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -10,21 +10,23 @@ from ..files import write_whole
 
 
 class Log:
-    """Appends entries, each with its "step"; entries after `first_step` are those of a lost run.
+    """Appends entries, each with its "step", to those that the checkpoint knows of.
 
     Args:
-        path: the file; it is made, or cut back to the entries up to `first_step`.
+        path: the file; it is made, or cut back to the entries up to `first_step`, and the
+            validations up to `measured`. Others are of a stretch that was lost.
         first_step: where the run starts or resumes.
+        measured: the step of the last validation before.
     Raises:
         ValueError: the file holds a line that is no entry, other than a last one that was cut off;
             it is left as it is.
         OSError: it cannot be read or written.
     """
 
-    def __init__(self, path: Path, first_step: int) -> None:
+    def __init__(self, path: Path, first_step: int, measured: int = 0) -> None:
         self.path = path
         lines = _lines(path) if first_step and path.is_file() else []
-        kept = [line for line, entry in lines if entry["step"] <= first_step]
+        kept = [line for line, entry in lines if _is_kept(entry, first_step, measured)]
         write_whole(path, "".join(f"{line}\n" for line in kept).encode())
 
     def write(self, **entry: Any) -> None:
@@ -44,6 +46,11 @@ def read_log(path: Path) -> list[dict[str, Any]]:
         OSError: it cannot be read.
     """
     return [entry for _, entry in _lines(path)]
+
+
+def _is_kept(entry: dict[str, Any], first_step: int, measured: int) -> bool:
+    last: int = measured if "validation" in entry else first_step
+    return bool(entry["step"] <= last)
 
 
 def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:

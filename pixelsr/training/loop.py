@@ -24,7 +24,7 @@ from .facts import Facts
 from .files import RunFiles
 from .grid import draw_grid
 from .meter import Meter, Reading
-from .progress import Display
+from .progress import Display, stdout_sentence
 from .recipe import Budget, Intervals, Recipe
 from .schedule import learning_rate
 from .settings import difference
@@ -32,6 +32,10 @@ from .state import State
 from .validate import ALONE, bits_per_dimension, nats_per_image
 
 WINDOW = "meter.bits"
+
+
+class _Stopped(Exception):  # noqa: N818
+    """The run is to end with a checkpoint, before its budget is used."""
 
 
 class Trainer:
@@ -50,7 +54,10 @@ class Trainer:
         budget: when to stop.
         intervals: how often to log, validate and save.
         display: where progress is shown.
-        stop: asked after every step; true ends the run with a checkpoint.
+        stop: asked after every step and every batch of a validation; true, in any worker, ends the
+            run with a checkpoint.
+        pause: end the run after so many steps too, with a checkpoint and the validation of that
+            step.
         workers: processes that share each step: with `batch` pictures for each of k workers, the
             run is that of one process with batches of k times the size. The first one writes.
         grid: pictures of which samples are drawn at each validation.
@@ -73,6 +80,7 @@ class Trainer:
         display: Display,
         *,
         stop: Callable[[], bool] = lambda: False,
+        pause: int | None = None,
         workers: Workers = ALONE,
         grid: int = 0,
         tensorboard: bool = False,
@@ -80,13 +88,12 @@ class Trainer:
         self.images, self.validation = images, validation
         self.recipe, self.budget, self.intervals = recipe, budget, intervals
         self.files, self.display, self.stop, self.workers = files, display, stop, workers
+        self.pause = pause
+        self.lost: OSError | None = None  # why nothing can be shown any more
         self.parts = recipe.accumulate * workers.count
         self.best = Best()
-        try:
+        with files.start():
             self._begin(model, grid, tensorboard)
-        except BaseException:
-            files.close()
-            raise
 
     def _begin(self, model: PixelModel, grid: int, tensorboard: bool) -> None:
         recipe = self.recipe
@@ -99,17 +106,18 @@ class Trainer:
         self.grid = to_levels(shown[:grid], model.levels)
         self.state = State(model, recipe, self.workers)
         bits = self._resume() if self.files.resume else []
-        self.files.open_logs(self.state.step, tensorboard)
+        self.files.open_logs(self.state.step, self.best.measured, tensorboard)
         self._start = time.perf_counter() - self.state.seconds
         used = self.budget.used(self.state.step, self.state.seconds)
         self.meter = Meter(self.intervals.log, self.state.seconds, used, bits)
 
     def run(self) -> bool:
-        """Train until the budget is used (true), or until `stop` says so (false).
+        """Train until the budget is used (true), or until `stop` or `pause` ends the run (false).
 
         Raises:
             FloatingPointError: a loss, its gradient, a weight or a validation is not finite; the
                 last checkpoint is kept.
+            OSError: a file cannot be written, likewise; or the display cannot, after a checkpoint.
         """
         try:
             with self.display:
@@ -122,32 +130,63 @@ class Trainer:
             self.files.close()
 
     def _run(self) -> bool:
+        try:
+            self._train()
+            self._check()
+            self._save()
+            if self.best.measured != self.state.step:
+                self._validate()
+                self._save()
+        except _Stopped:
+            self._leave()
+            if self.lost is not None:
+                raise OSError(
+                    f"{stdout_sentence(self.lost)}; {self.files.checkpoint} holds the state after "
+                    f"{self.state.step} steps"
+                ) from None
+            return False
+        return True
+
+    def _train(self) -> None:
+        if self._is_due(self.intervals.validate) and self.best.measured != self.state.step:
+            self._validate()  # the run ended between a checkpoint and its validation
+            self.state.seconds = self.workers.agree(self._clock())
         used = self.budget.used(self.state.step, self.state.seconds)
         while used < 1 and not self.best.is_stale(self.budget.patience):
+            if self.state.step == self.pause:
+                raise _Stopped
             self.meter.skip_to(self._clock())
             lr = learning_rate(self.recipe, self.state.step, used)
             bits = self.state.advance(self._parts(), lr)
             used, stopped = self._look()
             pictures = self.batches.batch
             self._report(self.meter.read(self.state.step, self.state.seconds, used, bits, pictures))
-            self._keep()
             if stopped:
-                self._leave()
-                return False
-        self._check()
-        if self.best.measured != self.state.step:
-            self._validate()
-        self._save()
-        return True
+                raise _Stopped
+            if self._keep():
+                used, _ = self._look()  # a validation counts too
 
     def _clock(self) -> float:
         """Seconds that the run has taken, over all of its sessions."""
         return time.perf_counter() - self._start
 
     def _look(self) -> tuple[float, bool]:
-        """The fraction of the budget that is used, and the wish to stop: those of all workers."""
-        self.state.seconds, stopped = self.workers.agree((self._clock(), self.stop()))
+        """Return the fraction of the budget that is used, and whether any worker is to stop."""
+        every = self.workers.gather((self._clock(), self._is_asked_to_stop()))
+        self.state.seconds = every[0][0]
+        stopped = any(asked for _, asked in every)
         return self.budget.used(self.state.step, self.state.seconds), stopped
+
+    def _is_asked_to_stop(self) -> bool:
+        return self.stop() or self.lost is not None
+
+    def _show(self, show: Callable[..., None], *arguments: Any) -> None:
+        """Show something; where that cannot be written, the run is to stop."""
+        try:
+            if self.lost is None:
+                show(*arguments)
+        except OSError as error:
+            self.lost = error
 
     def _parts(self) -> Sequence[Tensor]:
         """This worker's parts of the batch of the next step."""
@@ -160,7 +199,7 @@ class Trainer:
 
     def _report(self, reading: Reading) -> None:
         logged = reading.step % self.intervals.log == 0
-        self.display.update(reading, logged)
+        self._show(self.display.update, reading, logged)
         if logged:
             self.files.write_log(
                 step=reading.step,
@@ -169,34 +208,50 @@ class Trainer:
                 pictures_per_second=round(reading.pictures_per_second, 1),
             )
 
-    def _keep(self) -> None:
-        """Validate and save where it is time to; what it found is saved too."""
-        validate = self.state.step % self.intervals.validate == 0
-        if not validate and self.state.step % self.intervals.checkpoint:
-            return
+    def _is_due(self, interval: int) -> bool:
+        return self.state.step > 0 and self.state.step % interval == 0
+
+    def _keep(self) -> bool:
+        """Save and validate where it is time to; True after a validation.
+
+        The next checkpoint holds what the validation found. A run that ends before is resumed with
+        the same validation of the same weights.
+        """
+        validate = self._is_due(self.intervals.validate)
+        if not validate and not self._is_due(self.intervals.checkpoint):
+            return False
         self._check()
+        self._save()
         if validate:
             self._validate()
-        self._save()
+        return validate
+
+    def _advance_validation(self, done: float) -> None:
+        self._show(self.display.validate, done)
+        if self.workers.any(self._is_asked_to_stop()):
+            raise _Stopped
 
     def _validate(self) -> None:
         """Measure the averaged model, show what it draws, and save it where it is the best."""
         average, step = self.state.ema.model, self.state.step
-        self.best.measured = step
         if self.held_out is None:
             self.files.save_model(average)
         else:
             images = to_levels(self.held_out, average.levels)
-            bits = bits_per_dimension(average, images, self.recipe.batch, self.workers)
+            bits = bits_per_dimension(
+                average, images, self.recipe.batch, self.workers, self._advance_validation
+            )
             for name, value in bits.items():
                 if not math.isfinite(value):
                     raise FloatingPointError(
                         f"the validation of {name} became {value} after {step} steps"
                     )
             self.files.write_log(step=step, seconds=round(self.state.seconds, 1), validation=bits)
-            self.display.say(f"step {step}  {self._headline}: {_figures(bits, images)}")
+            line = f"step {step}  {self._headline}: {_figures(bits, images)}"
+            self._show(self.display.say, line)
             if self.best.take(next(iter(bits.values()))):
                 self.files.save_model(average)
+        self.best.measured = step
         if len(self.grid) and self.workers.is_first:
             self.files.save_grid(step, draw_grid(average, self.grid, self.recipe.seed))
 
@@ -213,6 +268,7 @@ class Trainer:
         self._save()
         if self.validation is None or math.isinf(self.best.bits):
             self.files.save_model(self.state.ema.model)
+        self.workers.gather(None)  # a launcher ends the first one when another has left
 
     @functools.cached_property
     def _settings(self) -> dict[str, Any]:

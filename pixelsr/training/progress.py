@@ -18,6 +18,9 @@ class Display(Protocol):
     def update(self, reading: Reading, logged: bool) -> None:
         """After every step; `logged` where the step is written to the log as well."""
 
+    def validate(self, done: float) -> None:
+        """During a validation; `done` is the fraction of it."""
+
     def say(self, sentence: str) -> None:
         """Show a sentence that stays."""
 
@@ -41,6 +44,9 @@ class Bar:
     def update(self, reading: Reading, logged: bool) -> None:
         self.progress.update(self.task, completed=reading.used, description=str(reading))
 
+    def validate(self, done: float) -> None:
+        self.progress.update(self.task, description=f"validating: {done:.0%}")
+
     def say(self, sentence: str) -> None:
         self.progress.console.print(sentence, highlight=False, markup=False)
 
@@ -58,6 +64,9 @@ class Lines:
         if logged:
             self.say(str(reading))
 
+    def validate(self, done: float) -> None:
+        pass
+
     def say(self, sentence: str) -> None:
         print(sentence, flush=True)
 
@@ -69,8 +78,13 @@ class Silence(Lines):
         pass
 
 
+def stdout_sentence(error: OSError) -> str:
+    """Return what is said of a standard output that is closed, or on a full disk."""
+    return f"standard output cannot be written: {error.strerror or error}"
+
+
 def display(speaks: bool = True) -> Display:
     """A bar where stdout is a terminal, lines elsewhere; silence where it does not speak."""
     if not speaks:
         return Silence()
-    return Bar() if sys.stdout.isatty() else Lines()
+    return Bar() if sys.stdout is not None and sys.stdout.isatty() else Lines()
