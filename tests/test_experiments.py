@@ -42,8 +42,8 @@ def figures(out):
     return read_figures(out, "receptive-field")
 
 
-def interrupt_after(steps, monkeypatch):
-    """Ctrl-C after so many steps of all models together."""
+def interrupt_after(questions, monkeypatch):
+    """Ctrl-C after it is asked so often, at each step and batch of a validation, of any model."""
 
     class Impatient(command.Interrupt):
         asked = 0
@@ -51,7 +51,7 @@ def interrupt_after(steps, monkeypatch):
         @property
         def requested(self):
             self.asked += 1
-            return self.asked > steps
+            return self.asked > questions
 
         @requested.setter
         def requested(self, value):
@@ -67,7 +67,7 @@ def test_an_experiment_goes_on_after_an_interrupt_to_the_same_figures(data, tmp_
     assert "RowLSTM  step 3  validation" in result.stdout
     assert f"Done: figures and plots are in {whole}." in result.stdout
     with monkeypatch.context() as patch:
-        interrupt_after(6, patch)
+        interrupt_after(18, patch)
         result = run("--data", data, "--out", broken, "--steps", 3)
         assert result.exit_code == 128, result.output
         assert f"Saved in {broken}: the same command goes on." in result.stdout
