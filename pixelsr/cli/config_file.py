@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import tomlkit
-from tomlkit.exceptions import TOMLKitError
 
 
 def read_config(context: click.Context, option: click.Parameter, path: Path | None) -> None:
@@ -18,6 +16,9 @@ def read_config(context: click.Context, option: click.Parameter, path: Path | No
     """
     if path is None:
         return
+    import tomlkit  # here, as in models/sizes.py
+    from tomlkit.exceptions import TOMLKitError
+
     try:
         values = tomlkit.parse(path.read_bytes()).unwrap()
     except (TOMLKitError, UnicodeDecodeError) as error:
@@ -48,6 +49,8 @@ def write_config(command: click.Command, values: Mapping[str, Any]) -> str:
     Args:
         values: by the names that the command's function has for them.
     """
+    import tomlkit
+
     given = {
         _key(parameter): values[parameter.name]
         for parameter in command.params

@@ -3,9 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import tomlkit
-from tomlkit.exceptions import TOMLKitError
-
 from .base import PixelModel, find_model
 from .prsr import PixelRecursiveSR
 
@@ -44,6 +41,9 @@ def trained_options(model: str) -> tuple[Path, dict[str, Any]]:
     path = find_model(model) / TRAINING
     if not path.is_file():
         return path, {}
+    import tomlkit  # here, for machines that sample and train without it
+    from tomlkit.exceptions import TOMLKitError
+
     try:
         return path, tomlkit.parse(path.read_bytes()).unwrap()
     except (TOMLKitError, UnicodeDecodeError) as error:
