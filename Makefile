@@ -107,27 +107,10 @@ bench: venv  ## measure this machine into benchmarks/results
 	@mkdir -p benchmarks/results
 	$(PY) -m pytest benchmarks -m "" --benchmark-json=benchmarks/results/$(DEVICE).json
 
-# What a GPU changes; the rest of the suite is the same with one or without.
-GPU_TESTS := tests/test_noise_triton.py tests/test_gate_triton.py tests/test_masked_conv2d_triton.py \
-	tests/test_pixel_cross_entropy_triton.py tests/test_lstm_triton.py \
-	tests/test_kernels_compile.py \
-	tests/test_models_on_gpu.py tests/test_engine_triton.py tests/test_engine_triton_recurrent.py \
-	tests/test_engine_cuda.py tests/test_engine_cuda_recurrent.py
-GPU_BENCHMARKS := $(addprefix benchmarks/,bench_sampling_gpu.py bench_masked_conv.py \
-	bench_cross_entropy.py bench_training_step.py bench_pixelrnn.py)
-gpu: venv  ## build, test and measure on a GPU (SYSTEM_TORCH=1: with the torch that is there)
-	@$(PY) -c "import torch; raise SystemExit(not torch.cuda.is_available())" || \
-	{ echo "no GPU that this torch can use was found: nothing measured" >&2; exit 1; }
-	@mkdir -p benchmarks/results
-	$(BIN)/pixelsr doctor
-	$(PY) -m pytest -q $(GPU_TESTS)
-	$(PY) -m pytest $(GPU_BENCHMARKS) -m "" \
-		--benchmark-json=benchmarks/results/$(DEVICE).json
-	$(PY) -m benchmarks.tune --out benchmarks/results/tuning/$(DEVICE).json
-	@for tool in memcheck racecheck; do \
-		if command -v compute-sanitizer > /dev/null; then echo "compute-sanitizer: $$tool"; \
-		compute-sanitizer --tool $$tool --error-exitcode 1 $(PY) -m pytest -q \
-			tests/test_engine_cuda.py -k "logits_equal and grey" || exit 1; fi; done
+# Its first step installs the package, built for that GPU alone. GPU="--resume --minutes 9", say.
+GPU :=
+gpu: $(if $(filter 1,$(SYSTEM_TORCH)),,venv)  ## build, measure and test on a GPU (SYSTEM_TORCH=1, GPU=)
+	$(PY) -m benchmarks.gpu $(GPU)
 
 clean:  ## remove what was built, .venv included
 	rm -rf .venv build dist out *.egg-info pixelsr/*.so .pytest_cache .ruff_cache .mypy_cache
