@@ -1,15 +1,25 @@
-# Every target makes .venv if it must; nothing is installed outside it.
+# Every target makes .venv if it must; nothing is installed outside it, but with SYSTEM_TORCH=1.
 
 SHELL := /bin/bash
 CANDIDATES := python3 python3.11 python3.12 python3.13 python3.14
 PYTHON ?= $(shell for p in $(CANDIDATES); do \
 	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$p && break; done)
+ifeq ($(SYSTEM_TORCH),1)
+# For a machine whose Python has torch and the tools (one with a GPU, say): nothing is fetched, and
+# the package goes into that Python. A .venv made from a Python that is itself a venv has no torch.
+PY := $(PYTHON)
+BIN := $(shell $(PYTHON) -c "import sysconfig; print(sysconfig.get_path('scripts'))")
+INSTALLED := build/.installed
+else
+PY := .venv/bin/python
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+INSTALLED := .venv/.installed
+endif
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 SOURCES := $(wildcard csrc/*/*.h csrc/*/*.cpp csrc/*/*.cu)
 EMULATOR := $(wildcard tests/emulator/*.h tests/emulator/*.cpp)
 PYTHON_CODE := setup.py pixelsr kernels benchmarks docs examples tests
-DEVICE = $(shell $(BIN)/python -c "import re, torch; \
+DEVICE = $(shell $(PY) -c "import re, torch; \
 	name = torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu'; \
 	print(re.sub('[^a-z0-9]+', '-', name.lower()))")
 
@@ -19,50 +29,48 @@ DEVICE = $(shell $(BIN)/python -c "import re, torch; \
 help:  ## show this
 	@grep -E '^[a-z-]+: .*##' Makefile | sed -E 's/:[^#]*## /\t/' | expand -t 13
 
-venv: .venv/.installed  ## make .venv: the pinned torch, the package, the tools
+venv: $(INSTALLED)  ## make .venv: the pinned torch, the package, the tools
 
 ifeq ($(SYSTEM_TORCH),1)
-# For a machine that has its own torch (one with a GPU, say): nothing is fetched.
-.venv/.torch:
-	$(PYTHON) -m venv --system-site-packages .venv
-	@touch $@
+TORCH :=
 INSTALL := --no-deps --no-build-isolation -e .
 else
 # torch comes first and alone: whatever is installed later finds it there and keeps it.
-.venv/.torch: constraints.txt
+TORCH := .venv/.torch
+$(TORCH): constraints.txt
 	@test -n "$(PYTHON)" || { echo "no Python 3.11 or later was found; try make PYTHON=..." >&2; exit 1; }
 	@echo "making .venv with $$($(PYTHON) --version)"
 	$(PYTHON) -m venv .venv
-	$(PIP) setuptools wheel ninja
-	$(PIP) torch==2.13.0
+	$(PIP) -c constraints.txt setuptools wheel ninja
+	$(PIP) -c constraints.txt torch==2.13.0
 	@touch $@
-INSTALL := --no-build-isolation -e ".[dev]"
+INSTALL := -c constraints.txt --no-build-isolation -e ".[dev]"
 endif
 
-.venv/.installed: .venv/.torch pyproject.toml setup.py $(SOURCES)
+$(INSTALLED): $(TORCH) pyproject.toml setup.py $(SOURCES)
 	$(PIP) $(INSTALL)
-	@$(BIN)/python -c "from pixelsr import ops; \
+	@$(PY) -c "from pixelsr import ops; \
 	print('C++ kernels:', ops.WHY_NOT_COMPILED or 'built'); \
 	print('CUDA kernels:', ops.WHY_NO_CUDA or 'built')"
-	@touch $@
+	@mkdir -p $(@D) && touch $@
 
 demo: venv  ## enlarge the bundled sample faces into out/demo
 	$(BIN)/pixelsr enlarge pixelsr/samples/*.png -o out/demo --samples 4
 
 test: venv  ## run the tests, each file on one of the processors
-	PIXELSR_EXPECT_EXTENSION=1 $(BIN)/python -m pytest -q -n auto --dist loadfile
+	PIXELSR_EXPECT_EXTENSION=1 $(PY) -m pytest -q -n auto --dist loadfile
 
 test-slow: venv  ## run the tests that take minutes
-	PIXELSR_EXPECT_EXTENSION=1 $(BIN)/python -m pytest -q -m slow
+	PIXELSR_EXPECT_EXTENSION=1 $(PY) -m pytest -q -m slow
 
 SANITIZED := build/sanitized
 sanitize: venv  ## run the tests with the C++ kernels under AddressSanitizer and UBSan
-	PIXELSR_SANITIZE=1 $(BIN)/python setup.py -q build_ext --build-lib $(SANITIZED) \
+	PIXELSR_SANITIZE=1 $(PY) setup.py -q build_ext --build-lib $(SANITIZED) \
 		--build-temp $(SANITIZED)-objects
 	LD_PRELOAD="$$($${CXX:-c++} -print-file-name=libasan.so) $$($${CXX:-c++} -print-file-name=libubsan.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 \
 	PIXELSR_EXTENSION=$$(echo $(SANITIZED)/pixelsr/_C*.so) PIXELSR_EXPECT_EXTENSION=1 \
-	$(BIN)/python -m pytest -q $(TESTS)
+	$(PY) -m pytest -q $(TESTS)
 
 lint: venv  ## check style and types
 	$(BIN)/ruff check $(PYTHON_CODE)
@@ -76,8 +84,8 @@ format: venv  ## rewrite the code in the project's style
 	$(BIN)/clang-format -i $(SOURCES) $(EMULATOR)
 
 docs: venv  ## write the commands' pages from their help, and the results from their figures
-	$(BIN)/python docs/commands.py
-	$(BIN)/python docs/results.py
+	$(PY) docs/commands.py
+	$(PY) docs/results.py
 
 # Each goes on where it was stopped. DATA holds mnist/ and faces/; SCALE=paper is for a GPU.
 DATA ?= data
@@ -97,29 +105,12 @@ experiments: $(EXPERIMENTS)  ## do all experiments, in an hour on two cores (DAT
 
 bench: venv  ## measure this machine into benchmarks/results
 	@mkdir -p benchmarks/results
-	$(BIN)/python -m pytest benchmarks -m "" --benchmark-json=benchmarks/results/$(DEVICE).json
+	$(PY) -m pytest benchmarks -m "" --benchmark-json=benchmarks/results/$(DEVICE).json
 
-# What a GPU changes; the rest of the suite is the same with one or without.
-GPU_TESTS := tests/test_noise_triton.py tests/test_gate_triton.py tests/test_masked_conv2d_triton.py \
-	tests/test_pixel_cross_entropy_triton.py tests/test_lstm_triton.py \
-	tests/test_kernels_compile.py \
-	tests/test_models_on_gpu.py tests/test_engine_triton.py tests/test_engine_triton_recurrent.py \
-	tests/test_engine_cuda.py tests/test_engine_cuda_recurrent.py
-GPU_BENCHMARKS := $(addprefix benchmarks/,bench_sampling_gpu.py bench_masked_conv.py \
-	bench_cross_entropy.py bench_training_step.py bench_pixelrnn.py)
-gpu: venv  ## build, test and measure on a GPU (SYSTEM_TORCH=1: with the torch that is there)
-	@$(BIN)/python -c "import torch; raise SystemExit(not torch.cuda.is_available())" || \
-	{ echo "no GPU that this torch can use was found: nothing measured" >&2; exit 1; }
-	@mkdir -p benchmarks/results
-	$(BIN)/pixelsr doctor
-	$(BIN)/python -m pytest -q $(GPU_TESTS)
-	$(BIN)/python -m pytest $(GPU_BENCHMARKS) -m "" \
-		--benchmark-json=benchmarks/results/$(DEVICE).json
-	$(BIN)/python -m benchmarks.tune --out benchmarks/results/tuning/$(DEVICE).json
-	@for tool in memcheck racecheck; do \
-		if command -v compute-sanitizer > /dev/null; then echo "compute-sanitizer: $$tool"; \
-		compute-sanitizer --tool $$tool --error-exitcode 1 $(BIN)/python -m pytest -q \
-			tests/test_engine_cuda.py -k "logits_equal and grey" || exit 1; fi; done
+# Its first step installs the package, built for that GPU alone. GPU="--resume --minutes 9", say.
+GPU :=
+gpu: $(if $(filter 1,$(SYSTEM_TORCH)),,venv)  ## build, measure and test on a GPU (SYSTEM_TORCH=1, GPU=)
+	$(PY) -m benchmarks.gpu $(GPU)
 
 clean:  ## remove what was built, .venv included
 	rm -rf .venv build dist out *.egg-info pixelsr/*.so .pytest_cache .ruff_cache .mypy_cache

@@ -42,8 +42,7 @@ def compare(
 ) -> dict[str, list[float]]:
     """The curves of "triton", "plain" and "plain, contiguous"; the model is left as it is."""
     start = model.to(memory_format=torch.channels_last)
-    # On a GPU what users get; elsewhere Triton's interpreter, which must be named.
-    ours = copy.deepcopy(start) if model.device.type == "cuda" else on_backend(start, "triton")
+    ours = on_backend(start, "triton")
     plain = on_backend(start, "reference")
     contiguous = copy.deepcopy(plain).to(memory_format=torch.contiguous_format)
     return {

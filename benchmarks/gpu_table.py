@@ -27,7 +27,7 @@ def gpu_table(report: Report, found: dict[str, Any]) -> str:
     """The section of one GPU.
 
     Args:
-        found: what `bench_sampling_gpu` notes beside the report.
+        found: what `benchmarks.steps.loops` notes beside the report.
     """
     machine = report.machine
     parts = [

@@ -29,16 +29,6 @@ SUITES = {
             "tests/test_bench.py",
         ),
     ),
-    "bench_sampling_gpu": Suite(
-        "The same on a GPU, 16-bit weights: its engines, PyTorch's loops as CUDA graphs, where the "
-        "time goes, and what cannot be beaten.",
-        (
-            "tests/test_engine_cuda.py",
-            "tests/test_engine_triton.py",
-            "tests/test_noise_triton.py",
-            "tests/test_bench_gpu.py",
-        ),
-    ),
     "bench_completion": Suite(
         "The lower half of pictures by the C++ engine, beside whole pictures.",
         ("tests/test_plan.py", "tests/test_holes.py"),

@@ -6,23 +6,26 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu_table import gpu_table
+from benchmarks.steps.loops import join
 from pixelsr.benchmark import Figure, Growth, Report, plot, times_faster
 from pixelsr.benchmark.report import CACHED, CROPPED, CROPPED_LOOP, NAIVE_LOOP
 
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- figures: python -m benchmarks.report -->\n", "<!-- /figures -->\n"
-SAMPLING, ON_A_GPU = "test_sampling", "test_sampling_on_a_gpu"
+SAMPLING = "test_sampling"
 
 
 def read_report(file: Path) -> Report:
-    """The sampling report among the results of one machine; of a GPU the one that is for GPUs."""
+    """The sampling report among the results of one machine."""
     return Report.from_json(_found(file)["report"])
 
 
 def _found(file: Path) -> dict[str, Any]:
-    """What the suite noted."""
+    """What the suite noted; of a GPU, what the last commit did that came so far."""
+    if file.suffix == ".jsonl":
+        return join(_sampled(file))
     by_name = {one["name"]: one for one in _benchmarks(file)}
-    found: dict[str, Any] = (by_name.get(ON_A_GPU) or by_name[SAMPLING])["extra_info"]
+    found: dict[str, Any] = by_name[SAMPLING]["extra_info"]
     return found
 
 
@@ -71,12 +74,20 @@ def _growth(growth: Growth) -> str:
 
 def result_files() -> list[Path]:
     """The results of all machines on which sampling was measured."""
-    files = sorted((ROOT / "benchmarks" / "results").glob("*.json"))
-    return [
+    folder = ROOT / "benchmarks" / "results"
+    files = [
         file
-        for file in files
-        if {SAMPLING, ON_A_GPU} & {one["name"] for one in _benchmarks(file) if "extra_info" in one}
+        for file in sorted(folder.glob("*.json"))
+        if SAMPLING in {one["name"] for one in _benchmarks(file) if "extra_info" in one}
     ]
+    return files + [file for file in sorted((folder / "gpu").glob("*.jsonl")) if _sampled(file)]
+
+
+def _sampled(file: Path) -> list[dict[str, Any]]:
+    """What the step "loops" of `benchmarks.gpu` reported, of the last commit that has it."""
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    own = [line for line in lines if line.get("what") == "sampling"]
+    return [line for line in own if line["commit"] == own[-1]["commit"]]
 
 
 def _benchmarks(file: Path) -> list[dict[str, Any]]:

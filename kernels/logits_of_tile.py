@@ -3,13 +3,15 @@
 import triton
 import triton.language as tl
 
+from .precision import dot
+
 
 @triton.jit
 def _dot(x, weight, sums, WIDEN: tl.constexpr, PRECISION: tl.constexpr):
     """A product of tiles; the interpreter makes no right one of bfloat16."""
     if WIDEN:
         x, weight = x.to(tl.float32), weight.to(tl.float32)
-    return tl.dot(x, weight, sums, input_precision=PRECISION)
+    return dot(x, weight, sums, PRECISION)
 
 
 @triton.jit

@@ -23,7 +23,7 @@ from .lstm_fronts import (
     strides,
     tile_of,
 )
-from .precision import matmul_precision
+from .precision import dot, matmul_precision
 
 
 @triton.jit(do_not_specialize=SHARE)
@@ -96,13 +96,13 @@ def _lstm_kernel(
                 at = weight_ptr + ((tap * channels + k) * (4 * channels))[:, None] + out[None, :]
                 live = used[:, None] & written[None, :]
                 w = tl.load(at, mask=live, other=0)
-                o = tl.dot(x, w.to(OPERANDS), o, input_precision=PRECISION)
+                o = dot(x, w.to(OPERANDS), o, PRECISION)
                 w = tl.load(at + channels, mask=live, other=0)
-                f = tl.dot(x, w.to(OPERANDS), f, input_precision=PRECISION)
+                f = dot(x, w.to(OPERANDS), f, PRECISION)
                 w = tl.load(at + 2 * channels, mask=live, other=0)
-                i = tl.dot(x, w.to(OPERANDS), i, input_precision=PRECISION)
+                i = dot(x, w.to(OPERANDS), i, PRECISION)
                 w = tl.load(at + 3 * channels, mask=live, other=0)
-                g = tl.dot(x, w.to(OPERANDS), g, input_precision=PRECISION)
+                g = dot(x, w.to(OPERANDS), g, PRECISION)
             inside = exists[:, None] & written[None, :]
             down, right = place_of(border, border, DIAGONAL, REVERSE)
             goes_on = is_inside(row + down, col + right, exists, height, width)[:, None]

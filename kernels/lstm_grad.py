@@ -22,7 +22,7 @@ from .lstm_fronts import (
     strides,
     tile_of,
 )
-from .precision import matmul_precision
+from .precision import dot, matmul_precision
 
 
 @triton.jit(do_not_specialize=SHARE)
@@ -91,7 +91,7 @@ def _lstm_grad_kernel(
                 at = weight_ptr + ((tap * parts + k) * channels)[:, None] + out[None, :]
                 w = tl.load(at, mask=used[:, None] & written[None, :], other=0)
                 x, w = x.to(OPERANDS), w.to(OPERANDS)
-                of_hidden = tl.dot(x, w, of_hidden, input_precision=PRECISION)
+                of_hidden = dot(x, w, of_hidden, PRECISION)
             inside = exists[:, None] & written[None, :]
             at = grad_ptr + (sample * grad_n + row * grad_h + col * grad_w)[:, None]
             of_hidden += load(at + out[None, :], inside)

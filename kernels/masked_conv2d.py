@@ -9,7 +9,7 @@ from pixelsr.masks import causal_mask
 
 from .configs import Config, choose_grad_weight, choose_product
 from .gate import tanh
-from .precision import conv_precision, input_precision
+from .precision import conv_precision, dot, input_precision
 from .products import (
     Layer,
     Products,
@@ -120,10 +120,10 @@ def _masked_conv2d_kernel(
         weight_at = weight_ptr + (weight_row * out_channels)[:, None] + out[None, :]
         live = used[:, None] & written[None, :]
         w = tl.load(weight_at, mask=live, other=0.0)
-        total = tl.dot(x, w, total, input_precision=PRECISION)
+        total = dot(x, w, total, PRECISION)
         if GATED:
             w = tl.load(weight_at + half, mask=live, other=0.0)
-            other = tl.dot(x, w, other, input_precision=PRECISION)
+            other = dot(x, w, other, PRECISION)
     at = (pixel * out_channels)[:, None] + out[None, :]
     inside = exists[:, None] & written[None, :]
     total = _plus(total, bias_ptr + out, written, add_ptr + at, inside, HAS_BIAS, HAS_ADD)
@@ -180,7 +180,7 @@ def _masked_conv2d_grad_weight_kernel(
         grad_at = grad_ptr + (pixel * out_channels)[:, None] + out[None, :]
         inside = exists[:, None] & (out < out_channels)[None, :]
         grad = tl.load(grad_at, mask=inside, other=0.0)  # [P, BLOCK_OUT]
-        total = tl.dot(x, grad, total, input_precision=PRECISION)
+        total = dot(x, grad, total, PRECISION)
     at = tl.program_id(0).to(tl.int64) * BLOCK_IN * BLOCK_OUT
     lane = tl.arange(0, BLOCK_IN)[:, None] * BLOCK_OUT + tl.arange(0, BLOCK_OUT)[None, :]
     tl.store(partial_ptr + at + lane, total)

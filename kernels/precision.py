@@ -1,6 +1,8 @@
 """In what precision the products of a kernel are made."""
 
 import torch
+import triton
+import triton.language as tl
 from torch import Tensor
 
 from .configs import HALF, IEEE, TF32
@@ -23,3 +25,22 @@ def matmul_precision(x: Tensor) -> str:
 def input_precision(precision: str) -> str:
     """Of `tl.dot`; it does not matter to 16 bits."""
     return "tf32" if precision == TF32 else "ieee"
+
+
+@triton.jit
+def nearest_tf32(x):
+    """Round float32 to the nearest TF32, ties away from zero, as cvt.rna.tf32.f32 does.
+
+    Products themselves cut the last 13 bits off, which errs up to three times as much, and always
+    towards zero.
+    """
+    bits = (x.to(tl.uint32, bitcast=True) + 0x1000) & 0xFFFFE000
+    return tl.where(x == x, bits.to(tl.float32, bitcast=True), x)  # a NaN would become zero
+
+
+@triton.jit
+def dot(x, w, total, PRECISION: tl.constexpr):
+    """Return ``total + x @ w``."""
+    if PRECISION == "tf32":
+        x, w = nearest_tf32(x), nearest_tf32(w)
+    return tl.dot(x, w, total, input_precision=PRECISION)

@@ -1,7 +1,9 @@
 """What the backends of an operator can run: None where one can run this, otherwise the reason."""
 
+import json
 import logging
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
@@ -13,6 +15,11 @@ from .ops.library import HAS_TRITON
 from .transforms import is_transformed
 
 _log = logging.getLogger("pixelsr")
+
+_FASTEST: dict[str, dict[str, str]] = json.loads(
+    (Path(__file__).parent / "fastest.json").read_text()
+)
+"""By GPU and operator, the backend that was measured to be the fastest: `benchmarks.fastest`."""
 
 Predicate = Callable[[Tensor], str | None]
 
@@ -42,6 +49,19 @@ def is_not_interpreted(x: Tensor) -> str | None:
     return None if x.device.type == "cuda" else "the interpreter is for tests"
 
 
+@torch.compiler.assume_constant_result
+def fastest(operator: str, device: torch.device) -> str | None:
+    """Return the fastest backend of an operator on a GPU; None where nobody has measured it."""
+    return _FASTEST.get(torch.cuda.get_device_name(device), {}).get(operator)
+
+
+def is_fastest_convolution(x: Tensor) -> str | None:
+    """Say why Triton's convolution is not chosen: without results of a GPU, "cropped" is."""
+    if x.device.type != "cuda" or fastest("masked_conv2d", x.device) == "triton":
+        return is_not_interpreted(x)
+    return "no results of this GPU say that it is the fastest"
+
+
 def can_run_cpu(x: Tensor) -> str | None:
     if x.device.type != "cpu":
         return f"its kernels are for the CPU, got {x.device}"
@@ -67,7 +87,7 @@ CROPPED = Backend(can_run_cropped)
 REFERENCE = Backend(can_run_reference)
 
 MASKED_CONV2D: Mapping[str, Backend] = {
-    "triton": TRITON,
+    "triton": Backend(can_run_triton, is_fastest_convolution),
     "cropped": CROPPED,
     "reference": REFERENCE,
 }

@@ -3,9 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import tomlkit
-from tomlkit.exceptions import TOMLKitError
-
 LARGEST = 2**63 - 1
 """That TOML requires of an integer, either sign."""
 
@@ -17,6 +14,9 @@ def read_toml(path: Path) -> dict[str, Any]:
         ValueError: the file is not TOML, or an integer at its top level has more than 64 bits.
         OSError: the file cannot be read.
     """
+    import tomlkit  # here, for machines that sample and train without it
+    from tomlkit.exceptions import TOMLKitError
+
     try:
         values: dict[str, Any] = tomlkit.parse(path.read_bytes()).unwrap()
     except (TOMLKitError, ValueError, RecursionError) as error:

@@ -55,7 +55,7 @@ def loop(gates, weight, state, kind):
             padding = (1, 1)
         else:
             column = [step - r for r in range(height)]
-            inside = torch.tensor([0 <= c < width for c in column])
+            inside = torch.tensor([0 <= c < width for c in column], device=gates.device)
             picked = [gates[:, :, r, min(max(c, 0), width - 1)] for r, c in enumerate(column)]
             inputs = torch.stack(picked, 2)
             padding = (1, 0)

@@ -118,9 +118,9 @@ def _layer(outputs, inputs, case, seed):
     return [weight, normal(outputs, seed=seed)] if case.bias else [weight]
 
 
-def make(case, dtype):
+def make(case, dtype, device="cpu"):
     """Images and both outputs, without gradients."""
-    images, tensors = leaves(case, dtype)
+    images, tensors = leaves(case, dtype, device)
     return images, *case.outputs([tensor.detach() for tensor in tensors])
 
 

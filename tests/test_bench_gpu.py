@@ -11,11 +11,11 @@ import pytest
 import torch
 
 import pixelsr
-from benchmarks import bench_sampling_gpu as suite
 from benchmarks import report as readme
 from benchmarks.bound import _sizes, bound, reads_of
 from benchmarks.breakdown import KERNEL, TICKING, Breakdown
 from benchmarks.gpu_table import gpu_table
+from benchmarks.steps import loops as suite
 from pixelsr.benchmark import (
     Batch,
     Report,
@@ -336,17 +336,18 @@ def measured():
         patch.setattr(graphs, "uses_graphs", lambda device: True)
         every = [Sampler("cuda", weights) for weights in suite.WEIGHTS]
         patch.setattr(suite, "half_precision", lambda batch: every)  # Triton's interpreter is slow
-        made = suite.measure_gpu(network(), (4, 4), (1, 3), 2, lines.append)
+        model = network()
+        parts = [suite.measure_gpu(model, (4, 4), (n,), 2, lines.append) for n in (1, 3)]
     assert lines == ["batch 1", "batch 3"]
-    return json.dumps(made, allow_nan=False)
+    return json.dumps(parts, allow_nan=False)
 
 
 @pytest.fixture
 def found(measured):
-    return json.loads(measured)
+    return suite.join(json.loads(measured))
 
 
-def test_the_suite_measures_engines_and_loops_and_the_readme_shows_them(found, tmp_path):
+def test_the_suite_measures_engines_and_loops_and_the_readme_shows_them(measured, found, tmp_path):
     report = Report.from_json(found["report"])
     methods = {figure.method for figure in report.of_batch(3)}
     assert {CACHED, CACHED_LOOP, CROPPED_LOOP, NAIVE_LOOP} < methods
@@ -356,11 +357,12 @@ def test_the_suite_measures_engines_and_loops_and_the_readme_shows_them(found, t
         assert sum(one["event_seconds"].values()) == pytest.approx(one["seconds"][TICKING])
         assert one["colour_step_seconds"] > 0
     assert "need a GPU" in found["gpu"]["cached_loop"]["1"]
-    assert "cached, cuda, bfloat16:" in suite.summary(found)
 
-    file = tmp_path / "nvidia.json"
-    results = [{"name": readme.ON_A_GPU, "extra_info": found}, {"name": "other"}]
-    file.write_text(json.dumps({"benchmarks": results}))
+    file = tmp_path / "nvidia.jsonl"
+    of_old = {"what": "sampling", "commit": "old", "report": {}}
+    lines = [of_old, {"what": "copy", "commit": "new"}]
+    lines += [{"what": "sampling", "commit": "new", **part} for part in json.loads(measured)]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     text = readme.figures([file])
     rows = [line for line in text.splitlines() if "| `cuda`, bfloat16 |" in line]
     assert [row.split(" | ")[0] for row in rows] == ["| 1", "| 3"]

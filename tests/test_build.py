@@ -145,6 +145,7 @@ def test_a_script_called_nvcc_does_not_hide_the_toolkit(setup_py, monkeypatch, t
 
 @in_source_tree
 def test_the_cuda_extension_holds_code_for_each_architecture(setup_py, monkeypatch, tmp_path):
+    monkeypatch.delenv("PIXELSR_CUDA_ARCHITECTURES", raising=False)
     monkeypatch.setattr(cpp_extension, "CUDA_HOME", str(tmp_path))
     extension = setup_py["cuda_extension"]()
     flags = extension.extra_compile_args["nvcc"]
@@ -154,3 +155,65 @@ def test_the_cuda_extension_holds_code_for_each_architecture(setup_py, monkeypat
     assert ("USE_CUDA", None) in extension.define_macros
     assert extension.optional
     assert all((ROOT / path).is_file() for path in (*extension.sources, *extension.depends))
+
+
+@in_source_tree
+def test_code_can_be_for_one_architecture_alone(setup_py, monkeypatch, tmp_path):
+    monkeypatch.setattr(cpp_extension, "CUDA_HOME", str(tmp_path))
+    monkeypatch.setenv("PIXELSR_CUDA_ARCHITECTURES", "sm_90a")
+    flags = setup_py["cuda_extension"]().extra_compile_args["nvcc"]
+    chosen = [flag for flag in flags if "arch" in flag]
+    assert chosen == ["-gencode=arch=compute_90a,code=sm_90a"]
+
+
+@in_source_tree
+def test_a_python_that_has_torch_is_used_as_it_is():
+    """Whatever make would do with it: no .venv, which may see nothing of it."""
+    say = ["make", "--dry-run", "--always-make", "SYSTEM_TORCH=1", f"PYTHON={sys.executable}"]
+    done = subprocess.run([*say, "venv", "test"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    install = f"{sys.executable} -m pip install --quiet --disable-pip-version-check --no-deps"
+    assert install in done.stdout
+    assert f"{sys.executable} -m pytest" in done.stdout
+    assert "-m venv" not in done.stdout
+    assert "constraints" not in done.stdout
+
+
+ON_A_GPU = """
+import importlib, sys
+
+class Blocked:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {packages}:
+            raise ImportError(f"{{name}} is not in the image")
+
+sys.meta_path.insert(0, Blocked())
+for name in {modules}:
+    importlib.import_module(name)
+"""
+"""Imports where packages are missing."""
+
+
+UNNEEDED = ("tomlkit", "torchmetrics", "matplotlib", "datasets", "tensorboard")
+PACKAGE = ("pixelsr", "pixelsr.sampling", "pixelsr.benchmark", "pixelsr.training")
+
+
+def modules_of(package, pattern):
+    name = package.rpartition(".")[2]
+    return [f"{package}.{path.stem}" for path in sorted((ROOT / name).glob(pattern))]
+
+
+@in_source_tree
+@pytest.mark.parametrize(
+    ("modules", "packages"),
+    [
+        (PACKAGE, (*UNNEEDED, "rich", "click")),
+        (modules_of("pixelsr.kernels", "[a-z]*.py"), (*UNNEEDED, "rich", "click")),
+        (modules_of("benchmarks", "[a-mo-z]*.py"), UNNEEDED),  # netket* need what they measure
+        (["pixelsr.cli.doctor"], ("tomlkit", "matplotlib", "datasets", "tensorboard")),
+    ],
+    ids=["the package", "kernels", "benchmarks", "doctor"],
+)
+def test_what_a_gpu_needs_asks_for_few_packages(modules, packages):
+    pytest.importorskip("triton")
+    run(ON_A_GPU.format(packages=packages, modules=modules))

@@ -18,8 +18,8 @@ import pixelsr
 from pixelsr import ops, sampling
 from pixelsr.reference import gumbel_noise_ref
 from pixelsr.sampling.engines import cuda, program
-from pixelsr.sampling.engines.cuda import CudaEngine, Machine
-from pixelsr.sampling.engines.tiles import UNIT
+from pixelsr.sampling.engines.cuda import CudaEngine, Machine, choose_cut
+from pixelsr.sampling.engines.tiles import UNIT, Cut
 from pixelsr.sampling.request import make_request
 from tests.emulator.build import HERE, build
 from tests.helpers import randomise
@@ -41,7 +41,7 @@ NEAR = {"rtol": 0, "atol": 0.02 if HAS_GPU else 5e-6}
 """How near logits are to the reference's; half precision is held to its law below."""
 exactly = pytest.mark.skipif(HAS_GPU, reason="a GPU rounds features to 16 bits: see the replays")
 IN_HALF = [name for name in NETWORKS if name != "Conditioned"]
-"""Networks that PyTorch itself can run in 16 bits: it has no Fourier transform there."""
+"""Networks that PyTorch can run in 16 bits: its Fourier transform there is of powers of two."""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -96,7 +96,7 @@ def logits_error(model: nn.Module, n: int = 2, engine: str = "cuda") -> tuple[fl
     return tuple(float((found.double() - right).abs().max()) for found in (ours, theirs))
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", IN_HALF if HAS_GPU else NETWORKS)
 def test_logits_equal_the_forward_pass(name, order):
     ours, theirs = logits_error(exact(name))
     assert ours <= (2 * theirs if HAS_GPU else 5e-6)
@@ -209,17 +209,42 @@ def test_a_sum_is_in_the_same_order_in_a_cluster(gpu):
 
 def test_few_samples_have_clusters_and_many_have_none(gpu):
     model = network("GatedPixelCNN", torch.float16).to(DEVICE)
-    cuts = {n: engine_of(model, n).cut for n in (1, 8, 9, 600, 1100, 5000)}
-    assert {n: (cut.eights, cut.members) for n, cut in cuts.items()} == {
+    expected = {
         1: (1, 8),
-        8: (1, 8),
-        9: (2, 8),
+        9: (1, 8),  # two tiles of 8 are drawn at once, each in the time of one
+        128: (1, 8),
+        129: (2, 8),  # 17 tiles of 8 would have 4 blocks each
+        256: (2, 8),
+        257: (2, 4),
         600: (2, 2),
-        1100: (2, 1),
+        1030: (1, 1),
+        1060: (2, 1),  # 133 tiles of 8 would have to be drawn one after another
         5000: (2, 1),
     }
+    assert {n: cut_of(model, n) for n in expected} == expected
     gpu(108, 163 * 1024, has_clusters=False)
-    assert engine_of(model, 1).cut.members == 1
+    expected = {1: (1, 1), 100: (1, 1), 864: (1, 1), 865: (2, 1)}
+    assert {n: cut_of(model, n) for n in expected} == expected
+
+
+def test_clusters_are_as_many_as_the_driver_can_place(gpu, monkeypatch):
+    """On a GPU that runs fewer at once than its multiprocessors would have."""
+    gpu()
+    asked = []
+    monkeypatch.setattr(cuda, "_clusters_at_once", lambda cut, _: asked.append(cut) or 13)
+    most = {members: cuda._tiles_at_once(cut(members), torch.device("cuda")) for members in (1, 8)}
+    assert most == {1: 132, 8: 13}
+    assert [one.members for one in asked] == [8]
+    assert cuda._tiles_at_once(cut(8), torch.device("cpu")) == 16
+
+
+def cut(members: int) -> Cut:
+    return Cut(torch.float16, 1, members, 227 * 1024)
+
+
+def cut_of(model: nn.Module, n: int) -> tuple[int, int]:
+    chosen = choose_cut(sampling.plan(model, (6, 4)), request_of(model, n, (6, 4)))
+    return chosen.eights, chosen.members
 
 
 def engine_of(model: nn.Module, n: int = 2) -> CudaEngine:
@@ -240,8 +265,8 @@ def test_windows_that_do_not_fit_stay_in_global_memory(gpu):
         assert torch.equal(ours, whole)
 
 
-def request_of(model: nn.Module, n: int = 3):
-    return make_request(model, n, (3, 4), None, None, None, 0, "model")
+def request_of(model: nn.Module, n: int = 3, size: tuple[int, int] = (3, 4)):
+    return make_request(model, n, size, None, None, None, 0, "model")
 
 
 @pytest.mark.parametrize("mask", ["upper half", "hole", "each its own"])
@@ -259,7 +284,7 @@ def test_a_batch_that_does_not_fit_is_drawn_in_waves(mask, monkeypatch):
     monkeypatch.setattr(cuda, "available_on", lambda device: 1)
     monkeypatch.setattr(cuda, "check_memory", lambda *arguments: None)
     assert torch.equal(sample(model, engine="cuda", **options), whole)
-    assert launches == [1, 1]
+    assert launches == [1, 1, 1, 1]
 
 
 def test_a_tile_that_does_not_fit_is_refused_in_one_sentence(monkeypatch):

@@ -20,11 +20,15 @@ needs_gpu = pytest.mark.skipif(DEVICE == "cpu", reason="there is no GPU")
 
 @pytest.fixture(autouse=True)
 def _poisoned():
-    """What is allocated holds NaN until it is written; one thread is faster for so little."""
+    """What is allocated holds NaN until it is written; one thread is faster for so little. The
+    reference's convolutions may use TF32 on a GPU, unless told otherwise."""
+    switch = torch.backends.cudnn.conv
+    before, switch.fp32_precision = switch.fp32_precision, "ieee"
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True, warn_only=True)
     yield
+    switch.fp32_precision = before
     torch.use_deterministic_algorithms(False)
     torch.set_num_threads(threads)
 

@@ -12,6 +12,7 @@ from pixelsr.masks import causal_mask
 from pixelsr.nn import GatedLayer, GatedMaskedConv2d, MaskedConv2d, PixelCNNBlock
 from pixelsr.reference import gate_ref, masked_conv2d_ref
 from tests.helpers import randomise
+from tests.tf32_cases import nearest_tf32
 
 pytest.importorskip("triton")
 from pixelsr.kernels.products import find_products
@@ -19,7 +20,7 @@ from pixelsr.kernels.products import find_products
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 OURS = torch.ops.pixelsr
 HALVES = [torch.float16, torch.bfloat16] + [torch.float32] * (DEVICE == "cuda")
-"""A GPU multiplies float32 in less, if it may."""
+"""A GPU multiplies float32 in less, if it may: both sides then round to TF32."""
 
 # kernel, in and out channels, mask, in and out parts, dilation
 CASES = {
@@ -45,7 +46,7 @@ def _poisoned():
 
 @pytest.fixture(params=["ieee"])
 def _precision(request):
-    """Of float32 in PyTorch's convolutions, and so in ours; the interpreter's tf32 is exact."""
+    """Of float32 in PyTorch's convolutions, and so in ours; the interpreter multiplies exactly."""
     switch = torch.backends.cudnn.conv
     before, switch.fp32_precision = switch.fp32_precision, request.param
     yield
@@ -91,7 +92,6 @@ def conv(x, weight, bias, add, *layer):
 
 
 @pytest.mark.parametrize("channels_last", [True, False], ids=["channels_last", "contiguous"])
-@pytest.mark.parametrize("_precision", ["ieee"] + ["tf32"] * (DEVICE == "cpu"), indirect=True)
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.usefixtures("_precision")
 def test_the_kernels_equal_the_reference_forward_and_in_all_gradients(name, channels_last):
@@ -105,6 +105,30 @@ def test_the_kernels_equal_the_reference_forward_and_in_all_gradients(name, chan
     for out in got[: len(grads)]:
         order = torch.channels_last if channels_last else torch.contiguous_format
         assert out.is_contiguous(memory_format=order)
+
+
+@pytest.mark.parametrize("_precision", ["tf32"], indirect=True)
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.usefixtures("_precision")
+def test_where_tf32_is_allowed_operands_are_rounded_to_the_nearest(name):
+    """Not cut off, as the products themselves would: these are exact sums of rounded operands."""
+    (x, weight, bias, add), layer = case(name)
+    x, weight, bias, add = (tensor.detach() for tensor in (x, weight, bias, add))
+    grad = normal(*add.shape, seed=4).to(x)
+    rounded = [nearest_tf32(tensor).double() for tensor in (x, weight, grad)]
+    x_there, weight_there = (tensor.requires_grad_() for tensor in rounded[:2])
+    out = masked_conv2d_ref(x_there, weight_there, None, *layer)
+    expected = [out, *torch.autograd.grad(out, (x_there, weight_there), rounded[2])]
+    found = [
+        OURS.masked_conv2d_triton(x, weight, None, None, *layer),
+        OURS.masked_conv2d_grad_input_triton(grad, weight, *layer),
+        OURS.masked_conv2d_grad_weight_triton(x, grad, list(weight.shape[2:]), *layer),
+    ]
+    if len(weight) % 2 == 0:
+        found.append(OURS.masked_conv2d_gate_triton(x, weight, bias, add, *layer)[1])
+        expected.append(out + bias[:, None, None] + add)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours.double(), theirs.detach(), rtol=1e-5, atol=2e-5)
 
 
 @pytest.mark.parametrize("_precision", ["tf32"], indirect=True)
@@ -125,8 +149,8 @@ def test_half_precision_errs_at_most_twice_as_much_as_pytorch(name, dtype):
     exact = results(conv_ref, exact_tensors)
     ours, theirs = results(conv, tensors), results(conv_ref, tensors)
     for right, got, library in zip(exact, ours, theirs, strict=True):
-        error = (got.double() - right).abs().max()
-        assert error <= 2 * (library.double() - right).abs().max() + 1e-12
+        error, other = ((some.double() - right).norm() for some in (got, library))
+        assert error <= 2 * other + 1e-12
 
 
 @pytest.mark.parametrize("gated", [False, True], ids=["plain", "gated"])

@@ -8,7 +8,6 @@ import subprocess
 import sys
 
 import pytest
-import tomlkit
 import torch
 from click.testing import CliRunner
 from PIL import Image
@@ -21,6 +20,8 @@ from pixelsr.data.small import from_tensor
 from pixelsr.training import checkpoint as checkpoints
 from pixelsr.training import tensorboard as boards
 from tests.test_training import CHECKPOINT, pictures
+
+tomlkit = pytest.importorskip("tomlkit")
 
 TINY_MODEL = {"channels": 4, "layers": 1, "head-channels": 8, "conditioning-channels": 4}
 TINY_RUN = {"size": 8, "magnification": 2, "conditioning-blocks": 1, "batch": 4, "threads": 1}

@@ -20,32 +20,55 @@ void check(cudaError_t error, const char* what) {
   STD_TORCH_CHECK(error == cudaSuccess, "run_tiles_: ", what, ": ", cudaGetErrorString(error));
 }
 
-template <class T, int TILES>
-void launch_typed(const Launch& what, cudaStream_t stream) {
-  const auto kernel = sample_tiles<T, TILES>;
+using Kernel = void (*)(Job);
+
+template <class T>
+Kernel kernel_of(const Launch& what) {
+  return what.tiles_of_8 == 1 ? sample_tiles<T, 1> : sample_tiles<T, 2>;
+}
+
+// The kernel, allowed so much shared memory.
+Kernel prepared_kernel(const Launch& what) {
+  STD_TORCH_CHECK(what.operand == Operand::FLOAT16 || what.operand == Operand::BFLOAT16,
+                  "run_tiles_: weights are float16 or bfloat16 on a GPU");
+  const Kernel kernel =
+      what.operand == Operand::FLOAT16 ? kernel_of<Half>(what) : kernel_of<BFloat>(what);
   check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                              static_cast<int>(what.shared)),
         "shared memory");
-  cudaLaunchAttribute cluster{};
+  return kernel;
+}
+
+// Of a launch; it refers to `cluster`.
+cudaLaunchConfig_t config_of(const Launch& what, cudaLaunchAttribute& cluster) {
   cluster.id = cudaLaunchAttributeClusterDimension;
   cluster.val.clusterDim = {static_cast<unsigned>(what.members), 1, 1};
   cudaLaunchConfig_t config{};
   config.gridDim = dim3(static_cast<unsigned>(what.tiles * what.members));
   config.blockDim = dim3(THREADS);
   config.dynamicSmemBytes = static_cast<size_t>(what.shared);
-  config.stream = stream;
   config.attrs = &cluster;
   config.numAttrs = what.members > 1 ? 1 : 0;
-  check(cudaLaunchKernelEx(&config, kernel, what.job), "launch");
+  return config;
 }
 
-template <class T>
-void launch_tiles(const Launch& what, cudaStream_t stream) {
-  if (what.tiles_of_8 == 1) {
-    launch_typed<T, 1>(what, stream);
-  } else {
-    launch_typed<T, 2>(what, stream);
-  }
+// How many clusters of so many blocks, a cluster for each tile, this GPU runs at once: its
+// multiprocessors come in groups, of which some lack a few, and a cluster must fit into one.
+int64_t clusters_at_once(torch::stable::Tensor where, int64_t operand, int64_t tiles_of_8,
+                         int64_t members, int64_t shared) {
+  Launch what{};
+  what.operand = static_cast<Operand>(operand);
+  what.tiles_of_8 = tiles_of_8;
+  what.members = members;
+  what.shared = shared;
+  what.tiles = 1;
+  what.device = where.get_device_index();
+  const torch::stable::accelerator::DeviceGuard guard(what.device);
+  cudaLaunchAttribute cluster{};
+  const cudaLaunchConfig_t config = config_of(what, cluster);
+  int count = 0;
+  check(cudaOccupancyMaxActiveClusters(&count, prepared_kernel(what), &config), "clusters");
+  return count;
 }
 
 }  // namespace
@@ -54,17 +77,15 @@ void launch(const Launch& what) {
   const torch::stable::accelerator::DeviceGuard guard(what.device);
   void* stream = nullptr;
   TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(what.device, &stream));
-  if (what.operand == Operand::FLOAT16) {
-    launch_tiles<Half>(what, static_cast<cudaStream_t>(stream));
-  } else {
-    STD_TORCH_CHECK(what.operand == Operand::BFLOAT16,
-                    "run_tiles_: weights are float16 or bfloat16 on a GPU");
-    launch_tiles<BFloat>(what, static_cast<cudaStream_t>(stream));
-  }
+  cudaLaunchAttribute cluster{};
+  cudaLaunchConfig_t config = config_of(what, cluster);
+  config.stream = static_cast<cudaStream_t>(stream);
+  check(cudaLaunchKernelEx(&config, prepared_kernel(what), what.job), "launch");
 }
 
 }  // namespace pixelsr
 
 STABLE_TORCH_LIBRARY_IMPL(pixelsr, CUDA, m) {
   m.impl("run_tiles_", TORCH_BOX(&pixelsr::run_tiles_));
+  m.impl("clusters_at_once", TORCH_BOX(&pixelsr::clusters_at_once));
 }

@@ -39,6 +39,11 @@ class _OnBackend(nn.Module):
         super().__init__()
         self.layer, self.backend = layer, backend
 
+    @property
+    def weight(self) -> Tensor:
+        """The layer's: networks ask it for their dtype."""
+        return self.layer.weight
+
     def forward(self, x: Tensor, add: Tensor | None = None) -> Any:
         gated = isinstance(self.layer, GatedMaskedConv2d)
         run = functional.masked_conv2d_gate if gated else functional.masked_conv2d

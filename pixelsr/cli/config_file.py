@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import tomlkit
 
 from ..toml_file import read_toml
 
@@ -49,6 +48,8 @@ def write_config(command: click.Command, values: Mapping[str, Any]) -> str:
     Args:
         values: by the names that the command's function has for them.
     """
+    import tomlkit
+
     given = {
         _key(parameter): values[parameter.name]
         for parameter in command.params

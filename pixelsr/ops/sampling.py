@@ -22,6 +22,9 @@ LIBRARY.define(
     " int first_index, float temperature, bool draws, int first_tile, int tiles, int operand,"
     " int tiles_of_8, int members, int shared) -> ()"
 )
+LIBRARY.define(
+    "clusters_at_once(Tensor where, int operand, int tiles_of_8, int members, int shared) -> int"
+)
 LIBRARY.define("forget_session(int session) -> ()")
 LIBRARY.define("instruction_set() -> str")
 

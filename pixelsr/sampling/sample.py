@@ -1,10 +1,9 @@
 """The front door: `pixelsr.sample`."""
 
-from collections.abc import Callable, Generator
+import contextlib
+from collections.abc import Callable, Generator, Iterator
 
 import torch
-from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor, nn
 
 from ..functional.autocast import without_autocast
@@ -112,15 +111,29 @@ def _draw(
 ) -> Generator[Tensor]:
     count, height = share.stop - share.start, request.image_size[0]
     size = max_batch or max(count, 1)
-    console = Console(stderr=True)
-    show = progress and console.is_terminal
-    with Progress(console=console, disable=not show, transient=True) as bar:
-        task = bar.add_task("sampling", total=count * height)
+    with _bar(count * height) if progress else contextlib.nullcontext() as show:
         for done in range(0, count, size):
             part = request.part(share.start + done, min(size, count - done))
-
-            def advance(samples: int, row: int, done: int = done) -> None:
-                bar.update(task, completed=done * height + samples * row)
-
-            drawing = Drawing(seed, temperature, advance if show else None, share.start + done)
+            advance = show and _from(show, done, height)
+            drawing = Drawing(seed, temperature, advance, share.start + done)
             yield method(part, drawing, engine)
+
+
+def _from(show: Callable[[int], None], done: int, height: int) -> Callable[[int, int], None]:
+    """Return what tells of rows that are drawn after `done` whole pictures."""
+    return lambda samples, row: show(done * height + samples * row)
+
+
+@contextlib.contextmanager
+def _bar(total: int) -> Iterator[Callable[[int], None] | None]:
+    """Show a progress bar on stderr, and give what moves it; None where that is no terminal."""
+    from rich.console import Console  # here, for machines that sample without it
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield None
+        return
+    with Progress(console=console, transient=True) as bar:
+        task = bar.add_task("sampling", total=total)
+        yield lambda completed: bar.update(task, completed=completed)

@@ -3,7 +3,6 @@
 import sys
 from typing import Protocol
 
-from rich.progress import BarColumn, Progress, TextColumn
 from typing_extensions import Self
 
 from .meter import Reading
@@ -29,6 +28,8 @@ class Bar:
     """A progress bar."""
 
     def __init__(self) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn  # here, as in sampling/sample.py
+
         self.progress = Progress(
             BarColumn(16), TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.description}")
         )

@@ -3,6 +3,7 @@
 import dataclasses
 import weakref
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -43,6 +44,13 @@ class Machine(NamedTuple):
     shared: int
     has_clusters: bool
 
+    def tiles_at_once(self, members: int) -> int:
+        """Return how many tiles are drawn at once, each by so many neighbouring multiprocessors.
+
+        A GPU has groups of 16 of them, or a little more.
+        """
+        return self.processors if members == 1 else self.processors // 16 * (16 // members)
+
 
 class CudaEngine(Engine):
     """The features of the tiles that are drawn at once, and the tape.
@@ -65,7 +73,7 @@ class CudaEngine(Engine):
         self.unknown = to_device(self.schedule.unknown, self.device)
         self.last_and_stop = to_device(self.schedule.last_and_stop, self.device)
         self.faults = no_faults(request)
-        self.tiles = -(-request.samples // self.cut.samples)
+        self.tiles = _tiles_of(request, self.cut)
         self.ticks = torch.empty(0, dtype=torch.int64, device=self.device)
 
     @staticmethod
@@ -250,18 +258,46 @@ def machine(device: torch.device) -> Machine:
 
 
 def choose_cut(plan: Plan, request: Request) -> Cut:
-    """Many samples: each multiprocessor has tiles of its own, as large as its memory allows. Few:
-    a cluster of blocks shares the work of a tile; the processors of a cluster are neighbours, of
-    which a GPU has groups of 16 or a little more."""
-    gpu, cut = machine(request.device), _smallest(request)
-    larger = dataclasses.replace(cut, eights=2)
-    if request.samples > 8 and _has_room(plan, larger):
-        cut = larger
-    tiles = -(-request.samples // cut.samples)
-    members = _MOST_MEMBERS if gpu.has_clusters else 1
-    while members > 1 and tiles > gpu.processors // 16 * (16 // members):
-        members //= 2
-    return dataclasses.replace(cut, members=members)
+    """Tiles of 8 samples, or of 16 where there is room for them.
+
+    A tile of 16 takes longer than one of 8, but not twice as long: those of 8 are chosen where they
+    are all drawn at once, by as many blocks each.
+    """
+    small = _with_members(_smallest(request), request)
+    large = dataclasses.replace(small, eights=2)
+    if request.samples <= small.samples or not _has_room(plan, large):
+        return small
+    large = _with_members(large, request)
+    at_once = _tiles_of(request, small) <= _tiles_at_once(small, request.device)
+    return small if at_once and small.members >= large.members else large
+
+
+def _with_members(cut: Cut, request: Request) -> Cut:
+    """Few tiles: a cluster of blocks shares the work of each, as large as all can be at once."""
+    members = _MOST_MEMBERS if machine(request.device).has_clusters else 1
+    cut = dataclasses.replace(cut, members=members)
+    while cut.members > 1 and _tiles_of(request, cut) > _tiles_at_once(cut, request.device):
+        cut = dataclasses.replace(cut, members=cut.members // 2)
+    return cut
+
+
+def _tiles_of(request: Request, cut: Cut) -> int:
+    return -(-request.samples // cut.samples)
+
+
+def _tiles_at_once(cut: Cut, device: torch.device) -> int:
+    """Return how many tiles are drawn at once, as the driver says where there is one."""
+    most = machine(device).tiles_at_once(cut.members)
+    if device.type != "cuda" or cut.members == 1:
+        return most
+    return min(most, _clusters_at_once(cut, device))
+
+
+@lru_cache(maxsize=64)
+def _clusters_at_once(cut: Cut, device: torch.device) -> int:
+    where = torch.empty(0, device=device)
+    operand = _OPERANDS[cut.operand]
+    return operators.clusters_at_once(where, operand, cut.eights, cut.members, cut.shared)
 
 
 _rooms: "weakref.WeakKeyDictionary[Plan, dict[Cut, bool]]" = weakref.WeakKeyDictionary()

@@ -1,32 +1,30 @@
-"""Times other block sizes for the convolutions and the recurrences, on the GPU that is here.
-
-    python -m benchmarks.tune --out benchmarks/results/tuning/gpu.json
+"""Other block sizes for the convolutions and the recurrences, on the GPU that is here.
 
 For each kernel and layer of the paper-size network it tells how the shipped configuration of
 `kernels/configs.py` does beside others, in bfloat16: a table to edit that file by.
 """
 
-import json
 import statistics
 from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
 
-import click
 import torch
 import triton
 from pixelsr.kernels import configs
 from pixelsr.kernels.configs import HALF, Config
 from torch import Tensor
 
-from pixelsr.benchmark import machine
 from pixelsr.benchmark.clock import seconds
+
+from . import REHEARSES, report
+from .setting import DEVICE
 
 OURS = torch.ops.pixelsr
 LAYERS = [(64, 128, 5, "V"), (128, 128, 3, "B"), (64, 1024, 1, "B"), (1024, 768, 1, "B")]
+LAYERS = [(16, 16, 1, "B")] if REHEARSES else LAYERS
 RECURRENCES = [("row_lstm", 3, ()), ("diagonal_lstm", 2, (False,))]
-CHANNELS = 128
-IMAGES, ROUNDS, REPEATS = 128, 10, 10
+RECURRENCES = [] if REHEARSES else RECURRENCES
+CHANNELS, SIDE = 128, 2 if REHEARSES else 32
+IMAGES, ROUNDS, REPEATS = (1, 1, 1) if REHEARSES else (128, 10, 10)
 CANDIDATES = [
     Config(pixels, out, inputs, warps, stages, "")
     for pixels, out, inputs, warps, stages in (
@@ -40,7 +38,7 @@ CANDIDATES = [
         (128, 128, 64, 8, 4),
         (256, 64, 64, 8, 4),
         (128, 256, 64, 8, 3),
-    )
+    )[: 1 if REHEARSES else None]
 ]
 """Beside the shipped ones; each costs a second or two of compiling for each kernel."""
 
@@ -55,7 +53,7 @@ def works(
         made = torch.randn(shape, device=device, dtype=torch.bfloat16)
         return made.to(memory_format=torch.channels_last)
 
-    x, grad = normal(IMAGES, in_channels, 32, 32), normal(IMAGES, out_channels, 32, 32)
+    x, grad = normal(IMAGES, in_channels, SIDE, SIDE), normal(IMAGES, out_channels, SIDE, SIDE)
     weight = normal(out_channels, in_channels, size, size)
     forward = (x, weight, None, None, kind)
     yield "forward", configs.PRODUCTS, lambda: OURS.masked_conv2d_triton(*forward)
@@ -81,7 +79,7 @@ def recurrences(
         return torch.randn(shape, device=device, dtype=torch.bfloat16)
 
     gates, grad = (
-        normal(IMAGES, parts * CHANNELS, 32, 32).to(memory_format=torch.channels_last)
+        normal(IMAGES, parts * CHANNELS, SIDE, SIDE).to(memory_format=torch.channels_last)
         for parts in (4, 1)
     )
     weight = normal(4 * CHANNELS, CHANNELS, taps) / (CHANNELS * taps) ** 0.5
@@ -116,7 +114,7 @@ def milliseconds(device: torch.device, launch: Callable[[], object]) -> float | 
     try:
         launch()
     except (triton.errors.TritonError, RuntimeError) as error:
-        click.echo(f"not possible: {str(error).splitlines()[0]}")
+        print(f"not possible: {str(error).splitlines()[0]}")
         return None
     return 1e3 * statistics.median(seconds(device, repeat) for _ in range(ROUNDS)) / REPEATS
 
@@ -138,27 +136,13 @@ def tune(
     return sorted(found, key=lambda pair: pair[0])
 
 
-@click.command()
-@click.option("--out", type=click.Path(path_type=Path), help="JSON file.")
-def main(out: Path | None) -> None:
-    """Time the candidates and tell the best ones."""
-    if not torch.cuda.is_available():
-        raise click.ClickException("there is no GPU to tune for")
-    device = torch.device("cuda")
-    told: list[dict[str, Any]] = []
-    layers: list[tuple[Any, Any]] = [(layer, works(device, layer)) for layer in LAYERS]
-    layers += [(kind, recurrences(device, *kind)) for kind in RECURRENCES]
+def run() -> None:
+    layers = [(list(layer), works(DEVICE, layer)) for layer in LAYERS]
+    layers += [(kind[0], recurrences(DEVICE, *kind)) for kind in RECURRENCES]
     for layer, kernels in layers:
-        for name, table, launch in kernels:
-            best = tune(device, table, launch)[:5]
-            rows = [{"milliseconds": taken, **vars(config)} for taken, config in best]
-            told.append({"layer": layer, "kernel": name, "best": rows})
-            click.echo(json.dumps(told[-1]))
-            if out:  # each time: what was found stays, if it takes too long
-                out.parent.mkdir(parents=True, exist_ok=True)
-                found = {"machine": machine(device), "found": told}
-                out.write_text(json.dumps(found, indent=2) + "\n")
-
-
-if __name__ == "__main__":
-    main()
+        for kernel, table, launch in kernels:
+            best = [
+                {"milliseconds": taken, **vars(config)}
+                for taken, config in tune(DEVICE, table, launch)[:5]
+            ]
+            report(what="tuning", layer=layer, kernel=kernel, best=best)

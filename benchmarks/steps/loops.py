@@ -14,7 +14,6 @@ import statistics
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import pytest
 import torch
 
 import pixelsr
@@ -34,16 +33,15 @@ from pixelsr.benchmark.batch import Batch
 from pixelsr.benchmark.cached_loop import cached_loop
 from pixelsr.benchmark.clock import seconds
 from pixelsr.benchmark.replay import check_replay
-from pixelsr.benchmark.report import CACHED
 from pixelsr.benchmark.sampler import request_of
 from pixelsr.models import PixelModel
 from pixelsr.sampling.engines.cuda import CudaEngine
 from pixelsr.sampling.execution import plan_of
 
-SIZE, BATCHES = (32, 32), (1, 16, 64, 256, 2048)
-ROUNDS, FEW = 5, 3
-MANY = 256
-"""Pictures from which on each side has `FEW` rounds."""
+from . import REHEARSES, report
+from .engine import ROUNDS, rounds_of
+from .setting import BATCHES, SIZE, emulate, make_model
+
 WEIGHTS = ("bfloat16", "float16")
 
 Say = Callable[[str], None]
@@ -51,7 +49,8 @@ Say = Callable[[str], None]
 
 def half_precision(batch: Batch) -> list[Sampler]:
     """Fast engines that can draw from the model with 16-bit weights."""
-    found = samplers(batch.device, batch=batch)
+    engines = ("cuda",) if REHEARSES else ()  # Triton's interpreter is slow
+    found = samplers(batch.device, engines, batch)
     return [one for one in found if one.weights in WEIGHTS and one.engine in ("cuda", "triton")]
 
 
@@ -76,7 +75,7 @@ def measure_gpu(
     for count in batches:
         say(f"batch {count}")
         batch = make_batch(model, count, size)
-        turns = rounds if count < MANY else min(rounds, FEW)
+        turns = min(rounds, rounds_of(batch))
         good, refused = sound(half_precision(batch), batch)
         found["refused"] |= refused
         figures += measure_batch(batch, good, turns)
@@ -126,23 +125,26 @@ def release(device: torch.device) -> None:
         torch.cuda.empty_cache()
 
 
-def summary(found: dict[str, Any]) -> str:
-    """A line for each engine and batch, for those who watch."""
-    figures = Report.from_json(found["report"]).figures
-    return "\n".join(
-        f"{figure.batch:5} {figure.name}: {1e3 * statistics.median(figure.seconds):,.1f} ms, "
-        f"{figure.pictures_per_second:,.1f} pictures a second"
-        + (" (from its steps)" if figure.method != CACHED else "")
-        for figure in figures
-        if "forward" not in figure.method
-    )
+def run() -> None:
+    emulate()
+    model = make_model()
+    refused: dict[str, str] = {}
+    for count in BATCHES:
+        found = measure_gpu(model, SIZE, (count,), 1 if REHEARSES else ROUNDS)
+        report(what="sampling", **found)
+        refused |= found["gpu"]["refused"]
+    if refused:
+        raise SystemExit(f"an engine draws something else, or fails: {refused}")
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="it measures a GPU, there is none here")
-def test_sampling_on_a_gpu(benchmark, device: torch.device) -> None:
-    torch.manual_seed(0)
-    model = pixelsr.PixelRecursiveSR().to(device)
-    found = benchmark.pedantic(measure_gpu, (model, SIZE, BATCHES, ROUNDS))
-    benchmark.extra_info.update(found)
-    print(f"\n{summary(found)}")
-    assert found["gpu"]["refused"] == {}, "an engine draws something else, or fails"
+def join(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What `measure_gpu` would have found of all batches at once, from those of single ones."""
+    last, gpus = parts[-1], [part["gpu"] for part in parts]
+    figures = [figure for part in parts for figure in part["report"]["figures"]]
+    gpu = {
+        **gpus[-1],
+        "breakdown": [one for found in gpus for one in found["breakdown"]],
+        "cached_loop": {size: why for found in gpus for size, why in found["cached_loop"].items()},
+        "refused": {name: why for found in gpus for name, why in found["refused"].items()},
+    }
+    return {"report": {**last["report"], "figures": figures}, "gpu": gpu}

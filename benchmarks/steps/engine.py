@@ -1,0 +1,40 @@
+"""The CUDA engine, 16-bit weights: does it draw the network's pictures, how fast, time by event."""
+
+import statistics
+
+from benchmarks.breakdown import break_down
+from pixelsr.benchmark import Batch, Sampler
+from pixelsr.benchmark.clock import seconds
+from pixelsr.benchmark.replay import flips
+
+from . import report
+from .setting import BATCHES, batch_of, emulate, make_model
+
+WEIGHTS = "bfloat16"
+ROUNDS, FEW, MANY = 5, 3, 256
+"""Rounds; from `MANY` pictures on, `FEW`."""
+
+
+def run() -> None:
+    emulate()
+    model = make_model()
+    for count in BATCHES:
+        batch = batch_of(model, count)
+        draw(batch, "cuda")
+        made = break_down(batch, WEIGHTS, rounds_of(batch)).as_json()
+        report(what="breakdown", engine="cuda", **made)
+
+
+def rounds_of(batch: Batch) -> int:
+    return ROUNDS if len(batch) < MANY else FEW
+
+
+def draw(batch: Batch, engine: str) -> None:
+    """Draw a batch again and again; report the share of values that a forward pass would change."""
+    sampler = Sampler(engine, WEIGHTS)
+    drawn = sampler(batch)
+    own = {"engine": engine, "weights": WEIGHTS, "batch": len(batch)}
+    report(what="replay", **own, flips=flips(batch, drawn, WEIGHTS))
+    times = [seconds(batch.device, sampler, batch) for _ in range(rounds_of(batch))]
+    speed = len(batch) / statistics.median(times)
+    report(what="draw", **own, seconds=times, pictures_per_second=speed)

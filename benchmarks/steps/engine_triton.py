@@ -1,0 +1,18 @@
+"""The Triton engine, 16-bit weights: does it draw the network's pictures, and how fast."""
+
+import pixelsr
+from pixelsr.benchmark import make_batch
+
+from . import REHEARSES
+from .engine import draw
+from .setting import BATCHES, batch_of, make_model
+
+
+def run() -> None:
+    if REHEARSES:  # the interpreter is slow
+        small = pixelsr.PixelCNN(channels=4, layers=1, head_channels=4, colours=1, levels=2)
+        draw(make_batch(small, 1, (1, 2)), "triton")
+        return
+    model = make_model()
+    for count in BATCHES:
+        draw(batch_of(model, count), "triton")
