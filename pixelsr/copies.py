@@ -3,6 +3,7 @@
 import copy
 import functools
 import types
+import weakref
 from typing import Any, TypeVar
 
 from torch import Tensor, nn
@@ -16,12 +17,24 @@ def can_copy(model: nn.Module) -> bool:
 
     A deep copy would share them, and with them the original's parameters.
     """
-    kept = [value for module in model.modules() for value in vars(module).values()]
-    return not any(
-        isinstance(value, types.MethodType | functools.partial)
-        or (isinstance(value, types.FunctionType) and value.__closure__)
-        for value in kept
-    )
+    kept = (value for module in model.modules() for value in vars(module).values())
+    return not any(map(_may_refer, kept))
+
+
+def _may_refer(value: Any, depth: int = 4) -> bool:
+    """Return True if a deep copy of a value may go on referring to the original's module."""
+    if isinstance(value, types.FunctionType):
+        return bool(value.__closure__)
+    if isinstance(value, weakref.ReferenceType):
+        return True
+    inner: list[Any] = []
+    if isinstance(value, functools.partial):
+        inner = [value.func, *value.args, *value.keywords.values()]
+    elif isinstance(value, dict):
+        inner = list(value.values())
+    elif isinstance(value, list | tuple):
+        inner = list(value)
+    return depth > 0 and any(_may_refer(each, depth - 1) for each in inner)
 
 
 def copy_model(model: Model) -> Model:

@@ -7,7 +7,7 @@ from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
-from .copies import copy_model
+from .copies import can_copy, copy_model
 
 _HOOKS = (WeightNorm, SpectralNorm, BasePruningMethod)
 """The hooks that compute a weight before a forward, as `torch.nn.utils.weight_norm` adds one."""
@@ -21,7 +21,16 @@ def is_reparametrised(model: nn.Module) -> bool:
 @torch.inference_mode(False)  # a parameter of the copy may be written to later
 @torch.no_grad()
 def plain_copy(model: nn.Module) -> nn.Module:
-    """Return a deep copy whose parameters are the effective weights, those of the next forward."""
+    """Return a deep copy whose parameters are the effective weights, those of the next forward.
+
+    Raises:
+        ValueError: the model holds functions that refer to it, which a copy would share.
+    """
+    if not can_copy(model):
+        raise ValueError(
+            f"{type(model).__name__} holds functions that refer to itself, so that no copy with "
+            "other weights can be made of it"
+        )
     copied = copy_model(model)
     for module in copied.modules():
         _apply_hooks(module)

@@ -1,5 +1,6 @@
 """Every new plan is compared with the network's own forward: a mistake is an error."""
 
+import functools
 import random
 from dataclasses import replace
 
@@ -11,7 +12,8 @@ import pixelsr
 from pixelsr.errors import PlanError
 from pixelsr.nn import MaskedConv2d
 from pixelsr.sampling import plan, verify
-from pixelsr.sampling.plan import planner
+from pixelsr.sampling.plan import Product, planner
+from pixelsr.sampling.plan.steps import Placed
 from tests.helpers import randomise
 from tests.networks import Network, inputs, network
 
@@ -91,17 +93,25 @@ def test_a_forward_that_is_not_a_function_is_refused():
         plan(randomise(Small(lambda x: x * random.random())), (6, 4))
 
 
-def test_a_mistake_at_one_position_is_found_and_named(monkeypatch):
+def mirror_the_rows_above(monkeypatch) -> None:
+    """Let the planner take the taps of the rows above in the wrong order."""
     finish = planner.Planner._finish
+
+    def mirrored(placed: Placed) -> Placed:
+        step = placed.step
+        if isinstance(step, Product) and placed.when == "row":
+            step = replace(step, cols=tuple(-col for col in step.cols))
+        return replace(placed, step=step)
 
     def spoiled(self, *arguments):
         made = finish(self, *arguments)
-        first, *others = made.placed  # the rows above
-        mirrored = tuple(-col for col in first.step.cols)
-        first = replace(first, step=replace(first.step, cols=mirrored))
-        return replace(made, placed=(first, *others))
+        return replace(made, placed=tuple(map(mirrored, made.placed)))
 
     monkeypatch.setattr(planner.Planner, "_finish", spoiled)
+
+
+def test_the_first_position_that_differs_is_named(monkeypatch):
+    mirror_the_rows_above(monkeypatch)
     with pytest.raises(PlanError, match=f"{DIFFERS}, by up to .*, first at row 1, column"):
         plan(network("PixelCNN"), (6, 4))
 
@@ -132,16 +142,17 @@ def test_a_conditional_network_is_checked_with_a_small_image(monkeypatch):
 def test_a_plan_for_a_large_image_is_checked_at_a_smaller_size(name, monkeypatch):
     monkeypatch.setattr(verify, "_MOST_LOGITS", 8 * 6 * 3 * 8)
     seen = []
-    agree = verify._agree
+    compare = verify._compare
 
     def spy(made, *arguments, **options):
         seen.append(made.image_size)
-        return agree(made, *arguments, **options)
+        return compare(made, *arguments, **options)
 
-    monkeypatch.setattr(verify, "_agree", spy)
+    monkeypatch.setattr(verify, "_compare", spy)
     model = network(name)
     plan(model, (16, 12), (8, 6) if name != "PixelCNN" else None)
-    assert seen == [(8, 6)]
+    [(height, width)] = seen
+    assert height * width < 16 * 12
 
 
 def test_a_position_dependent_network_is_checked_at_its_own_size(monkeypatch):
@@ -157,6 +168,141 @@ def test_a_position_dependent_network_is_checked_at_its_own_size(monkeypatch):
     model = randomise(Placed()).double()
     drawn = pixelsr.sample(model, 2, image_size=(16, 12))
     assert torch.equal(drawn, pixelsr.sample(model, 2, image_size=(16, 12), method="ancestral"))
+
+
+# What must not hide a mistake.
+
+
+class Masked(Small):
+    """Adds a number to all logits of the last level, as networks do that forbid some levels."""
+
+    def __init__(self, number: float) -> None:
+        super().__init__()
+        mask = torch.zeros(1, 8, 3, 1, 1)
+        mask[:, 7] = number
+        self.register_buffer("mask", mask)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images) + self.mask
+
+
+FORBIDDING = [-torch.inf, -1e9, -1e30, torch.finfo(torch.float32).min]
+
+
+@pytest.mark.parametrize("number", FORBIDDING)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_mask_on_the_logits_hides_no_mistake(number, dtype, monkeypatch):
+    assert plan(randomise(Masked(number)).to(dtype), (6, 4)).macs
+    monkeypatch.setitem(planner._FUNCTIONS, torch.tanh, "sigmoid")
+    with pytest.raises(PlanError, match=DIFFERS):
+        plan(randomise(Masked(number)).to(dtype), (6, 4))
+
+
+@pytest.mark.usefixtures("tanh_planned_as_sigmoid")
+@pytest.mark.parametrize("extra", ["frozen", "partial", "own dtype"])
+def test_weights_of_zero_hide_no_mistake(extra):
+    model = randomise(OwnFloats() if extra == "own dtype" else Small())
+    nn.init.zeros_(model.out.weight)
+    nn.init.zeros_(model.out.bias)
+    if extra == "frozen":
+        model.requires_grad_(False)
+    elif extra == "partial":
+        model.another = functools.partial(torch.add, 1)
+    with pytest.raises(PlanError, match=DIFFERS):
+        plan(model, (6, 4))
+
+
+def test_frozen_masks_are_kept():
+    class FrozenMask(Small):
+        def __init__(self) -> None:
+            super().__init__(lambda x: x)
+            kept = torch.tensor([1.0, 0.0] * 4)[:, None, None]
+            self.kept = nn.Parameter(kept, requires_grad=False)
+
+        def forward(self, images: Tensor) -> Tensor:
+            x = self.first(self.images(images))
+            return self.logits(self.out(x / self.kept.clamp(min=1) * self.kept))
+
+    assert plan(FrozenMask(), (6, 4)).macs
+
+
+@pytest.mark.parametrize("size", [(4, 64), (64, 4)])
+def test_a_long_image_is_not_reduced_to_where_a_mistake_does_not_show(size, monkeypatch):
+    monkeypatch.setattr(verify, "_MOST_LOGITS", 8 * 3 * 16)
+    plan(network("PixelCNN"), size)
+    mirror_the_rows_above(monkeypatch)
+    with pytest.raises(PlanError, match=DIFFERS):
+        plan(network("PixelCNN"), size)
+
+
+class NormalisedHint(Network):
+    magnification = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.norm = nn.ConvTranspose2d(3, 6, 2, stride=2), nn.BatchNorm2d(6)
+        self.first, self.out = MaskedConv2d(3, 6, 3, "A"), MaskedConv2d(6, 24, 1, "B")
+
+    def forward(self, images: Tensor, low_res: Tensor) -> Tensor:
+        hint = self.norm(self.up(self.images(low_res)))
+        return self.logits(self.out(self.first(self.images(images)) + hint))
+
+
+def test_a_network_that_mixes_the_inputs_of_a_batch_is_refused():
+    model = randomise(NormalisedHint()).double()
+    assert plan(model.eval(), (6, 4), (3, 2)).macs
+    with pytest.raises(PlanError, match=DIFFERS):
+        plan(model.train(), (6, 4), (3, 2))
+
+
+# Networks that must not be refused.
+
+
+def ends_in_float(logits: Tensor) -> Tensor:
+    return logits.float()
+
+
+def test_logits_of_another_dtype_are_planned(monkeypatch):
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        assert plan(randomise(BehindLogits(ends_in_float)).to(dtype), (6, 4)).macs
+    monkeypatch.setitem(planner._FUNCTIONS, torch.tanh, "sigmoid")
+    with pytest.raises(PlanError, match=DIFFERS):
+        plan(randomise(BehindLogits(ends_in_float)), (6, 4))
+
+
+def test_a_forward_that_asserts_its_dtype_is_planned():
+    class Asserting(Small):
+        def forward(self, images: Tensor) -> Tensor:
+            assert next(self.parameters()).dtype == torch.float32
+            return super().forward(images)
+
+    assert plan(randomise(Asserting()), (6, 4)).macs
+
+
+def test_functions_in_containers_that_refer_to_the_model():
+    model = randomise(Small()).double()
+    model.acts = {"tanh": [lambda x, model=model: torch.tanh(x), lambda x: x * len(model.acts)]}
+    model.function = lambda x: model.acts["tanh"][1](model.acts["tanh"][0](x))
+    assert plan(model, (6, 4)).macs
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_the_data_of_a_parameter_is_read_when_it_is_drawn(frozen):
+    class Scaled(Small):
+        def __init__(self) -> None:
+            super().__init__(lambda x: x)
+            self.scale = nn.Parameter(torch.ones(1), requires_grad=not frozen)
+            self.weight = nn.Parameter(torch.ones(8, 1), requires_grad=not frozen)
+
+        def forward(self, images: Tensor) -> Tensor:
+            x = self.first(self.images(images)) * self.scale.data
+            return self.logits(self.out(x + self.weight.T.mean()))
+
+    model = randomise(Scaled()).double()
+    for scale in (1.0, -2.0):
+        model.scale.data.fill_(scale)
+        drawn = pixelsr.sample(model, 2, image_size=(5, 4))
+        assert torch.equal(drawn, pixelsr.sample(model, 2, image_size=(5, 4), method="ancestral"))
 
 
 # Indexing.

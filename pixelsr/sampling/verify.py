@@ -1,6 +1,10 @@
 """The check of a plan at its birth: its logits for a random image are those of the forward."""
 
+import contextlib
+import copy
 import dataclasses
+import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -11,6 +15,8 @@ from ..errors import PlanError
 from .engines import choose_engine
 from .plan import Plan
 from .plan.planner import Planner
+from .plan.regions import cells_of
+from .plan.trace import UNPLANNED
 from .request import make_request
 
 _Size = tuple[int, int]
@@ -24,39 +30,52 @@ _MOST_LOGITS = 2**22
 def check_plan(plan: Plan, model: nn.Module, low_res_size: _Size | None) -> None:
     """Compare the logits of a new plan with the model's own forward, at every position.
 
-    Both run on one random image, on copies in float64 on the CPU with random parameters, since
-    untrained ones (biases of zero, say) hide mistakes: equal to a relative 1e-9. Where the forward
-    insists on a dtype or a device of its own, the model itself runs, and they are equal to the
-    square root of its dtype's machine epsilon.
+    Both run on random images. They run on copies with random parameters, since untrained ones
+    (biases of zero, say) hide mistakes: in float64 on the CPU, equal to a relative 1e-9. Where the
+    forward insists on a dtype or a device of its own, the copies keep them, and where the model
+    cannot be copied, it runs itself; then logits are equal to the square root of the epsilon of
+    their dtype.
 
     Raises:
-        PlanError: they differ; the message names the first position.
+        PlanError: they differ, and the message names the first position; or the plan or the
+            forward cannot be run.
     """
     plan, low_res_size = _reduced(plan, model, low_res_size)
-    if not _agree_in_float64(plan, model, low_res_size):
-        epsilon = torch.finfo(next(model.parameters()).dtype).eps
-        try:
-            _agree(plan, model, low_res_size, tolerance=epsilon**0.5)
-        except RuntimeError as error:
-            raise PlanError(f"the plan of this network cannot be run: {error}") from error
+    if can_copy(model):
+        for make in (_float64_copies, _random_copies):
+            with contextlib.suppress(_CannotRunError):
+                return _compare(*make(plan, model), low_res_size)
+    try:
+        _compare(plan, model, low_res_size)
+    except _CannotRunError as error:
+        raise PlanError(f"the plan of this network cannot be checked: {error}") from error
 
 
-def _agree_in_float64(plan: Plan, model: nn.Module, low_res_size: _Size | None) -> bool:
-    """Check copies in float64; return False where they cannot run, or give NaN or infinity."""
-    for draw_parameters in (True, False) if can_copy(model) else ():
-        try:
-            own, image_stage = copy_together(model, plan.image_stage)
-            own.to("cpu", torch.float64)
-            if draw_parameters:
-                _randomise(own)
-            copied = dataclasses.replace(plan, image_stage=_in_float64(image_stage))
-            if _agree(copied, own, low_res_size, tolerance=1e-9):
-                return True
-        except PlanError:
-            raise
-        except (RuntimeError, TypeError, ValueError):  # no copies, or no other dtype or device
-            return False
-    return False
+class _CannotRunError(Exception):
+    """A network or its plan cannot be copied, or not be run as it is."""
+
+
+def _float64_copies(plan: Plan, model: nn.Module) -> tuple[Plan, nn.Module]:
+    plan, model = _random_copies(plan, model)
+    with _running():
+        model.to("cpu", torch.float64)
+        return dataclasses.replace(plan, image_stage=_in_float64(plan.image_stage)), model
+
+
+def _random_copies(plan: Plan, model: nn.Module) -> tuple[Plan, nn.Module]:
+    with _running():
+        own, image_stage = copy_together(model, plan.image_stage)
+        _randomise(own)
+        return dataclasses.replace(plan, image_stage=image_stage), own
+
+
+@contextlib.contextmanager
+def _running() -> Iterator[None]:
+    """Turn what a foreign network may raise into `_CannotRunError`."""
+    try:
+        yield
+    except (*UNPLANNED, copy.Error) as error:
+        raise _CannotRunError(str(error)) from error
 
 
 def _in_float64(stage: fx.GraphModule | None) -> fx.GraphModule | None:
@@ -75,42 +94,56 @@ def _in_float64(stage: fx.GraphModule | None) -> fx.GraphModule | None:
     return stage.to("cpu", torch.float64)
 
 
-def _agree(plan: Plan, model: nn.Module, low_res_size: _Size | None, tolerance: float) -> bool:
-    """Compare the logits of a random image; return False where the forward gives no finite ones."""
+def _compare(plan: Plan, model: nn.Module, low_res_size: _Size | None) -> None:
     device = next(model.parameters()).device
     random = torch.Generator().manual_seed(0)
-    images = _random_image(plan, plan.image_size, random).to(device)
-    inputs = [images]
+    count = 1 if low_res_size is None else 2  # two show where samples of a batch are mixed
+    images = _random_images(plan, count, plan.image_size, random).to(device)
+    low_res = None
     if low_res_size is not None:
-        inputs.append(_random_image(plan, low_res_size, random).to(device))
-    expected = model(*inputs)
-    _check_shape(expected, (1, plan.levels, plan.colours, *plan.image_size))
-    if not torch.isfinite(expected).all():
-        return False
-    low_res = inputs[1] if low_res_size is not None else None
+        low_res = _random_images(plan, count, low_res_size, random).to(device)
+    with _running():
+        expected = model(images) if low_res is None else model(images, low_res)
+    _check_shape(expected, (len(images), plan.levels, plan.colours, *plan.image_size))
+    if not expected.isfinite().any():
+        raise _CannotRunError("the forward gives no finite logits")
     request = make_request(model, 1, plan.image_size, low_res, None, None, 0, "model")
     engine = choose_engine("auto", device, lambda kind: kind.why_not(plan, request))
-    planned = engine(plan, request).record(images)
-    difference = (planned - expected).abs().nan_to_num(torch.inf)
-    wrong = difference > tolerance * expected.abs().max()  # [1, L, C, H, W]
+    with _running():
+        planned = engine(plan, request).record(images)
+    _check_equal(planned, expected)
+
+
+def _check_equal(planned: Tensor, expected: Tensor) -> None:
+    """Compare logits: finite ones by a tolerance, NaN and infinities by their kind.
+
+    The tolerance of a logit is relative to its own size plus the median size, so that the large
+    numbers that forbid some levels hide nothing at the others.
+    """
+    is_double = expected.dtype == torch.float64
+    relative = 1e-9 if is_double else torch.finfo(expected.dtype).eps ** 0.5
+    planned, expected = planned.double(), expected.double()
+    is_finite = expected.isfinite()
+    sizes = expected[is_finite & (expected != 0)].abs()
+    scale = sizes.median() if len(sizes) else 0.0
+    difference = (planned - expected).abs()
+    is_close = difference <= relative * (expected.abs() + scale)
+    is_equal = (planned == expected) | (planned.isnan() & expected.isnan())
+    wrong = ~torch.where(is_finite, is_close, is_equal)  # [N, L, C, H, W]
     if wrong.any():
-        _refuse(wrong, difference)
-    return True
+        largest = difference[wrong].nan_to_num(torch.inf).max()
+        row, col, colour = wrong.any(1).any(0).permute(1, 2, 0).nonzero()[0].tolist()
+        raise PlanError(
+            "the plan of this network gives logits that differ from those of its forward, by up "
+            f"to {float(largest):.2g}, first at row {row}, column {col}, colour {colour}: an "
+            "operation was not understood, or the forward is not a function of its inputs; "
+            'method="ancestral" samples any causal model'
+        )
 
 
-def _random_image(plan: Plan, size: _Size, random: torch.Generator) -> Tensor:
-    shape = (1, plan.colours, *size)
+def _random_images(plan: Plan, count: int, size: _Size, random: torch.Generator) -> Tensor:
+    shape = (count, plan.colours, *size)
     return torch.randint(plan.levels, shape, generator=random, dtype=torch.uint8, device="cpu")
-
-
-def _refuse(wrong: Tensor, difference: Tensor) -> None:
-    row, col, colour = wrong[0].any(0).permute(1, 2, 0).nonzero()[0].tolist()
-    raise PlanError(
-        f"the plan of this network gives logits that differ from those of its forward, by up to "
-        f"{float(difference.max()):.2g}, first at row {row}, column {col}, colour {colour}: "
-        "an operation was not understood, or the forward is not a function of its inputs; "
-        'method="ancestral" samples any causal model'
-    )
 
 
 def _check_shape(logits: Tensor, expected: tuple[int, ...]) -> None:
@@ -120,28 +153,33 @@ def _check_shape(logits: Tensor, expected: tuple[int, ...]) -> None:
 
 
 def _randomise(model: nn.Module) -> None:
-    """Draw the parameters that can be trained from N(0, 1 / fan-in)."""
+    """Draw the parameters from N(0, 1 / fan-in), but for frozen masks of zeros and ones."""
     random = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
-        if parameter.requires_grad and parameter.numel():
+        values = parameter.unique() if not parameter.requires_grad else None
+        is_mask = values is not None and values.tolist() == [0, 1]
+        if parameter.is_floating_point() and parameter.numel() and not is_mask:
             fan_in = parameter[0].numel() if parameter.dim() > 1 else parameter.numel()
             noise = torch.empty(parameter.shape, dtype=torch.float64, device="cpu")
             parameter.copy_(noise.normal_(generator=random) * fan_in**-0.5)
 
 
 def _reduced(plan: Plan, model: nn.Module, low_res_size: _Size | None) -> tuple[Plan, _Size | None]:
-    """Return the plan for a smaller image, where it has the same steps; else the plan itself."""
+    """Return the plan for a smaller image, where it has the same steps; else the plan itself.
+
+    The smaller image still has a position for each that a step reads from the last one.
+    """
     height, width = plan.image_size
-    times = 1
-    while height * width * plan.colours * plan.levels > _MOST_LOGITS * times**2:
-        times += 1
-    if times == 1:
+    if height * width * plan.colours * plan.levels <= _MOST_LOGITS or not plan.is_local:
         return plan, low_res_size
-    if low_res_size is None:
-        size, small = (-(-height // times), -(-width // times)), None
-    else:
-        small = (-(-low_res_size[0] // times), -(-low_res_size[1] // times))
-        size = (height // low_res_size[0] * small[0], width // low_res_size[1] * small[1])
+    above, _, left, right = cells_of(plan).reach
+    side = math.isqrt(_MOST_LOGITS // (plan.colours * plan.levels))
+    size = min(height, max(side, above + 2)), min(width, max(side, left + right + 2))
+    small = None
+    if low_res_size is not None:
+        times = height // low_res_size[0], width // low_res_size[1]
+        small = -(-size[0] // times[0]), -(-size[1] // times[1])
+        size = small[0] * times[0], small[1] * times[1]
     try:
         reduced = Planner(model, size, small).run()
     except PlanError:

@@ -95,12 +95,17 @@ def _has_global_hooks() -> bool:
     return bool(hooks._global_forward_hooks or hooks._global_forward_pre_hooks)
 
 
+_PROPERTIES = ("dtype", "device", "shape", "ndim", "requires_grad", "is_cuda")
+
+
 def _fold_properties(model: nn.Module, graph: fx.Graph) -> None:
-    """Replace what the forward asks of a parameter, its dtype or shape, by the answer."""
+    """Replace the dtype, device or shape of a parameter by the answer; `data` or `T` stay calls."""
     for node in list(graph.nodes):
         if node.target is not getattr or node.args[0].op != "get_attr":
             continue
         parameter, name = node.args
+        if name not in _PROPERTIES:
+            continue
         answers = {node: getattr(operator.attrgetter(parameter.target)(model), name)}
         replace = partial(_replaced, answers)
         for user in list(node.users):
