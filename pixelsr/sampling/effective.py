@@ -5,8 +5,10 @@ import weakref
 import torch
 from torch import Tensor, nn
 
+from ..errors import PlanError
 from ..reparametrised import is_reparametrised, plain_copy
-from .fingerprint import fingerprint
+from .plan.trace import left_as_it_was, takes_low_res
+from .signature import Signature, traced_signature
 from .weights import check_finite, weights_number
 
 WEIGHTS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -32,14 +34,24 @@ def effective(model: nn.Module, weights: str = "model") -> nn.Module:
     if weights == "model" and not is_reparametrised(model):
         return model
     copies = _copies.setdefault(model, {})
-    number = weights_number(model)
-    if weights not in copies or copies[weights][0] != (number, fingerprint(model)):
+    number, current = weights_number(model), _signature(model)
+    if current is None or weights not in copies or copies[weights][0] != (number, current):
         made = plain_copy(model)
         check_finite(made)
         if weights != "model":
             _round(made, weights)
-        copies[weights] = (number, fingerprint(model, keep=True)), made
+        copies[weights] = (number, _signature(model, keep=True)), made
     return copies[weights][1]
+
+
+def _signature(model: nn.Module, keep: bool = False) -> Signature | None:
+    """Return the model's signature; None for a forward that cannot be traced."""
+    plain = plain_copy(model) if is_reparametrised(model) else model
+    try:
+        with left_as_it_was(plain):
+            return traced_signature(plain, takes_low_res(plain)[0], keep=keep)[0]
+    except PlanError:
+        return None
 
 
 @torch.no_grad()

@@ -9,24 +9,25 @@ from torch import nn
 from ..functional.autocast import without_autocast
 from ..wrapped import unwrap
 from .effective import effective
-from .fingerprint import Fingerprint, fingerprint
 from .plan import Plan
 from .plan.planner import Planner
+from .plan.trace import left_as_it_was
+from .signature import Signature, traced_signature
 from .verify import check_plan
 
 _KEPT = 8  # plans of one model: for several image sizes
 _Size = tuple[int, int]
-_Plans = OrderedDict[tuple[_Size, _Size | None], Plan]
-_cache: "weakref.WeakKeyDictionary[nn.Module, tuple[Fingerprint, _Plans]]"
-_cache = weakref.WeakKeyDictionary()
+_Plans = OrderedDict[tuple[_Size, _Size | None], tuple[Signature, Plan]]
+_cache: "weakref.WeakKeyDictionary[nn.Module, _Plans]" = weakref.WeakKeyDictionary()
 _planning = threading.RLock()  # tracing exchanges methods of nn.Module for the time that it takes
 
 
 @without_autocast()
 def plan(model: nn.Module, image_size: _Size, low_res_size: _Size | None = None) -> Plan:
-    """Return the plan by which `model` draws images of `image_size`; made once, then remembered.
+    """Return the plan by which `model` draws images of `image_size`.
 
-    A new plan is compared with the model's own forward, see `check_plan`.
+    It is made once, and again when anything has changed that the model's forward reads, see
+    `signature`. A new plan is compared with the model's own forward, see `check_plan`.
 
     Args:
         model: from images (and a small image) to logits; made of pixelsr.nn layers, convolutions
@@ -39,15 +40,15 @@ def plan(model: nn.Module, image_size: _Size, low_res_size: _Size | None = None)
         ValueError: reparametrised weights come to NaN or infinity.
     """
     model = effective(unwrap(model))
-    with _planning:
-        if model not in _cache or _cache[model][0] != fingerprint(model):
-            _cache[model] = fingerprint(model, keep=True), OrderedDict()
-        plans, key = _cache[model][1], (image_size, low_res_size)
-        if key not in plans:
-            made = Planner(model, image_size, low_res_size).run()
+    plans, key = _cache.setdefault(model, OrderedDict()), (image_size, low_res_size)
+    with _planning, left_as_it_was(model):
+        current, graph = traced_signature(model, low_res_size is not None)
+        if key not in plans or plans[key][0] != current:
+            made = Planner(model, image_size, low_res_size, graph).run()
             check_plan(made, model, low_res_size)
-            plans[key] = made
+            kept, _ = traced_signature(model, low_res_size is not None, keep=True)
+            plans[key] = kept, made
             while len(plans) > _KEPT:
                 plans.popitem(last=False)
         plans.move_to_end(key)
-        return plans[key]
+        return plans[key][1]

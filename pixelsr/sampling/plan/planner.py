@@ -64,10 +64,14 @@ class Planner:
     """Walks the graph; each node becomes a value, or is put off until its reader is known."""
 
     def __init__(
-        self, model: nn.Module, image_size: tuple[int, int], low_res_size: tuple[int, int] | None
+        self,
+        model: nn.Module,
+        image_size: tuple[int, int],
+        low_res_size: tuple[int, int] | None,
+        graph: fx.Graph | None = None,
     ) -> None:
         self.model, self.image_size, self.low_res_size = model, image_size, low_res_size
-        self.graph = trace(model, low_res_size is not None)
+        self.graph = graph or trace(model, low_res_size is not None)
         self.modules = dict(model.named_modules())
         self.emitter = Emitter()
         self.results: dict[fx.Node, Deferred] = {}
@@ -150,7 +154,10 @@ class Planner:
         if node.op == "call_module":
             module = self.modules[kind]
             if module._forward_hooks or module._forward_pre_hooks:
-                raise PlanError(f"layer {kind} has hooks, which the cached sampler cannot run")
+                raise PlanError(
+                    f"layer {kind} has hooks, which the cached sampler cannot run; "
+                    'method="ancestral" runs them'
+                )
             is_dropout = isinstance(module, nn.Dropout | nn.Dropout2d) and not module.training
             kind = nn.Identity if is_dropout else type(module)
             kind = nn.Conv2d if isinstance(module, nn.Conv2d) else kind
@@ -312,7 +319,8 @@ class Planner:
         if chosen is None:
             raise PlanError(
                 f"the cached sampler does not know the indexing {source}[{_written(index)}]; "
-                "only slices of channels, x[:, a:b], can be planned"
+                "only slices of channels, x[:, a:b], can be planned; "
+                'method="ancestral" samples any causal model'
             )
         value = self._placed(source)
         channels = value.channels[chosen]

@@ -1,10 +1,11 @@
 """Turns a model into a graph of layers, pointwise functions and the leaves of `functional`."""
 
+import contextlib
 import inspect
 import math
 import operator
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -58,6 +59,20 @@ class _Tracer(fx.Tracer):
         return super().is_leaf_module(module, name)
 
 
+@contextlib.contextmanager
+def left_as_it_was(model: nn.Module) -> Iterator[None]:
+    """Undo what tracing a forward leaves behind: its constants, and symbols that were cached."""
+    before = [(module, dict(vars(module))) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, attributes in before:
+            own = vars(module)
+            for name in [name for name in own if own[name] is not attributes.get(name, own)]:
+                del own[name]
+            own.update(attributes)
+
+
 def trace(model: nn.Module, with_low_res: bool) -> fx.Graph:
     """The model's forward as a graph; parameters that are not passed keep their defaults.
 
@@ -67,12 +82,13 @@ def trace(model: nn.Module, with_low_res: bool) -> fx.Graph:
     """
     if model._forward_hooks or model._forward_pre_hooks or _has_global_hooks():
         raise PlanError(
-            f"{type(model).__name__} has forward hooks, which the cached sampler cannot run"
+            f"{type(model).__name__} has forward hooks, which the cached sampler cannot run; "
+            'method="ancestral" runs them'
         )
     if "forward" in vars(model):
         raise PlanError(
             f"the forward of this {type(model).__name__} is not that of its class, "
-            "which the cached sampler traces"
+            'which the cached sampler traces; method="ancestral" runs it'
         )
     _, *others = inspect.signature(model.forward).parameters.values()
     defaults = {p.name: p.default for p in (others[1:] if with_low_res else others)}

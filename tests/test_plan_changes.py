@@ -1,7 +1,12 @@
 """A plan is made anew when anything changes that the network's forward can see."""
 
+import argparse
 import dataclasses
+import functools
+import os
 import types
+from collections import deque
+from contextvars import ContextVar
 
 import pytest
 import torch
@@ -11,7 +16,7 @@ import pixelsr
 from pixelsr import functional
 from pixelsr.errors import PlanError
 from pixelsr.nn import MaskedConv2d
-from pixelsr.sampling import plan
+from pixelsr.sampling import plan, signature
 from tests.helpers import randomise
 
 SCALE = 1.0
@@ -174,11 +179,114 @@ def test_plans_of_many_sizes_are_not_all_kept():
     assert plan(model, (2, 1)) is not made[0]
 
 
-def test_a_cyclic_attribute_is_followed_once():
+# Whatever a forward reads.
+
+
+class Namespace:
+    alpha = 1.0
+
+
+class Slots:
+    __slots__ = ("alpha",)
+
+    def __init__(self) -> None:
+        self.alpha = 1.0
+
+
+class Helper(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.alpha = 1.0
+
+
+def set_environment(value: float) -> None:
+    os.environ["PIXELSR_TEST_ALPHA"] = str(value)
+
+
+MODULE = types.ModuleType("settings")
+ARGUMENTS, SLOTS, DEQUE, HIDDEN = argparse.Namespace(), Slots(), deque([1.0]), [Helper()]
+CONTEXT: ContextVar[float] = ContextVar("alpha", default=1.0)
+WAYS = {
+    "a module": (lambda: MODULE.alpha, lambda value: setattr(MODULE, "alpha", value)),
+    "a class": (lambda: Namespace.alpha, lambda value: setattr(Namespace, "alpha", value)),
+    "argparse": (lambda: ARGUMENTS.alpha, lambda value: setattr(ARGUMENTS, "alpha", value)),
+    "slots": (lambda: SLOTS.alpha, lambda value: setattr(SLOTS, "alpha", value)),
+    "a deque": (lambda: DEQUE[0], lambda value: DEQUE.__setitem__(0, value)),
+    "a hidden module": (lambda: HIDDEN[0].alpha, lambda value: setattr(HIDDEN[0], "alpha", value)),
+    "the environment": (lambda: float(os.environ["PIXELSR_TEST_ALPHA"]), set_environment),
+    "a context": (CONTEXT.get, CONTEXT.set),
+    "a comprehension": (lambda: sum(MODULE.alpha for _ in range(1)), MODULE.__setattr__),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_values_from_anywhere_are_seen(way):
+    read, write = WAYS[way]
+    write = functools.partial(write, "alpha") if way == "a comprehension" else write
+
+    class Reads(Own):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images) * read()
+
+    model = randomise(Reads()).double().eval()
+    write(1.0)
+    first = draw(model, "cached")
+    write(-5.0)
+    assert torch.equal(draw(model, "cached"), draw(model, "ancestral"))
+    assert not torch.equal(draw(model, "cached"), first)
+
+
+class Shared(Own):
+    def __init__(self) -> None:
+        super().__init__()
+        self.b, self.c = (MaskedConv2d(8, 8, 3, "B", 1) for _ in range(2))
+        self.which = self.b
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = functional.scale_levels(images, 1, 16, self.out.weight.dtype)
+        h = torch.tanh(self.c(torch.tanh(self.b(self.first(x)))))
+        h = h if self.which is None else self.which(h)
+        return functional.to_logits(self.out(h), 1, 16)
+
+
+def test_a_shared_layer_that_is_swapped_is_seen():
+    model = randomise(Shared()).double().eval()
+    draw(model, "cached")
+    for layer in (model.c, None, model.b):
+        model.which = layer
+        assert torch.equal(draw(model, "cached"), draw(model, "ancestral"))
+
+
+@pytest.mark.parametrize("weights", ["float16", "bfloat16"])
+def test_copies_with_rounded_weights_follow_the_model(weights):
     model = own()
-    model.space.itself = model.space
-    model.space.owner = [model]
+    for alpha in (1.0, -5.0):
+        model.alpha = alpha
+        what = {"image_size": SIZE, "weights": weights}
+        drawn = pixelsr.sample(model, 3, **what, engine="reference")
+        assert torch.equal(drawn, pixelsr.sample(model, 3, **what, method="ancestral"))
+
+
+def test_a_library_network_is_not_traced_again(monkeypatch):
+    model = randomise(pixelsr.PixelCNN(channels=4, layers=1, levels=8)).eval()
     made = plan(model, SIZE)
+    monkeypatch.setattr(signature, "trace", lambda *_: pytest.fail("traced"))
     assert plan(model, SIZE) is made
-    model.space.more = 1
-    assert plan(model, SIZE) is not made
+    model.note = lambda: None  # may be read by anything
+    with pytest.raises(pytest.fail.Exception, match="traced"):
+        plan(model, SIZE)
+
+
+def test_tracing_leaves_the_model_as_it_was():
+    class Caching(Own):
+        kept = None
+
+        def forward(self, images: Tensor) -> Tensor:
+            self.kept = super().forward(images) + torch.ones(1, dtype=torch.float64)
+            return self.kept
+
+    model = randomise(Caching()).double().eval()
+    before = set(vars(model))
+    plan(model, SIZE)
+    assert set(vars(model)) == before
+    assert torch.equal(draw(model, "cached"), draw(model, "ancestral"))
