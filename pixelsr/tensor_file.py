@@ -80,7 +80,7 @@ def _checked(path: Path, tensors: Mapping[str, Tensor], text: str) -> dict[str, 
         raise ValueError(f"{path} is damaged: its entry {KEY!r} is not a checksum and facts")
     facts = entry["facts"]
     if not isinstance(facts, dict) or checksum(tensors, facts) != entry["sha256"]:
-        raise ValueError(f"{path} is damaged: its checksum is not that of what it holds")
+        raise ValueError(f"{path} is damaged: its contents do not match its checksum")
     return facts
 
 

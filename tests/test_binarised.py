@@ -61,7 +61,7 @@ def test_black_and_white_stays_as_it_is(choice):
 def test_a_single_grey_value_needs_a_choice(place):
     images = binarise(ramp(300))
     images[place, 0, 3, 4] = 254
-    with pytest.raises(ValueError, match=r"choose --binarise threshold .* --binarise bernoulli"):
+    with pytest.raises(ValueError, match=r"\(--binarise\) to threshold .* or to bernoulli"):
         binarised(images, 2, None)
 
 

@@ -13,7 +13,7 @@ from pixelsr.data import heif
 from pixelsr.data.load import load_pictures
 from pixelsr.data.pictures import open_picture
 
-MISSING = "is a HEIC picture, which takes pillow-heif: pip install pillow-heif"
+MISSING = "is a HEIC picture, which needs pillow-heif: pip install pillow-heif"
 
 
 def box(brand, *compatible):

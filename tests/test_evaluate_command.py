@@ -120,7 +120,7 @@ def test_a_grey_model_is_measured_on_grey_pictures(held_out, tmp_path):
     model(colours=1, levels=7).save_pretrained(tmp_path / "grey")
     result = run(held_out, "--model", tmp_path / "grey", "--size", 8, "--pictures", 1)
     assert result.exit_code == 0, result.output
-    assert "quantised to 7 levels: bits of other levels do not compare" in result.stdout
+    assert "quantised to 7 levels: do not compare these bits" in result.stdout
 
 
 def test_the_binarisation_is_the_one_of_the_training_or_the_one_that_is_given(held_out, tmp_path):
@@ -128,7 +128,7 @@ def test_the_binarisation_is_the_one_of_the_training_or_the_one_that_is_given(he
     model(colours=1, levels=2).save_pretrained(folder)
     options = [held_out, "--model", folder, "--size", 8, "--pictures", 1, "--json", file]
     message = refusal(run(*options), 1)
-    assert "choose --binarise threshold (white from 128 on) or --binarise bernoulli" in message
+    assert "(--binarise) to threshold (white from 128 on) or to bernoulli" in message
     assert not file.exists()
     found = {}
     for kept, given in (
@@ -140,7 +140,7 @@ def test_the_binarisation_is_the_one_of_the_training_or_the_one_that_is_given(he
         (folder / "training.toml").write_text(f'binarise = "{kept}"\n' if kept else "")
         result = run(*options, *(["--binarise", given] if given else []))
         assert result.exit_code == 0, result.output
-        assert f"the pictures are binarised by {given or kept}: " in result.stdout
+        assert f"the pictures were binarised by {given or kept}: " in result.stdout
         report = json.loads(file.read_text())
         assert (report["levels"], report["binarise"]) == (2, given or kept)
         found.setdefault(given or kept, []).append(report["bits_per_dimension"])

@@ -195,7 +195,8 @@ def _show(report: Report) -> None:
         table.add_row(name, f"{bits:.4f}", f"{report.nats_per_image[name]:.2f}")
     console.print(table)
     if quantised := describe_levels(report.levels, report.binarise):
-        console.print(f"the pictures are {quantised}: bits of other levels do not compare")
+        note = "do not compare these bits with those of other levels or binarisations"
+        console.print(f"the pictures were {quantised}: {note}", soft_wrap=True)
     if report.enlargement:
         console.print()
         console.print(_scores(report.enlargement))

@@ -58,7 +58,7 @@ def _of_pictures() -> Options:
         _count(
             _pictures,
             "--val-images",
-            "Of those that are used, at most; they are spread evenly over all.",
+            "How many pictures a validation uses at most, spread evenly over all.",
             VALIDATED,
         ),
         _count(
@@ -172,7 +172,8 @@ def _of_run() -> Options:
             callback=_read_options,
             type=click.Path(exists=True, dir_okay=False, path_type=Path),
             help="TOML file of options, such as OUT/model/training.toml of another run; "
-            "what the command line says goes before.  [default: with --resume that of the run]",
+            "options on the command line take precedence.  "
+            "[default: with --resume the file of the run]",
         ),
         _count(_run, "--log-every", "Steps between two lines of the log.", Intervals.log),
         _count(_run, "--validate-every", "Steps between two validations.", Intervals.validate),

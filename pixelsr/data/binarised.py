@@ -31,9 +31,9 @@ def binarised(images: Tensor, levels: int, choice: str | None) -> Tensor:
         return images
     if choice is None:
         raise ValueError(
-            "a model of 2 levels knows black and white, and these pictures hold grey: choose "
-            "--binarise threshold (white from 128 on) or --binarise bernoulli (each value white "
-            "with probability intensity / 255)"
+            "the model has 2 levels, but these pictures hold grey: set binarise (--binarise) to "
+            "threshold (white from 128 on) or to bernoulli (each value white with probability "
+            "intensity / 255)"
         )
     return images if choice == "threshold" else binarise(images, SEED)
 

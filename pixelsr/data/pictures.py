@@ -126,7 +126,7 @@ def _heif(name: str) -> tuple[str, ...]:
         heif.register()
     except ImportError:
         raise ValueError(
-            f"{name} is a HEIC picture, which takes pillow-heif: pip install pillow-heif"
+            f"{name} is a HEIC picture, which needs pillow-heif: pip install pillow-heif"
         ) from None
     return (heif.FORMAT,)
 

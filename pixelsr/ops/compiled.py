@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-REBUILD = "`pip install --no-build-isolation --force-reinstall --no-deps pixelsr`"
-"""From a checkout with "." in place of pixelsr; torch and a C++ compiler have to be there."""
+REBUILD = "`pip install --no-build-isolation -e .` in the checkout"
+"""Torch and a C++ compiler have to be there."""
 
 
 def _load(name: str, language: str, path: str | None = None) -> str | None:

@@ -10,7 +10,7 @@ from typing_extensions import Self
 
 from ..signals import end_signals
 
-NOTICE = b"\nfinishing the step and saving; Ctrl-C to stop without\n"
+NOTICE = b"\nstopping: saving a checkpoint; press Ctrl-C to quit without\n"
 
 
 class Interrupt:
