@@ -27,13 +27,13 @@ def default_dtype(dtype):
         torch.set_default_dtype(before)
 
 
-def defaults():
-    yield pytest.param(lambda: torch.device("meta"), id="meta")
-    for dtype in DTYPES:
-        yield pytest.param(lambda dtype=dtype: default_dtype(dtype), id=str(dtype))
+DEFAULTS = [
+    pytest.param(lambda: torch.device("meta"), id="meta"),
+    *(pytest.param(lambda dtype=dtype: default_dtype(dtype), id=str(dtype)) for dtype in DTYPES),
+]
 
 
-@pytest.mark.parametrize("default", defaults())
+@pytest.mark.parametrize("default", DEFAULTS)
 @pytest.mark.parametrize("name", ["GatedPixelCNN", "PixelRecursiveSR-pixelcnn"])
 @pytest.mark.parametrize(
     "how",
@@ -57,7 +57,7 @@ def test_samples_are_the_same(name, how, default):
     assert torch.equal(again, expected)
 
 
-@pytest.mark.parametrize("default", defaults())
+@pytest.mark.parametrize("default", DEFAULTS)
 def test_logits_edits_and_steps_are_the_same(default):
     model = network("Conditioned", torch.float32)
     given = inputs(model)
@@ -79,7 +79,7 @@ def test_logits_edits_and_steps_are_the_same(default):
     assert all(torch.equal(a, b) for a, b in zip(again, expected, strict=True))
 
 
-@pytest.mark.parametrize("default", defaults())
+@pytest.mark.parametrize("default", DEFAULTS)
 def test_checks_of_a_network_are_the_same(default):
     model = network("PixelCNN", torch.float32)
     expected = str(pixelsr.check_causality(model)), pixelsr.receptive_field(model, (5, 5))
@@ -88,7 +88,7 @@ def test_checks_of_a_network_are_the_same(default):
         assert torch.equal(pixelsr.receptive_field(model, (5, 5)), expected[1])
 
 
-@pytest.mark.parametrize("default", defaults())
+@pytest.mark.parametrize("default", DEFAULTS)
 def test_a_model_is_loaded_and_measured_the_same(default, tmp_path):
     small_model(4).save_pretrained(tmp_path)
     images = pictures(4)
@@ -106,7 +106,7 @@ def test_a_model_is_loaded_and_measured_the_same(default, tmp_path):
     assert {value.dtype for value in again.values()} == {torch.float32}
 
 
-@pytest.mark.parametrize("default", defaults())
+@pytest.mark.parametrize("default", DEFAULTS)
 def test_training_takes_the_same_steps(default, tmp_path):
     images, held_out = pictures(10), pictures(4, 1)
     intervals = Intervals(log=2, validate=2, checkpoint=2)
@@ -124,7 +124,7 @@ def test_training_takes_the_same_steps(default, tmp_path):
     assert all(torch.equal(again[name], value) for name, value in expected.items())
 
 
-@pytest.mark.parametrize("default", defaults())
+@pytest.mark.parametrize("default", DEFAULTS)
 def test_grey_images_are_binarised_the_same(default):
     images = pictures(3)
     expected = binarise(images)
