@@ -439,3 +439,8 @@ def test_levels_that_logits_do_not_have_are_refused():
     for method in ("cached", "ancestral"):
         with pytest.raises(ValueError, match=r"logits|4 levels"):
             pixelsr.sample(model, 1, image_size=(4, 4), method=method)
+
+
+def test_a_network_that_needs_a_small_image_says_so():
+    with pytest.raises(PlanError, match="PixelRecursiveSR needs the size of a low_res"):
+        plan(network("PixelRecursiveSR-gated"), (6, 4))

@@ -11,6 +11,7 @@ import pixelsr
 from pixelsr import ops, sampling
 from pixelsr.models import PixelModel
 from pixelsr.nn import MaskedConv2d
+from pixelsr.sampling.effective import effective
 from pixelsr.training.ema import Ema
 from tests.helpers import randomise
 
@@ -201,3 +202,11 @@ def test_other_hooks_are_still_refused():
     model.first.register_forward_pre_hook(lambda module, inputs: None)
     with pytest.raises(pixelsr.PlanError, match="layer first has hooks"):
         pixelsr.sample(model, image_size=(2, 2))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_plain_copy_is_made_once(kind):
+    model = randomise(TwoLayers()).double().eval()
+    KINDS[kind](model.first)
+    assert effective(model) is effective(model)
+    assert sampling.plan(model, (4, 3)) is sampling.plan(model, (4, 3))

@@ -46,10 +46,9 @@ def effective(model: nn.Module, weights: str = "model") -> nn.Module:
 
 def _signature(model: nn.Module, keep: bool = False) -> Signature | None:
     """Return the model's signature; None for a forward that cannot be traced."""
-    plain = plain_copy(model) if is_reparametrised(model) else model
     try:
-        with left_as_it_was(plain):
-            return traced_signature(plain, takes_low_res(plain)[0], keep=keep)[0]
+        with left_as_it_was(model):
+            return traced_signature(model, takes_low_res(model)[0], keep=keep)[0]
     except PlanError:
         return None
 

@@ -6,12 +6,13 @@ from collections import OrderedDict
 
 from torch import nn
 
+from ..errors import PlanError
 from ..functional.autocast import without_autocast
 from ..wrapped import unwrap
 from .effective import effective
 from .plan import Plan
 from .plan.planner import Planner
-from .plan.trace import left_as_it_was
+from .plan.trace import left_as_it_was, takes_low_res
 from .signature import Signature, traced_signature
 from .verify import check_plan
 
@@ -35,11 +36,14 @@ def plan(model: nn.Module, image_size: _Size, low_res_size: _Size | None = None)
         image_size: height and width of the image.
         low_res_size: height and width of the small image, for a model that takes one.
     Raises:
-        PlanError: the model is not causal (the message names layer, tap and channel), or uses an
-            operation that the planner does not support (the message names it).
+        PlanError: the model is not causal (the message names layer, tap and channel), uses an
+            operation that the planner does not support (the message names it), or needs a
+            `low_res_size`.
         ValueError: reparametrised weights come to NaN or infinity.
     """
     model = effective(unwrap(model))
+    if low_res_size is None and takes_low_res(model)[1]:
+        raise PlanError(f"{type(model).__name__} needs the size of a low_res to be planned")
     plans, key = _cache.setdefault(model, OrderedDict()), (image_size, low_res_size)
     with _planning, left_as_it_was(model):
         current, graph = traced_signature(model, low_res_size is not None)
