@@ -300,7 +300,7 @@ def test_a_model_of_two_levels_is_measured_on_what_is_chosen():
     other = evaluate(network, images, train=images, binarise="threshold", pictures=2)
     assert report.bits_per_dimension != other.bits_per_dimension
     for pictures, more in ((images, {}), (drawn, {"train": train})):
-        with pytest.raises(ValueError, match=r"--binarise threshold .* or --binarise bernoulli"):
+        with pytest.raises(ValueError, match=r"to threshold .* or to bernoulli"):
             evaluate(network, pictures, **more)
 
 

@@ -50,10 +50,11 @@ def test_a_case_of_the_fuzz_is_a_function_of_its_number():
 @pytest.fixture
 def drawn(monkeypatch) -> dict[str, Any]:
     """The arguments of a call that draws two pictures of 6 x 4 pixels, in its own session."""
-    recorder = fuzz_operators.Recorder()
+    recorder, model = fuzz_operators.Recorder(), network("GatedPixelCNN", torch.float32)
+    sampling.plan(model, (6, 4))  # whose check draws too
     with monkeypatch.context() as patch:
         patch.setattr(cpu, "operators", recorder)
-        sample(network("GatedPixelCNN", torch.float32), n=2, engine="cpu")
+        sample(model, n=2, engine="cpu")
     arguments = dict(zip(RUN_PLAN, recorder.calls["run_plan_"].arguments, strict=True))
     yield arguments | {"session": 2**40}
     torch.ops.pixelsr.forget_session(2**40)

@@ -238,8 +238,8 @@ def test_weights_without_a_checksum_are_loaded(folder):
         ("{", "its entry 'pixelsr' is not JSON"),
         ("[1]", "its entry 'pixelsr' is not a checksum and facts"),
         ('{"step": 3}', "its entry 'pixelsr' is not a checksum and facts"),
-        ('{"sha256": "00", "facts": 3}', "its checksum is not that"),
-        ('{"sha256": null, "facts": {}}', "its checksum is not that"),
+        ('{"sha256": "00", "facts": 3}', "its contents do not match"),
+        ('{"sha256": null, "facts": {}}', "its contents do not match"),
     ],
 )
 def test_an_odd_entry_beside_the_weights_is_refused(folder, entry, reason):

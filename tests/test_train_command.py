@@ -268,14 +268,14 @@ def test_the_choice_of_a_binarisation_is_kept_printed_and_followed(folder, tmp_p
     evaluated = CliRunner().invoke(main, ["evaluate", str(folder), "--model", str(out / "model")])
     assert evaluated.exit_code == 0, evaluated.output
     assert f"model  {bits:.4f}  {nats:.2f}" in re.sub(" +", "  ", evaluated.stdout)
-    assert f"the pictures are binarised by {choice}: " in evaluated.stdout
+    assert f"the pictures were binarised by {choice}: " in evaluated.stdout
 
 
 def test_grey_pictures_and_two_levels_need_a_choice(folder, tmp_path):
     result = run(folder, "-o", tmp_path / "out", *BINARY, "--steps", 1)
     assert result.exit_code == 1
     assert result.stdout == ""
-    assert "--binarise threshold (white from 128 on) or --binarise bernoulli" in result.stderr
+    assert "(--binarise) to threshold (white from 128 on) or to bernoulli" in result.stderr
     assert not (tmp_path / "out").exists()
 
 

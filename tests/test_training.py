@@ -139,7 +139,7 @@ def test_a_model_of_two_levels_is_trained_on_and_validated_with_what_is_chosen(t
     assert logs["drawn"] == logs["bernoulli"] != logs["threshold"]
     for key, tensor in weights["drawn"].items():
         assert torch.equal(tensor, weights["bernoulli"][key])
-    with pytest.raises(ValueError, match=r"--binarise threshold .* or --binarise bernoulli"):
+    with pytest.raises(ValueError, match=r"to threshold .* or to bernoulli"):
         make_trainer(tmp_path / "none", 1, model=small_model(2), validation=bright(2))
     make_trainer(tmp_path / "none", 1, model=small_model(2), recipe=recipe)  # nobody has the folder
 

@@ -192,7 +192,7 @@ class PixelModel(nn.Module):
         path = folder / WEIGHTS
         description = loading.read_config(folder / CONFIG)
         make = partial(_make, folder / CONFIG, description)
-        outline = outline_of(make).float()  # whatever the default is
+        outline = _in_float32(outline_of(make))
         if not isinstance(outline, cls):
             raise ValueError(
                 f"{folder} holds a {type(outline).__name__}, expected a {cls.__name__}"
@@ -202,11 +202,16 @@ class PixelModel(nn.Module):
         double = loading.needs_double(weights, outline.state_dict())
         loading.check_fit(path, weights, (outline.double() if double else outline).state_dict())
         with torch.device("cpu"):  # whatever the default is
-            model: Self = make()
-        model = model.double() if double else model.float()
+            model: Self = _in_float32(make())
+        model = model.double() if double else model
         model.load_state_dict(weights)
         loading.check_tied(path, weights, model.state_dict())
         return model.eval()
+
+
+def _in_float32(model: Any) -> Any:
+    """Return a new model in float32 where PyTorch's default is another dtype."""
+    return model if torch.get_default_dtype() == torch.float32 else model.float()
 
 
 def _make(path: Path, description: dict[str, Any]) -> Any:
