@@ -117,6 +117,7 @@ def test_the_steps_up_to_the_tests_fit_into_nine_minutes():
     assert len(set(names)) == len(names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [one.name for one in STEPS])
 def test_every_step_runs_in_its_smallest_form(name, tmp_path):
     out = tmp_path / "results.jsonl"
