@@ -179,9 +179,9 @@ def test_the_operators_are_well_registered_and_compile(kind, last):
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
 
 
-def test_it_computes_in_autocasts_dtype_and_exports(monkeypatch):
-    cudnn = torch.backends.cudnn  # export wants its switches equal
-    monkeypatch.setattr(cudnn.conv, "fp32_precision", cudnn.rnn.fp32_precision)
+def test_it_computes_in_autocasts_dtype_and_exports():
+    cudnn = torch.backends.cudnn
+    cudnn.conv.fp32_precision = cudnn.rnn.fp32_precision  # export wants them equal
     given, _ = case("diagonal", n=1, height=2, width=2)
     with torch.autocast(DEVICE, dtype=torch.bfloat16):
         out = on("diagonal")(*given)
