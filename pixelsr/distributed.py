@@ -3,7 +3,9 @@
 import contextlib
 import dataclasses
 import datetime
+import gc
 import os
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -63,7 +65,11 @@ class Workers:
 
 @contextlib.contextmanager
 def workers(device: torch.device) -> Iterator[Workers]:
-    """The processes of this command, connected while the context lasts.
+    """Connect the processes of this command while the context lasts.
+
+    A DistributedDataParallel that outlives the context can hang the process: it then frees the
+    connection, which waits for a thread of Gloo, which waits for the lock of Python. So create it
+    in a function that the context calls.
 
     Args:
         device: what the workers compute on: NCCL connects GPUs, Gloo everything else.
@@ -77,8 +83,19 @@ def workers(device: torch.device) -> Iterator[Workers]:
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield Workers(dist.get_rank(), count, local_rank())
+    except BaseException as error:
+        _clear_frames(error)
+        raise
     finally:
+        gc.collect()
         dist.destroy_process_group()
+
+
+def _clear_frames(error: BaseException | None) -> None:
+    """Free what the functions that an error has ended still hold."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
 
 
 def local_rank() -> int:

@@ -22,12 +22,37 @@ ROOT = Path(__file__).parent.parent
 TORCHRUN = ("--standalone", "--nproc-per-node")
 
 
-LIMITED = """
+LIMIT = """
 import resource, signal
-from pixelsr.cli import main
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-main()
+"""
+MAIN = "from pixelsr.cli import main; main()"
+
+
+# A DistributedDataParallel that lives on when the group ends can hang the process: see
+# `pixelsr.distributed.workers`.
+WATCHED = """
+import gc
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+
+destroy = dist.destroy_process_group
+
+def destroy_and_report():
+    alive = sum(isinstance(thing, DistributedDataParallel) for thing in gc.get_objects())
+    print(f"{made} made, {alive} alive", flush=True)
+    destroy()
+
+made, initialise = 0, DistributedDataParallel.__init__
+
+def count(*arguments, **options):
+    global made
+    made += 1
+    initialise(*arguments, **options)
+
+DistributedDataParallel.__init__ = count
+dist.destroy_process_group = destroy_and_report
 """
 
 
@@ -84,8 +109,18 @@ def test_a_step_of_two_processes_is_the_step_of_one(tmp_path):
             torch.testing.assert_close(tensor, alone[name], msg=lambda text, n=name: f"{n}: {text}")
 
 
+@pytest.mark.parametrize("limit", ["", LIMIT], ids=["done", "full disk"])
+def test_nothing_holds_on_to_the_group_at_its_end(folder, tmp_path, limit):
+    (tmp_path / "watched.py").write_text(WATCHED + limit + MAIN)
+    options = ("train", folder, "-o", tmp_path / "out", *TINY, "--checkpoint-every", 2)
+    launch = ("torch.distributed.run", *TORCHRUN, 2, tmp_path / "watched.py")
+    result = run(*launch, *options, "--steps", 3)
+    assert (result.returncode != 0) == bool(limit), result.stderr
+    assert result.stdout.count("1 made, 0 alive") == 2, result.stdout
+
+
 def test_a_full_disk_is_told_once_and_ends_all_workers(folder, tmp_path):
-    (tmp_path / "limited.py").write_text(LIMITED)
+    (tmp_path / "limited.py").write_text(LIMIT + MAIN)
     options = ("train", folder, "-o", tmp_path / "out", *TINY, "--checkpoint-every", 2)
     launch = ("torch.distributed.run", *TORCHRUN, 2, tmp_path / "limited.py")
     result = run(*launch, *options, "--steps", 99)

@@ -60,43 +60,56 @@ def train(context: click.Context, /, out: Path, resume: bool, **options: Any) ->
     """
     keep_freed_memory()
     with team(options["device"]) as (workers, device):
-        _check_options(options, out)
-        recipe = _recipe(options)
-        budget = Budget(options["steps"], options["minutes"], options["patience"])
-        every = (options[f"{name}_every"] for name in ("log", "validate", "checkpoint"))
-        options["size"] = options["size"] or by_first(workers, lambda: _side(options["pictures"]))
-        torch.manual_seed(recipe.seed)
-        sizes = {name: options[name] for name in NAMES}
-        check_training_memory(sizes)
-        model = make_model(sizes).to(device)
-        _check_model(model, options)
-        files = by_first(workers, lambda: RunFiles(out, resume=resume))
-        with files.start():
-            images, validation = _load(options, model, files, workers)
-        recipe = _fitted(recipe, len(images), workers)
-        with Interrupt(workers.count == 1) as interrupt:
-            trainer = Trainer(
-                model,
-                images,
-                validation,
-                files,
-                recipe,
-                budget,
-                Intervals(*every),
-                display(workers.is_first),
-                stop=lambda: interrupt.requested,
-                workers=workers,
-                grid=options["grid"],
-                tensorboard=_wants_tensorboard(options),
-            )
-            with files.start():
-                files.save_config(write_config(context.command, _resolved(options, model, recipe)))
-                _say_start(trainer)
-            finished = trainer.run()
-            _say_end(trainer, finished, out)
-            asked = max(workers.gather(interrupt.number or 0))  # waits: they end together
+        finished, asked = _run(context, out, resume, options, workers, device)
     if not finished:
         raise click.exceptions.Exit(128 + asked if asked else 1)
+
+
+def _run(
+    context: click.Context,
+    out: Path,
+    resume: bool,
+    options: dict[str, Any],
+    workers: Workers,
+    device: torch.device,
+) -> tuple[bool, int]:
+    """Train; return whether the budget was used, and the signal that ended the run, or 0."""
+    _check_options(options, out)
+    recipe = _recipe(options)
+    budget = Budget(options["steps"], options["minutes"], options["patience"])
+    every = (options[f"{name}_every"] for name in ("log", "validate", "checkpoint"))
+    options["size"] = options["size"] or by_first(workers, lambda: _side(options["pictures"]))
+    torch.manual_seed(recipe.seed)
+    sizes = {name: options[name] for name in NAMES}
+    check_training_memory(sizes)
+    model = make_model(sizes).to(device)
+    _check_model(model, options)
+    files = by_first(workers, lambda: RunFiles(out, resume=resume))
+    with files.start():
+        images, validation = _load(options, model, files, workers)
+    recipe = _fitted(recipe, len(images), workers)
+    with Interrupt(workers.count == 1) as interrupt:
+        trainer = Trainer(
+            model,
+            images,
+            validation,
+            files,
+            recipe,
+            budget,
+            Intervals(*every),
+            display(workers.is_first),
+            stop=lambda: interrupt.requested,
+            workers=workers,
+            grid=options["grid"],
+            tensorboard=_wants_tensorboard(options),
+        )
+        with files.start():
+            files.save_config(write_config(context.command, _resolved(options, model, recipe)))
+            _say_start(trainer)
+        finished = trainer.run()
+        _say_end(trainer, finished, out)
+        asked: int = max(workers.gather(interrupt.number or 0))  # waits: they end together
+    return finished, asked
 
 
 def _check_options(options: dict[str, Any], out: Path) -> None:

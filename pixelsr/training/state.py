@@ -91,8 +91,10 @@ class State:
     def _differentiate(self, parts: Sequence[Tensor]) -> Tensor:
         """The terms of the loss, finite, of all workers; their gradient is left at the weights."""
         self.optimizer.zero_grad()
-        last = len(parts) - 1
-        every = [self._backward(part, 1 / len(parts), k == last) for k, part in enumerate(parts)]
+        every = []
+        for part in parts:  # a comprehension's frame, in an error, would hold on to the objective
+            is_last = len(every) == len(parts) - 1
+            every.append(self._backward(part, 1 / len(parts), is_last))
         terms = self.workers.mean(torch.stack(every).mean(0))
         self._check_finite("loss", terms.sum())
         return terms
