@@ -91,7 +91,7 @@ class State:
     def _differentiate(self, parts: Sequence[Tensor]) -> Tensor:
         """The terms of the loss, finite, of all workers; their gradient is left at the weights."""
         self.optimizer.zero_grad()
-        every = []
+        every: list[Tensor] = []
         for part in parts:  # a comprehension's frame, in an error, would hold on to the objective
             is_last = len(every) == len(parts) - 1
             every.append(self._backward(part, 1 / len(parts), is_last))
