@@ -179,6 +179,16 @@ def test_plans_of_many_sizes_are_not_all_kept():
     assert plan(model, (2, 1)) is not made[0]
 
 
+def test_draws_leave_nothing_in_the_lists_of_fx():
+    model, wrapped = own(), torch.fx._symbolic_trace._wrapped_fns_to_patch
+    draw(model, "cached")
+    count = len(wrapped)
+    for _ in range(3):
+        model.alpha += 1
+        draw(model, "cached")
+    assert len(wrapped) == count
+
+
 # Whatever a forward reads.
 
 

@@ -100,10 +100,20 @@ def trace(model: nn.Module, with_low_res: bool) -> fx.Graph:
         raise PlanError(
             f'{type(model).__name__} cannot be traced ({error}); method="ancestral" needs no plan'
         ) from error
+    _forget_wrapping(graph)
     _fold_properties(model, graph)
     _show_gates(model, graph)
     _check_in_place(model, graph)
     return _without_dead_code(model, graph).graph
+
+
+def _forget_wrapping(graph: fx.Graph) -> None:
+    """Keep fx from adding the functions of `functional` to a list that every trace goes through.
+
+    It never removes them: each plan would be slower than the one before.
+    """
+    for node in graph.nodes:
+        node.meta.pop("is_wrapped", None)
 
 
 def _has_global_hooks() -> bool:
