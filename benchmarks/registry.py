@@ -29,6 +29,10 @@ SUITES = {
             "tests/test_bench.py",
         ),
     ),
+    "bench_plan_check": Suite(
+        "What a draw does before its first value: the check of a new plan, and the comparison.",
+        ("tests/test_plan.py", "tests/test_plan_check.py", "tests/test_plan_changes.py"),
+    ),
     "bench_completion": Suite(
         "The lower half of pictures by the C++ engine, beside whole pictures.",
         ("tests/test_plan.py", "tests/test_holes.py"),

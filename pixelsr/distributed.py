@@ -80,6 +80,9 @@ def workers(device: torch.device) -> Iterator[Workers]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
+    # Its functions keep the group that exists when they are imported, as a default argument.
+    import torch.distributed.nn  # noqa: F401
+
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield Workers(dist.get_rank(), count, local_rank())

@@ -1,0 +1,74 @@
+"""What a draw does before its first value, beside forward passes, in turns.
+
+A new plan is made and checked, once; later draws compare the network with the one that the plan was
+made for. `forward` is a float64 pass on as many images as the check draws, with the dtype that the
+check computes in; `draw` is one image by the C++ engine.
+"""
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+import pixelsr
+from pixelsr.benchmark.clock import median_ratio, seconds
+from pixelsr.sampling import plan
+from pixelsr.sampling.signature import traced_signature
+from pixelsr.sampling.verify import check_plan
+
+ROUNDS, SIDE = 7, 32
+
+
+class Traced(pixelsr.GatedPixelCNN):
+    """The paper's prior with a forward that is not the library's, so it is traced at each draw."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = super().forward(images)
+        return logits
+
+
+MODELS = {
+    "PixelRecursiveSR": pixelsr.PixelRecursiveSR,
+    "GatedPixelCNN": pixelsr.GatedPixelCNN,
+    "Traced": Traced,
+}
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", MODELS)
+def test_before_the_first_value(benchmark, name: str) -> None:
+    torch.manual_seed(0)
+    model = MODELS[name]().eval()
+    takes_low_res = name == "PixelRecursiveSR"
+    low_res_size = (SIDE // 4, SIDE // 4) if takes_low_res else None
+    images, low_res = (
+        torch.randint(256, (2 if takes_low_res else 1, 3, side, side), dtype=torch.uint8)
+        for side in (SIDE, SIDE // 4)
+    )
+    double = copy.deepcopy(model).double()
+    made = plan(model, (SIDE, SIDE), low_res_size)
+
+    def draw() -> Tensor:
+        source = {"low_res": low_res[:1]} if takes_low_res else {"image_size": (SIDE, SIDE)}
+        return pixelsr.sample(model, 1, **source, engine="cpu")
+
+    work: dict[str, Callable[[], object]] = {
+        "forward": lambda: double(images, low_res) if takes_low_res else double(images),
+        "check": lambda: check_plan(made, model, low_res_size),
+        "comparison": lambda: traced_signature(model, takes_low_res),
+        "draw": draw,
+    }
+    times: dict[str, list[float]] = {key: [] for key in work}
+
+    def measure_once() -> None:
+        for key, one in work.items():
+            times[key].append(seconds(model.device, one))
+
+    benchmark.pedantic(measure_once, rounds=ROUNDS, warmup_rounds=1)
+    last = {key: own[-ROUNDS:] for key, own in times.items()}
+    info = benchmark.extra_info
+    info["check, in forward passes"] = round(median_ratio(last["check"], last["forward"]), 2)
+    info["comparison, of a draw"] = round(median_ratio(last["comparison"], last["draw"]), 3)
+    print("\n", name, dict(info), {key: round(min(own), 3) for key, own in last.items()})
