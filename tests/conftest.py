@@ -3,6 +3,8 @@ Workers that run tests side by side share the processors, as do the processes th
 """
 
 import dataclasses
+import functools
+import importlib.util
 import os
 
 import pytest
@@ -15,6 +17,32 @@ if WORKERS > 1:
     os.environ["OMP_NUM_THREADS"] = str(threads)
 if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+
+def quicken_interpreter():
+    """Let Triton's interpreter look up once what it looks up at every call of a function.
+
+    At each call it goes through all members of `triton.language` to replace the built-in ones;
+    what it finds are always the same names.
+    """
+    from triton.language.core import is_builtin
+    from triton.runtime import interpreter
+
+    @functools.cache
+    def names(package):
+        return [name for name in dir(package) if is_builtin(getattr(package, name))]
+
+    def patch_builtin(package, builder, scope):
+        for name in names(package):
+            member = getattr(package, name)
+            if is_builtin(member):
+                interpreter._patch_attr(package, name, member, builder, scope)
+
+    interpreter._patch_builtin = patch_builtin
+
+
+if importlib.util.find_spec("triton"):
+    quicken_interpreter()
 
 
 @pytest.fixture
