@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import datetime
 import gc
+import importlib
 import os
 import traceback
 from collections.abc import Iterator
@@ -81,8 +82,7 @@ def workers(device: torch.device) -> Iterator[Workers]:
     if device.type == "cuda":
         torch.cuda.set_device(device)
     # Its functions keep the group that exists when they are imported, as a default argument.
-    import torch.distributed.nn  # noqa: F401
-
+    importlib.import_module("torch.distributed.nn")
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
         yield Workers(dist.get_rank(), count, local_rank())

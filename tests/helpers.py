@@ -2,6 +2,7 @@
 
 import math
 
+import pytest
 import torch
 from torch import nn
 
@@ -14,6 +15,11 @@ def _fan_in(name: str, parameter: torch.Tensor, module: nn.Module) -> int:
     transposed = isinstance(module, nn.ConvTranspose2d)
     channels = weight.shape[0] if transposed else weight.shape[1]
     return channels * math.prod(weight.shape[2:])
+
+
+def slow(*values):
+    """Mark a case of a parametrised test as slow, where other cases check nearly the same."""
+    return pytest.param(*values, marks=pytest.mark.slow)
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ import torch
 from torch.utils.cpp_extension import include_paths
 
 from tests.emulator.build import ROOT
+from tests.helpers import slow
 
 NVCC = shutil.which("nvcc")
 pytestmark = pytest.mark.skipif(NVCC is None, reason="there is no nvcc")
@@ -21,7 +22,7 @@ ARCHITECTURES = {"sm_80": "compute_80", "sm_90a": "compute_90a"}
 KERNELS = {f"{dtype}, {8 * tiles} samples" for dtype in ("half", "bfloat16") for tiles in (1, 2)}
 
 
-@pytest.fixture(scope="module", params=ARCHITECTURES)
+@pytest.fixture(scope="module", params=[slow("sm_80"), "sm_90a"])
 def cubin(request, tmp_path_factory):
     """The machine code for one architecture, and what the assembler says of it."""
     out = tmp_path_factory.mktemp("cubin") / f"{request.param}.cubin"

@@ -22,7 +22,7 @@ from pixelsr.sampling.engines.cuda import CudaEngine, Machine, choose_cut
 from pixelsr.sampling.engines.tiles import UNIT, Cut
 from pixelsr.sampling.request import make_request
 from tests.emulator.build import HERE, build
-from tests.helpers import randomise
+from tests.helpers import randomise, slow
 from tests.networks import NETWORKS, Network, inputs, network
 from tests.test_sampling import count_flips, masks, sample
 from tests.test_sampling_distribution import (
@@ -55,7 +55,7 @@ def _machine():
     cuda.EMULATES = False
 
 
-@pytest.fixture(params=[0, 1, 5] if not HAS_GPU else [0])
+@pytest.fixture(params=[0, slow(1), 5] if not HAS_GPU else [0])
 def order(request, monkeypatch):
     """In which order threads run on the emulated machine."""
     monkeypatch.setenv("PIXELSR_EMULATOR_ORDER", str(request.param))
@@ -110,7 +110,7 @@ def test_16_bit_logits_are_as_right_as_those_of_pytorch(name, dtype):
 
 
 @exactly
-@pytest.mark.parametrize("n", [1, 3, 9])
+@pytest.mark.parametrize("n", [slow(1), 3, slow(9)])
 @pytest.mark.parametrize("name", NETWORKS)
 def test_equal_pictures(name, n):
     ours, reference = both(exact(name), n=n)

@@ -6,10 +6,13 @@ import sys
 
 import pytest
 
+from tests.helpers import slow
+
 SCRIPT = """
 import multiprocessing, sys
 import torch
 import pixelsr
+from tests.helpers import slow
 
 torch.set_num_threads(2)
 what = sys.argv[1]
@@ -44,7 +47,7 @@ print(threads)
 @pytest.mark.skipif(
     "fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork"
 )
-@pytest.mark.parametrize("parent", ["sampled", "multiplied"])
+@pytest.mark.parametrize("parent", ["sampled", slow("multiplied")])
 def test_a_forked_child_draws_with_one_thread(parent):
     run = [sys.executable, "-c", SCRIPT, parent]
     done = subprocess.run(run, capture_output=True, text=True, timeout=200, check=False)

@@ -17,6 +17,7 @@ from pixelsr.kernels.configs import (
 )
 
 from tests.aot import MOST_SHARED, Job, resources_of
+from tests.helpers import slow
 
 DTYPES = {HALF: ("bf16", "fp16"), TF32: ("fp32",), IEEE: ("fp32",)}
 PLACES = {"pixels": "i64", "height": "i32", "width": "i32"}
@@ -100,7 +101,7 @@ def jobs(capability):
             )
 
 
-@pytest.mark.parametrize("capability", [80, 90])
+@pytest.mark.parametrize("capability", [slow(80), 90])
 def test_every_configuration_compiles_to_matrix_instructions_without_spills(capability):
     names, precisions, made = zip(*jobs(capability), strict=True)
     for name, precision, used in zip(names, precisions, resources_of(made), strict=True):
@@ -126,7 +127,7 @@ def test_all_that_can_be_large_is_addressed_by_64_bits():
         assert used["STACK"] == used["LOCAL"] == 0
 
 
-@pytest.mark.parametrize("capability", [80, 90])
+@pytest.mark.parametrize("capability", [slow(80), 90])
 def test_the_gate_compiles_without_spills(capability):
     pointers = ("x_ptr", "out_ptr", "grad_ptr", "add_ptr")
     signature = {**dict.fromkeys(pointers, "*bf16"), "channels": "i32", "count": "i64"}

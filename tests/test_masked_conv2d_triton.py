@@ -11,7 +11,7 @@ from pixelsr import functional
 from pixelsr.masks import causal_mask
 from pixelsr.nn import GatedLayer, GatedMaskedConv2d, MaskedConv2d, PixelCNNBlock
 from pixelsr.reference import gate_ref, masked_conv2d_ref
-from tests.helpers import randomise
+from tests.helpers import randomise, slow
 from tests.tf32_cases import nearest_tf32
 
 pytest.importorskip("triton")
@@ -331,7 +331,7 @@ def test_few_channels_fill_their_blocks_with_live_taps_only():
 # As operators, in layers and in functional.
 
 
-@pytest.mark.parametrize("channels_last", [True, False], ids=["channels_last", "contiguous"])
+@pytest.mark.parametrize("channels_last", [True, slow(False)], ids=["channels_last", "contiguous"])
 def test_the_operators_are_well_registered(channels_last):
     (x, weight, bias, add), layer = case("a horizontal stack", channels_last=channels_last)
     torch.use_deterministic_algorithms(False)

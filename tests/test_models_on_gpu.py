@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from pixelsr.benchmark.passes import on_backend
+from tests.helpers import slow
 from tests.networks import NETWORKS, inputs, network
 
 pytest.importorskip("triton")
@@ -55,7 +56,7 @@ def error(found, exact):
     return math.hypot(*relative) / math.sqrt(len(relative))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", [slow(torch.float32), torch.bfloat16], ids=str)
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.usefixtures("quick_interpreter")
 def test_models_err_at_most_twice_as_much_as_pytorch(name, dtype):

@@ -10,6 +10,7 @@ from pixelsr import chunked
 from pixelsr.chunked import Layer
 from pixelsr.functional import pixel_cross_entropy
 from tests.aot import MOST_SHARED, Job, resources_of
+from tests.helpers import slow
 from tests.pixel_cross_entropy_cases import (
     CASES,
     Case,
@@ -214,7 +215,7 @@ def product_jobs(capability):
                 yield label, precision, wide, job(name, dtype, capability, config, **given)
 
 
-@pytest.mark.parametrize("capability", [80, 90])
+@pytest.mark.parametrize("capability", [slow(80), 90])
 def test_every_configuration_compiles_to_matrix_instructions_without_spills(capability):
     labels, precisions, large, jobs = zip(*product_jobs(capability), strict=True)
     for label, precision, wide, used in zip(
@@ -229,7 +230,7 @@ def test_every_configuration_compiles_to_matrix_instructions_without_spills(capa
         assert wide <= set(used["WIDE"]), f"{label}: {used}"
 
 
-@pytest.mark.parametrize("capability", [80, 90])
+@pytest.mark.parametrize("capability", [slow(80), 90])
 def test_the_kernel_that_is_given_logits_compiles_without_spills(capability):
     config = kernels_with_logits.LOGITS
     jobs = [

@@ -11,6 +11,7 @@ import torch
 
 from pixelsr import functional, ops
 from pixelsr.reference_lstm import diagonal_lstm_ref, row_lstm_ref
+from tests.helpers import slow
 from tests.lstm_cases import KINDS, loop, normal, operator_of, tensors, with_gradients
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
@@ -177,9 +178,9 @@ def test_an_operator_that_kept_nothing_says_so_in_backward(backend):
         out.sum().backward()
 
 
-@pytest.mark.parametrize("last", [False, True], ids=["contiguous", "channels_last"])
+@pytest.mark.parametrize("last", [slow(False), True], ids=["contiguous", "channels_last"])
 @pytest.mark.parametrize("keep", [False, True], ids=["inference", "training"])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float64, slow(torch.bfloat16)], ids=str)
 @pytest.mark.parametrize("kind", ["row", "diagonal", "reverse"])
 @pytest.mark.parametrize("backend", OPERATORS)
 def test_the_operators_are_well_registered(backend, kind, dtype, keep, last):

@@ -16,6 +16,7 @@ from pixelsr.kernels.sampling_faults import LEVELS
 from pixelsr.kernels.sampling_pixels import LEVELS_OF_FOUR
 
 from tests.aot import MOST_SHARED, Job
+from tests.helpers import slow
 
 ROWS_MODULE = "pixelsr.kernels.sampling"
 MODULES = {
@@ -121,7 +122,7 @@ def resources_of(made):
     return json.loads(done.stdout)
 
 
-@pytest.fixture(scope="module", params=[80, 90])
+@pytest.fixture(scope="module", params=[slow(80), 90])
 def compiled(request):
     names, made = zip(*jobs(request.param), strict=True)
     return request.param, dict(zip(names, resources_of(made), strict=True))

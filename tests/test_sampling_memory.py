@@ -12,6 +12,7 @@ from pixelsr import ops, sampling
 from pixelsr.sampling import control_groups, memory, processors
 from pixelsr.sampling.engines import cpu
 from pixelsr.sampling.execution import start_engine
+from tests.helpers import slow
 from tests.networks import inputs, network
 from tests.test_sampling import sample
 
@@ -218,6 +219,6 @@ def test_no_more_is_taken_than_was_asked_for():
 @needs_kernels
 @unsanitized
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
-@pytest.mark.parametrize("left", [0, 2**20, 16 * 2**20])
+@pytest.mark.parametrize("left", [slow(0), slow(2**20), 16 * 2**20])
 def test_threads_that_share_a_picture_do_not_wait_for_one_that_has_no_memory(left):
     assert run(EXHAUSTED, 1, 20000, left) == "returned\n"

@@ -16,7 +16,7 @@ from pixelsr.cli import main
 from pixelsr.cli.team import find_device
 from pixelsr.distributed import Workers
 from pixelsr.sampling.sharded import sample_sharded
-from tests.helpers import randomise
+from tests.helpers import randomise, slow
 from tests.networks import network
 from tests.test_enlarge import save_photo, written
 
@@ -46,7 +46,7 @@ def enlarger(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("count", [slow(1), slow(2), 3])
 def test_workers_enlarge_as_one_process_does(tmp_path, count):
     photos = [save_photo(tmp_path / f"{k}.png", seed=k) for k in range(3)]
     command = ["enlarge", *photos, "--model", enlarger(tmp_path / "model"), "--samples", 4]
@@ -58,7 +58,7 @@ def test_workers_enlarge_as_one_process_does(tmp_path, count):
 
 
 @pytest.mark.skipif(ops.WHY_NOT_COMPILED is not None, reason=str(ops.WHY_NOT_COMPILED))
-@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("count", [slow(1), 2, slow(3)])
 def test_workers_sample_as_one_process_does_in_float32(tmp_path, count):
     prior = randomise(pixelsr.GatedPixelCNN(channels=12, layers=2, head_channels=24))
     prior.save_pretrained(tmp_path / "prior")

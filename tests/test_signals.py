@@ -12,6 +12,7 @@ from click.testing import CliRunner
 import pixelsr
 from pixelsr.cli import errors, main
 from pixelsr.signals import end_signals, signals_raise
+from tests.helpers import slow
 from tests.test_enlarge import save_photo, tiny
 
 SLOW = """
@@ -45,7 +46,7 @@ def popen(program, command, **options):
     )
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [slow(signal.SIGTERM), signal.SIGHUP])
 def test_a_signal_ends_the_drawing_with_one_sentence(command, number):
     with popen(["-c", SLOW], command) as process:
         assert process.stderr.readline() == "drawing\n"

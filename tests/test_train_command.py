@@ -20,6 +20,7 @@ from pixelsr.cli.errors import sentence
 from pixelsr.data.small import from_tensor
 from pixelsr.training import checkpoint as checkpoints
 from pixelsr.training import tensorboard as boards
+from tests.helpers import slow
 from tests.test_training import CHECKPOINT, pictures
 
 tomlkit = pytest.importorskip("tomlkit")
@@ -466,7 +467,7 @@ def test_a_device_that_is_not_there_gives_one_sentence(folder, tmp_path):
     assert result.stderr == "Error: --device cuda: PyTorch finds no CUDA device on this machine\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, slow(signal.SIGTERM), slow(signal.SIGHUP)])
 def test_a_signal_saves_and_ends_the_command(folder, tmp_path, number):
     out = tmp_path / "out"
     options = [folder, "-o", out, *TINY, "--steps", 10**6]

@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 
 from pixelsr.data.small import from_tensor
 from pixelsr.training.checkpoint import read_checkpoint
+from tests.helpers import slow
 from tests.test_train_command import TINY
 from tests.test_training import pictures
 
@@ -79,13 +80,14 @@ def assert_same_run(out, whole):
     assert not list(out.rglob("*.partial"))
 
 
-def test_a_run_killed_at_random_moments_ends_with_the_same_weights(folder, whole, tmp_path):
+@pytest.mark.parametrize("times", [2, slow(8)])
+def test_a_run_killed_at_random_moments_ends_with_the_same_weights(folder, whole, tmp_path, times):
     out = tmp_path / "out"
     moments, kills = random.Random(0), 0
     for _ in range(30):
         resume = ["--resume"] if (out / "checkpoint.safetensors").exists() else []
         with start(folder, out, *resume) as process:
-            lives = kills < 4 and process.stdout.readline()  # it has begun
+            lives = kills < times and process.stdout.readline()  # it has begun
             if lives:
                 time.sleep(moments.uniform(0.05, 1.0))
                 process.kill()
@@ -94,7 +96,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_weights(folder, whole
             break
         assert process.returncode == -signal.SIGKILL, errors
         kills += 1
-    assert kills == 4
+    assert kills == times
     assert process.returncode == 0
     assert_same_run(out, whole)
 
@@ -138,7 +140,7 @@ def test_a_full_disk_stops_the_run_and_keeps_the_last_checkpoint(folder, whole, 
 # Where nothing can be shown any more
 
 
-@pytest.mark.parametrize("lost", ["full", "closed"])
+@pytest.mark.parametrize("lost", ["full", slow("closed")])
 def test_a_run_that_cannot_show_itself_saves_and_says_so(folder, whole, tmp_path, lost):
     out = tmp_path / "out"
     read, write = os.pipe()

@@ -104,7 +104,8 @@ def trace(model: nn.Module, with_low_res: bool) -> fx.Graph:
     _fold_properties(model, graph)
     _show_gates(model, graph)
     _check_in_place(model, graph)
-    return _without_dead_code(model, graph).graph
+    _drop_dead_code(model, graph)
+    return graph
 
 
 def _forget_wrapping(graph: fx.Graph) -> None:
@@ -239,14 +240,13 @@ def extract(
         if all(argument in copies for argument in node.all_input_nodes):
             copies[node] = part.node_copy(node, lambda argument: copies[argument])
     part.output(tuple(copies[node] for node in outputs))
-    return _without_dead_code(model, part)
+    _drop_dead_code(model, part)
+    return fx.GraphModule(model, part)
 
 
-def _without_dead_code(model: nn.Module, graph: fx.Graph) -> fx.GraphModule:
-    module = fx.GraphModule(model, graph)
-    module.graph.eliminate_dead_code()
-    module.recompile()
-    return module
+def _drop_dead_code(model: nn.Module, graph: fx.Graph) -> None:
+    graph.owning_module = model  # type: ignore[assignment]  # it asks only for submodules
+    graph.eliminate_dead_code()
 
 
 def rows_of(value: Tensor) -> Tensor:
