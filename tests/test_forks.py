@@ -12,7 +12,6 @@ SCRIPT = """
 import multiprocessing, sys
 import torch
 import pixelsr
-from tests.helpers import slow
 
 torch.set_num_threads(2)
 what = sys.argv[1]

@@ -46,7 +46,7 @@ def popen(program, command, **options):
     )
 
 
-@pytest.mark.parametrize("number", [slow(signal.SIGTERM), signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, slow(signal.SIGTERM), signal.SIGHUP])
 def test_a_signal_ends_the_drawing_with_one_sentence(command, number):
     with popen(["-c", SLOW], command) as process:
         assert process.stderr.readline() == "drawing\n"

@@ -93,7 +93,8 @@ def test_a_folder_of_several_idx_files_names_them(tmp_path):
     assert result.exit_code == 1
     assert result.stderr == (
         f"Error: {tmp_path / 'digits'} holds several files of pictures, "
-        "t10k-images-idx3-ubyte, train-images-idx3-ubyte: name one of them\n"
+        "t10k-images-idx3-ubyte, train-images-idx3-ubyte: name one of them, "
+        f"such as {tmp_path / 'digits' / 'train-images-idx3-ubyte'}\n"
     )
 
 
@@ -113,7 +114,7 @@ def test_a_resume_alone_takes_everything_from_the_run(folder, tmp_path):  # noqa
     assert weights[0] == weights[1]
     again = run("-o", parts, "--resume")
     assert again.exit_code == 0, again.output
-    assert "Done after 4 steps" in again.stdout
+    assert "Nothing was left to do after 4 steps" in again.stdout
 
 
 def test_what_is_given_to_a_resume_must_agree_with_the_run(folder, tmp_path):  # noqa: F811

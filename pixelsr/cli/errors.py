@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import signal
 import sys
 from typing import Any
 
@@ -20,7 +21,8 @@ class SentenceGroup(click.Group):
         try:
             with signals_raise():
                 return super().invoke(ctx)
-        except Ended as ended:
+        except (Ended, KeyboardInterrupt) as error:
+            ended = error if isinstance(error, Ended) else Ended(signal.SIGINT)
             click.echo(f"Error: {ended}", err=True)
             ctx.exit(ended.status)
         except OSError as error:

@@ -17,7 +17,7 @@ from ..models import (
     RowLSTM,
 )
 from ..models.base import outline_of
-from ..sampling.memory import available_memory
+from ..sampling.memory import available_memory, in_gib
 from .grouped import option_of
 from .options import TEXT
 
@@ -175,8 +175,8 @@ def check_training_memory(options: Mapping[str, Any]) -> None:
     needed, free = count * _BYTES_OF_PARAMETER, available_memory()
     if free is not None and needed > free:
         raise ValueError(
-            f"training a model of {count:,} parameters needs {needed / 2**30:.3g} GiB of memory, "
-            f"and {free / 2**30:.3g} GiB are free; choose fewer channels or layers"
+            f"training a model of {count:,} parameters needs {in_gib(needed)} of memory, "
+            f"and {in_gib(free)} are free; choose fewer channels or layers"
         )
 
 

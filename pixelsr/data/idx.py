@@ -120,5 +120,8 @@ def find_idx(folder: Path) -> Path | None:
     files = sorted(path for path in folder.iterdir() if path.name.endswith(_NAMES))
     if len(files) > 1:
         names = ", ".join(path.name for path in files)
-        raise ValueError(f"{folder} holds several files of pictures, {names}: name one of them")
+        raise ValueError(
+            f"{folder} holds several files of pictures, {names}: name one of them, "
+            f"such as {files[-1]}"
+        )
     return files[0] if files else None

@@ -24,6 +24,12 @@ def available_memory() -> int | None:
     return min([free, *(left for left in within if left is not None)])
 
 
+def in_gib(size: int) -> str:
+    """Return a number of bytes in words, such as "1.37 GiB"."""
+    gib = size / 2**30
+    return f"{gib:,.0f} GiB" if gib >= 100 else f"{gib:.3g} GiB"
+
+
 def _left(group: Path) -> int | None:
     """Bytes below the limit of a control group; None where it has none.
 
@@ -56,6 +62,6 @@ def check_memory(needed: int, pictures: int, advice: str, device: torch.device =
     free = available_on(device)
     if free is not None and needed > free:
         raise ValueError(
-            f"{pictures} pictures at once need {needed / 2**30:.3g} GiB of memory, "
-            f"and {free / 2**30:.3g} GiB are free; {advice}"
+            f"{pictures} pictures at once need {in_gib(needed)} of memory, "
+            f"and {in_gib(free)} are free; {advice}"
         )
