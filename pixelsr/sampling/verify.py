@@ -156,15 +156,19 @@ def _check_shape(logits: Tensor, expected: tuple[int, ...]) -> None:
 
 
 def _randomise(model: nn.Module) -> None:
-    """Draw the parameters from N(0, 1 / fan-in), but for frozen masks of zeros and ones."""
+    """Draw the parameters, but for frozen masks of zeros and ones; their variance is 1 / fan-in.
+
+    Uniform numbers take a fifth of the time of normal ones.
+    """
     random = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
         values = parameter.unique() if not parameter.requires_grad else None
         is_mask = values is not None and values.tolist() == [0, 1]
         if parameter.is_floating_point() and parameter.numel() and not is_mask:
             fan_in = parameter[0].numel() if parameter.dim() > 1 else parameter.numel()
+            bound = (3 / fan_in) ** 0.5
             noise = torch.empty(parameter.shape, dtype=torch.float64, device="cpu")
-            parameter.copy_(noise.normal_(generator=random) * fan_in**-0.5)
+            parameter.copy_(noise.uniform_(-bound, bound, generator=random))
 
 
 def _reduced(plan: Plan, model: nn.Module, low_res_size: _Size | None) -> tuple[Plan, _Size | None]:

@@ -1,5 +1,7 @@
 """What an engine takes of a model's parameters: all of one kind, and in which dtype."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -18,8 +20,18 @@ def block_of(model: nn.Module, block: Weight) -> Tensor:
     """The block of a weight, ``[out, in, rows, columns]``."""
     whole = parameter(model, block.layer, block.parameter)
     whole = whole if whole.dim() == 4 else whole.unsqueeze(2)
-    weight = whole[list(block.out_channels)][:, list(block.in_channels)]
-    return weight[:, :, list(block.kernel_rows)][..., list(block.kernel_cols)]
+    taken = block.out_channels, block.in_channels, block.kernel_rows, block.kernel_cols
+    for dim, indices in enumerate(taken):
+        whole = _take(whole, dim, indices)
+    return whole
+
+
+def _take(tensor: Tensor, dim: int, indices: Sequence[int]) -> Tensor:
+    """Return the slices at `indices`: a view where they follow each other, otherwise a copy."""
+    first, count = indices[0], len(indices)
+    if tuple(indices) == tuple(range(first, first + count)):
+        return tensor.narrow(dim, first, count)
+    return tensor.index_select(dim, torch.tensor(indices, device=tensor.device))
 
 
 def bias_of(model: nn.Module, step: Product, dtype: torch.dtype) -> Tensor:
