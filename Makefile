@@ -61,7 +61,7 @@ test: venv  ## run the tests, each file on one of the processors
 	PIXELSR_EXPECT_EXTENSION=1 $(PY) -m pytest -q -n auto --dist loadfile
 
 test-slow: venv  ## run the tests that take minutes
-	PIXELSR_EXPECT_EXTENSION=1 $(PY) -m pytest -q -m slow
+	PIXELSR_EXPECT_EXTENSION=1 $(PY) -m pytest -q -m slow -n auto --dist loadfile
 
 SANITIZED := build/sanitized
 sanitize: venv  ## run the tests with the C++ kernels under AddressSanitizer and UBSan
