@@ -1,0 +1,129 @@
+"""Images, losses and trained weights of a fixed list of models and seeds stay what they are.
+
+All is computed in float64, where rounding does not flip a draw. After a change that is meant to
+change a result, `python -m tests.test_golden` writes golden.json anew.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+import pixelsr
+from pixelsr import functional
+from pixelsr.data.small import area_resize, to_tensor
+from pixelsr.distributed import Workers
+from pixelsr.sampling.noise import gumbel_noise
+from pixelsr.training.state import State
+from tests.helpers import randomise
+from tests.networks import NETWORKS, inputs
+from tests.test_training import RECIPE, pictures, small_model
+
+GOLDEN = Path(__file__).parent / "golden.json"
+RECURRENT = {
+    "RowLSTM": lambda: pixelsr.RowLSTM(channels=4, layers=2, levels=8),
+    "DiagonalBiLSTM": lambda: pixelsr.DiagonalBiLSTM(channels=4, layers=2, levels=8),
+}
+MAKERS = {**NETWORKS, **RECURRENT}
+ENGINES = ("reference", "cpu")
+
+
+def digest(images: Tensor) -> str:
+    return hashlib.sha256(images.contiguous().numpy().tobytes()).hexdigest()[:16]
+
+
+def make(name: str) -> nn.Module:
+    return randomise(MAKERS[name]()).double().eval()
+
+
+def drawn(name: str, engine: str) -> dict[str, str]:
+    """The digests of two images of a model, and of two that keep every third value."""
+    model = make(name)
+    options = {"seed": 5, "temperature": 0.5, "engine": engine, **inputs(model, count=2)}
+    images = pixelsr.sample(model, 2, **options)
+    random = torch.Generator().manual_seed(2)
+    known = torch.randint(model.levels, images.shape, dtype=torch.uint8, generator=random)
+    mask = torch.rand(images.shape, generator=random) < 0.33
+    completed = pixelsr.sample(model, 2, known=known, known_mask=mask, **options)
+    return {"images": digest(images), "completed": digest(completed)}
+
+
+def enlarged() -> str:
+    """The digest of the bundled photo's first enlargement by the bundled model."""
+    model = pixelsr.PixelRecursiveSR.from_pretrained("faces-8x32").double()
+    with Image.open(Path(pixelsr.__file__).parent / "samples" / "astronaut.png") as photo:
+        low_res = area_resize(to_tensor(photo.convert("RGB")), 8)[None]
+    return digest(pixelsr.sample(model, 1, low_res=low_res, seed=0))
+
+
+def losses(name: str) -> list[float]:
+    """The negative log-likelihoods of four images, in nats."""
+    model = make(name)
+    random = torch.Generator().manual_seed(3)
+    shape = (4, model.colours, 6, 4)
+    images = torch.randint(model.levels, shape, dtype=torch.uint8, generator=random)
+    low_res = inputs(model, count=4).get("low_res")
+    with torch.no_grad():
+        logits = model(images) if low_res is None else model(images, low_res)
+    return functional.nats(logits, images).tolist()
+
+
+def trained() -> dict[str, list[float]]:
+    """Bits per dimension of five steps, and the sum of each weight's squares after them."""
+    state = State(small_model().double(), RECIPE, Workers())
+    bits = [state.advance(pictures(8, seed=step).chunk(2), lr=0.01) for step in range(5)]
+    squares = [float(p.detach().square().sum()) for p in state.model.parameters()]
+    return {"bits": bits, "squares": squares}
+
+
+def noise() -> list[float]:
+    return gumbel_noise(7, 3, 2, 5, 3, 4, torch.device("cpu")).flatten().tolist()
+
+
+@pytest.fixture(scope="module")
+def golden() -> dict:
+    return json.loads(GOLDEN.read_text())
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", MAKERS)
+def test_images(golden, name, engine):
+    assert drawn(name, engine) == golden["images"][name]
+
+
+def test_the_bundled_model(golden):
+    assert enlarged() == golden["enlarged"]
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_losses(golden, name):
+    assert losses(name) == pytest.approx(golden["losses"][name], rel=1e-12)
+
+
+def test_training(golden):
+    for key, values in trained().items():
+        assert values == pytest.approx(golden["trained"][key], rel=1e-9)
+
+
+def test_noise(golden):
+    assert noise() == golden["noise"]
+
+
+def main() -> None:
+    images = {name: drawn(name, "reference") for name in MAKERS}
+    results = {
+        "images": images,
+        "enlarged": enlarged(),
+        "losses": {name: losses(name) for name in MAKERS},
+        "trained": trained(),
+        "noise": noise(),
+    }
+    GOLDEN.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
