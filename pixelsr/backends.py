@@ -54,7 +54,7 @@ def fastest(operator: str, device: torch.device) -> str | None:
     return _FASTEST.get(torch.cuda.get_device_name(device), {}).get(operator)
 
 
-# As `torch.compiler.assume_constant_result` does, which imports all of Dynamo: 1.7 s of 3.9.
+# As `torch.compiler.assume_constant_result` does, which takes 1.7 s to import Dynamo.
 fastest._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 

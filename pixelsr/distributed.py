@@ -95,10 +95,10 @@ def workers(device: torch.device) -> Iterator[Workers]:
 
 
 def _clear_frames(error: BaseException | None) -> None:
-    """Free what the functions that an error has ended still hold."""
-    while error is not None:
+    """Free the local variables of the functions that an error and its causes have ended."""
+    if error is not None:
         traceback.clear_frames(error.__traceback__)
-        error = error.__context__
+        _clear_frames(error.__context__)  # a cause is the context too, or was caught further up
 
 
 def local_rank() -> int:

@@ -1,4 +1,4 @@
-"""SIGTERM and SIGHUP as an exception, so that a command ends with a sentence."""
+"""Signals as an exception, so that a command ends with a sentence."""
 
 import contextlib
 import signal
@@ -18,6 +18,11 @@ class Ended(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(f"ended by {signal.Signals(number).name}")
         self.number, self.status = number, 128 + number
+
+
+def as_ended(error: Ended | KeyboardInterrupt) -> Ended:
+    """Return what Ctrl-C raises as the same exception as other signals."""
+    return error if isinstance(error, Ended) else Ended(signal.SIGINT)
 
 
 def end_signals() -> list[signal.Signals]:

@@ -54,6 +54,10 @@ def test_importing_the_package_imports_no_kernel():
     assert run("import sys, pixelsr; print('pixelsr.kernels' in sys.modules)") == "False"
 
 
+def test_importing_the_package_does_not_import_dynamo():
+    assert run("import sys, pixelsr; print('torch._dynamo' in sys.modules)") == "False"
+
+
 in_source_tree = pytest.mark.skipif(not (ROOT / "setup.py").exists(), reason="not in a source tree")
 
 

@@ -3,8 +3,10 @@
 import argparse
 import dataclasses
 import functools
+import gc
 import os
 import types
+import weakref
 from collections import deque
 from contextvars import ContextVar
 
@@ -187,6 +189,16 @@ def test_draws_leave_nothing_in_the_lists_of_fx():
         model.alpha += 1
         draw(model, "cached")
     assert len(wrapped) == count
+
+
+def test_a_model_that_was_planned_is_freed():
+    model = own()
+    draw(model, "cached")
+    reference = weakref.ref(model)
+    del model
+    gc.collect()
+    gc.collect()  # what the first one freed held on to
+    assert reference() is None
 
 
 # Whatever a forward reads.

@@ -36,12 +36,18 @@ def command(tmp_path):
     return ["enlarge", photo, "-o", tmp_path / "out", "--model", tmp_path / "model"]
 
 
+def _heed_signals():
+    """Undo what `nohup`, and a shell that starts a command in the background, make it ignore."""
+    for number in (signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def popen(program, command, **options):
     return subprocess.Popen(
         [sys.executable, *program, *map(str, command)],
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+        preexec_fn=_heed_signals,
         **options,
     )
 

@@ -3,14 +3,13 @@
 import errno
 import io
 import os
-import signal
 import sys
 from typing import Any
 
 import click
 import torch
 
-from ..signals import Ended, signals_raise
+from ..signals import Ended, as_ended, signals_raise
 from ..training.progress import stdout_sentence
 
 
@@ -22,7 +21,7 @@ class SentenceGroup(click.Group):
             with signals_raise():
                 return super().invoke(ctx)
         except (Ended, KeyboardInterrupt) as error:
-            ended = error if isinstance(error, Ended) else Ended(signal.SIGINT)
+            ended = as_ended(error)
             click.echo(f"Error: {ended}", err=True)
             ctx.exit(ended.status)
         except OSError as error:

@@ -9,7 +9,7 @@ import torch
 from torch.distributed import DistError
 
 from ..distributed import Workers, local_rank, workers
-from ..signals import Ended
+from ..signals import Ended, as_ended
 
 T = TypeVar("T")
 
@@ -33,10 +33,10 @@ def team(wanted: str) -> Iterator[tuple[Workers, torch.device]]:
             if all_workers.is_first:
                 raise
             raise click.exceptions.Exit(1) from None
-        except Ended as ended:
+        except (Ended, KeyboardInterrupt) as error:
             if all_workers.is_first:
                 raise
-            raise click.exceptions.Exit(ended.status) from None
+            raise click.exceptions.Exit(as_ended(error).status) from None
         except RuntimeError as error:
             if not _is_lost_connection(error):
                 raise

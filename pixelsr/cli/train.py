@@ -106,9 +106,9 @@ def _run(
         with files.start():
             files.save_config(write_config(context.command, _resolved(options, model, recipe)))
             _say_start(trainer)
-        first = trainer.state.step
+        before = trainer.state.step, trainer.best.measured
         finished = trainer.run()
-        _say_end(trainer, finished, first, out)
+        _say_end(trainer, finished, before, out)
         asked: int = max(workers.gather(interrupt.number or 0))  # waits: they end together
     return finished, asked
 
@@ -162,15 +162,16 @@ def _say_start(trainer: Trainer) -> None:
     trainer.display.say(f"{pictures:,} pictures, {parameters:,} parameters, from step {step}")
 
 
-def _say_end(trainer: Trainer, finished: bool, first: int, out: Path) -> None:
+def _say_end(trainer: Trainer, finished: bool, before: tuple[int, int], out: Path) -> None:
+    """Say how a run has ended, and from which step and which validated step it began."""
     step, patience = trainer.state.step, trainer.budget.patience
     if not finished:
         sentence = f"Saved at step {step}: the same command with --resume goes on."
-    elif step == first:
-        sentence = f"Nothing was left to do after {step} steps: the model is in {out / 'model'}."
     elif trainer.best.is_stale(patience):
         sentence = f"Stopped after {step} steps, {patience} validations without a new best: "
         sentence += f"the best model is in {out / 'model'}."
+    elif (step, trainer.best.measured) == before:
+        sentence = f"Nothing was left to do after {step} steps: the model is in {out / 'model'}."
     else:
         sentence = f"Done after {step} steps: the model is in {out / 'model'}."
     trainer.display.say(sentence)

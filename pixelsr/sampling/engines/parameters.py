@@ -28,10 +28,10 @@ def block_of(model: nn.Module, block: Weight) -> Tensor:
 
 def _take(tensor: Tensor, dim: int, indices: Sequence[int]) -> Tensor:
     """Return the slices at `indices`: a view where they follow each other, otherwise a copy."""
-    first, count = indices[0], len(indices)
-    if tuple(indices) == tuple(range(first, first + count)):
-        return tensor.narrow(dim, first, count)
-    return tensor.index_select(dim, torch.tensor(indices, device=tensor.device))
+    count = len(indices)
+    if count and tuple(indices) == tuple(range(indices[0], indices[0] + count)):
+        return tensor.narrow(dim, indices[0], count)
+    return tensor.index_select(dim, torch.tensor(indices, dtype=torch.long, device=tensor.device))
 
 
 def bias_of(model: nn.Module, step: Product, dtype: torch.dtype) -> Tensor:

@@ -247,6 +247,7 @@ def extract(
 def _drop_dead_code(model: nn.Module, graph: fx.Graph) -> None:
     graph.owning_module = model  # type: ignore[assignment]  # it asks only for submodules
     graph.eliminate_dead_code()
+    graph.owning_module = None  # or a plan that is kept would keep its model
 
 
 def rows_of(value: Tensor) -> Tensor:
