@@ -1,4 +1,4 @@
-"""What a draw does before its first value, beside forward passes, in turns.
+"""Time what a draw does before its first value, beside forward passes, in turns.
 
 A new plan is made and checked, once; later draws compare the network with the one that the plan was
 made for. `forward` is a float64 pass on as many images as the check draws, with the dtype that the

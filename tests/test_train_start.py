@@ -1,6 +1,4 @@
-"""How a run begins: what follows from the pictures, what from the run in OUT, and what is left of
-a beginning that fails.
-"""
+"""A run takes sizes from its images and options from OUT; a failed start leaves nothing."""
 
 import gzip
 import json
