@@ -73,8 +73,11 @@ def losses(name: str) -> list[float]:
 
 
 def trained() -> dict[str, list[float]]:
-    """Bits per dimension of five steps, and the sum of each weight's squares after them."""
-    state = State(small_model().double(), RECIPE, Workers())
+    """Bits per dimension of five steps, and the sum of each weight's squares after them.
+
+    The first weights are random: initial ones are rounded differently by other processors.
+    """
+    state = State(randomise(small_model()).double(), RECIPE, Workers())
     bits = [state.advance(pictures(8, seed=step).chunk(2), lr=0.01) for step in range(5)]
     squares = [float(p.detach().square().sum()) for p in state.model.parameters()]
     return {"bits": bits, "squares": squares}
