@@ -18,7 +18,7 @@ endif
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
 SOURCES := $(wildcard csrc/*/*.h csrc/*/*.cpp csrc/*/*.cu)
 EMULATOR := $(wildcard tests/emulator/*.h tests/emulator/*.cpp)
-PYTHON_CODE := setup.py pixelsr kernels benchmarks docs examples tests
+PYTHON_CODE := setup.py pixelsr kernels benchmarks experiments docs examples tests
 DEVICE = $(shell $(PY) -c "import re, torch; \
 	name = torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu'; \
 	print(re.sub('[^a-z0-9]+', '-', name.lower()))")
@@ -84,8 +84,8 @@ format: venv  ## rewrite the code in the project's style
 	$(BIN)/clang-format -i $(SOURCES) $(EMULATOR)
 
 docs: venv  ## write the commands' pages from their help, and the results from their figures
-	$(PY) docs/commands.py
-	$(PY) docs/results.py
+	$(PY) -m docs.commands
+	$(PY) -m docs.results
 
 # Each goes on where it was stopped. DATA holds mnist/ and faces/; SCALE=paper is for a GPU.
 DATA ?= data
@@ -100,7 +100,7 @@ endif
 .PHONY: $(EXPERIMENTS)
 $(EXPERIMENTS): experiment-%: venv
 	@echo "== $*"
-	$(BIN)/pixelsr experiment $* --data $(DATA) --out out/experiments/$* --scale $(SCALE) $(STEPS)
+	$(PY) -m experiments $* --data $(DATA) --out out/experiments/$* --scale $(SCALE) $(STEPS)
 experiments: $(EXPERIMENTS)  ## do all experiments, in an hour on two cores (DATA=, SCALE=)
 
 bench: venv  ## measure this machine into benchmarks/results

@@ -18,11 +18,12 @@ import torch
 from torch import Tensor, nn
 
 import pixelsr
-from benchmarks.bench_training_step import PlainObjective, make_step
 from pixelsr.benchmark import machine
 from pixelsr.benchmark.passes import on_backend
 from pixelsr.data.load import load_pictures
 from pixelsr.training.objective import Objective
+
+from .bench_training_step import PlainObjective, make_step
 
 WINDOW = 20
 """Steps that a point of a curve is the mean of, or all where they are fewer."""

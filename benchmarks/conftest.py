@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 
-from benchmarks.registry import SUITES
 from pixelsr.benchmark import machine
+
+from .registry import SUITES
 
 
 @pytest.fixture(scope="session")

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchmarks.bench_masked_conv import SHAPES
-from benchmarks.steps.convolutions import BACKENDS, FORWARD, TO_INPUT, TO_WEIGHT
+from .bench_masked_conv import SHAPES
+from .steps.convolutions import BACKENDS, FORWARD, TO_INPUT, TO_WEIGHT
 
 TABLE = Path(__file__).parent.parent / "pixelsr" / "fastest.json"
 DTYPE = "bfloat16"

@@ -5,10 +5,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu_table import gpu_table
-from benchmarks.steps.loops import join
 from pixelsr.benchmark import Figure, Growth, Report, plot, times_faster
 from pixelsr.benchmark.report import CACHED, CROPPED, CROPPED_LOOP, NAIVE_LOOP
+
+from .gpu_table import gpu_table
+from .steps.loops import join
 
 ROOT = Path(__file__).parent.parent
 BEGIN, END = "<!-- figures: python -m benchmarks.report -->\n", "<!-- /figures -->\n"

@@ -1,15 +1,15 @@
 """Writes the sections of docs/results.md anew, from the figures in docs/results.
 
-pixelsr experiment NAME --out OUT
+python -m experiments NAME --out OUT
 cp OUT/NAME*.json OUT/NAME*.png docs/results/
-python docs/results.py
+python -m docs.results
 """
 
 import json
 import re
 from pathlib import Path
 
-from pixelsr.experiments import EXPERIMENTS, section
+from experiments import EXPERIMENTS, section
 
 PAGE = Path(__file__).parent / "results.md"
 FIGURES = Path(__file__).parent / "results"
@@ -17,7 +17,7 @@ FIGURES = Path(__file__).parent / "results"
 
 def between(name: str) -> re.Pattern[str]:
     """What of the page is an experiment's, and the marks around it."""
-    marks = re.escape(f"<!-- {name}: python docs/results.py -->\n"), re.escape(f"<!-- /{name} -->")
+    marks = re.escape(f"<!-- {name}: python -m docs.results -->\n"), re.escape(f"<!-- /{name} -->")
     return re.compile(f"({marks[0]})(.*?)({marks[1]})", re.DOTALL)
 
 

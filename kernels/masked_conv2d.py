@@ -10,13 +10,7 @@ from pixelsr.masks import causal_mask
 from .configs import Config, choose_grad_weight, choose_product
 from .gate import tanh
 from .precision import conv_precision, dot, input_precision
-from .products import (
-    Layer,
-    Products,
-    forward_products,
-    grad_input_products,
-    places_in_products,
-)
+from .products import Layer, Products, forward_products, grad_input_products, places_in_products
 
 PROGRAMS = 512
 """That a gradient to the weight is cut into, about: several for each multiprocessor."""

@@ -9,10 +9,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .interpreter import interprets
-from .ops.compiled import WHY_NOT_COMPILED, warn_of_missing_kernels
-from .ops.library import HAS_TRITON
-from .transforms import is_transformed
+from pixelsr.interpreter import interprets
+from pixelsr.ops.compiled import WHY_NOT_COMPILED, warn_of_missing_kernels
+from pixelsr.ops.library import HAS_TRITON
+from pixelsr.transforms import is_transformed
 
 _log = logging.getLogger("pixelsr")
 

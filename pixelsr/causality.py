@@ -7,11 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .copies import copy_model
-from .errors import CausalityError
-from .functional.autocast import without_autocast
-from .levels import check_level_count
-from .wrapped import unwrap
+from pixelsr.copies import copy_model
+from pixelsr.errors import CausalityError
+from pixelsr.functional.autocast import without_autocast
+from pixelsr.levels import check_level_count
+from pixelsr.wrapped import unwrap
 
 _MODES = ("eval", "train")
 _TRIALS = 12  # base pictures at most; several, because a dead ReLU hides what it would have read

@@ -10,8 +10,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .masks import group_sizes
-from .output import Output
+from pixelsr.masks import group_sizes
+from pixelsr.output import Output
 
 Where = tuple[slice, slice]
 """A chunk of pixels: which images, and which of their rows."""

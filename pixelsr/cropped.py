@@ -8,7 +8,7 @@ stays of dead taps inside the rectangle is multiplied by the mask.
 import torch.nn.functional as F
 from torch import Tensor
 
-from .masks import causal_mask, live_rectangle
+from pixelsr.masks import causal_mask, live_rectangle
 
 
 def masked_conv2d_cropped(

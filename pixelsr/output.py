@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .transforms import is_vmapped
+from pixelsr.transforms import is_vmapped
 
 
 class Output(NamedTuple):

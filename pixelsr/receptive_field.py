@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from .causality import _PATIENCE, _TRIALS, _image_size, _Probe, _sizes
-from .functional.autocast import without_autocast
-from .wrapped import unwrap
+from pixelsr.causality import _PATIENCE, _TRIALS, _image_size, _Probe, _sizes
+from pixelsr.functional.autocast import without_autocast
+from pixelsr.wrapped import unwrap
 
 
 @without_autocast()

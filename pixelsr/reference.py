@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .masks import causal_mask
-from .output import Output
+from pixelsr.masks import causal_mask
+from pixelsr.output import Output
 
 
 def masked_conv2d_ref(

@@ -7,7 +7,7 @@ from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
-from .copies import can_copy, copy_model
+from pixelsr.copies import can_copy, copy_model
 
 _HOOKS = (WeightNorm, SpectralNorm, BasePruningMethod)
 """The hooks that compute a weight before a forward, as `torch.nn.utils.weight_norm` adds one."""

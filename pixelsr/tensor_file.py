@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from . import strict_json
+from pixelsr import strict_json
 
 KEY = "pixelsr"
 """The entry of the file's metadata: a JSON object of the checksum, "sha256", and the "facts".

@@ -7,8 +7,8 @@ import numpy as np
 from click.testing import CliRunner
 from PIL import Image
 
-from pixelsr.cli import main
-from pixelsr.experiments import digits
+from experiments.__main__ import experiment
+from experiments.support import digits
 
 
 def write_mnist(folder, side, train=24, test=8):
@@ -34,9 +34,9 @@ def write_faces(folder, side, train=12, val=6):
 
 
 def run(name, *arguments):
-    """`pixelsr experiment` in this process."""
-    arguments = ["experiment", name, "--threads", 1, *arguments]
-    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+    """`python -m experiments` in this process."""
+    arguments = [name, "--threads", 1, *arguments]
+    return CliRunner().invoke(experiment, [str(argument) for argument in arguments])
 
 
 def figures(out, name):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pixelsr.experiments.real_or_fake import experiment as real_or_fake
+from experiments.real_or_fake import experiment as real_or_fake
 from tests.experiment_cases import run, write_faces
 from tests.test_enlarge import tiny
 

@@ -7,12 +7,12 @@ import pytest
 import torch
 from PIL import Image
 
+from experiments import section
+from experiments.ablation import experiment as ablation
+from experiments.ablation import models as ablated
+from experiments.receptive_field import live_parameters
+from experiments.support.config import Task
 from pixelsr import GatedPixelCNN, PixelRecursiveSR, check_causality
-from pixelsr.experiments import section
-from pixelsr.experiments.ablation import experiment as ablation
-from pixelsr.experiments.ablation import models as ablated
-from pixelsr.experiments.receptive_field import live_parameters
-from pixelsr.experiments.task import Task
 from pixelsr.models import ConditioningNetwork, PixelModel
 from pixelsr.training.objective import Objective, nats_of
 from tests.experiment_cases import figures, write_faces

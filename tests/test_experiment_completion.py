@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
-from pixelsr.experiments import Task, digits, portraits, section
-from pixelsr.experiments.completion import experiment as completion
-from pixelsr.experiments.completion import sheets
-from pixelsr.experiments.completion.parts import (
+from experiments import Task, section
+from experiments.completion import experiment as completion
+from experiments.completion import sheets
+from experiments.completion.parts import (
     HOLE,
     LOWER,
     UPPER,
@@ -23,6 +23,7 @@ from pixelsr.experiments.completion.parts import (
     score,
     small_pictures,
 )
+from experiments.support import digits, faces
 from pixelsr.models import ConditioningNetwork, GatedPixelCNN, PixelRecursiveSR
 from tests.experiment_cases import figures as read_figures
 from tests.experiment_cases import run as run_experiment
@@ -38,7 +39,7 @@ def _small(monkeypatch):
     """Pictures of 8x8, few of them, and the number of threads as it was."""
     monkeypatch.setattr(digits, "SIDE", SIDE)
     monkeypatch.setattr(completion, "SIDE", SIDE)
-    monkeypatch.setattr(portraits, "SIDE", SIDE)
+    monkeypatch.setattr(faces, "SIDE", SIDE)
     small = completion.SCALES["small"]
     tiny = {
         "digits": dataclasses.replace(small["digits"], options=SMALL | {"levels": 4}, steps=3),

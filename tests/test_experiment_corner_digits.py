@@ -1,4 +1,4 @@
-"""`pixelsr experiment corner-digits`: the pictures, the judge, the statistics, and the whole."""
+"""`python -m experiments corner-digits`: the pictures, the judge, the statistics, and the whole."""
 
 import dataclasses
 
@@ -6,12 +6,13 @@ import pytest
 import torch
 from PIL import Image
 
-from pixelsr.experiments import digits, section
-from pixelsr.experiments.corner_digits import experiment as corner_digits
-from pixelsr.experiments.corner_digits.judge import VERDICTS, Judge, count, examples
-from pixelsr.experiments.corner_digits.models import CornerNetwork, answers, make
-from pixelsr.experiments.corner_digits.pictures import corners, load_corners, place, told_of
-from pixelsr.experiments.proportions import binomial_test, wilson
+from experiments import section
+from experiments.corner_digits import experiment as corner_digits
+from experiments.corner_digits.classifier import VERDICTS, Judge, count, examples
+from experiments.corner_digits.models import CornerNetwork, answers, make
+from experiments.corner_digits.pictures import corners, load_corners, place, told_of
+from experiments.support import digits
+from experiments.support.statistics import binomial_test, wilson
 from tests.experiment_cases import figures as read_figures
 from tests.experiment_cases import run as run_experiment
 from tests.experiment_cases import write_mnist

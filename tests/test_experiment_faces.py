@@ -1,4 +1,4 @@
-"""`pixelsr experiment faces`: faces enlarged in every way."""
+"""`python -m experiments faces`: faces enlarged in every way."""
 
 import dataclasses
 import math
@@ -7,13 +7,13 @@ import pytest
 import torch
 from PIL import Image
 
+from experiments import section
+from experiments.faces import experiment as faces
+from experiments.faces import methods
+from experiments.support.independent_draws import draw_independently
+from experiments.support.statistics import SIGMA, Regression
 from pixelsr import ConditioningNetwork, GatedPixelCNN, PixelRecursiveSR, sample
 from pixelsr.evaluation import metrics
-from pixelsr.experiments import section
-from pixelsr.experiments.faces import experiment as faces
-from pixelsr.experiments.faces import methods
-from pixelsr.experiments.independent import draw_independently
-from pixelsr.experiments.regression import SIGMA, Regression
 from tests.experiment_cases import figures, run, write_faces
 
 TINY = {"channels": 6, "layers": 1, "kernel_size": 3, "head_channels": 6}
@@ -90,7 +90,7 @@ def test_the_outcome_follows_the_figures():
     settings = {"pictures": 3, "scale": "small", "model": "other", "recipe": recipe, "steps": 9}
     made = {
         "experiment": "faces",
-        "command": "pixelsr experiment faces --steps 9",
+        "command": "python -m experiments faces --steps 9",
         "settings": settings | {"training_pictures": 9},
         "machine": {"device": "a machine", "threads": 1, "torch": "2"},
         "models": {
@@ -100,7 +100,7 @@ def test_the_outcome_follows_the_figures():
         "methods": ways | {"A + B, tau 1.0": drawn},
     }
     text = section("faces", made)
-    assert "`pixelsr experiment faces --steps 9` does it again" in text
+    assert "`python -m experiments faces --steps 9` does it again" in text
     assert "it beats both of its parts" in text
     assert "has 4.0 times the consistency error" in text
     assert "(root mean squares: 5.1 and 2.6 grey levels" in text

@@ -1,4 +1,4 @@
-"""`pixelsr experiment real-or-fake`: what it draws, and the page that it writes."""
+"""`python -m experiments real-or-fake`: what it draws, and the page that it writes."""
 
 import json
 import re
@@ -6,8 +6,8 @@ import re
 import pytest
 from PIL import Image
 
+from experiments import section
 from pixelsr import GatedPixelCNN
-from pixelsr.experiments import section
 from tests.experiment_cases import figures, run
 from tests.study_cases import NAME, PAIRS, SIDE, decode, make_study
 from tests.test_enlarge import tiny

@@ -1,4 +1,4 @@
-"""`pixelsr experiment`: from pictures to figures, plots and a paragraph of the documents."""
+"""`python -m experiments`: from pictures to figures, plots and a paragraph of the documents."""
 
 import re
 import runpy
@@ -8,8 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from pixelsr.cli import experiment as command
-from pixelsr.experiments import EXPERIMENTS, digits, receptive_field, section
+from experiments import EXPERIMENTS, receptive_field, section
+from experiments import __main__ as command
+from experiments.support import digits
 from tests.experiment_cases import figures as read_figures
 from tests.experiment_cases import run as run_experiment
 from tests.experiment_cases import write_mnist
@@ -163,7 +164,7 @@ def test_a_section_tells_whether_the_order_is_the_papers():
 def test_the_page_of_results_is_made_from_the_figures():
     page = (DOCS / "results.md").read_text()
     made = runpy.run_path(str(DOCS / "results.py"))
-    assert page == made["page"](page), "python docs/results.py writes it anew"
+    assert page == made["page"](page), "python -m docs.results writes it anew"
     for name in EXPERIMENTS:
         assert made["between"](name).search(page)
     for picture in re.findall(r"\]\((results/[^)]+)\)", page):

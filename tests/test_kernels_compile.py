@@ -5,16 +5,7 @@ import itertools
 import pytest
 
 pytest.importorskip("triton")
-from pixelsr.kernels.configs import (
-    GATED,
-    GRAD_WEIGHT,
-    HALF,
-    IEEE,
-    LSTM,
-    LSTM_GRAD,
-    PRODUCTS,
-    TF32,
-)
+from pixelsr.kernels.configs import GATED, GRAD_WEIGHT, HALF, IEEE, LSTM, LSTM_GRAD, PRODUCTS, TF32
 
 from tests.aot import MOST_SHARED, Job, resources_of
 from tests.helpers import slow

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 import pixelsr
+from experiments.ablation.models import GatedPixelCNNGreyMasks
 from pixelsr import functional
-from pixelsr.experiments.ablation.models import GatedPixelCNNGreyMasks
 from pixelsr.nn import MaskedConv2d
 from tests.helpers import randomise
 

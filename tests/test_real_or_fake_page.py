@@ -7,7 +7,7 @@ import shutil
 import pytest
 from PIL import Image
 
-from pixelsr.experiments.proportions import wilson
+from experiments.support.statistics import wilson
 from tests.study_cases import NAME, PAIRS, decode, make_study
 
 PAUSE = 500

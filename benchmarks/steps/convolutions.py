@@ -7,10 +7,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from benchmarks.bench_masked_conv import SHAPES, dense
 from pixelsr import functional
 from pixelsr.benchmark.clock import seconds
 
+from ..bench_masked_conv import SHAPES, dense
 from . import REHEARSES, report
 from .setting import DEVICE
 

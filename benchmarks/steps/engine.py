@@ -2,11 +2,11 @@
 
 import statistics
 
-from benchmarks.breakdown import break_down
 from pixelsr.benchmark import Batch, Sampler
 from pixelsr.benchmark.clock import seconds
 from pixelsr.benchmark.replay import flips
 
+from ..breakdown import break_down
 from . import report
 from .setting import BATCHES, batch_of, emulate, make_model
 

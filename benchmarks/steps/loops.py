@@ -17,8 +17,6 @@ from typing import Any
 import torch
 
 import pixelsr
-from benchmarks.bound import bound
-from benchmarks.breakdown import break_down
 from pixelsr.benchmark import (
     Figure,
     Report,
@@ -38,6 +36,8 @@ from pixelsr.models import PixelModel
 from pixelsr.sampling.engines.cuda import CudaEngine
 from pixelsr.sampling.execution import plan_of
 
+from ..bound import bound
+from ..breakdown import break_down
 from . import REHEARSES, report
 from .engine import ROUNDS, rounds_of
 from .setting import BATCHES, SIZE, emulate, make_model

@@ -5,9 +5,9 @@ import statistics
 
 import torch
 
-from benchmarks.bench_pixelrnn import KINDS, Loop, make_layer, products_of_a_pixel, turn
 from pixelsr.benchmark.clock import seconds
 
+from ..bench_pixelrnn import KINDS, Loop, make_layer, products_of_a_pixel, turn
 from . import REHEARSES, report
 from .setting import DEVICE
 

@@ -8,13 +8,13 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from benchmarks.bench_cross_entropy import hidden_maps, layers, our_loss, plain_loss
-from benchmarks.bench_training_step import PlainObjective, live_products, make_step
 from pixelsr.benchmark.clock import seconds
 from pixelsr.benchmark.passes import on_backend
 from pixelsr.functional import Output
 from pixelsr.training.objective import Objective
 
+from ..bench_cross_entropy import hidden_maps, layers, our_loss, plain_loss
+from ..bench_training_step import PlainObjective, live_products, make_step
 from . import REHEARSES, report
 from .setting import DEVICE, SIZE, make_model
 

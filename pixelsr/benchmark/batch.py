@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..models import PixelModel, PixelRecursiveSR
+from pixelsr.models import PixelModel, PixelRecursiveSR
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from ..sampling.drawing import Drawing
-from ..sampling.execution import start_engine
+from pixelsr.sampling.drawing import Drawing
+from pixelsr.sampling.execution import start_engine
+
 from .batch import Batch
 from .clock import seconds
 from .graphs import captured

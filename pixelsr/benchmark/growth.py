@@ -3,9 +3,10 @@
 import dataclasses
 from typing import Any
 
-from ..models import PixelModel
-from ..sampling.execution import plan_of
-from ..sampling.plan import Plan
+from pixelsr.models import PixelModel
+from pixelsr.sampling.execution import plan_of
+from pixelsr.sampling.plan import Plan
+
 from .batch import make_batch
 from .clock import median_ratio, seconds
 from .replay import check_replay

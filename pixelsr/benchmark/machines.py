@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from .. import __version__
+from pixelsr import __version__
 
 
 def machine(device: torch.device) -> dict[str, Any]:

@@ -5,7 +5,8 @@ import datetime
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
-from ..models import PixelModel
+from pixelsr.models import PixelModel
+
 from . import graphs
 from .batch import Batch, make_batch
 from .cached_loop import cached_loop_seconds

@@ -14,10 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .. import functional
-from ..masks import live_rectangle
-from ..nn import GatedMaskedConv2d, MaskedConv2d
-from ..reference import gate_ref
+from pixelsr import functional
+from pixelsr.masks import live_rectangle
+from pixelsr.nn import GatedMaskedConv2d, MaskedConv2d
+from pixelsr.reference import gate_ref
+
 from . import graphs
 from .batch import Batch
 

@@ -5,8 +5,9 @@ import copy
 import torch
 from torch import Tensor
 
-from ..sampling.noise import gumbel_noise
-from ..sampling.request import make_request
+from pixelsr.sampling.noise import gumbel_noise
+from pixelsr.sampling.request import make_request
+
 from .batch import Batch
 
 PICTURES = 4

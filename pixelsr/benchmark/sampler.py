@@ -6,10 +6,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..sampling import sample
-from ..sampling.engines import ENGINES, choose_engine, why_not
-from ..sampling.execution import plan_of
-from ..sampling.request import Request, make_request
+from pixelsr.sampling import sample
+from pixelsr.sampling.engines import ENGINES, choose_engine, why_not
+from pixelsr.sampling.execution import plan_of
+from pixelsr.sampling.request import Request, make_request
+
 from .batch import Batch
 
 SLOW = ("reference",)

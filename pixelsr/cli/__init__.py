@@ -4,7 +4,8 @@ import importlib
 
 import click
 
-from .. import __version__
+from pixelsr import __version__
+
 from .errors import SentenceGroup
 
 COMMANDS = {
@@ -13,7 +14,6 @@ COMMANDS = {
     "complete": "pixelsr.cli.complete:complete",
     "evaluate": "pixelsr.cli.evaluate:evaluate",
     "train": "pixelsr.cli.train:train",
-    "experiment": "pixelsr.cli.experiment:experiment",
     "bench": "pixelsr.cli.bench:bench",
     "doctor": "pixelsr.cli.doctor:doctor",
 }

@@ -11,12 +11,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ..benchmark import Report, make_batch, measure, plot, samplers
-from ..benchmark.report import LOOPS, Figure
-from ..files import real_path, write_whole
-from ..models import PixelModel, PixelRecursiveSR
-from ..models.sizes import SMALL_SIDE, drawn_side
-from ..sampling.engines import ENGINES
+from pixelsr.benchmark import Report, make_batch, measure, plot, samplers
+from pixelsr.benchmark.report import LOOPS, Figure
+from pixelsr.files import real_path, write_whole
+from pixelsr.models import PixelModel, PixelRecursiveSR
+from pixelsr.models.sizes import SMALL_SIDE, drawn_side
+from pixelsr.sampling.engines import ENGINES
+
 from .examples import examples
 from .grouped import GroupedCommand, option_of
 from .models import load_completer

@@ -11,17 +11,18 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from ..area import area_average
-from ..data.binarised import binarised
-from ..data.levels import from_levels, to_levels
-from ..data.pictures import MAX_SIDE, open_picture
-from ..data.small import Box, centre_square, from_tensor, small_picture, to_tensor
-from ..data.visible import visible_average
-from ..models import PixelModel, PixelRecursiveSR
-from ..models.sizes import drawn_side
-from ..sampling.sharded import sample_sharded
-from ..sheet import MAX_ROWS, Row, draw_sheet
-from ..training.objective import check_size
+from pixelsr.area import area_average
+from pixelsr.data.binarised import binarised
+from pixelsr.data.levels import from_levels, to_levels
+from pixelsr.data.pictures import MAX_SIDE, open_picture
+from pixelsr.data.small import Box, centre_square, from_tensor, small_picture, to_tensor
+from pixelsr.data.visible import visible_average
+from pixelsr.models import PixelModel, PixelRecursiveSR
+from pixelsr.models.sizes import drawn_side
+from pixelsr.sampling.sharded import sample_sharded
+from pixelsr.sheet import MAX_ROWS, Row, draw_sheet
+from pixelsr.training.objective import check_size
+
 from .examples import examples
 from .models import load_completer, trained_binarise
 from .options import (

@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.table import Table
 
 import pixelsr
+from pixelsr import backends, ops
+from pixelsr.models.base import BUNDLED
+from pixelsr.models.loading import CONFIG, WEIGHTS
+from pixelsr.sampling.engines import ENGINES, why_not
 
-from .. import backends, ops
-from ..models.base import BUNDLED
-from ..models.loading import CONFIG, WEIGHTS
-from ..sampling.engines import ENGINES, why_not
 from .examples import examples
 
 Line = tuple[str, str]

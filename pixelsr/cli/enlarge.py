@@ -10,11 +10,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..data.small import Box, SmallPicture, from_tensor, small_picture
-from ..models import PixelRecursiveSR
-from ..models.sizes import small_side
-from ..sampling.sharded import sample_sharded
-from ..sheet import MAX_ROWS, Row, draw_sheet
+from pixelsr.data.small import Box, SmallPicture, from_tensor, small_picture
+from pixelsr.models import PixelRecursiveSR
+from pixelsr.models.sizes import small_side
+from pixelsr.sampling.sharded import sample_sharded
+from pixelsr.sheet import MAX_ROWS, Row, draw_sheet
+
 from .examples import examples
 from .models import load_enlarger
 from .options import (

@@ -9,12 +9,12 @@ from typing import Any
 import click
 import torch
 
-from ..signals import Ended, as_ended, signals_raise
-from ..training.progress import stdout_sentence
+from pixelsr.signals import Ended, as_ended, signals_raise
+from pixelsr.training.progress import stdout_sentence
 
 
-class SentenceGroup(click.Group):
-    """A group whose commands end with one sentence on stderr and exit status 1, not a traceback."""
+class EndsWithSentence(click.Command):
+    """A command that ends with one sentence on stderr and exit status 1, not with a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -39,6 +39,10 @@ class SentenceGroup(click.Group):
                 "out of memory; smaller batches need less: --max-batch where pictures are drawn, "
                 "--batch of train and evaluate"
             ) from error
+
+
+class SentenceGroup(EndsWithSentence, click.Group):
+    """A group whose commands end with a sentence."""
 
 
 def is_out_of_memory(error: Exception) -> bool:

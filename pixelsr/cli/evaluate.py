@@ -11,15 +11,16 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from ..data.binarised import check_binarise, describe_levels
-from ..data.load import load_pictures
-from ..evaluation import Enlargement, Report
-from ..evaluation import evaluate as measure
-from ..evaluation.metrics import MS_SSIM_SIDE, SSIM_SIDE
-from ..files import write_whole
-from ..models import PixelModel, PixelRecursiveSR
-from ..models.sizes import trained_size
-from ..training.objective import check_size
+from pixelsr.data.binarised import check_binarise, describe_levels
+from pixelsr.data.load import load_pictures
+from pixelsr.evaluation import Enlargement, Report
+from pixelsr.evaluation import evaluate as measure
+from pixelsr.evaluation.metrics import MS_SSIM_SIDE, SSIM_SIDE
+from pixelsr.files import write_whole
+from pixelsr.models import PixelModel, PixelRecursiveSR
+from pixelsr.models.sizes import trained_size
+from pixelsr.training.objective import check_size
+
 from .examples import examples
 from .models import trained_binarise
 from .options import (

@@ -1,8 +1,8 @@
 """The models that the commands take: loaded, and of a kind that fits the command."""
 
-from ..data.binarised import BINARISATIONS
-from ..models import ConditioningNetwork, PixelModel, PixelRecursiveSR
-from ..models.sizes import trained_options
+from pixelsr.data.binarised import BINARISATIONS
+from pixelsr.models import ConditioningNetwork, PixelModel, PixelRecursiveSR
+from pixelsr.models.sizes import trained_options
 
 
 def load_enlarger(model: str) -> PixelRecursiveSR:

@@ -9,10 +9,10 @@ from typing import Any
 import click
 import torch
 
-from ..data.binarised import BINARISATIONS
-from ..data.pictures import MAX_SIDE
-from ..data.small import Box
-from ..sampling.engines import ENGINES
+from pixelsr.data.binarised import BINARISATIONS
+from pixelsr.data.pictures import MAX_SIDE
+from pixelsr.data.small import Box
+from pixelsr.sampling.engines import ENGINES
 
 Command = Callable[..., Any]
 Option = Callable[[Command], Command]

@@ -8,11 +8,11 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
-from ..data.levels import from_levels
-from ..data.pictures import save_picture
-from ..data.small import from_tensor
-from ..files import check_makeable, check_name, real_path
-from ..sheet import MAX_ROWS
+from pixelsr.data.levels import from_levels
+from pixelsr.data.pictures import save_picture
+from pixelsr.data.small import from_tensor
+from pixelsr.files import check_makeable, check_name, real_path
+from pixelsr.sheet import MAX_ROWS
 
 SHEET = "sheet.png"
 

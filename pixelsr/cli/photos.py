@@ -8,9 +8,9 @@ from typing import TypeVar
 import click
 from PIL import Image
 
-from ..data.folder import Folder
-from ..data.pictures import open_picture
-from ..files import real_path
+from pixelsr.data.folder import Folder
+from pixelsr.data.pictures import open_picture
+from pixelsr.files import real_path
 
 T = TypeVar("T")
 

@@ -6,12 +6,13 @@ from typing import Any
 
 import click
 
-from ..data.levels import from_levels
-from ..data.small import from_tensor
-from ..models import PixelModel
-from ..models.sizes import drawn_side
-from ..sampling.sharded import sample_sharded
-from ..sheet import MAX_TILES, draw_grid
+from pixelsr.data.levels import from_levels
+from pixelsr.data.small import from_tensor
+from pixelsr.models import PixelModel
+from pixelsr.models.sizes import drawn_side
+from pixelsr.sampling.sharded import sample_sharded
+from pixelsr.sheet import MAX_TILES, draw_grid
+
 from .examples import examples
 from .models import load_prior
 from .options import Size, model_option, out_option, sampling_options, size_option

@@ -8,8 +8,8 @@ import click
 import torch
 from torch.distributed import DistError
 
-from ..distributed import Workers, local_rank, workers
-from ..signals import Ended, as_ended
+from pixelsr.distributed import Workers, local_rank, workers
+from pixelsr.signals import Ended, as_ended
 
 T = TypeVar("T")
 

@@ -10,19 +10,20 @@ import click
 import torch
 from torch import Tensor
 
-from ..data.binarised import check_binarise
-from ..data.load import load_pictures
-from ..data.sources import common_side
-from ..data.spread import spread
-from ..distributed import Workers
-from ..files import real_path
-from ..models import PixelModel, PixelRecursiveSR
-from ..training import Budget, Intervals, Recipe, RunFiles, Trainer
-from ..training import tensorboard as boards
-from ..training.interrupt import Interrupt
-from ..training.memory import keep_freed_memory
-from ..training.objective import check_size
-from ..training.progress import display
+from pixelsr.data.binarised import check_binarise
+from pixelsr.data.load import load_pictures
+from pixelsr.data.sources import common_side
+from pixelsr.data.spread import spread
+from pixelsr.distributed import Workers
+from pixelsr.files import real_path
+from pixelsr.models import PixelModel, PixelRecursiveSR
+from pixelsr.training import Budget, Intervals, Recipe, RunFiles, Trainer
+from pixelsr.training import tensorboard as boards
+from pixelsr.training.interrupt import Interrupt
+from pixelsr.training.memory import keep_freed_memory
+from pixelsr.training.objective import check_size
+from pixelsr.training.progress import display
+
 from .config_file import write_config
 from .examples import examples
 from .grouped import GroupedCommand

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from ..models import (
+from pixelsr.models import (
     ConditioningNetwork,
     ConditioningNetworkConfig,
     DiagonalBiLSTM,
@@ -16,8 +16,9 @@ from ..models import (
     PixelRNN,
     RowLSTM,
 )
-from ..models.base import outline_of
-from ..sampling.memory import available_memory, in_gib
+from pixelsr.models.base import outline_of
+from pixelsr.sampling.memory import available_memory, in_gib
+
 from .grouped import option_of
 from .options import TEXT
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import click
 
-from ..training import Intervals, Recipe
-from ..training.files import find_config
-from ..training.recipe import OPTIMIZERS, PRECISIONS, SCHEDULES
+from pixelsr.training import Intervals, Recipe
+from pixelsr.training.files import find_config
+from pixelsr.training.recipe import OPTIMIZERS, PRECISIONS, SCHEDULES
+
 from .config_file import read_config
 from .grouped import option_of
 from .options import BINARISE, BINARISE_HELP, PATH, READERS, TEXT, THREADS

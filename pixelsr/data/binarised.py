@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..reference import philox4x32_ref
+from pixelsr.reference import philox4x32_ref
 
 BINARISATIONS = ("threshold", "bernoulli")
 SEED = 0

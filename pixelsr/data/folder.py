@@ -5,7 +5,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..files import real_path
+from pixelsr.files import real_path
+
 from .fingerprint import file_facts, fingerprint
 from .pictures import open_picture
 

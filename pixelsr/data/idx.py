@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..files import real_path
+from pixelsr.files import real_path
+
 from .fingerprint import file_facts, fingerprint
 from .raw import RawFile, map_file
 

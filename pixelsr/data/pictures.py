@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from ..files import write_whole
+from pixelsr.files import write_whole
+
 from . import heif, jpeg, png
 from .profiles import to_srgb
 

@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..area import area_average
+from pixelsr.area import area_average
 
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom, in pixels; right and bottom are the first that are left out."""

@@ -9,7 +9,8 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from ..signals import end_signals
+from pixelsr.signals import end_signals
+
 from .small import area_resize, centre_square, to_tensor
 from .sources import Source
 

@@ -11,7 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..files import write_whole
+from pixelsr.files import write_whole
+
 from .raw import RawFile, map_file, naming
 
 

@@ -7,8 +7,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..area import area_average
-from ..data.levels import from_levels, to_levels
+from pixelsr.area import area_average
+from pixelsr.data.levels import from_levels, to_levels
+
 from .progress import track
 
 _CHUNK = 1024

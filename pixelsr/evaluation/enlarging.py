@@ -6,9 +6,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from ..data.levels import from_levels, to_levels
-from ..models import PixelRecursiveSR
-from ..sampling import sample
+from pixelsr.data.levels import from_levels, to_levels
+from pixelsr.models import PixelRecursiveSR
+from pixelsr.sampling import sample
+
 from . import metrics
 from .baselines import bicubic, nearest_neighbours
 from .report import Draws, Enlargement, Scores

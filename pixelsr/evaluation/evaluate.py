@@ -5,18 +5,19 @@ import math
 import torch
 from torch import Tensor
 
-from .. import __version__
-from ..data.binarised import binarised
-from ..data.levels import to_levels
-from ..data.spread import spread
-from ..models import PixelModel, PixelRecursiveSR
-from ..sampling.engines import choose_engine
-from ..sampling.execution import resolve_engine
-from ..sampling.noise import check_seed, check_temperature
-from ..sampling.request import check_images, check_positive, make_request
-from ..training.objective import check_size
-from ..training.validate import bits_per_dimension, nats_per_image
-from ..wrapped import unwrap
+from pixelsr import __version__
+from pixelsr.data.binarised import binarised
+from pixelsr.data.levels import to_levels
+from pixelsr.data.spread import spread
+from pixelsr.models import PixelModel, PixelRecursiveSR
+from pixelsr.sampling.engines import choose_engine
+from pixelsr.sampling.execution import resolve_engine
+from pixelsr.sampling.noise import check_seed, check_temperature
+from pixelsr.sampling.request import check_images, check_positive, make_request
+from pixelsr.training.objective import check_size
+from pixelsr.training.validate import bits_per_dimension, nats_per_image
+from pixelsr.wrapped import unwrap
+
 from .enlarging import measure_enlargements
 from .progress import track
 from .report import Draws, Report

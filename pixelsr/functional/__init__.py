@@ -1,7 +1,8 @@
 """The stateless public layer: validate, choose a backend, call."""
 
-from .. import ops as _ops  # noqa: F401  registers torch.ops.pixelsr
-from ..output import Output
+from pixelsr import ops as _ops  # noqa: F401  registers torch.ops.pixelsr
+from pixelsr.output import Output
+
 from .convolution import gate, masked_conv2d, masked_conv2d_gate
 from .logits import add_logits, check_magnified, scale_levels, to_logits
 from .loss import nats, pixel_cross_entropy, pixel_cross_entropy_with_logits

@@ -3,9 +3,10 @@
 import torch
 from torch import Tensor
 
-from ..backends import GATE, MASKED_CONV2D, choose
-from ..masks import check_dilation, check_first_groups, check_mask
-from ..reference import gate_ref, masked_conv2d_ref
+from pixelsr.backends import GATE, MASKED_CONV2D, choose
+from pixelsr.masks import check_dilation, check_first_groups, check_mask
+from pixelsr.reference import gate_ref, masked_conv2d_ref
+
 from .autocast import autocast
 
 

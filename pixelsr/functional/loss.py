@@ -3,13 +3,10 @@
 import torch
 from torch import Tensor
 
-from ..backends import PIXEL_CROSS_ENTROPY, choose
-from ..output import Output, check_output, check_targets
-from ..reference import (
-    nats_ref,
-    pixel_cross_entropy_ref,
-    pixel_cross_entropy_with_logits_ref,
-)
+from pixelsr.backends import PIXEL_CROSS_ENTROPY, choose
+from pixelsr.output import Output, check_output, check_targets
+from pixelsr.reference import nats_ref, pixel_cross_entropy_ref, pixel_cross_entropy_with_logits_ref
+
 from .autocast import autocast
 from .logits import check_same_picture
 

@@ -4,8 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..backends import LSTM, choose
-from ..reference_lstm import diagonal_lstm_ref, row_lstm_ref
+from pixelsr.backends import LSTM, choose
+from pixelsr.reference_lstm import diagonal_lstm_ref, row_lstm_ref
+
 from .autocast import autocast
 
 

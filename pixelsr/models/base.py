@@ -13,11 +13,12 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from .. import functional
-from ..area import area_average
-from ..files import write_all_whole
-from ..levels import check_level_count
-from ..reparametrised import is_reparametrised, plain_copy
+from pixelsr import functional
+from pixelsr.area import area_average
+from pixelsr.files import write_all_whole
+from pixelsr.levels import check_level_count
+from pixelsr.reparametrised import is_reparametrised, plain_copy
+
 from . import loading
 from .loading import CONFIG, WEIGHTS
 

@@ -6,8 +6,9 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .. import functional
-from ..nn import init
+from pixelsr import functional
+from pixelsr.nn import init
+
 from .base import Config, Layers, PixelModel, is_plain
 
 

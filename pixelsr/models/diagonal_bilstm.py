@@ -4,7 +4,8 @@ import dataclasses
 
 from torch import nn
 
-from ..nn import DiagonalBiLSTMLayer
+from pixelsr.nn import DiagonalBiLSTMLayer
+
 from .pixelrnn import PixelRNN, PixelRNNConfig
 
 

@@ -5,8 +5,9 @@ import dataclasses
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .. import functional
-from ..nn import GatedLayer, MaskedConv2d, init
+from pixelsr import functional
+from pixelsr.nn import GatedLayer, MaskedConv2d, init
+
 from .base import Config, Layers, PixelModel, is_plain
 from .head import Head
 

@@ -5,8 +5,9 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .. import functional
-from ..nn import MaskedConv2d, init
+from pixelsr import functional
+from pixelsr.nn import MaskedConv2d, init
+
 from .base import Layers, is_plain
 
 

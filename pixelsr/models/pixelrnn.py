@@ -7,8 +7,9 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .. import functional
-from ..nn import MaskedConv2d, init
+from pixelsr import functional
+from pixelsr.nn import MaskedConv2d, init
+
 from .base import Config, Layers, PixelModel, check_size, find_output_layers, is_plain
 from .head import Head
 

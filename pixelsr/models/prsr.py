@@ -5,7 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
-from .. import functional
+from pixelsr import functional
+
 from .base import PixelModel, find_output_layers
 from .conditioning import ConditioningNetwork
 from .gated_pixelcnn import GatedPixelCNN

@@ -4,7 +4,8 @@ import dataclasses
 
 from torch import nn
 
-from ..nn import RowLSTMLayer
+from pixelsr.nn import RowLSTMLayer
+
 from .pixelrnn import PixelRNN, PixelRNNConfig
 
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from ..toml_file import read_toml
+from pixelsr.toml_file import read_toml
+
 from .base import LARGEST, PixelModel, find_model
 from .prsr import PixelRecursiveSR
 

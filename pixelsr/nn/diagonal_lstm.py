@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor, nn
 
-from .. import functional
+from pixelsr import functional
+
 from . import init
 from .masked_conv import MaskedConv2d
 from .row_lstm import apply_condition, make_condition

@@ -5,8 +5,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .. import functional
-from ..masks import causal_mask, channel_groups, check_dilation, check_first_groups, check_mask
+from pixelsr import functional
+from pixelsr.masks import (
+    causal_mask,
+    channel_groups,
+    check_dilation,
+    check_first_groups,
+    check_mask,
+)
 
 
 class MaskedConv2d(nn.Conv2d):

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..scan import Kind
+from pixelsr.scan import Kind
+
 from .autocast import cast_under_autocast
 from .derivatives import refuse_second_derivatives
 from .library import LIBRARY

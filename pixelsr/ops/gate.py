@@ -16,7 +16,7 @@ LIBRARY.define("gate_grad_triton(Tensor x, Tensor grad, Tensor? add) -> Tensor")
 
 
 def _gate(x: Tensor) -> Tensor:
-    from ..kernels.gate import launch_gate
+    from pixelsr.kernels.gate import launch_gate
 
     out = empty_dense(x, x.shape[1] // 2)
     if out.numel():
@@ -25,7 +25,7 @@ def _gate(x: Tensor) -> Tensor:
 
 
 def _gate_grad(x: Tensor, grad: Tensor, add: Tensor | None) -> Tensor:
-    from ..kernels.gate import launch_gate_grad
+    from pixelsr.kernels.gate import launch_gate_grad
 
     out = empty_dense(x, x.shape[1])
     if out.numel():

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..scan import Kind, States, scan_backward, scan_forward
+from pixelsr.scan import Kind, States, scan_backward, scan_forward
+
 from .autocast import cast_under_autocast
 from .derivatives import refuse_second_derivatives
 from .library import LIBRARY

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..scan import Kind, accumulator, of_initial_hidden
+from pixelsr.scan import Kind, accumulator, of_initial_hidden
+
 from .layout import dense, is_channels_last
 from .library import LIBRARY
 

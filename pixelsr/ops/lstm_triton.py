@@ -5,8 +5,9 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
-from ..interpreter import interprets
-from ..scan import Kind, States, of_initial_hidden, of_weight
+from pixelsr.interpreter import interprets
+from pixelsr.scan import Kind, States, of_initial_hidden, of_weight
+
 from .layout import dense, side_by_side
 from .lstm_cpu import empty, outputs_cpu
 
@@ -18,7 +19,7 @@ def forward_triton(
     if not states.hidden.numel():
         return states
     with _its_gpu(gates):
-        from ..kernels.lstm import launch_lstm
+        from pixelsr.kernels.lstm import launch_lstm
 
         # The kernel writes channels last; what is returned otherwise is a copy of it.
         written = _dense_or_empty(states.hidden)
@@ -37,7 +38,7 @@ def grad_triton(
     if not grad.numel():
         return grad_gates, weight.new_zeros(weight.shape), initial.new_zeros(initial.shape)
     with _its_gpu(grad):
-        from ..kernels.lstm_grad import launch_lstm_grad
+        from pixelsr.kernels.lstm_grad import launch_lstm_grad
 
         written, states = _dense_or_empty(grad_gates), States(*(dense(x) for x in states))
         given = side_by_side(grad), weight, initial.contiguous()

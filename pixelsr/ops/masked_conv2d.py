@@ -1,6 +1,7 @@
 """`masked_conv2d` on any device, made of the library's convolution."""
 
-from ..cropped import masked_conv2d_cropped
+from pixelsr.cropped import masked_conv2d_cropped
+
 from .library import LIBRARY
 
 LAYER = "str mask_type, int colours=3, int in_parts=1, int out_parts=1, int dilation=1"

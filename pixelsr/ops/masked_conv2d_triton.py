@@ -32,7 +32,7 @@ def _layer(given: tuple[Any, ...]) -> Any:
 def _conv(
     x: Tensor, weight: Tensor, bias: Tensor | None, add: Tensor | None, *layer: Any
 ) -> Tensor:
-    from ..kernels.masked_conv2d import launch_masked_conv2d
+    from pixelsr.kernels.masked_conv2d import launch_masked_conv2d
 
     out = empty_dense(x, weight.shape[0])
     if out.numel():
@@ -44,7 +44,7 @@ def _conv(
 def _conv_gate(
     x: Tensor, weight: Tensor, bias: Tensor | None, add: Tensor | None, *layer: Any
 ) -> tuple[Tensor, Tensor]:
-    from ..kernels.masked_conv2d import launch_masked_conv2d
+    from pixelsr.kernels.masked_conv2d import launch_masked_conv2d
 
     out, gated = empty_dense(x, weight.shape[0]), empty_dense(x, weight.shape[0] // 2)
     if out.numel():
@@ -54,7 +54,7 @@ def _conv_gate(
 
 
 def _grad_input(grad: Tensor, weight: Tensor, *layer: Any) -> Tensor:
-    from ..kernels.masked_conv2d import launch_grad_input
+    from pixelsr.kernels.masked_conv2d import launch_grad_input
 
     out = empty_dense(grad, weight.shape[1])
     if out.numel():
@@ -63,7 +63,7 @@ def _grad_input(grad: Tensor, weight: Tensor, *layer: Any) -> Tensor:
 
 
 def _grad_weight(x: Tensor, grad: Tensor, kernel_size: list[int], *layer: Any) -> Tensor:
-    from ..kernels.masked_conv2d import launch_grad_weight
+    from pixelsr.kernels.masked_conv2d import launch_grad_weight
 
     out = x.new_empty((grad.shape[1], x.shape[1], *kernel_size))
     launch_grad_weight(side_by_side(x), dense(grad), out, _layer(layer))

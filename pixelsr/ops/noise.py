@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from ..reference import gumbel_noise_ref
+from pixelsr.reference import gumbel_noise_ref
+
 from .library import HAS_TRITON, LIBRARY
 from .triton import on_its_gpu
 
@@ -23,7 +24,7 @@ def _gumbel_noise_fake(out: Tensor, seed: int, first_index: int, first_position:
 
 
 def _gumbel_noise_triton(out: Tensor, seed: int, first_index: int, first_position: int) -> None:
-    from ..kernels.noise import launch_gumbel_noise
+    from pixelsr.kernels.noise import launch_gumbel_noise
 
     _check_noise(out)
     launch_gumbel_noise(out, seed, first_index, first_position)

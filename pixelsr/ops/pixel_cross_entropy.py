@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..chunked import (
+from pixelsr.chunked import (
     PYTORCH,
     Kernels,
     Layer,
@@ -20,8 +20,9 @@ from ..chunked import (
     forward_chunked,
     with_logits_chunked,
 )
-from ..interpreter import interprets
-from ..output import Output
+from pixelsr.interpreter import interprets
+from pixelsr.output import Output
+
 from .autocast import cast_under_autocast
 from .derivatives import refuse_second_derivatives
 from .library import LIBRARY
@@ -119,7 +120,7 @@ def _forward_triton(
     conditioning: Layer | None,
     scale: float,
 ) -> None:
-    from ..kernels.pixel_cross_entropy import launch_pixel_cross_entropy
+    from pixelsr.kernels.pixel_cross_entropy import launch_pixel_cross_entropy
 
     launch_pixel_cross_entropy(nats, log_sums, targets, prior, conditioning, scale)
 
@@ -132,7 +133,7 @@ def _backward_triton(
     conditioning: Layer | None,
     scale: float,
 ) -> list[Tensor]:
-    from ..kernels.pixel_cross_entropy import launch_pixel_cross_entropy_grad
+    from pixelsr.kernels.pixel_cross_entropy import launch_pixel_cross_entropy_grad
 
     of_logits = [prior.x.new_empty(len(prior.x), len(prior.weight)) for _ in grad]
     with _filled(of_logits) as buffers:
@@ -143,7 +144,7 @@ def _backward_triton(
 
 
 def _with_logits_triton(nats: Tensor, grads: list[Tensor], *given: Any) -> None:
-    from ..kernels.pixel_cross_entropy_with_logits import (
+    from pixelsr.kernels.pixel_cross_entropy_with_logits import (
         launch_pixel_cross_entropy_with_logits,
     )
 

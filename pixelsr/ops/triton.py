@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
-from ..interpreter import interprets
+from pixelsr.interpreter import interprets
+
 from .library import HAS_TRITON, LIBRARY
 
 Operator = Callable[..., Any]

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..errors import LogitsError
+from pixelsr.errors import LogitsError
+
 from .noise import draw, gumbel_noise, mode
 from .request import Request
 

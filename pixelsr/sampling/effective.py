@@ -5,8 +5,9 @@ import weakref
 import torch
 from torch import Tensor, nn
 
-from ..errors import PlanError
-from ..reparametrised import is_reparametrised, plain_copy
+from pixelsr.errors import PlanError
+from pixelsr.reparametrised import is_reparametrised, plain_copy
+
 from .plan.trace import left_as_it_was, takes_low_res
 from .signature import Signature, traced_signature
 from .weights import check_finite, weights_number

@@ -4,8 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..functional.autocast import without_autocast
-from ..wrapped import unwrap
+from pixelsr.functional.autocast import without_autocast
+from pixelsr.wrapped import unwrap
+
 from .engines import choose_engine
 from .engines.base import Engine
 from .engines.cpu import CpuEngine

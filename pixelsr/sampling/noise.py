@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .. import ops as _ops  # noqa: F401  registers torch.ops.pixelsr
+from pixelsr import ops as _ops  # noqa: F401  registers torch.ops.pixelsr
 
 MIN_TEMPERATURE = 1e-30
 """Below it, logits / temperature may leave float32's range, and infinities cancel to NaN."""

@@ -6,9 +6,10 @@ from collections import OrderedDict
 
 from torch import nn
 
-from ..errors import PlanError
-from ..functional.autocast import without_autocast
-from ..wrapped import unwrap
+from pixelsr.errors import PlanError
+from pixelsr.functional.autocast import without_autocast
+from pixelsr.wrapped import unwrap
+
 from .effective import effective
 from .plan import Plan
 from .plan.planner import Planner

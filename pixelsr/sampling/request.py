@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from ..levels import check_level_count
-from ..wrapped import unwrap
+from pixelsr.levels import check_level_count
+from pixelsr.wrapped import unwrap
+
 from .effective import WEIGHTS, effective
 from .memory import check_memory
 from .plan.trace import takes_low_res

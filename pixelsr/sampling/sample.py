@@ -6,7 +6,8 @@ from collections.abc import Callable, Generator, Iterator
 import torch
 from torch import Tensor, nn
 
-from ..functional.autocast import without_autocast
+from pixelsr.functional.autocast import without_autocast
+
 from .drawing import Drawing
 from .engines import choose_engine
 from .methods import METHODS

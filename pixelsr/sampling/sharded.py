@@ -6,9 +6,10 @@ from collections.abc import Callable, Generator
 import torch
 from torch import Tensor, nn
 
-from ..distributed import Workers
-from ..errors import LogitsError
-from ..functional.autocast import without_autocast
+from pixelsr.distributed import Workers
+from pixelsr.errors import LogitsError
+from pixelsr.functional.autocast import without_autocast
+
 from .request import make_request
 from .sample import draw_batches
 

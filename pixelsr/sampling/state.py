@@ -3,8 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from ..functional.autocast import without_autocast
-from ..wrapped import unwrap
+from pixelsr.functional.autocast import without_autocast
+from pixelsr.wrapped import unwrap
+
 from .execution import start_engine
 from .request import Request, check_images, check_levels, layout, make_request
 

@@ -10,8 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from ..copies import can_copy, copy_together
-from ..errors import PlanError
+from pixelsr.copies import can_copy, copy_together
+from pixelsr.errors import PlanError
+
 from .engines import choose_engine
 from .plan import Plan
 from .plan.planner import Planner

@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
-from .. import tensor_file
-from ..files import write_whole
+from pixelsr import tensor_file
+from pixelsr.files import write_whole
 
 
 def write_checkpoint(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:

@@ -2,8 +2,8 @@
 
 import torch
 
-from ..copies import copy_model
-from ..models import PixelModel
+from pixelsr.copies import copy_model
+from pixelsr.models import PixelModel
 
 
 class Ema:

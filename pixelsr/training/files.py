@@ -13,10 +13,11 @@ from filelock import FileLock, Timeout
 from PIL import Image
 from torch import Tensor
 
-from ..data.pictures import save_picture
-from ..files import check_makeable, remove_partials, write_whole
-from ..models import PixelModel
-from ..models.sizes import TRAINING
+from pixelsr.data.pictures import save_picture
+from pixelsr.files import check_makeable, remove_partials, write_whole
+from pixelsr.models import PixelModel
+from pixelsr.models.sizes import TRAINING
+
 from .checkpoint import write_checkpoint
 from .log import Log
 from .tensorboard import TensorBoard

@@ -5,10 +5,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..data.levels import from_levels
-from ..data.small import from_tensor
-from ..models import ConditioningNetwork, PixelModel, PixelRecursiveSR
-from ..sampling import sample
+from pixelsr.data.levels import from_levels
+from pixelsr.data.small import from_tensor
+from pixelsr.models import ConditioningNetwork, PixelModel, PixelRecursiveSR
+from pixelsr.sampling import sample
+
 from .objective import is_multi_scale
 
 DRAWS = 4

@@ -8,7 +8,7 @@ from typing import Any
 
 from typing_extensions import Self
 
-from ..signals import end_signals
+from pixelsr.signals import end_signals
 
 NOTICE = b"\nstopping: saving a checkpoint; press Ctrl-C to quit without\n"
 

@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .. import strict_json
-from ..files import write_whole
+from pixelsr import strict_json
+from pixelsr.files import write_whole
 
 
 class Log:

@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data.binarised import binarised, describe_levels
-from ..data.levels import to_levels
-from ..distributed import Workers
-from ..models import PixelModel
+from pixelsr.data.binarised import binarised, describe_levels
+from pixelsr.data.levels import to_levels
+from pixelsr.distributed import Workers
+from pixelsr.models import PixelModel
+
 from .batches import Batches
 from .best import Best
 from .checkpoint import read_checkpoint

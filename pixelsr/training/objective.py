@@ -6,8 +6,8 @@ from typing import TypeGuard
 import torch
 from torch import Tensor, nn
 
-from .. import functional
-from ..models import PixelModel, PixelRecursiveSR, PixelRNN
+from pixelsr import functional
+from pixelsr.models import PixelModel, PixelRecursiveSR, PixelRNN
 
 
 def nats_of(model: PixelModel, images: Tensor) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from ..data.binarised import BINARISATIONS
+from pixelsr.data.binarised import BINARISATIONS
 
 OPTIMIZERS = ("adamw", "rmsprop")
 SCHEDULES = ("cosine", "halving")

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from ..distributed import Workers
-from ..models import PixelModel
+from pixelsr.distributed import Workers
+from pixelsr.models import PixelModel
+
 from .ema import Ema
 from .objective import Objective
 from .optimizer import make_optimizer, outline_moments

@@ -6,8 +6,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..distributed import Workers
-from ..models import PixelModel
+from pixelsr.distributed import Workers
+from pixelsr.models import PixelModel
+
 from .objective import nats_of
 
 ALONE = Workers()

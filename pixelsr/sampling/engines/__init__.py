@@ -5,7 +5,8 @@ from collections.abc import Callable
 
 import torch
 
-from ...ops.compiled import WHY_NOT_COMPILED, warn_of_missing_kernels
+from pixelsr.ops.compiled import WHY_NOT_COMPILED, warn_of_missing_kernels
+
 from .base import Engine
 from .cpu import CpuEngine
 from .cuda import CudaEngine

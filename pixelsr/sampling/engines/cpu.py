@@ -7,7 +7,8 @@ import weakref
 import torch
 from torch import Tensor
 
-from ... import ops
+from pixelsr import ops
+
 from ..drawing import Drawing, no_faults
 from ..memory import check_memory
 from ..noise import signed

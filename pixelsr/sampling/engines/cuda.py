@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ... import ops
+from pixelsr import ops
+
 from ..drawing import Drawing, no_faults
 from ..memory import available_on, check_memory
 from ..noise import signed

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ...interpreter import interprets
-from ...ops.library import HAS_TRITON
+from pixelsr.interpreter import interprets
+from pixelsr.ops.library import HAS_TRITON
+
 from ..drawing import Drawing, no_faults
 from ..memory import check_memory
 from ..noise import signed

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from torch import fx
 
-from ...errors import PlanError
+from pixelsr.errors import PlanError
+
 from .steps import ROW, Buffer, Placed, Pointwise, Product, Scan, Step, Weight, reads_of_step
 from .values import (
     BoolArray,

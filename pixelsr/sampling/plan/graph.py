@@ -4,8 +4,8 @@ from typing import Any
 
 from torch import fx, nn
 
-from ... import functional
-from ...errors import PlanError
+from pixelsr import functional
+from pixelsr.errors import PlanError
 
 
 def argument(node: fx.Node, place: int, name: str, default: Any = None) -> Any:

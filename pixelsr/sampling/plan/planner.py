@@ -10,22 +10,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from ... import functional
-from ...errors import PlanError
-from ...nn import GatedMaskedConv2d, MaskedConv2d
+from pixelsr import functional
+from pixelsr.errors import PlanError
+from pixelsr.nn import GatedMaskedConv2d, MaskedConv2d
+
 from .emitter import Emitter
 from .graph import argument, describe, logits_layout, reads_of
 from .recurrence import StateToState, emit_diagonal_bilstm, emit_row_lstm
 from .steps import ROW, Buffer, Placed, Plan, Prefill, Product, Span, Step, reads_of_step
-from .trace import (
-    UNPLANNED,
-    depends_on,
-    extract,
-    image_stage_values,
-    needed,
-    placeholders,
-    trace,
-)
+from .trace import UNPLANNED, depends_on, extract, image_stage_values, needed, placeholders, trace
 from .values import (
     BoolArray,
     Channel,

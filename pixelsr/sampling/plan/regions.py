@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ...errors import PlanError
+from pixelsr.errors import PlanError
+
 from .steps import Plan, Pointwise, Product, Span, Step
 from .values import BoolArray
 

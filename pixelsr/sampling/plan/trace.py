@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from ... import functional
-from ...errors import PlanError
-from ...nn import GatedMaskedConv2d, MaskedConv2d
+from pixelsr import functional
+from pixelsr.errors import PlanError
+from pixelsr.nn import GatedMaskedConv2d, MaskedConv2d
 
 UNPLANNED = (
     ArithmeticError,

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...errors import PlanError
+from pixelsr.errors import PlanError
+
 from .steps import ROW, Expression, Span
 
 BoolArray = NDArray[np.bool_]

@@ -1,0 +1,70 @@
+"""A digit in one of two corners."""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pixelsr.area import area_average
+
+from ..support.digits import Digits, load_grey
+
+MAGNIFICATION = 2
+"""Of a picture to what models are told of it."""
+
+
+def load_corners(folder: Path, seed: int) -> Digits:
+    """All digits of MNIST, halved by area average, each in a corner that a fair coin chose.
+
+    Raises:
+        OSError, ValueError: a file is missing, damaged, or holds too few pictures.
+    """
+    grey = load_grey(folder)
+    every = area_average(grey.joined(), 2)
+    coin = torch.Generator().manual_seed(seed)
+    side = torch.randint(2, (len(every), 1, 1, 1), generator=coin, dtype=torch.uint8)
+    return grey.replaced(place(every * (1 - side), every * side))
+
+
+def place(first: Tensor, second: Tensor) -> Tensor:
+    """A picture of two corners, black elsewhere: ``[N, C, h, w]`` each to ``[N, C, 2 h, 2 w]``."""
+    height, width = first.shape[2:]
+    return F.pad(first, (0, width, 0, height)) + F.pad(second, (width, 0, height, 0))
+
+
+def corners(images: Tensor) -> tuple[Tensor, Tensor]:
+    """What is in the first and in the second corner, ``[N, C, H / 2, W / 2]`` each."""
+    height, width = (side // 2 for side in images.shape[2:])
+    return images[:, :, :height, :width], images[:, :, height:, width:]
+
+
+def digits(images: Tensor) -> Tensor:
+    """The digit of each picture, ``[N, C, H / 2, W / 2]``; the other corner is black."""
+    return torch.maximum(*corners(images))
+
+
+def elsewhere(images: Tensor) -> Tensor:
+    """The pictures without what is in the two corners."""
+    rest = images.clone()
+    for corner in corners(rest):
+        corner.zero_()
+    return rest
+
+
+def told_of(images: Tensor, levels: int) -> Tensor:
+    """What tells the digit, but not the corner: it is in both of them, halved by area average.
+
+    Args:
+        images: uint8 ``[N, C, H, W]``, below `levels`; of two digits, the sum is in both.
+    Returns:
+        uint8 ``[N, C, H / 2, W / 2]``, below `levels`.
+    """
+    first, second = corners(images)
+    together = (first.int() + second.int()).clamp(max=levels - 1).to(torch.uint8)
+    return area_average(place(together, together), MAGNIFICATION)
+
+
+def scaled(images: Tensor, levels: int) -> Tensor:
+    """Levels as intensities from 0 to 1."""
+    return images.float() / (levels - 1)

@@ -1,0 +1,136 @@
+"""Ways from an 8x8 face to a 32x32 one, each as good as its training, and how they are scored."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from pixelsr.evaluation import metrics
+from pixelsr.evaluation.baselines import bicubic, nearest_neighbours
+from pixelsr.evaluation.enlarging import each, score
+from pixelsr.models import ConditioningNetwork, PixelModel, PixelRecursiveSR
+from pixelsr.sampling import sample
+from pixelsr.training.validate import bits_per_dimension
+
+from ..support.independent_draws import draw_independently
+from ..support.results import Figures
+from ..support.statistics import Regression
+
+TAUS = 1.0, 1.1, 1.2
+DRAWS = 2
+"""Of each face by every method that draws: what one is to the photo, they are to each other."""
+BATCH = 64
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """One way to enlarge.
+
+    Args:
+        title: of its row in the table, and of its column on a sheet.
+        enlarge: uint8 ``[M, C, h, w]`` to ``[M * draws, C, H, W]``.
+        draws: answers to each small picture.
+        bits: name of the model whose bits per dimension stand in its row; None where it has none.
+        publishable: its pictures are made, not taken from the photos.
+    """
+
+    title: str
+    enlarge: Callable[[Tensor], Tensor]
+    draws: int = 1
+    bits: str | None = None
+    publishable: bool = True
+
+
+def baselines(train: Tensor, magnification: int) -> list[Method]:
+    """What needs no model."""
+
+    def nearest(low_res: Tensor) -> Tensor:
+        return train[nearest_neighbours(low_res, train, magnification, 256, progress=True)]
+
+    return [
+        Method("bicubic", lambda low_res: bicubic(low_res, magnification, 256), publishable=False),
+        Method("nearest neighbour", nearest, publishable=False),
+    ]
+
+
+def regression(model: Regression) -> Method:
+    """The mean of all that fits."""
+
+    @torch.inference_mode()
+    def enlarge(low_res: Tensor) -> Tensor:
+        parts = low_res.split(BATCH)
+        return torch.cat([model.answer(part.to(model.device)).cpu() for part in parts])
+
+    return Method("L2 regression", enlarge)
+
+
+def independent(name: str, model: ConditioningNetwork, seed: int) -> Method:
+    """A alone, each value drawn by itself."""
+
+    def enlarge(low_res: Tensor) -> Tensor:
+        return draw_independently(model, low_res, DRAWS, seed)
+
+    return Method("A alone", enlarge, DRAWS, name)
+
+
+def prior(name: str, model: PixelModel, size: tuple[int, int], seed: int) -> Method:
+    """B alone, which sees no small picture."""
+
+    def enlarge(low_res: Tensor) -> Tensor:
+        n = len(low_res) * DRAWS
+        return sample(model, n, image_size=size, seed=seed, max_batch=BATCH, progress=True).cpu()
+
+    return Method("B alone", enlarge, DRAWS, name)
+
+
+def recursive(title: str, name: str, model: PixelRecursiveSR, seed: int) -> list[Method]:
+    """A + B at each tau."""
+
+    def at(tau: float) -> Callable[[Tensor], Tensor]:
+        return lambda low_res: sample(
+            model,
+            DRAWS,
+            low_res=low_res,
+            seed=seed,
+            temperature=1 / tau,
+            max_batch=BATCH,
+            progress=True,
+        ).cpu()
+
+    return [Method(f"{title}, tau {tau}", at(tau), DRAWS, name) for tau in TAUS]
+
+
+def bits(model: PixelModel, images: Tensor) -> float | None:
+    """Bits per dimension by the model's own distribution; None for one that has none."""
+    if isinstance(model, Regression):
+        return None
+    return round(next(iter(bits_per_dimension(model, images, BATCH).values())), 4)
+
+
+def measure(method: Method, answers: Tensor, truth: Tensor, low_res: Tensor) -> Figures:
+    """The scores of `pixelsr.evaluation`; pSNR and SSIM between two draws for one small picture.
+
+    Where the draws have the true distribution, the photo is but another draw: then two draws are
+    to each other as each is to the photo. `excess` is what of it is missing, in dB: the mean over
+    the faces and its standard error.
+    """
+    scores = score(answers, truth, low_res, 256, BATCH)
+    figures: Figures = {k: _rounded(v) for k, v in dataclasses.asdict(scores).items()}
+    if method.draws > 1:
+        one, other = answers.unflatten(0, (-1, method.draws))[:, :2].unbind(1)
+        between = each(metrics.psnr, one, other, BATCH)
+        to_photo = [each(metrics.psnr, drawn, truth, BATCH) for drawn in (one, other)]
+        excess = between - torch.stack(to_photo).mean(0)
+        error = excess.std() / math.sqrt(len(excess)) if len(excess) > 1 else excess.new_tensor(0)
+        figures["psnr_between_draws"] = _rounded(between.mean().item())
+        figures["excess"] = [_rounded(excess.mean().item()), _rounded(error.item())]
+        if scores.ssim is not None:
+            between = each(metrics.ssim, one, other, BATCH)
+            figures["ssim_between_draws"] = _rounded(between.mean().item())
+    return figures
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)

@@ -1,0 +1,106 @@
+"""Draws the samples, and writes the page."""
+
+import base64
+import io
+import json
+import zlib
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from pixelsr.data.levels import from_levels, to_levels
+from pixelsr.data.load import load_pictures
+from pixelsr.data.small import from_tensor
+from pixelsr.files import write_whole
+from pixelsr.models import PixelRecursiveSR
+from pixelsr.models.sizes import small_side
+from pixelsr.sampling import sample
+
+from ..support.config import Task
+from ..support.faces import find_folder, free_portraits
+from ..support.plots import write_sheet
+from ..support.results import Figures, begin
+from .report import NAME
+
+PAIRS = {"small": 40, "paper": 200}
+TEMPERATURE = 1.0
+BATCH = 40
+"""Drawn at once; no picture depends on it."""
+PAGE = Path(__file__).with_name("page.html")
+PLACE = '{"pairs": []}'
+"""In the page, where the study goes."""
+
+
+def run(task: Task) -> bool:
+    """Draw, and write the page; see `experiments.run`."""
+    model = _load(task.model)
+    side = small_side(task.model, model) * model.magnification
+    held_out = load_pictures(find_folder(task.pictures(NAME)) / "val", side, lambda sentence: None)
+    portraits = free_portraits(side)
+    count = min(PAIRS[task.scale], len(held_out))
+    chosen = torch.arange(count) * len(held_out) // count
+    settings = {
+        "scale": task.scale,
+        "model": Path(task.model).name,
+        "parameters": sum(weight.numel() for weight in model.parameters()),
+        "size": side,
+        "small_size": side // model.magnification,
+        "temperature": TEMPERATURE,
+        "seed": task.seed,
+        "held_out_pictures": len(held_out),
+        "checksum": f"{zlib.crc32(held_out.numpy().data):08x}",
+        "pictures": chosen.tolist(),
+    }
+    figures = begin(task, NAME, settings)
+    free = torch.stack(list(portraits.values()))
+    photos = to_levels(torch.cat((held_out[chosen], free)), model.levels)
+    low_res = model.shrink(photos)
+    drawn = sample(
+        model.to(task.device),
+        low_res=low_res,
+        seed=task.seed,
+        temperature=TEMPERATURE,
+        max_batch=BATCH,
+        progress=True,
+    )
+    shown = [from_levels(images.cpu(), model.levels) for images in (low_res, drawn, photos)]
+    page = make_page(figures, *(images[:count] for images in shown))
+    write_whole(task.out / f"{NAME}.html", page.encode())
+    small, *large = (images[count:] for images in shown)
+    columns = [torch.nn.functional.interpolate(small, scale_factor=model.magnification), *large]
+    captions = [f"{settings['small_size']}x{settings['small_size']} input", "sample", "photo"]
+    rows = dict(zip(portraits, torch.stack(columns, 1), strict=True))
+    write_sheet(task.out / f"{NAME}.png", rows, captions, max(1, 192 // side))
+    return True
+
+
+def _load(name: str) -> PixelRecursiveSR:
+    model = PixelRecursiveSR.from_pretrained(name)
+    if model.colours != 3:
+        raise ValueError(f"--model {name} has {model.colours} colours, expected 3, as a photo has")
+    return model
+
+
+def make_page(figures: Figures, low_res: Tensor, drawn: Tensor, photos: Tensor) -> str:
+    """The study as one HTML file that needs nothing else.
+
+    Args:
+        low_res, drawn, photos: uint8 ``[K, 3, h, w]`` and ``[K, 3, H, W]``, intensities.
+    """
+    settings = figures["settings"]
+    names = "picture", "input", "sample", "photo"
+    columns = settings["pictures"], *(map(_data_uri, images) for images in (low_res, drawn, photos))
+    told = "model", "size", "small_size", "temperature", "seed", "held_out_pictures", "checksum"
+    study = {name: settings[name] for name in told}
+    study["pairs"] = [dict(zip(names, pair, strict=True)) for pair in zip(*columns, strict=True)]
+    text = json.dumps(study).replace("<", "\\u003c")  # no name ends the script
+    before, place, after = PAGE.read_text(encoding="utf-8").partition(PLACE)
+    assert place
+    return before + text + after
+
+
+def _data_uri(image: Tensor) -> str:
+    file = io.BytesIO()
+    from_tensor(image).save(file, format="PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,0 +1,88 @@
+"""Faces: two folders of pictures, of people apart."""
+
+import dataclasses
+import zlib
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+import pixelsr
+from pixelsr.data.load import load_pictures
+from pixelsr.data.pictures import open_picture
+from pixelsr.data.small import small_picture
+from pixelsr.models.sizes import trained_size
+
+SIDE = 32
+PARTS = "train", "val"
+HELD_OUT = 500
+"""Of the training pictures, the last: they tell the best step of what is trained here."""
+FREE = Path(pixelsr.__file__).parent / "samples"
+"""Portraits that are free to show, unlike the photos of most data sets."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Portraits:
+    """uint8 ``[N, 3, S, S]``; nobody who is in val should be in another part."""
+
+    train: Tensor
+    held_out: Tensor
+    val: Tensor
+
+    @property
+    def checksum(self) -> str:
+        """Of all values: tells the same pictures on any machine."""
+        every = torch.cat((self.train, self.held_out, self.val))
+        return f"{zlib.crc32(every.numpy().data):08x}"
+
+
+def find_folder(folder: Path) -> Path:
+    """Where `PARTS` are: the folder itself, or ``faces/`` in it.
+
+    Raises:
+        OSError: in neither.
+    """
+    for place in (folder, folder / "faces"):
+        if all((place / part).is_dir() for part in PARTS):
+            return place
+    raise FileNotFoundError(
+        f"{folder} does not hold train/ and val/, nor does {folder / 'faces'}; expected folders of "
+        "pictures of faces"
+    )
+
+
+def load_portraits(folder: Path, side: int = SIDE) -> Portraits:
+    """All pictures of both folders, ``[N, 3, side, side]``; unreadable ones are passed over.
+
+    Raises:
+        OSError, ValueError: a folder is missing, or holds no picture of the size.
+    """
+    place = find_folder(folder)
+    train, val = (load_pictures(place / part, side, lambda sentence: None) for part in PARTS)
+    held_out = min(HELD_OUT, len(train) // 2)
+    if not held_out:
+        raise ValueError(f"{place / PARTS[0]} holds {len(train)} picture, expected at least 2")
+    return Portraits(train[:-held_out], train[-held_out:], val)
+
+
+def check_trained_size(model: str) -> None:
+    """That a saved model, a folder or a bundled one, was trained on pictures of this size.
+
+    Raises:
+        ValueError: its `training.toml` tells another one.
+    """
+    side = trained_size(model)
+    if side not in (None, SIDE):
+        raise ValueError(
+            f"model {model} was trained on {side}x{side} pictures; the faces are {SIDE}x{SIDE}"
+        )
+
+
+def free_portraits(side: int = SIDE) -> dict[str, Tensor]:
+    """Two portraits in the public domain by name, uint8 ``[3, side, side]``."""
+    return {
+        file.stem.replace("_", " "): small_picture(
+            open_picture(file), size=side, magnification=1
+        ).low_res
+        for file in sorted(FREE.glob("*.png"))
+    }
