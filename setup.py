@@ -155,6 +155,6 @@ if why_not:
 setup(
     packages=[*find_packages(include=["pixelsr", "pixelsr.*"]), "pixelsr.kernels"],
     package_dir={"pixelsr": "pixelsr", "pixelsr.kernels": "kernels"},
-    package_data={"pixelsr": ["*.json", "weights/**", "samples/**"]},
+    package_data={"pixelsr": ["ops/*.json", "weights/**", "samples/**"]},
     **({} if why_not else building()),
 )

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pixelsr import ops
-from pixelsr.reference import gumbel_noise_ref
+from pixelsr.ops.gumbel_noise.reference import gumbel_noise_ref
 
 SHAPE = (1, 3072, 256)
 

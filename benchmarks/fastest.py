@@ -1,4 +1,4 @@
-"""Writes pixelsr/fastest.json, which "auto" chooses by, from the results of a GPU.
+"""Writes pixelsr/ops/fastest.json, which "auto" chooses by, from the results of a GPU.
 
     python -m benchmarks.fastest benchmarks/results/gpu/nvidia-h200.jsonl
 
@@ -14,7 +14,7 @@ from typing import Any
 from .bench_masked_conv import SHAPES
 from .steps.convolutions import BACKENDS, FORWARD, TO_INPUT, TO_WEIGHT
 
-TABLE = Path(__file__).parent.parent / "pixelsr" / "fastest.json"
+TABLE = Path(__file__).parent.parent / "pixelsr" / "ops" / "fastest.json"
 DTYPE = "bfloat16"
 FURTHEST = 0.02
 """From the dense side, relative: what errs more is wrong."""

@@ -11,8 +11,8 @@ from pixelsr.cli.examples import examples
 from pixelsr.cli.options import PATH, model_option, threads_option
 from pixelsr.cli.outputs import check_folder
 from pixelsr.cli.team import find_device
-from pixelsr.training.interrupt import Interrupt
-from pixelsr.training.memory import keep_freed_memory
+from pixelsr.utils.signals import Interrupt
+from pixelsr.utils.system import keep_freed_memory
 
 from . import EXPERIMENTS, SCALES, Task, run
 

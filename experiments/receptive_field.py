@@ -17,11 +17,11 @@ import torch
 from torch import Tensor
 
 from pixelsr.data.levels import from_levels, to_levels
-from pixelsr.evaluation.progress import track
 from pixelsr.models import DiagonalBiLSTM, PixelCNN, PixelModel, RowLSTM
 from pixelsr.nn import MaskedConv2d
 from pixelsr.sampling import sample
 from pixelsr.training import Recipe
+from pixelsr.utils.progress import track
 
 from .support.config import Task
 from .support.digits import BINARISATION, BINARISE, SIDE, Digits, load_digits

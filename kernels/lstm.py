@@ -5,7 +5,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from pixelsr.scan import Kind, States, from_initial_hidden
+from pixelsr.ops.lstm.eager import Kind, States, from_initial_hidden
 
 from .configs import choose_lstm
 from .gate import tanh

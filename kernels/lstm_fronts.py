@@ -16,7 +16,7 @@ import triton.language as tl
 from torch import Tensor
 
 from pixelsr.interpreter import interprets
-from pixelsr.scan import Kind, fronts
+from pixelsr.ops.lstm.eager import Kind, fronts
 
 from .configs import ALONE, Config
 from .precision import input_precision, matmul_precision

@@ -4,7 +4,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from pixelsr.scan import Kind, States
+from pixelsr.ops.lstm.eager import Kind, States
 
 from .configs import choose_lstm_grad
 from .gate import tanh

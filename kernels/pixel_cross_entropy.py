@@ -8,8 +8,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from pixelsr.chunked import Layer
 from pixelsr.interpreter import interprets
+from pixelsr.ops.cross_entropy.fused_linear import Layer
 
 from .configs import HALF, IEEE, TF32, Config
 from .logits_of_tile import logits_of_tile, place_of_tile

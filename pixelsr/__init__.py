@@ -1,9 +1,9 @@
 """pixelsr: fast, exact pixel-autoregressive image models."""
 
 from . import functional, nn, sampling
-from .causality import check_causality
+from .analysis.causality import check_causality
+from .analysis.receptive_field import receptive_field
 from .errors import CausalityError, LogitsError, PlanError
-from .forks import watch_forks
 from .models import (
     ConditioningNetwork,
     DiagonalBiLSTM,
@@ -12,8 +12,8 @@ from .models import (
     PixelRecursiveSR,
     RowLSTM,
 )
-from .receptive_field import receptive_field
 from .sampling import sample
+from .utils.system import watch_forks
 
 watch_forks()
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
-from pixelsr.transforms import is_transformed
+from pixelsr.utils.transforms import is_transformed
 
 MaskType = Literal["A", "B", "V-first", "V"]
 """What a masked convolution may read.

@@ -8,8 +8,8 @@ import sys
 import torch
 from safetensors.torch import save_file
 
-from pixelsr.distributed import Workers, workers
 from pixelsr.training.state import State
+from pixelsr.utils.distributed import Workers, workers
 from tests.test_training import RECIPE, pictures, small_model
 
 PARTS = 4

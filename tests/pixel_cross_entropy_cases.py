@@ -6,7 +6,7 @@ import torch
 
 from pixelsr import functional
 from pixelsr.functional import Output
-from pixelsr.reference import masked_conv2d_ref
+from pixelsr.ops.masked_conv2d.reference import masked_conv2d_ref
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,8 +8,9 @@ import torch
 
 from benchmarks import fastest
 from benchmarks.bench_masked_conv import SHAPES
-from pixelsr import backends, functional
-from pixelsr.backends import GATE, LSTM, MASKED_CONV2D, PIXEL_CROSS_ENTROPY, choose
+from pixelsr import functional
+from pixelsr.ops import backends
+from pixelsr.ops.backends import GATE, LSTM, MASKED_CONV2D, PIXEL_CROSS_ENTROPY, choose
 
 pytest.importorskip("triton")
 

@@ -7,7 +7,7 @@ from torch import nn
 
 import pixelsr
 from pixelsr import CausalityError, check_causality
-from pixelsr.causality import Position, relation
+from pixelsr.analysis.causality import Position, relation
 from tests import faulty
 from tests.helpers import randomise
 

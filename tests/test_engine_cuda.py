@@ -16,7 +16,7 @@ from torch.nn.utils import parametrizations
 
 import pixelsr
 from pixelsr import ops, sampling
-from pixelsr.reference import gumbel_noise_ref
+from pixelsr.ops.gumbel_noise.reference import gumbel_noise_ref
 from pixelsr.sampling.engines import cuda, program
 from pixelsr.sampling.engines.cuda import CudaEngine, Machine, choose_cut
 from pixelsr.sampling.engines.tiles import UNIT, Cut

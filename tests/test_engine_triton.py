@@ -15,14 +15,14 @@ from torch.nn.utils import parametrizations
 import pixelsr
 from pixelsr import sampling
 from pixelsr.nn import MaskedConv2d
-from pixelsr.reference import gumbel_noise_ref
-from pixelsr.sampling import memory
+from pixelsr.ops.gumbel_noise.reference import gumbel_noise_ref
 from pixelsr.sampling.engines import choose_engine, program, triton_program
 from pixelsr.sampling.engines import triton as engine
 from pixelsr.sampling.engines.tasks import Task, tasks
 from pixelsr.sampling.execution import start_engine
 from pixelsr.sampling.plan.steps import Placed, Pointwise, Product, Span
 from pixelsr.sampling.request import make_request
+from pixelsr.utils import system
 from tests import networks
 from tests.helpers import randomise
 from tests.networks import NETWORKS, Network
@@ -458,7 +458,7 @@ def test_edits_are_refused_by_name_and_auto_takes_another_engine():
 
 def test_a_batch_beyond_memory_is_refused_before_it_is_allocated(monkeypatch):
     model = small()
-    monkeypatch.setattr(memory, "available_on", lambda device: 1000)
+    monkeypatch.setattr(system, "available_on", lambda device: 1000)
     with pytest.raises(ValueError, match=r"2 pictures at once need .* max_batch of pixelsr.sample"):
         sample(model)
 
@@ -467,9 +467,9 @@ def test_what_is_free_on_a_gpu_includes_what_pytorch_keeps_for_reuse(monkeypatch
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (1000, 5000))
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 700)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 400)
-    assert memory.available_on(torch.device("cuda")) == 1300
-    monkeypatch.setattr(memory, "available_memory", lambda: 7)
-    assert memory.available_on(torch.device("cpu")) == 7
+    assert system.available_on(torch.device("cuda")) == 1300
+    monkeypatch.setattr(system, "available_memory", lambda: 7)
+    assert system.available_on(torch.device("cpu")) == 7
 
 
 def test_the_memory_asked_for_is_what_is_allocated(monkeypatch):

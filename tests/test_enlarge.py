@@ -14,7 +14,7 @@ import pixelsr
 from pixelsr.cli import main
 from pixelsr.cli.outputs import unique_names
 from pixelsr.data.small import from_tensor, small_picture, to_tensor
-from pixelsr.sheet import Row, draw_sheet
+from pixelsr.utils.contact_sheet import Row, draw_sheet
 
 SAMPLES = Path(pixelsr.__file__).parent / "samples"
 SAMPLER = "pixelsr.cli.enlarge.sample_sharded"

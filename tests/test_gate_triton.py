@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from pixelsr import functional
-from pixelsr.reference import gate_ref
+from pixelsr.ops.masked_conv2d.reference import gate_ref
 
 pytest.importorskip("triton")
 

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 import pixelsr
 from pixelsr import functional
 from pixelsr.data.small import area_resize, to_tensor
-from pixelsr.distributed import Workers
 from pixelsr.sampling.noise import gumbel_noise
 from pixelsr.training.state import State
+from pixelsr.utils.distributed import Workers
 from tests.helpers import randomise
 from tests.networks import NETWORKS, inputs
 from tests.test_training import RECIPE, pictures, small_model

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 import pixelsr
 from pixelsr import LogitsError, ops, sampling
-from pixelsr.distributed import Workers
 from pixelsr.nn import MaskedConv2d
-from pixelsr.ops.library import HAS_TRITON
+from pixelsr.ops.registry import HAS_TRITON
 from pixelsr.sampling.engines import cpu, cuda
 from pixelsr.sampling.sharded import sample_sharded
+from pixelsr.utils.distributed import Workers
 from tests.emulator.build import HERE, build
 from tests.helpers import randomise
 from tests.networks import Network

@@ -10,7 +10,7 @@ import torch
 from pixelsr import functional
 from pixelsr.masks import causal_mask
 from pixelsr.nn import GatedLayer, GatedMaskedConv2d, MaskedConv2d, PixelCNNBlock
-from pixelsr.reference import gate_ref, masked_conv2d_ref
+from pixelsr.ops.masked_conv2d.reference import gate_ref, masked_conv2d_ref
 from tests.helpers import randomise, slow
 from tests.tf32_cases import nearest_tf32
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pixelsr import ops
-from pixelsr.reference import gumbel_noise_ref, gumbel_of_words_ref, philox4x32_ref
+from pixelsr.ops.gumbel_noise.reference import gumbel_noise_ref, gumbel_of_words_ref, philox4x32_ref
 from tests.noise_cases import EXTREMES, SHAPES_AND_PLACES
 
 needs_extension = pytest.mark.skipif(

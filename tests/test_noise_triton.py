@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from pixelsr.reference import gumbel_noise_ref
+from pixelsr.ops.gumbel_noise.reference import gumbel_noise_ref
 from tests.aot import resources
 from tests.helpers import slow
 from tests.noise_cases import EXTREMES, SHAPES_AND_PLACES

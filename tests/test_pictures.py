@@ -24,7 +24,7 @@ from pixelsr.data.pictures import (
     to_rgb,
 )
 from pixelsr.data.small import area_resize, centre_square, from_tensor, small_picture, to_tensor
-from pixelsr.files import write_all_whole
+from pixelsr.utils.atomic_write import write_all_whole
 
 
 def pattern(height: int = 6, width: int = 5, seed: int = 0) -> np.ndarray:

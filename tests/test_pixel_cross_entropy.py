@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 
 import pixelsr
-from pixelsr import chunked, functional
+from pixelsr import functional
 from pixelsr.functional import Output, pixel_cross_entropy, pixel_cross_entropy_with_logits
+from pixelsr.ops.cross_entropy import fused_linear
 from tests.pixel_cross_entropy_cases import (
     CASES,
     Case,
@@ -32,7 +33,7 @@ small_chunks = pytest.mark.usefixtures("_small_chunks")
 @pytest.fixture
 def _small_chunks(monkeypatch):
     """Several chunks, the last one ragged: 3 of the 4 rows of an image; or 2 of 3 small images."""
-    monkeypatch.setattr(chunked, "CPU_CHUNK", 16)
+    monkeypatch.setattr(fused_linear, "CPU_CHUNK", 16)
 
 
 def test_the_reference_is_the_cross_entropy_of_masked_convolutions():
@@ -74,10 +75,10 @@ def test_chunks_equal_the_reference(call, case):
 
 @pytest.mark.parametrize("chunk", [1, 5, 20, 39, 1000])
 def test_the_result_does_not_depend_on_the_chunks(chunk, monkeypatch):
-    monkeypatch.setattr(chunked, "CPU_CHUNK", chunk)
+    monkeypatch.setattr(fused_linear, "CPU_CHUNK", chunk)
     images = pictures(3, 2, 4, 5, 9)
     seen = torch.zeros(3, 1, 4, 5)
-    for images_of, lines in chunked.chunks(images):
+    for images_of, lines in fused_linear.chunks(images):
         seen[images_of, :, lines] += 1
     assert torch.equal(seen, torch.ones_like(seen))
     close(from_features, Case(hidden=7), "chunked", torch.float64)

@@ -6,9 +6,9 @@ import math
 import pytest
 import torch
 
-from pixelsr import chunked
-from pixelsr.chunked import Layer
 from pixelsr.functional import pixel_cross_entropy
+from pixelsr.ops.cross_entropy import fused_linear
+from pixelsr.ops.cross_entropy.fused_linear import Layer
 from tests.aot import MOST_SHARED, Job, resources_of
 from tests.helpers import slow
 from tests.pixel_cross_entropy_cases import (
@@ -36,8 +36,8 @@ OURS = torch.ops.pixelsr
 @pytest.fixture(autouse=True)
 def _several_poisoned_chunks(monkeypatch):
     """The last one ragged; and what is allocated holds NaN until it is written."""
-    monkeypatch.setattr(chunked, "CPU_CHUNK", 32)
-    monkeypatch.setattr(chunked, "GPU_CHUNK", 32)
+    monkeypatch.setattr(fused_linear, "CPU_CHUNK", 32)
+    monkeypatch.setattr(fused_linear, "GPU_CHUNK", 32)
     torch.use_deterministic_algorithms(True, warn_only=True)
     switch = torch.backends.cudnn.conv
     before, switch.fp32_precision = switch.fp32_precision, "ieee"
@@ -88,9 +88,11 @@ def test_the_kernels_fill_the_slices_that_they_are_given_and_nothing_else():
     kernels.launch_pixel_cross_entropy_grad(*given)
     assert scratch.isnan().sum() == 2 * 2 * 14
     expected = torch.empty_like(nats)
-    chunked.PYTORCH.forward(expected, log_sums, targets, *layers, 1.5)
+    fused_linear.PYTORCH.forward(expected, log_sums, targets, *layers, 1.5)
     torch.testing.assert_close(nats, expected)
-    for ours, theirs in zip(of_logits, chunked.PYTORCH.backward(grad, *given[2:]), strict=True):
+    for ours, theirs in zip(
+        of_logits, fused_linear.PYTORCH.backward(grad, *given[2:]), strict=True
+    ):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
 

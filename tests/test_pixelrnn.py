@@ -12,7 +12,7 @@ from pixelsr import ConditioningNetwork, DiagonalBiLSTM, PixelRecursiveSR, RowLS
 from pixelsr.masks import causal_mask
 from pixelsr.models import PixelModel
 from pixelsr.nn import DiagonalBiLSTMLayer, RowLSTMLayer
-from pixelsr.reference_lstm import diagonal_lstm_ref, row_lstm_ref
+from pixelsr.ops.lstm.reference import diagonal_lstm_ref, row_lstm_ref
 from pixelsr.training.objective import Objective, check_size
 from tests.helpers import randomise
 
@@ -244,7 +244,7 @@ def test_the_row_lstm_is_blind_beside_its_triangle_and_nowhere_else(colours):
 
 def pairs(height, width, colours):
     cells = [(r, c, k) for r in range(height) for c in range(width) for k in range(colours)]
-    every = [pixelsr.causality.Position(*cell) for cell in cells]
+    every = [pixelsr.analysis.causality.Position(*cell) for cell in cells]
     return [(output, past) for i, output in enumerate(every) for past in every[:i]]
 
 
@@ -265,7 +265,9 @@ def is_past(position, size):
 def test_the_field_of_one_diagonal_bilstm_layer_is_all_of_the_past(position):
     size = (7, 9)
     model = randomise(DiagonalBiLSTM(**{**SMALL, "layers": 1}, colours=1))
-    assert torch.equal(pixelsr.receptive_field(model, size, position), is_past(position, size))
+    assert torch.equal(
+        pixelsr.receptive_field(model, size, position), is_past(position, size)
+    )
 
 
 @pytest.mark.parametrize("layers", [1, 2])

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pixelsr import functional, ops
-from pixelsr.reference_lstm import diagonal_lstm_ref, row_lstm_ref
+from pixelsr.ops.lstm.reference import diagonal_lstm_ref, row_lstm_ref
 from tests.helpers import slow
 from tests.lstm_cases import KINDS, loop, normal, operator_of, tensors, with_gradients
 

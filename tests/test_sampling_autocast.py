@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 import pixelsr
 from pixelsr import ops, sampling
-from pixelsr.distributed import Workers
 from pixelsr.sampling.sharded import sample_sharded
+from pixelsr.utils.distributed import Workers
 from tests import networks
 
 SHARP = 0.002

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from pixelsr import ops, sampling
-from pixelsr.sampling import control_groups, memory, processors
 from pixelsr.sampling.engines import cpu
 from pixelsr.sampling.execution import start_engine
+from pixelsr.utils import system
 from tests.helpers import slow
 from tests.networks import inputs, network
 from tests.test_sampling import sample
@@ -35,9 +35,9 @@ def group(monkeypatch, tmp_path) -> Path:
     own.mkdir(parents=True)
     (tmp_path / "self").write_text("4:memory:/elsewhere\n0::/outer/own\n")
     (tmp_path / "meminfo").write_text(f"MemTotal: 1 kB\nMemAvailable: {8 * 2**20} kB\n")
-    monkeypatch.setattr(control_groups, "_ROOT", tmp_path)
-    monkeypatch.setattr(control_groups, "_OWN", tmp_path / "self")
-    monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "meminfo")
+    monkeypatch.setattr(system, "_ROOT", tmp_path)
+    monkeypatch.setattr(system, "_OWN", tmp_path / "self")
+    monkeypatch.setattr(system, "_MEMINFO", tmp_path / "meminfo")
     return own
 
 
@@ -48,36 +48,36 @@ def limit(group: Path, size: object, used: int, cached: int = 0) -> None:
 
 
 def test_without_a_limit_all_that_is_free_is_available(group):
-    assert memory.available_memory() == 8 * GIB
+    assert system.available_memory() == 8 * GIB
     limit(group, "max", GIB)
-    assert memory.available_memory() == 8 * GIB
+    assert system.available_memory() == 8 * GIB
 
 
 def test_the_limit_of_a_container_counts(group):
     limit(group, 4 * GIB, GIB)
-    assert memory.available_memory() == 3 * GIB
+    assert system.available_memory() == 3 * GIB
 
 
 def test_the_narrowest_of_nested_limits_counts(group):
     limit(group, 4 * GIB, GIB)
     limit(group.parent, 5 * GIB, 3 * GIB)
-    assert memory.available_memory() == 2 * GIB
+    assert system.available_memory() == 2 * GIB
 
 
 def test_files_that_are_kept_for_the_next_reader_give_way(group):
     limit(group, 4 * GIB, 4 * GIB - 1, cached=3 * GIB)
-    assert memory.available_memory() == 3 * GIB + 1
+    assert system.available_memory() == 3 * GIB + 1
 
 
 def test_a_container_has_so_much_time_of_its_processors(group, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(16)), raising=False)
-    assert processors.usable_processors() == 16
+    assert system.usable_processors() == 16
     (group / "cpu.max").write_text("max 100000\n")
-    assert processors.usable_processors() == 16
+    assert system.usable_processors() == 16
     (group.parent / "cpu.max").write_text("250000 100000\n")
-    assert processors.usable_processors() == 3
+    assert system.usable_processors() == 3
     (group / "cpu.max").write_text("50000 100000\n")
-    assert processors.usable_processors() == 1
+    assert system.usable_processors() == 1
 
 
 # What is asked for.
@@ -104,7 +104,7 @@ def engine(name: str, n: int, known_rows: int = 0) -> cpu.CpuEngine:
 @pytest.mark.parametrize("known_rows", [0, 3])
 def test_the_memory_asked_for_is_what_is_allocated(name, known_rows, monkeypatch):
     asked, made = [], []
-    check, init = memory.check_memory, cpu.CpuEngine.__init__
+    check, init = system.check_memory, cpu.CpuEngine.__init__
     monkeypatch.setattr(cpu, "check_memory", lambda need, *_: asked.append(need) or check(need, *_))
     monkeypatch.setattr(cpu.CpuEngine, "__init__", lambda s, *a: made.append(s) or init(s, *a))
     engine(name, 3, known_rows)
@@ -124,7 +124,7 @@ def test_a_batch_beyond_memory_is_refused_before_it_is_allocated(monkeypatch):
     model = network("PixelCNN", torch.float32)
     expected = sample(model, n=8, engine="cpu")
     need = engine("PixelCNN", 1)._bytes_needed()
-    monkeypatch.setattr(memory, "available_memory", lambda: 3 * need)
+    monkeypatch.setattr(system, "available_memory", lambda: 3 * need)
     says = r"8 pictures at once need .* GiB of memory, .*; max_batch of pixelsr.sample splits"
     with pytest.raises(ValueError, match=says):
         sample(model, n=8, engine="cpu")
@@ -135,7 +135,7 @@ def test_a_batch_beyond_memory_is_refused_before_it_is_allocated(monkeypatch):
 def test_evaluate_says_what_its_caller_can_do(monkeypatch):
     model, images = network("PixelCNN"), torch.zeros(5, 3, 4, 4, dtype=torch.uint8)
     sampling.plan(model, (4, 4))
-    monkeypatch.setattr(memory, "available_memory", lambda: 3000)
+    monkeypatch.setattr(system, "available_memory", lambda: 3000)
     with pytest.raises(ValueError, match=r"^5 pictures at once .*; evaluate fewer at a time$"):
         sampling.evaluate(model, images, engine="cpu")
 

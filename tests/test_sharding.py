@@ -14,8 +14,8 @@ import pixelsr
 from pixelsr import ops
 from pixelsr.cli import main
 from pixelsr.cli.team import find_device
-from pixelsr.distributed import Workers
 from pixelsr.sampling.sharded import sample_sharded
+from pixelsr.utils.distributed import Workers
 from tests.helpers import randomise, slow
 from tests.networks import network
 from tests.test_enlarge import save_photo, written

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 import pixelsr
 from pixelsr.cli import errors, main
-from pixelsr.signals import end_signals, signals_raise
+from pixelsr.utils.signals import end_signals, signals_raise
 from tests.helpers import slow
 from tests.test_enlarge import save_photo, tiny
 

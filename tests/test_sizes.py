@@ -8,13 +8,13 @@ from click.testing import CliRunner
 
 import pixelsr
 from pixelsr.cli import main
-from pixelsr.sampling import memory
+from pixelsr.utils import system
 from tests.networks import network
 
 
 @pytest.fixture
 def little_memory(monkeypatch):
-    monkeypatch.setattr(memory, "available_memory", lambda: 2**20)
+    monkeypatch.setattr(system, "available_memory", lambda: 2**20)
 
 
 @pytest.mark.usefixtures("little_memory")

@@ -1,6 +1,6 @@
 import pytest
 
-from pixelsr.strict_json import parse
+from pixelsr.utils.strict_files import parse
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, grad, hessian, vmap
 
 import pixelsr
-from pixelsr import backends, functional, masks
+from pixelsr import functional, masks
+from pixelsr.ops import backends
 from tests.helpers import randomise
 
 SIZES = {"channels": 6, "layers": 1, "head_channels": 9, "levels": 4, "first_kernel_size": 3}

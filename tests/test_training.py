@@ -12,15 +12,15 @@ from safetensors.torch import load_file, save_file
 import pixelsr
 from pixelsr.area import area_average
 from pixelsr.data.binarised import binarise
-from pixelsr.files import write_whole
 from pixelsr.training import Budget, Intervals, Recipe, RunFiles, Trainer, bits_per_dimension
 from pixelsr.training import checkpoint as checkpoints
 from pixelsr.training.batches import Batches
 from pixelsr.training.ema import Ema
-from pixelsr.training.interrupt import Interrupt
 from pixelsr.training.objective import Objective
 from pixelsr.training.progress import Lines
 from pixelsr.training.schedule import learning_rate
+from pixelsr.utils.atomic_write import write_whole
+from pixelsr.utils.signals import Interrupt
 
 RECIPE = Recipe(batch=4, lr=0.01, warmup=3, ema=0.9)
 CHECKPOINT = "checkpoint.safetensors"

@@ -12,13 +12,13 @@ from safetensors.torch import load_file
 
 import pixelsr
 from pixelsr.area import area_average
-from pixelsr.distributed import Workers
 from pixelsr.training import Budget, Intervals, Recipe, RunFiles
 from pixelsr.training.best import Best
 from pixelsr.training.grid import draw_grid
 from pixelsr.training.objective import Objective
 from pixelsr.training.schedule import learning_rate
 from pixelsr.training.state import State
+from pixelsr.utils.distributed import Workers
 from tests.test_training import RECIPE, make_trainer, pictures, small_model, stop_at
 
 pytestmark = pytest.mark.usefixtures("_one_thread")

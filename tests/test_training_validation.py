@@ -5,9 +5,9 @@ import json
 import pytest
 from safetensors.torch import load_file
 
-from pixelsr.distributed import Workers
 from pixelsr.training import Budget, Intervals, bits_per_dimension
 from pixelsr.training.checkpoint import read_checkpoint
+from pixelsr.utils.distributed import Workers
 from tests.test_training import CHECKPOINT, RECIPE, make_trainer, pictures, small_model
 
 VALIDATING = {"validation": pictures(5, seed=1), "intervals": Intervals(1, 2, 100), "grid": 1}

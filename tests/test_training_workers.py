@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from pixelsr.data.small import from_tensor
-from pixelsr.distributed import Workers
 from pixelsr.training.checkpoint import read_checkpoint
+from pixelsr.utils.distributed import Workers
 from tests.advance_state import advance
 from tests.helpers import slow
 from tests.test_train_command import TINY

@@ -8,9 +8,9 @@ from torch.optim.swa_utils import AveragedModel
 
 import pixelsr
 from pixelsr import evaluation, sampling
-from pixelsr.distributed import Workers
 from pixelsr.sampling.sharded import sample_sharded
-from pixelsr.wrapped import unwrap
+from pixelsr.utils.distributed import Workers
+from pixelsr.utils.modules import unwrap
 from tests.helpers import randomise
 
 

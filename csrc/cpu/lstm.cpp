@@ -1,4 +1,4 @@
-// lstm_scan_: the recurrences of PixelRNN, front by front, as pixelsr/scan.py has them. Channels of
+// lstm_scan_: the recurrences of PixelRNN, front by front, as pixelsr/ops/lstm/eager.py has them. Channels of
 // a cell stand side by side everywhere, so that what the taps of a cell read is one stretch of the
 // carried states, and a front is one matrix product. Threads share samples; where there are more
 // threads than samples, a group of them shares the cells of its fronts.

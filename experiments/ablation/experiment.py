@@ -9,11 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pixelsr.evaluation.progress import track
 from pixelsr.functional import nats
 from pixelsr.models import GatedPixelCNN, PixelModel, PixelRecursiveSR
 from pixelsr.sampling import sample
 from pixelsr.training.validate import bits_per_dimension
+from pixelsr.utils.progress import track
 
 from ..receptive_field import live_parameters
 from ..support.config import Task

@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelsr import functional
+from pixelsr.analysis.receptive_field import receptive_field
 from pixelsr.models import ConditioningNetwork, GatedPixelCNN, PixelModel, PixelRecursiveSR
 from pixelsr.models.base import Layers, is_plain
 from pixelsr.models.gated_pixelcnn import GatedPixelCNNConfig
 from pixelsr.models.head import Head
 from pixelsr.nn import GatedMaskedConv2d, MaskedConv2d, init
-from pixelsr.receptive_field import receptive_field
 from pixelsr.training import Recipe
 
 MAGNIFICATION = 4

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from pixelsr import functional
 from pixelsr.data.visible import visible_average
-from pixelsr.evaluation.progress import track
 from pixelsr.models import PixelModel, PixelRecursiveSR
 from pixelsr.sampling import sample
+from pixelsr.utils.progress import track
 
 from ..support.results import Figures
 

@@ -7,10 +7,10 @@ from torch import Tensor
 from pixelsr.benchmark.batch import Batch
 from pixelsr.benchmark.clock import median_ratio, seconds
 from pixelsr.benchmark.sampler import request_of
-from pixelsr.evaluation.progress import track
 from pixelsr.models import PixelModel
 from pixelsr.sampling.execution import plan_of, resolve_engine
 from pixelsr.sampling.plan import macs_with_known
+from pixelsr.utils.progress import track
 
 from ..support.results import Figures
 from .parts import HOLE, LOWER, UPPER, WHOLE, complete, hidden_pixels, small_pictures

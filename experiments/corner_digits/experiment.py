@@ -6,10 +6,10 @@ import functools
 from torch import Tensor
 
 from pixelsr.data.levels import from_levels, to_levels
-from pixelsr.evaluation.progress import track
 from pixelsr.models import PixelModel
 from pixelsr.training import Recipe
 from pixelsr.training.validate import bits_per_dimension
+from pixelsr.utils.progress import track
 
 from ..support.config import Task
 from ..support.digits import Digits

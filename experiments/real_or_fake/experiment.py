@@ -12,10 +12,10 @@ from torch import Tensor
 from pixelsr.data.levels import from_levels, to_levels
 from pixelsr.data.load import load_pictures
 from pixelsr.data.small import from_tensor
-from pixelsr.files import write_whole
 from pixelsr.models import PixelRecursiveSR
 from pixelsr.models.sizes import small_side
 from pixelsr.sampling import sample
+from pixelsr.utils.atomic_write import write_whole
 
 from ..support.config import Task
 from ..support.faces import find_folder, free_portraits

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from pixelsr.data.pictures import decode_picture
 from pixelsr.data.small import from_tensor
-from pixelsr.files import write_whole
-from pixelsr.sheet import Row, draw_sheet
+from pixelsr.utils.atomic_write import write_whole
+from pixelsr.utils.contact_sheet import Row, draw_sheet
 
 COLOURS = ("#1f5fbf", "#d95f02", "#1b7837", "#7b3294")
 """Of the lines of a plot, in their order."""

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 
 from pixelsr.benchmark.machines import machine
-from pixelsr.files import write_whole
 from pixelsr.training.settings import difference
+from pixelsr.utils.atomic_write import write_whole
 
 from .config import Task
 

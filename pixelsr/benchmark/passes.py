@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from pixelsr import functional
 from pixelsr.masks import live_rectangle
 from pixelsr.nn import GatedMaskedConv2d, MaskedConv2d
-from pixelsr.reference import gate_ref
+from pixelsr.ops.masked_conv2d.reference import gate_ref
 
 from . import graphs
 from .batch import Batch

@@ -13,10 +13,10 @@ from rich.table import Table
 
 from pixelsr.benchmark import Report, make_batch, measure, plot, samplers
 from pixelsr.benchmark.report import LOOPS, Figure
-from pixelsr.files import real_path, write_whole
 from pixelsr.models import PixelModel, PixelRecursiveSR
 from pixelsr.models.sizes import SMALL_SIDE, drawn_side
 from pixelsr.sampling.engines import ENGINES
+from pixelsr.utils.atomic_write import real_path, write_whole
 
 from .examples import examples
 from .grouped import GroupedCommand, option_of

@@ -20,8 +20,8 @@ from pixelsr.data.visible import visible_average
 from pixelsr.models import PixelModel, PixelRecursiveSR
 from pixelsr.models.sizes import drawn_side
 from pixelsr.sampling.sharded import sample_sharded
-from pixelsr.sheet import MAX_ROWS, Row, draw_sheet
 from pixelsr.training.objective import check_size
+from pixelsr.utils.contact_sheet import MAX_ROWS, Row, draw_sheet
 
 from .examples import examples
 from .models import load_completer, trained_binarise

@@ -10,9 +10,10 @@ from rich.console import Console
 from rich.table import Table
 
 import pixelsr
-from pixelsr import backends, ops
+from pixelsr import ops
 from pixelsr.models.base import BUNDLED
 from pixelsr.models.loading import CONFIG, WEIGHTS
+from pixelsr.ops import backends
 from pixelsr.sampling.engines import ENGINES, why_not
 
 from .examples import examples

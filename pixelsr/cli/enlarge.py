@@ -14,7 +14,7 @@ from pixelsr.data.small import Box, SmallPicture, from_tensor, small_picture
 from pixelsr.models import PixelRecursiveSR
 from pixelsr.models.sizes import small_side
 from pixelsr.sampling.sharded import sample_sharded
-from pixelsr.sheet import MAX_ROWS, Row, draw_sheet
+from pixelsr.utils.contact_sheet import MAX_ROWS, Row, draw_sheet
 
 from .examples import examples
 from .models import load_enlarger

@@ -9,8 +9,8 @@ from typing import Any
 import click
 import torch
 
-from pixelsr.signals import Ended, as_ended, signals_raise
 from pixelsr.training.progress import stdout_sentence
+from pixelsr.utils.signals import Ended, as_ended, signals_raise
 
 
 class EndsWithSentence(click.Command):

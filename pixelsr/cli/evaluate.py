@@ -16,10 +16,10 @@ from pixelsr.data.load import load_pictures
 from pixelsr.evaluation import Enlargement, Report
 from pixelsr.evaluation import evaluate as measure
 from pixelsr.evaluation.metrics import MS_SSIM_SIDE, SSIM_SIDE
-from pixelsr.files import write_whole
 from pixelsr.models import PixelModel, PixelRecursiveSR
 from pixelsr.models.sizes import trained_size
 from pixelsr.training.objective import check_size
+from pixelsr.utils.atomic_write import write_whole
 
 from .examples import examples
 from .models import trained_binarise

@@ -11,8 +11,8 @@ from torch import Tensor
 from pixelsr.data.levels import from_levels
 from pixelsr.data.pictures import save_picture
 from pixelsr.data.small import from_tensor
-from pixelsr.files import check_makeable, check_name, real_path
-from pixelsr.sheet import MAX_ROWS
+from pixelsr.utils.atomic_write import check_makeable, check_name, real_path
+from pixelsr.utils.contact_sheet import MAX_ROWS
 
 SHEET = "sheet.png"
 

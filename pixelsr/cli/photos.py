@@ -10,7 +10,7 @@ from PIL import Image
 
 from pixelsr.data.folder import Folder
 from pixelsr.data.pictures import open_picture
-from pixelsr.files import real_path
+from pixelsr.utils.atomic_write import real_path
 
 T = TypeVar("T")
 

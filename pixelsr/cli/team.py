@@ -8,8 +8,8 @@ import click
 import torch
 from torch.distributed import DistError
 
-from pixelsr.distributed import Workers, local_rank, workers
-from pixelsr.signals import Ended, as_ended
+from pixelsr.utils.distributed import Workers, local_rank, workers
+from pixelsr.utils.signals import Ended, as_ended
 
 T = TypeVar("T")
 

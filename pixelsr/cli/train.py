@@ -14,15 +14,15 @@ from pixelsr.data.binarised import check_binarise
 from pixelsr.data.load import load_pictures
 from pixelsr.data.sources import common_side
 from pixelsr.data.spread import spread
-from pixelsr.distributed import Workers
-from pixelsr.files import real_path
 from pixelsr.models import PixelModel, PixelRecursiveSR
 from pixelsr.training import Budget, Intervals, Recipe, RunFiles, Trainer
 from pixelsr.training import tensorboard as boards
-from pixelsr.training.interrupt import Interrupt
-from pixelsr.training.memory import keep_freed_memory
 from pixelsr.training.objective import check_size
 from pixelsr.training.progress import display
+from pixelsr.utils.atomic_write import real_path
+from pixelsr.utils.distributed import Workers
+from pixelsr.utils.signals import Interrupt
+from pixelsr.utils.system import keep_freed_memory
 
 from .config_file import write_config
 from .examples import examples

@@ -17,7 +17,7 @@ from pixelsr.models import (
     RowLSTM,
 )
 from pixelsr.models.base import outline_of
-from pixelsr.sampling.memory import available_memory, in_gib
+from pixelsr.utils.system import available_memory, in_gib
 
 from .grouped import option_of
 from .options import TEXT

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pixelsr.reference import philox4x32_ref
+from pixelsr.ops.gumbel_noise.reference import philox4x32_ref
 
 BINARISATIONS = ("threshold", "bernoulli")
 SEED = 0

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from pixelsr.files import real_path
+from pixelsr.utils.atomic_write import real_path
 
 from .fingerprint import file_facts, fingerprint
 from .pictures import open_picture

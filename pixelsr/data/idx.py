@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from pixelsr.files import real_path
+from pixelsr.utils.atomic_write import real_path
 
 from .fingerprint import file_facts, fingerprint
 from .raw import RawFile, map_file

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
-from pixelsr.files import write_whole
+from pixelsr.utils.atomic_write import write_whole
 
 from . import heif, jpeg, png
 from .profiles import to_srgb

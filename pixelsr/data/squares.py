@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from pixelsr.signals import end_signals
+from pixelsr.utils.signals import end_signals
 
 from .small import area_resize, centre_square, to_tensor
 from .sources import Source

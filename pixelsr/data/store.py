@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pixelsr.files import write_whole
+from pixelsr.utils.atomic_write import write_whole
 
 from .raw import RawFile, map_file, naming
 

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from pixelsr.area import area_average
 from pixelsr.data.levels import from_levels, to_levels
-
-from .progress import track
+from pixelsr.utils.progress import track
 
 _CHUNK = 1024
 """Pictures at once: a matrix of distances then has 8 MiB."""

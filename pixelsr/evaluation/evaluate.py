@@ -16,10 +16,10 @@ from pixelsr.sampling.noise import check_seed, check_temperature
 from pixelsr.sampling.request import check_images, check_positive, make_request
 from pixelsr.training.objective import check_size
 from pixelsr.training.validate import bits_per_dimension, nats_per_image
-from pixelsr.wrapped import unwrap
+from pixelsr.utils.modules import unwrap
+from pixelsr.utils.progress import track
 
 from .enlarging import measure_enlargements
-from .progress import track
 from .report import Draws, Report
 
 

@@ -1,7 +1,7 @@
 """The stateless public layer: validate, choose a backend, call."""
 
 from pixelsr import ops as _ops  # noqa: F401  registers torch.ops.pixelsr
-from pixelsr.output import Output
+from pixelsr.ops.cross_entropy.logits_head import Output
 
 from .convolution import gate, masked_conv2d, masked_conv2d_gate
 from .logits import add_logits, check_magnified, scale_levels, to_logits

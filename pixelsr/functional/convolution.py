@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from pixelsr.backends import GATE, MASKED_CONV2D, choose
 from pixelsr.masks import check_dilation, check_first_groups, check_mask
-from pixelsr.reference import gate_ref, masked_conv2d_ref
+from pixelsr.ops.backends import GATE, MASKED_CONV2D, choose
+from pixelsr.ops.masked_conv2d.reference import gate_ref, masked_conv2d_ref
 
 from .autocast import autocast
 

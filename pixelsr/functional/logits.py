@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pixelsr.levels import check_level_count
+from pixelsr.utils.levels import check_level_count
 
 
 def scale_levels(

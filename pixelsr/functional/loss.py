@@ -3,9 +3,13 @@
 import torch
 from torch import Tensor
 
-from pixelsr.backends import PIXEL_CROSS_ENTROPY, choose
-from pixelsr.output import Output, check_output, check_targets
-from pixelsr.reference import nats_ref, pixel_cross_entropy_ref, pixel_cross_entropy_with_logits_ref
+from pixelsr.ops.backends import PIXEL_CROSS_ENTROPY, choose
+from pixelsr.ops.cross_entropy.logits_head import Output, check_output, check_targets
+from pixelsr.ops.cross_entropy.reference import (
+    nats_ref,
+    pixel_cross_entropy_ref,
+    pixel_cross_entropy_with_logits_ref,
+)
 
 from .autocast import autocast
 from .logits import check_same_picture

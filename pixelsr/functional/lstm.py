@@ -4,8 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pixelsr.backends import LSTM, choose
-from pixelsr.reference_lstm import diagonal_lstm_ref, row_lstm_ref
+from pixelsr.ops.backends import LSTM, choose
+from pixelsr.ops.lstm.reference import diagonal_lstm_ref, row_lstm_ref
 
 from .autocast import autocast
 

@@ -15,9 +15,9 @@ from typing_extensions import Self
 
 from pixelsr import functional
 from pixelsr.area import area_average
-from pixelsr.files import write_all_whole
-from pixelsr.levels import check_level_count
-from pixelsr.reparametrised import is_reparametrised, plain_copy
+from pixelsr.utils.atomic_write import write_all_whole
+from pixelsr.utils.levels import check_level_count
+from pixelsr.utils.modules import is_reparametrised, plain_copy
 
 from . import loading
 from .loading import CONFIG, WEIGHTS

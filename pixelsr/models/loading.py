@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pixelsr import strict_json, tensor_file
+from pixelsr.utils import strict_files
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 LARGEST_CONFIG = 2**16
@@ -24,7 +24,7 @@ def encode(description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> byt
     Raises:
         ValueError: a number in the description is not finite.
     """
-    return tensor_file.encode(weights, {"config": description})
+    return strict_files.encode(weights, {"config": description})
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def read_config(path: Path) -> dict[str, Any]:
     try:
         if (size := path.stat().st_size) > LARGEST_CONFIG:
             raise ValueError(f"it has {size:,} bytes, expected at most {LARGEST_CONFIG:,}")
-        description = strict_json.parse(path.read_bytes())
+        description = strict_files.parse(path.read_bytes())
         if not isinstance(description, dict):
             raise ValueError(f"expected an object, got {type(description).__name__}")
         return description
@@ -60,7 +60,7 @@ def read_weights(path: Path, description: Mapping[str, Any]) -> dict[str, Tensor
         OSError: the file cannot be read.
     """
     _check_exists(path)
-    weights, facts = tensor_file.read(path)
+    weights, facts = strict_files.read(path)
     if facts is not None and facts != {"config": description}:
         raise ValueError(f"{path} was saved with another config than {path.with_name(CONFIG)}")
     return weights

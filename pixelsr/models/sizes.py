@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pixelsr.toml_file import read_toml
+from pixelsr.utils.strict_files import read_toml
 
 from .base import LARGEST, PixelModel, find_model
 from .prsr import PixelRecursiveSR

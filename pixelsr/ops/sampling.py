@@ -2,7 +2,7 @@
 
 import torch
 
-from .library import LIBRARY
+from .registry import LIBRARY
 
 LIBRARY.define(
     "run_plan_(Tensor program, Tensor weights, Tensor constants, Tensor(a!) storage, Tensor values,"

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from pixelsr.errors import PlanError
-from pixelsr.reparametrised import is_reparametrised, plain_copy
+from pixelsr.utils.modules import is_reparametrised, plain_copy
 
 from .plan.trace import left_as_it_was, takes_low_res
 from .signature import Signature, traced_signature

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from pixelsr.functional.autocast import without_autocast
-from pixelsr.wrapped import unwrap
+from pixelsr.utils.modules import unwrap
 
 from .engines import choose_engine
 from .engines.base import Engine

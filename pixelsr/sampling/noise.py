@@ -1,6 +1,7 @@
 """One seed, one picture: the noise is a pure function of seed, sample, position and level.
 
-The generator is defined in `pixelsr.reference`; position = (row * W + column) * C + colour.
+The generator is defined in `pixelsr.ops.gumbel_noise.reference`;
+position = (row * W + column) * C + colour.
 """
 
 import math

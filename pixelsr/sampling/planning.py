@@ -8,7 +8,7 @@ from torch import nn
 
 from pixelsr.errors import PlanError
 from pixelsr.functional.autocast import without_autocast
-from pixelsr.wrapped import unwrap
+from pixelsr.utils.modules import unwrap
 
 from .effective import effective
 from .plan import Plan

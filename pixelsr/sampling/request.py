@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from pixelsr.levels import check_level_count
-from pixelsr.wrapped import unwrap
+from pixelsr.utils.levels import check_level_count
+from pixelsr.utils.modules import unwrap
+from pixelsr.utils.system import check_memory
 
 from .effective import WEIGHTS, effective
-from .memory import check_memory
 from .plan.trace import takes_low_res
 from .weights import weights_number
 

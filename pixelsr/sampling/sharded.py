@@ -6,9 +6,9 @@ from collections.abc import Callable, Generator
 import torch
 from torch import Tensor, nn
 
-from pixelsr.distributed import Workers
 from pixelsr.errors import LogitsError
 from pixelsr.functional.autocast import without_autocast
+from pixelsr.utils.distributed import Workers
 
 from .request import make_request
 from .sample import draw_batches

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from pixelsr.functional.autocast import without_autocast
-from pixelsr.wrapped import unwrap
+from pixelsr.utils.modules import unwrap
 
 from .execution import start_engine
 from .request import Request, check_images, check_levels, layout, make_request

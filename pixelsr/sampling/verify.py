@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from pixelsr.copies import can_copy, copy_together
 from pixelsr.errors import PlanError
+from pixelsr.utils.modules import can_copy, copy_together
 
 from .engines import choose_engine
 from .plan import Plan

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pixelsr.utils.system import check_memory
+
 from .engines.program import write_program
-from .memory import check_memory
 from .plan.steps import Placed
 from .whole import WholePictures, Work
 

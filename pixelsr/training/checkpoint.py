@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
-from pixelsr import tensor_file
-from pixelsr.files import write_whole
+from pixelsr.utils import strict_files
+from pixelsr.utils.atomic_write import write_whole
 
 
 def write_checkpoint(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
@@ -18,7 +18,7 @@ def write_checkpoint(path: Path, tensors: dict[str, Tensor], facts: dict[str, An
     Raises:
         OSError: it cannot be written; what stood at `path` before still does.
     """
-    write_whole(path, tensor_file.encode(tensors, facts))
+    write_whole(path, strict_files.encode(tensors, facts))
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -28,9 +28,9 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         ValueError: the file is damaged, or not a checkpoint of pixelsr.
         OSError: the file cannot be read.
     """
-    tensors, facts = tensor_file.read(path)
+    tensors, facts = strict_files.read(path)
     if facts is None:
         raise ValueError(
-            f"{path} is not a checkpoint of pixelsr: it holds no {tensor_file.KEY!r} entry"
+            f"{path} is not a checkpoint of pixelsr: it holds no {strict_files.KEY!r} entry"
         )
     return tensors, facts

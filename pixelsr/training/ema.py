@@ -2,8 +2,8 @@
 
 import torch
 
-from pixelsr.copies import copy_model
 from pixelsr.models import PixelModel
+from pixelsr.utils.modules import copy_model
 
 
 class Ema:

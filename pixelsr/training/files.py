@@ -14,9 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from pixelsr.data.pictures import save_picture
-from pixelsr.files import check_makeable, remove_partials, write_whole
 from pixelsr.models import PixelModel
 from pixelsr.models.sizes import TRAINING
+from pixelsr.utils.atomic_write import check_makeable, remove_partials, write_whole
 
 from .checkpoint import write_checkpoint
 from .log import Log

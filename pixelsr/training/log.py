@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from pixelsr import strict_json
-from pixelsr.files import write_whole
+from pixelsr.utils import strict_files
+from pixelsr.utils.atomic_write import write_whole
 
 
 class Log:
@@ -67,7 +67,7 @@ def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
 
 def _entry(path: Path, line: str) -> dict[str, Any]:
     try:
-        entry = strict_json.parse(line)
+        entry = strict_files.parse(line)
     except ValueError as error:
         raise ValueError(f"{path} is no log of a run: a line is not JSON: {error}") from None
     step = entry.get("step") if isinstance(entry, dict) else None

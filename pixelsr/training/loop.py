@@ -15,8 +15,8 @@ from torch import Tensor
 
 from pixelsr.data.binarised import binarised, describe_levels
 from pixelsr.data.levels import to_levels
-from pixelsr.distributed import Workers
 from pixelsr.models import PixelModel
+from pixelsr.utils.distributed import Workers
 
 from .batches import Batches
 from .best import Best

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from pixelsr.distributed import Workers
 from pixelsr.models import PixelModel
+from pixelsr.utils.distributed import Workers
 
 from .ema import Ema
 from .objective import Objective

@@ -6,8 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from pixelsr.distributed import Workers
 from pixelsr.models import PixelModel
+from pixelsr.utils.distributed import Workers
 
 from .objective import nats_of
 

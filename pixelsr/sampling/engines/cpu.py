@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from pixelsr import ops
+from pixelsr.utils.system import check_memory, usable_processors
 
 from ..drawing import Drawing, no_faults
-from ..memory import check_memory
 from ..noise import signed
 from ..plan import Plan, Schedule
-from ..processors import usable_processors
 from ..request import Request
 from .base import Engine, Positions
 from .features import begin, feature_dtype, packed_values, value_sizes

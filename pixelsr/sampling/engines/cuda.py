@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from pixelsr import ops
+from pixelsr.utils.system import available_on, check_memory
 
 from ..drawing import Drawing, no_faults
-from ..memory import available_on, check_memory
 from ..noise import signed
 from ..plan import Plan, Schedule
 from ..request import Request

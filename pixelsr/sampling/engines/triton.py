@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from pixelsr.interpreter import interprets
-from pixelsr.ops.library import HAS_TRITON
+from pixelsr.ops.registry import HAS_TRITON
+from pixelsr.utils.system import check_memory
 
 from ..drawing import Drawing, no_faults
-from ..memory import check_memory
 from ..noise import signed
 from ..plan import Plan, Schedule
 from ..request import Request

@@ -1,0 +1,1 @@
+"""Which inputs an output of a network reads."""

@@ -1,0 +1,303 @@
+"""Which input each output of a network reads: measured by perturbation, bit for bit."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from pixelsr.errors import CausalityError
+from pixelsr.functional.autocast import without_autocast
+from pixelsr.utils.levels import check_level_count
+from pixelsr.utils.modules import copy_model, unwrap
+
+_MODES = ("eval", "train")
+_TRIALS = 12  # base pictures at most; several, because a dead ReLU hides what it would have read
+_PATIENCE = 4  # so many in a row that show no new read are enough
+_BATCH_PIXELS = 2048  # of one forward pass in eval mode, which bounds the memory
+
+
+class Position(NamedTuple):
+    """One value of a picture."""
+
+    row: int
+    column: int
+    colour: int
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class CausalityReport:
+    """What a network reads; no output reads itself or later, or there would be no report.
+
+    Attributes:
+        reads: bool ``[outputs, inputs]``, both in raster order, index
+            ``(row * W + column) * C + colour``: whether a change of the input was seen to change
+            any level's logit of the output, in either mode.
+        image_size: ``(H, W)``.
+        colours: C.
+    """
+
+    reads: Tensor
+    image_size: tuple[int, int]
+    colours: int
+
+    @property
+    def blind(self) -> list[tuple[Position, Position]]:
+        """The past that is never read: (output, input) pairs in raster order."""
+        past = torch.ones_like(self.reads).tril(-1)
+        pairs = (past & ~self.reads).nonzero().tolist()
+        return [(self._position(output), self._position(input)) for output, input in pairs]
+
+    def _position(self, index: int) -> Position:
+        return _position(index, self.image_size[1], self.colours)
+
+    def __str__(self) -> str:
+        height, width = self.image_size
+        blind, total = self.blind, len(self.reads) * (len(self.reads) - 1) // 2
+        head = f"causal in train and eval mode, on {height}x{width} pixels of {self.colours} colour"
+        head += "" if self.colours == 1 else "s"
+        if not blind:
+            return f"{head}; no blind spot: every output reads all of its past"
+        groups: dict[str, list[tuple[Position, Position]]] = {}
+        for output, input in blind:
+            groups.setdefault(relation(output, input), []).append((output, input))
+        lines = [f"{head}; blind to {len(blind)} of {total} pairs of an output and its past:"]
+        for name, pairs in groups.items():
+            noun = "pair" if len(pairs) == 1 else "pairs"
+            lines.append(f"  {name}: {len(pairs)} {noun}, as {self._example(*pairs[0])}")
+        return "\n".join(lines)
+
+    def _example(self, output: Position, input: Position) -> str:
+        same = output[:2] == input[:2]
+        what = _colour(input, self.colours) if same else _name(input, self.colours)
+        where = " of its own pixel" if same else ""
+        return f"{_name(output, self.colours)} never reads {what}{where}"
+
+
+def relation(output: Position, input: Position) -> str:
+    """Where `input` lies, seen from `output`."""
+    if output == input:
+        return "itself"
+    if output[:2] == input[:2]:
+        when = "a later" if input.colour > output.colour else "an earlier"
+        return f"{when} colour of its own pixel"
+    if output.row == input.row:
+        return f"a pixel to the {'right' if input.column > output.column else 'left'}"
+    return f"a row {'below' if input.row > output.row else 'above'}"
+
+
+@without_autocast()
+def check_causality(
+    model: nn.Module,
+    image_size: tuple[int, int] = (5, 4),
+    low_res: Tensor | None = None,
+    *,
+    colours: int = 3,
+    levels: int = 256,
+) -> CausalityReport:
+    """Prove by perturbation that no output of a network reads itself or what is drawn later.
+
+    Every value of random pictures is changed in turn, in train and in eval mode, and the logits of
+    both pictures are compared bit for bit. This works on a deep copy, in float64 on the CPU where
+    the network can run so, else as it is; the network itself, its mode and the state of the random
+    generators stay as they were. In train mode every picture passes alone, so that a normalisation
+    over space shows; dropout repeats itself between the two passes. The parameters are taken as
+    they are: what a zero weight hides is not seen, so that a network is better checked at random
+    ones.
+
+    Args:
+        model: any module, called as ``model(images)`` or ``model(images, low_res)`` with uint8
+            images ``[N, C, H, W]``, that gives logits ``[N, L, C, H, W]``.
+        image_size: ``(H, W)``; rounded up to multiples of ``model.magnification``, if it has one.
+        low_res: uint8 ``[1, C, h, w]``; None for random ones where the model has a
+            ``magnification``.
+        colours, levels: C and L, where the model's attributes of these names, or those of its
+            ``config``, do not say.
+    Returns:
+        the report: `reads`, `blind`, and a summary as its `str`.
+    Raises:
+        CausalityError: an output reads the future; it names the first that does and the latest
+            input that it reads.
+        TypeError: `model` is not a module.
+        ValueError: wrong `image_size`, `low_res` or shape of the logits; NaN in the logits; logits
+            that differ from call to call.
+    """
+    model = unwrap(model)
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+    colours, levels = _sizes(model, colours, levels)
+    height, width = _image_size(model, image_size, low_res)
+    probe = _Probe(model, (colours, height, width), levels, low_res)
+    values = colours * height * width
+    reads = torch.zeros(values, values, dtype=torch.bool, device="cpu")
+    for mode in _MODES:
+        stale = trial = 0
+        while stale < _patience(mode, reads) and trial < _TRIALS:
+            before = int(reads.sum())
+            for inputs, changed in probe.changes(mode, trial):  # changed: [inputs, outputs]
+                reads[:, inputs] |= changed.T
+            _refuse_future(reads, width, colours, mode)
+            stale = stale + 1 if int(reads.sum()) == before else 0
+            trial += 1
+    return CausalityReport(reads, (height, width), colours)
+
+
+def _patience(mode: str, reads: Tensor) -> int:
+    """Pictures in a row without a new read that are enough: fewer where no past can be missing."""
+    missing = not bool((reads | torch.ones_like(reads).triu()).all())
+    return _PATIENCE if missing and mode == "eval" else 1
+
+
+class _Probe:
+    """A private copy of the network, run on pairs of pictures that differ in one value."""
+
+    def __init__(
+        self, model: nn.Module, shape: tuple[int, int, int], levels: int, low_res: Tensor | None
+    ) -> None:
+        self.shape, self.levels, self.low_res = shape, levels, low_res
+        self.magnification = getattr(model, "magnification", None)
+        self.model, self.device = copy_model(model), torch.device("cpu")
+        try:
+            self.model.to("cpu", torch.float64)
+            self._base("eval")
+        except (RuntimeError, TypeError, ValueError):  # it insists on a dtype or a device
+            self.model = copy_model(model)
+            self.device = next(self.model.parameters(), torch.empty(0, device="cpu")).device
+        for mode in _MODES:
+            if not torch.equal(self._base(mode), self._base(mode)):
+                raise ValueError(f"the logits differ from call to call in {mode} mode")
+
+    def changes(self, mode: str, trial: int) -> Iterator[tuple[slice, Tensor]]:
+        """For a chunk of inputs, and then the next: which outputs each of them changes."""
+        picture, low_res, shifts = self._draw(trial)
+        chunk = max(1, _BATCH_PIXELS // picture[0].numel()) if mode == "eval" else 1
+        same = _to_raster(picture).repeat(chunk, 1)  # [chunk, values]
+        base = self._logits(mode, trial, _from_raster(same, self.shape), low_res)
+        for start in range(0, shifts.numel(), chunk):
+            inputs = slice(start, min(start + chunk, shifts.numel()))
+            flat = same.clone()
+            for k, j in enumerate(range(inputs.start, inputs.stop)):
+                flat[k, j] = (int(flat[k, j]) + int(shifts[j])) % self.levels
+            logits = self._logits(mode, trial, _from_raster(flat, self.shape), low_res)
+            differs = (logits != base).any(1)  # [chunk, C, H, W]
+            yield inputs, _to_raster(differs)[: inputs.stop - inputs.start]
+
+    def _base(self, mode: str) -> Tensor:
+        picture, low_res, _ = self._draw(0)
+        return self._logits(mode, 0, picture, low_res)
+
+    def _draw(self, trial: int) -> tuple[Tensor, Tensor | None, Tensor]:
+        """A picture, a small picture, and by how much each value will change (never by 0)."""
+        random = torch.Generator().manual_seed(trial)
+        colours, height, width = self.shape
+        picture = _random_picture((1, *self.shape), self.levels, random)
+        count = (picture.numel(),)
+        shifts = torch.randint(1, self.levels, count, generator=random, device="cpu")
+        if self.low_res is not None or self.magnification is None:
+            return picture, self.low_res, shifts
+        small = (1, colours, height // self.magnification, width // self.magnification)
+        return picture, _random_picture(small, self.levels, random), shifts
+
+    @torch.no_grad()
+    def _logits(self, mode: str, seed: int, images: Tensor, low_res: Tensor | None) -> Tensor:
+        self.model.train(mode == "train")
+        buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
+        given = [images]
+        if low_res is not None:
+            given.append(low_res.expand(images.shape[0], -1, -1, -1))
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            torch.manual_seed(seed)
+            logits = self.model(*(tensor.contiguous().to(self.device) for tensor in given))
+        for buffer, before in buffers:  # running statistics and the like move in train mode
+            buffer.copy_(before)
+        self._check(logits, images)
+        return logits.cpu()
+
+    def _check(self, logits: Tensor, images: Tensor) -> None:
+        colours, height, width = self.shape
+        expected = [images.shape[0], self.levels, colours, height, width]
+        if not isinstance(logits, Tensor):
+            raise ValueError(f"model must return a tensor of logits, got {type(logits).__name__}")
+        if list(logits.shape) != expected:
+            raise ValueError(
+                f"model must give logits [N, L, C, H, W] = {expected}, got {list(logits.shape)}"
+            )
+        if logits.isnan().any():
+            raise ValueError("model gives NaN logits, of which nothing can be told")
+
+
+def _sizes(model: nn.Module, colours: int, levels: int) -> tuple[int, int]:
+    """C and L from the model's attributes, else from its config, else as given."""
+    for owner in (getattr(model, "config", None), model):
+        colours = getattr(owner, "colours", colours)
+        levels = getattr(owner, "levels", levels)
+    if not isinstance(colours, int) or colours < 1:
+        raise ValueError(f"colours must be a positive int, got {colours}")
+    check_level_count(levels)
+    return colours, levels
+
+
+def _image_size(
+    model: nn.Module, image_size: tuple[int, int], low_res: Tensor | None
+) -> tuple[int, int]:
+    sizes = tuple(image_size) if isinstance(image_size, tuple | list) else ()
+    if len(sizes) != 2 or any(type(size) is not int or size < 1 for size in sizes):
+        raise ValueError(f"image_size must be two positive ints (H, W), got {image_size!r}")
+    if low_res is not None and (low_res.dim() != 4 or low_res.shape[0] != 1):
+        raise ValueError(f"low_res must be [1, C, h, w], got {list(low_res.shape)}")
+    times = getattr(model, "magnification", None)
+    if times is None:
+        return sizes[0], sizes[1]
+    height, width = (-(-size // times) * times for size in sizes)
+    if low_res is not None and (height, width) != tuple(times * n for n in low_res.shape[2:]):
+        raise ValueError(
+            f"image_size must be {times} times that of low_res, {list(low_res.shape[2:])}, "
+            f"got {list(sizes)}"
+        )
+    return height, width
+
+
+def _refuse_future(reads: Tensor, width: int, colours: int, mode: str) -> None:
+    """Raise where an output reads the future: the first such output, the latest that it reads."""
+    future = reads.triu()
+    if not future.any():
+        return
+    first = int(future.any(1).nonzero()[0])
+    latest = int(future[first].nonzero()[-1])
+    output, input = (_position(index, width, colours) for index in (first, latest))
+    where = relation(output, input)
+    target = "" if where == "itself" else f"{_name(input, colours)}, "
+    raise CausalityError(
+        f"{_name(output, colours)} reads {target}{where}, in {mode} mode", output, input, mode
+    )
+
+
+def _position(index: int, width: int, colours: int) -> Position:
+    return Position(index // (width * colours), index // colours % width, index % colours)
+
+
+def _colour(position: Position, colours: int) -> str:
+    if colours == 1:
+        return "grey"
+    names = ("red", "green", "blue")
+    return names[position.colour] if colours == 3 else f"colour {position.colour}"
+
+
+def _name(position: Position, colours: int) -> str:
+    return f"{_colour(position, colours)} at ({position.row}, {position.column})"
+
+
+def _random_picture(shape: tuple[int, ...], levels: int, random: torch.Generator) -> Tensor:
+    return torch.randint(0, levels, shape, generator=random, dtype=torch.uint8, device="cpu")
+
+
+def _to_raster(images: Tensor) -> Tensor:
+    """``[N, C, H, W]`` to ``[N, H * W * C]``."""
+    return images.permute(0, 2, 3, 1).flatten(1)
+
+
+def _from_raster(flat: Tensor, shape: tuple[int, int, int]) -> Tensor:
+    """The inverse of `_to_raster`."""
+    colours, height, width = shape
+    return flat.view(-1, height, width, colours).permute(0, 3, 1, 2)

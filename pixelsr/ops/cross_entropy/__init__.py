@@ -1,0 +1,5 @@
+"""The cross-entropy of pixels, from logits and fused with the output layers."""
+
+from . import schema
+
+__all__ = ["schema"]

@@ -1,0 +1,322 @@
+"""The cross-entropy of pixels a chunk at a time: the logits of a whole batch never exist.
+
+What is done with a chunk is one of two pairs of functions (`Kernels`): PyTorch's, below, or those
+of `kernels/pixel_cross_entropy.py`. Sums over chunks are float32 (float64 for float64).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pixelsr.masks import group_sizes
+
+from .logits_head import Output
+
+Where = tuple[slice, slice]
+"""A chunk of pixels: which images, and which of their rows."""
+
+CPU_CHUNK, GPU_CHUNK = 1024, 8192
+"""Pixels of a chunk: few enough for the caches of a CPU, and enough programs to fill a GPU."""
+
+
+class Layer(NamedTuple):
+    """A 1x1 convolution as a matrix product.
+
+    Attributes:
+        x: ``[P, K]``, the features of P pixels.
+        weight: ``[out, K]``.
+        bias: ``[out]`` or None.
+    """
+
+    x: Tensor
+    weight: Tensor
+    bias: Tensor | None
+
+
+class Kernels(NamedTuple):
+    """What is done with a chunk of P pixels, for T terms (A + B, and A alone where there is A).
+
+    Attributes:
+        forward: ``(nats, log_sums, targets, prior, conditioning, scale)`` fills nats and log_sums
+            ``[T, P, C]``: of each value its nats, and the logarithm of its sum of exponentials.
+        backward: ``(grad, log_sums, targets, prior, conditioning, scale)`` with the nats' gradient
+            ``[T, P]`` gives those of B's logits, and of A's where there is A, ``[P, C * L]``.
+        wants_log_sums: in backward; otherwise they are empty.
+    """
+
+    forward: Callable[[Tensor, Tensor, Tensor, Layer, Layer | None, float], None]
+    backward: Callable[[Tensor, Tensor, Tensor, Layer, Layer | None, float], list[Tensor]]
+    wants_log_sums: bool
+
+
+def accumulator(dtype: torch.dtype) -> torch.dtype:
+    """What values of a dtype are summed in."""
+    return torch.float64 if dtype == torch.float64 else torch.float32
+
+
+def forward_chunked(
+    images: Tensor, prior: Output, conditioning: Output | None, scale: float, kernels: Kernels
+) -> tuple[Tensor, Tensor]:
+    """Nats of the images, ``[T, N]``, and the log_sums of every value, ``[T, N, H, W, C]``."""
+    n, colours, height, width = images.shape
+    shape = (1 if conditioning is None else 2, n, height, width, colours)
+    nats = prior.features.new_empty(shape, dtype=accumulator(prior.features.dtype))
+    log_sums = torch.empty_like(nats) if kernels.wants_log_sums else nats.new_empty(0)
+    for where in chunks(images):
+        layers = _layers(prior, conditioning, where, colours)
+        buffers = _of_terms(nats, where), _of_terms(log_sums, where)
+        kernels.forward(*buffers, rows(images, where), *layers, scale)
+    return nats.flatten(2).sum(2), log_sums
+
+
+def backward_chunked(
+    grad: Tensor,
+    log_sums: Tensor,
+    images: Tensor,
+    prior: Output,
+    conditioning: Output | None,
+    scale: float,
+    needs: Sequence[Sequence[bool]],
+    kernels: Kernels,
+) -> list[Tensor | None]:
+    """Gradients of the tensors of `prior`, and then of `conditioning` if there is one.
+
+    The logits' gradient exists for one chunk at a time; the library's products make of it all the
+    others.
+
+    Args:
+        grad: of the nats, ``[T, N]``.
+        needs: for each tensor of each output, whether its gradient is needed; None where not.
+    """
+    colours = images.shape[1]
+    parts = [_Gradients(prior, needs[0], colours)]
+    if conditioning is not None:
+        parts.append(_Gradients(conditioning, needs[1], 1))
+    for where in chunks(images):
+        layers = _layers(prior, conditioning, where, colours)
+        targets = rows(images, where)
+        each = grad[:, where[0]].repeat_interleave(len(targets) // grad[0, where[0]].numel(), 1)
+        of_logits = kernels.backward(each, _of_terms(log_sums, where), targets, *layers, scale)
+        for part, of_some, layer in zip(parts, of_logits, layers, strict=False):
+            if layer is not None:
+                part.add(of_some, layer.x, where)
+    return [tensor for part in parts for tensor in part.result()]
+
+
+class _Gradients:
+    """Gradients of the tensors of an output layer, summed over chunks; None where not needed."""
+
+    def __init__(self, output: Output, needs: Sequence[bool], colours: int) -> None:
+        self.output, self.colours = output, colours
+        needed = [
+            tensor if needs_it else None for tensor, needs_it in zip(output, needs, strict=True)
+        ]
+        self.features = None if needed[0] is None else torch.empty_like(needed[0])
+        self.weight, self.bias, self.hidden_weight, self.hidden_bias = map(_zeros, needed[1:])
+
+    def add(self, grad: Tensor, x: Tensor, where: Where) -> None:
+        """A chunk's part: `grad` of the logits, of which `x` are the inputs."""
+        output, features = self.output, self.features
+        hidden, further = output.hidden_weight, (self.hidden_weight, self.hidden_bias, features)
+        wants = any(tensor is not None for tensor in further)
+        into = (self.weight, self.bias, self.colours)
+        grad_x = _backward_product(grad, x, output.weight, *into, wants)
+        if hidden is not None and grad_x is not None:
+            grad_x.masked_fill_(x <= 0, 0)  # of the relu
+            into = (self.hidden_weight, self.hidden_bias, self.colours)
+            x = rows(output.features, where)
+            grad_x = _backward_product(grad_x, x, hidden, *into, features is not None)
+        if features is not None and grad_x is not None:
+            part = features[where[0], :, where[1]].permute(0, 2, 3, 1)
+            part.copy_(grad_x.view(part.shape))
+
+    def result(self) -> list[Tensor | None]:
+        sums = (self.weight, self.bias, self.hidden_weight, self.hidden_bias)
+        dtype = self.output.features.dtype
+        return [self.features, *(None if some is None else some.to(dtype) for some in sums)]
+
+
+def _zeros(tensor: Tensor | None) -> Tensor | None:
+    """To sum a gradient in."""
+    return (
+        None if tensor is None else tensor.new_zeros(tensor.shape, dtype=accumulator(tensor.dtype))
+    )
+
+
+def chunks(images: Tensor) -> Iterator[Where]:
+    """All pixels of the images: some rows of one, or some whole images, at a time."""
+    n, _, height, width = images.shape
+    if images.numel() == 0:
+        return
+    size = CPU_CHUNK if images.device.type == "cpu" else GPU_CHUNK
+    at_once, lines = max(1, size // (height * width)), max(1, size // width)
+    for first in range(0, n, at_once):
+        for top in range(0, height, lines):
+            yield slice(first, first + at_once), slice(top, top + lines)
+
+
+def rows(x: Tensor, where: Where) -> Tensor:
+    """``[N, K, H, W]`` as ``[P, K]``: a view in channels_last, and of one contiguous image."""
+    return x[where[0], :, where[1]].permute(0, 2, 3, 1).reshape(-1, x.shape[1])
+
+
+def _of_terms(buffer: Tensor, where: Where) -> Tensor:
+    """``[T, N, H, W, C]`` as ``[T, P, C]``, a view."""
+    return buffer[:, where[0], where[1]].flatten(1, 3) if buffer.numel() else buffer
+
+
+def _layers(
+    prior: Output, conditioning: Output | None, where: Where, colours: int
+) -> tuple[Layer, Layer | None]:
+    """The output layers of a chunk, the prior's hidden layer computed."""
+    x = rows(prior.features, where)
+    if prior.hidden_weight is not None:
+        hidden = Layer(x, prior.hidden_weight[:, :, 0, 0], prior.hidden_bias)
+        x = masked_product(hidden, colours).relu_()
+    layer = Layer(x, prior.weight[:, :, 0, 0], prior.bias)
+    if conditioning is None:
+        return layer, None
+    a = rows(conditioning.features, where)
+    return layer, Layer(a, conditioning.weight[:, :, 0, 0], conditioning.bias)
+
+
+def _groups(out_channels: int, in_channels: int, colours: int) -> Iterator[tuple[slice, slice]]:
+    """The channels of each colour: of the outputs, and of the inputs."""
+    out = inputs = 0
+    sizes = group_sizes(out_channels, colours), group_sizes(in_channels, colours)
+    for more_out, more_in in zip(*sizes, strict=True):
+        yield slice(out, out + more_out), slice(inputs, inputs + more_in)
+        out, inputs = out + more_out, inputs + more_in
+
+
+def masked_product(layer: Layer, colours: int) -> Tensor:
+    """``x @ (weight * mask).T + bias`` with mask B, ``[P, out]``: each colour's live inputs."""
+    x, weight, bias = layer
+    out = x.new_empty(len(x), len(weight))
+    for own, group in _groups(len(weight), x.shape[1], colours):
+        live = slice(0, group.stop)
+        inputs, kernel = x[:, live], weight[own, live].t()
+        if bias is None:
+            torch.mm(inputs, kernel, out=out[:, own])
+        else:
+            torch.addmm(bias[own], inputs, kernel, out=out[:, own])
+    return out
+
+
+def _backward_product(
+    grad: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    grad_weight: Tensor | None,
+    grad_bias: Tensor | None,
+    colours: int,
+    wants_x: bool,
+) -> Tensor | None:
+    """Add to the gradients of `masked_product`'s weight and bias; the gradient of x."""
+    if grad_bias is not None:
+        grad_bias += grad.sum(0, dtype=grad_bias.dtype)
+    grad_x = x.new_empty(x.shape) if wants_x else None
+    for own, group in _groups(len(weight), x.shape[1], colours):
+        readers = slice(own.start, None)  # the group is read by its own colour and by later ones
+        if grad_weight is not None:
+            _add_product(grad_weight[readers, group, 0, 0], grad[:, readers].t(), x[:, group])
+        if grad_x is not None:
+            torch.mm(grad[:, readers], weight[readers, group, 0, 0], out=grad_x[:, group])
+    return grad_x
+
+
+def _add_product(out: Tensor, a: Tensor, b: Tensor) -> None:
+    if out.dtype == a.dtype:
+        out.addmm_(a, b)
+    else:
+        out += a @ b
+
+
+def _logits(prior: Layer, conditioning: Layer | None, scale: float, colours: int) -> list[Tensor]:
+    """A + B, and A / scale where there is A, ``[P, C, L]``."""
+    shape = (len(prior.x), colours, -1)
+    dtype = accumulator(prior.x.dtype)
+    total = masked_product(prior, colours).to(dtype).view(shape)
+    if conditioning is None:
+        return [total]
+    alone = masked_product(conditioning, 1).to(dtype).view(shape)
+    return [total.add_(alone), alone if scale == 1 else alone.div_(scale)]
+
+
+def _forward(
+    nats: Tensor,
+    log_sums: Tensor,
+    targets: Tensor,
+    prior: Layer,
+    conditioning: Layer | None,
+    scale: float,
+) -> None:
+    index = targets.long().unsqueeze(2)  # [P, C, 1]
+    for term, logits in enumerate(_logits(prior, conditioning, scale, targets.shape[1])):
+        torch.neg(logits.log_softmax(2).gather(2, index).squeeze(2), out=nats[term])
+
+
+def _backward(
+    grad: Tensor,
+    log_sums: Tensor,
+    targets: Tensor,
+    prior: Layer,
+    conditioning: Layer | None,
+    scale: float,
+) -> list[Tensor]:
+    index = targets.long().unsqueeze(2)
+    grads = []
+    for term, logits in enumerate(_logits(prior, conditioning, scale, targets.shape[1])):
+        some = _minus_onehot(logits.softmax(2), index)
+        each = grad[term] if term == 0 or scale == 1 else grad[term] / scale
+        grads.append(some.mul_(each[:, None, None]).flatten(1))
+    if conditioning is not None:
+        grads[1] += grads[0]
+    return [some.to(prior.x.dtype) for some in grads]
+
+
+# PyTorch's softmax needs no sums from before.
+PYTORCH = Kernels(_forward, _backward, wants_log_sums=False)
+
+
+def with_logits_chunked(
+    nats: Tensor,
+    grads: Sequence[Tensor],
+    images: Tensor,
+    logits: Tensor,
+    conditioning: Tensor | None,
+    scale: float,
+) -> None:
+    """Fill the nats of every value, ``[T, N, H, W, C]``, from given logits ``[N, L, C, H, W]``.
+
+    Args:
+        grads: filled too, where there are any, with the gradient of each term to its own logits:
+            softmax(A + B) - onehot, and (softmax(A / scale) - onehot) / scale.
+    """
+    for where in chunks(images):
+        index = rows(images, where).long().unsqueeze(2)  # [P, C, 1]
+        terms = [_by_level(logits, where).flatten(0, 2).to(nats.dtype)]  # [P, C, L]
+        if conditioning is not None:
+            alone = _by_level(conditioning, where).flatten(0, 2).to(nats.dtype)
+            terms = [terms[0] + alone, alone if scale == 1 else alone / scale]
+        for term, out in enumerate(_of_terms(nats, where)):
+            log_p = terms[term].log_softmax(2)
+            torch.neg(log_p.gather(2, index).squeeze(2), out=out)
+            if grads:
+                grad = _minus_onehot(log_p.exp_(), index)
+                part = _by_level(grads[term], where)
+                part.copy_(
+                    grad.view(part.shape) if term == 0 else grad.div_(scale).view(part.shape)
+                )
+
+
+def _by_level(logits: Tensor, where: Where) -> Tensor:
+    """``[N, L, C, H, W]`` as ``[n, h, W, C, L]``, a view."""
+    return logits[where[0], :, :, where[1]].permute(0, 3, 4, 2, 1)
+
+
+def _minus_onehot(p: Tensor, index: Tensor) -> Tensor:
+    """``p - onehot(index)``, in place."""
+    return p.scatter_add_(2, index, p.new_full((), -1).expand(index.shape))

@@ -1,0 +1,283 @@
+"""`pixel_cross_entropy`, from features and from logits, in PyTorch and in Triton; the gradients.
+
+The tensors of an `Output` are passed one by one: five of the prior's, three of the conditioning
+network's, which has no hidden layer. Terms are A + B and, where there is A, A / scale.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pixelsr.interpreter import interprets
+
+from ..registry import LIBRARY, cast_under_autocast, refuse_second_derivatives, register_triton
+from .fused_linear import (
+    PYTORCH,
+    Kernels,
+    Layer,
+    accumulator,
+    backward_chunked,
+    forward_chunked,
+    with_logits_chunked,
+)
+from .logits_head import Output
+
+PRIOR, TENSORS = 5, 8
+"""Tensors of a prior's output, and of both."""
+_OUTPUTS = (
+    "Tensor features, Tensor weight, Tensor? bias, Tensor? hidden_weight, Tensor? hidden_bias,"
+    " Tensor? conditioning, Tensor? conditioning_weight, Tensor? conditioning_bias,"
+    " float scale"
+)
+_SCHEMAS = {
+    # nats [T, N], and log_sums [T, N, H, W, C] for the gradient
+    "pixel_cross_entropy": f"(Tensor images, {_OUTPUTS}) -> (Tensor, Tensor)",
+    # a gradient for each tensor that is needed, empty for the others
+    "pixel_cross_entropy_grad": (
+        f"(Tensor grad, Tensor log_sums, Tensor images, {_OUTPUTS}, bool[] needs) -> "
+        f"({', '.join(['Tensor'] * TENSORS)})"
+    ),
+    # nats [T, N], and their gradient to the logits of each term, where it is needed
+    "pixel_cross_entropy_with_logits": (
+        "(Tensor images, Tensor logits, Tensor? conditioning, float scale, bool needs_grad)"
+        " -> (Tensor, Tensor, Tensor)"
+    ),
+}
+for _name, _schema in _SCHEMAS.items():
+    LIBRARY.define(_name + _schema)
+    LIBRARY.define(f"{_name}_triton{_schema}")
+LIBRARY.define(
+    "pixel_cross_entropy_with_logits_grad(Tensor grad, Tensor of_total, Tensor of_alone)"
+    " -> (Tensor, Tensor)"
+)
+
+
+def _outputs(tensors: tuple[Any, ...]) -> tuple[Output, Output | None]:
+    conditioning = tensors[PRIOR:TENSORS]
+    return Output(*tensors[:PRIOR]), None if conditioning[0] is None else Output(*conditioning)
+
+
+def _forward_by(kernels: Kernels) -> Callable[..., tuple[Tensor, Tensor]]:
+    def run(images: Tensor, *given: Any) -> tuple[Tensor, Tensor]:
+        return forward_chunked(images, *_outputs(given), given[TENSORS], kernels)
+
+    return run
+
+
+def _grad_by(kernels: Kernels) -> Callable[..., tuple[Tensor, ...]]:
+    def run(grad: Tensor, log_sums: Tensor, images: Tensor, *given: Any) -> tuple[Tensor, ...]:
+        *tensors, scale, needs = given
+        of_both = needs[:PRIOR], [*needs[PRIOR:], False, False]  # A has no hidden layer
+        outputs = _outputs(tuple(tensors))
+        grads = backward_chunked(grad, log_sums, images, *outputs, scale, of_both, kernels)
+        grads = [*grads, None, None, None][:TENSORS]
+        return tuple(grad.new_empty(0) if some is None else some for some in grads)
+
+    return run
+
+
+def _with_logits_by(fill: Callable[..., None]) -> Callable[..., tuple[Tensor, ...]]:
+    def run(
+        images: Tensor, logits: Tensor, conditioning: Tensor | None, scale: float, needs_grad: bool
+    ) -> tuple[Tensor, ...]:
+        given = [logits] if conditioning is None else [logits, conditioning]
+        n, colours, height, width = images.shape
+        shape = (len(given), n, height, width, colours)
+        nats = logits.new_empty(shape, dtype=accumulator(logits.dtype))
+        grads = [torch.empty_like(some) for some in given] if needs_grad else []
+        if nats.numel():
+            fill(nats, grads, images, logits, conditioning, scale)
+        nothing = [logits.new_empty(0) for _ in range(2 - len(grads))]
+        return nats.flatten(2).sum(2), *grads, *nothing
+
+    return run
+
+
+def _scale(grad: Tensor, of_total: Tensor, of_alone: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients to B's and to A's logits, for those of the nats, ``[T, N]``."""
+    each = grad.view(*grad.shape, 1, 1, 1, 1)
+    to_prior = torch.mul(of_total, each[0], out=torch.empty_like(of_total))
+    if not of_alone.numel():
+        return to_prior, torch.empty_like(of_alone)
+    to_alone = torch.mul(of_alone, each[1], out=torch.empty_like(of_alone))
+    return to_prior, to_alone.add_(to_prior)
+
+
+# Triton's: imported where they are called.
+
+
+def _forward_triton(
+    nats: Tensor,
+    log_sums: Tensor,
+    targets: Tensor,
+    prior: Layer,
+    conditioning: Layer | None,
+    scale: float,
+) -> None:
+    from pixelsr.kernels.pixel_cross_entropy import launch_pixel_cross_entropy
+
+    launch_pixel_cross_entropy(nats, log_sums, targets, prior, conditioning, scale)
+
+
+def _backward_triton(
+    grad: Tensor,
+    log_sums: Tensor,
+    targets: Tensor,
+    prior: Layer,
+    conditioning: Layer | None,
+    scale: float,
+) -> list[Tensor]:
+    from pixelsr.kernels.pixel_cross_entropy import launch_pixel_cross_entropy_grad
+
+    of_logits = [prior.x.new_empty(len(prior.x), len(prior.weight)) for _ in grad]
+    with _filled(of_logits) as buffers:
+        launch_pixel_cross_entropy_grad(
+            buffers, grad, log_sums, targets, prior, conditioning, scale
+        )
+    return of_logits
+
+
+def _with_logits_triton(nats: Tensor, grads: list[Tensor], *given: Any) -> None:
+    from pixelsr.kernels.pixel_cross_entropy_with_logits import (
+        launch_pixel_cross_entropy_with_logits,
+    )
+
+    with _filled(grads) as buffers:
+        launch_pixel_cross_entropy_with_logits(nats, buffers, *given)
+
+
+@contextlib.contextmanager
+def _filled(outputs: list[Tensor]) -> Iterator[list[Tensor]]:
+    """What a kernel writes: the interpreter rounds to bfloat16 towards zero, and gets float32."""
+    if not (interprets() and outputs and outputs[0].dtype == torch.bfloat16):
+        yield outputs
+        return
+    yield (buffers := [output.float() for output in outputs])
+    for output, buffer in zip(outputs, buffers, strict=True):
+        output.copy_(buffer)
+
+
+TRITON = Kernels(_forward_triton, _backward_triton, wants_log_sums=True)
+_RUN: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
+    "pixel_cross_entropy": (_forward_by(PYTORCH), _forward_by(TRITON)),
+    "pixel_cross_entropy_grad": (_grad_by(PYTORCH), _grad_by(TRITON)),
+    "pixel_cross_entropy_with_logits": (
+        _with_logits_by(with_logits_chunked),
+        _with_logits_by(_with_logits_triton),
+    ),
+}
+for _name, (_anywhere, _by_triton) in _RUN.items():
+    LIBRARY.impl(_name, _anywhere, "CompositeExplicitAutograd")
+    register_triton(f"{_name}_triton", _by_triton)
+LIBRARY.impl("pixel_cross_entropy_with_logits_grad", _scale, "CompositeExplicitAutograd")
+
+
+# Fakes.
+
+
+def _forward_fake_by(kernels: Kernels) -> Callable[..., tuple[Tensor, Tensor]]:
+    def fake(images: Tensor, features: Tensor, *given: Any) -> tuple[Tensor, Tensor]:
+        n, colours, height, width = images.shape
+        terms = 1 if given[PRIOR - 1] is None else 2
+        nats = features.new_empty((terms, n), dtype=accumulator(features.dtype))
+        shape = (terms, n, height, width, colours) if kernels.wants_log_sums else (0,)
+        return nats, nats.new_empty(shape)
+
+    return fake
+
+
+def _grad_fake(grad: Tensor, log_sums: Tensor, images: Tensor, *given: Any) -> tuple[Tensor, ...]:
+    *tensors, _, needs = given
+    return tuple(
+        _gradient_like(tensor, place) if needed else grad.new_empty(0)
+        for place, (tensor, needed) in enumerate(zip(tensors, needs, strict=True))
+    )
+
+
+def _gradient_like(tensor: Tensor, place: int) -> Tensor:
+    """That of features has their memory format."""
+    return torch.empty_like(tensor) if place in (0, PRIOR) else tensor.new_empty(tensor.shape)
+
+
+def _with_logits_fake(
+    images: Tensor, logits: Tensor, conditioning: Tensor | None, scale: float, needs_grad: bool
+) -> tuple[Tensor, ...]:
+    given = [logits] if conditioning is None else [logits, conditioning]
+    nats = logits.new_empty((len(given), images.shape[0]), dtype=accumulator(logits.dtype))
+    grads = [torch.empty_like(some) for some in given] if needs_grad else []
+    return nats, *grads, *(logits.new_empty(0) for _ in range(2 - len(grads)))
+
+
+def _scale_fake(grad: Tensor, of_total: Tensor, of_alone: Tensor) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(of_total), torch.empty_like(of_alone)
+
+
+# Gradients.
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.save_for_backward(*inputs[: 1 + TENSORS], output[1])
+    ctx.scale = inputs[1 + TENSORS]
+    ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)
+
+
+def _backward_by(name: str) -> Callable[..., tuple[Any, ...]]:
+    def backward(ctx: Any, grad: Tensor | None, _: None) -> tuple[Any, ...]:
+        if grad is None:
+            return (None,) * (2 + TENSORS)
+        images, *tensors, log_sums = ctx.saved_tensors
+        needs = ctx.needs_input_grad[1 : 1 + TENSORS]
+        operator = getattr(torch.ops.pixelsr, name)
+        grads = operator(grad.contiguous(), log_sums, images, *tensors, ctx.scale, needs)
+        return (None, *(g if n else None for g, n in zip(grads, needs, strict=True)), None)
+
+    return backward
+
+
+def _keep_with_logits(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.save_for_backward(*output[1:])
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)
+    ctx.needs_grad = inputs[-1]
+
+
+def _backward_with_logits(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Any, ...]:
+    if grad is None:
+        return (None,) * 5
+    if not ctx.needs_grad:
+        raise RuntimeError("pixel_cross_entropy_with_logits was told that no gradient is needed")
+    operator = torch.ops.pixelsr.pixel_cross_entropy_with_logits_grad
+    to_prior, to_alone = operator(grad.contiguous(), *ctx.saved_tensors)
+    has_alone = len(grad) == 2
+    return None, to_prior, to_alone if has_alone else None, None, None
+
+
+for _end, _kernels in (("", PYTORCH), ("_triton", TRITON)):
+    _fakes: dict[str, Callable[..., Any]] = {
+        f"pixel_cross_entropy{_end}": _forward_fake_by(_kernels),
+        f"pixel_cross_entropy_grad{_end}": _grad_fake,
+        f"pixel_cross_entropy_with_logits{_end}": _with_logits_fake,
+    }
+    for _name, _fake in _fakes.items():
+        torch.library.register_fake(f"pixelsr::{_name}", _fake, lib=LIBRARY)
+    torch.library.register_autograd(
+        f"pixelsr::pixel_cross_entropy{_end}",
+        _backward_by(f"pixel_cross_entropy_grad{_end}"),
+        setup_context=_keep,
+        lib=LIBRARY,
+    )
+    refuse_second_derivatives(f"pixel_cross_entropy_grad{_end}")
+    torch.library.register_autograd(
+        f"pixelsr::pixel_cross_entropy_with_logits{_end}",
+        _backward_with_logits,
+        setup_context=_keep_with_logits,
+        lib=LIBRARY,
+    )
+    cast_under_autocast(f"pixel_cross_entropy{_end}")
+torch.library.register_fake(
+    "pixelsr::pixel_cross_entropy_with_logits_grad", _scale_fake, lib=LIBRARY
+)

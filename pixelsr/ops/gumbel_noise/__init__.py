@@ -1,0 +1,5 @@
+"""The noise of the draws."""
+
+from . import schema
+
+__all__ = ["schema"]

@@ -1,0 +1,5 @@
+"""The recurrences of PixelRNN."""
+
+from . import bidirectional, schema
+
+__all__ = ["bidirectional", "schema"]

@@ -1,0 +1,113 @@
+"""`diagonal_bilstm`: both directions of the Diagonal BiLSTM by the compiled kernels for the CPU.
+
+Nothing is split, padded or put together for it, and the last row from right to left, which nothing
+reads, is not computed. With `keep`, of each direction hidden and cell states and activated gates of
+all cells are returned too, which is what the gradients are made of; without, they are empty.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..registry import LIBRARY, cast_under_autocast, refuse_second_derivatives
+from .cpu import empty, forward_cpu, grad_into, outputs_cpu
+from .eager import Kind
+
+# gates [N, 8 h, H, W]; of each direction weight [4 h, h, 2] and initial [2, h]: to out [N, h, H,
+# W], and with keep hidden and cell [N, h, H, W] and activations [N, 4 h, H, W], from right to left
+# of a row less.
+_PARAMETERS = "Tensor weight, Tensor initial, Tensor weight_reverse, Tensor initial_reverse"
+_FIVE = "(Tensor, Tensor, Tensor, Tensor, Tensor)"
+_SEVEN = "(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
+_KEPT = "Tensor hidden, Tensor cell, Tensor activations"
+_KEPT_REVERSE = "Tensor hidden_reverse, Tensor cell_reverse, Tensor activations_reverse"
+LIBRARY.define(f"diagonal_bilstm(Tensor gates, {_PARAMETERS}, bool keep) -> {_SEVEN}")
+LIBRARY.define(
+    f"diagonal_bilstm_grad(Tensor grad, {_PARAMETERS}, {_KEPT}, {_KEPT_REVERSE}) -> {_FIVE}"
+)
+
+
+def _directions(gates: Tensor) -> tuple[Tensor, Tensor]:
+    left, right = gates.chunk(2, 1)
+    return left, right[:, :, :-1]
+
+
+def _kept(outs: tuple[Tensor, Tensor, Tensor], keep: bool) -> tuple[Tensor, ...]:
+    return outs if keep else (outs[0].new_empty(0), *outs[1:])
+
+
+@torch.library.impl(LIBRARY, "diagonal_bilstm", "CPU")
+def _forward(
+    gates: Tensor,
+    weight: Tensor,
+    initial: Tensor,
+    weight_reverse: Tensor,
+    initial_reverse: Tensor,
+    keep: bool,
+) -> tuple[Tensor, ...]:
+    a, b = _directions(gates)
+    left = forward_cpu(Kind(True), a, weight, initial, keep)
+    right = forward_cpu(Kind(True, True), b, weight_reverse, initial_reverse, keep)
+    out = torch.empty_like(left[0])
+    out[:, :, :1] = left[0][:, :, :1]
+    torch.add(left[0][:, :, 1:], right[0], out=out[:, :, 1:])
+    return out, *_kept(left, keep), *_kept(right, keep)
+
+
+@torch.library.impl(LIBRARY, "diagonal_bilstm_grad", "CPU")
+def _grad(
+    grad: Tensor,
+    weight: Tensor,
+    initial: Tensor,
+    weight_reverse: Tensor,
+    initial_reverse: Tensor,
+    *kept: Tensor,
+) -> tuple[Tensor, ...]:
+    of_gates = _empty_grad(grad, kept[0])
+    left, right = _directions(of_gates)
+    of_left = grad_into(left, Kind(True), grad, weight, initial, *kept[:3])
+    below = grad[:, :, 1:]
+    reverse = (weight_reverse, initial_reverse)
+    of_right = grad_into(right, Kind(True, True), below, *reverse, *kept[3:])
+    of_gates[:, grad.shape[1] * 4 :, -1:] = 0
+    return of_gates, *of_left, *of_right
+
+
+def _empty_grad(grad: Tensor, hidden: Tensor) -> Tensor:
+    """In the format of the hidden states, which is that of the gates."""
+    n, h, height, width = grad.shape
+    return empty(hidden, (n, 8 * h, height, width), grad.dtype)
+
+
+def _forward_fake(gates: Tensor, *given: Any) -> tuple[Tensor, ...]:
+    left, right = (outputs_cpu(x, given[-1]) for x in _directions(gates))
+    return torch.empty_like(left[0]), *_kept(left, given[-1]), *_kept(right, given[-1])
+
+
+def _grad_fake(grad: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
+    return _empty_grad(grad, given[4]), *(x.new_empty(x.shape) for x in given[:4])
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    _, *parameters, ctx.keep = inputs
+    ctx.save_for_backward(*parameters, *output[1:])
+    ctx.mark_non_differentiable(*output[1:])
+    ctx.set_materialize_grads(False)
+
+
+def _backward(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Any, ...]:
+    if grad is None:
+        return (None,) * 6
+    if not ctx.keep:
+        raise RuntimeError("diagonal_bilstm was told to keep nothing for gradients")
+    return *torch.ops.pixelsr.diagonal_bilstm_grad(grad, *ctx.saved_tensors), None
+
+
+torch.library.register_fake("pixelsr::diagonal_bilstm", _forward_fake, lib=LIBRARY)
+torch.library.register_fake("pixelsr::diagonal_bilstm_grad", _grad_fake, lib=LIBRARY)
+torch.library.register_autograd(
+    "pixelsr::diagonal_bilstm", _backward, setup_context=_keep, lib=LIBRARY
+)
+refuse_second_derivatives("diagonal_bilstm_grad")
+cast_under_autocast("diagonal_bilstm")

@@ -1,0 +1,67 @@
+"""The recurrences of PixelRNN by the Triton kernels."""
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+from pixelsr.interpreter import interprets
+
+from ..memory_format import dense, side_by_side
+from .cpu import empty, outputs_cpu
+from .eager import Kind, States, of_initial_hidden, of_weight
+
+
+def forward_triton(
+    kind: Kind, gates: Tensor, weight: Tensor, initial: Tensor, keep: bool
+) -> States:
+    states = States(*outputs_cpu(gates, keep))
+    if not states.hidden.numel():
+        return states
+    with _its_gpu(gates):
+        from pixelsr.kernels.lstm import launch_lstm
+
+        # The kernel writes channels last; what is returned otherwise is a copy of it.
+        written = _dense_or_empty(states.hidden)
+        given = side_by_side(gates), weight, initial.contiguous()
+        launch_lstm(kind, *given, states._replace(hidden=written))
+    if written is not states.hidden:
+        states.hidden.copy_(written)
+    return states
+
+
+def grad_triton(
+    kind: Kind, grad: Tensor, weight: Tensor, initial: Tensor, states: States
+) -> tuple[Tensor, Tensor, Tensor]:
+    # In the format of the hidden states, which is that of the gates.
+    grad_gates = empty(states.hidden, states.activations.shape, grad.dtype)
+    if not grad.numel():
+        return grad_gates, weight.new_zeros(weight.shape), initial.new_zeros(initial.shape)
+    with _its_gpu(grad):
+        from pixelsr.kernels.lstm_grad import launch_lstm_grad
+
+        written, states = _dense_or_empty(grad_gates), States(*(dense(x) for x in states))
+        given = side_by_side(grad), weight, initial.contiguous()
+        of_cell = launch_lstm_grad(kind, *given, states, written)
+    of_hidden = of_initial_hidden(kind, written, weight)
+    of_initial = torch.stack((of_hidden, of_cell)).to(initial.dtype)
+    of_weights = of_weight(kind, written, states.hidden, initial[0], weight.shape[2])
+    if written is not grad_gates:
+        grad_gates.copy_(written)
+    return grad_gates, of_weights, of_initial
+
+
+def _dense_or_empty(x: Tensor) -> Tensor:
+    """`x` itself if its pixels are dense, otherwise memory for what is copied to it."""
+    if x.is_contiguous(memory_format=torch.channels_last):
+        return x
+    return torch.empty_like(x, memory_format=torch.channels_last)
+
+
+def _its_gpu(x: Tensor) -> AbstractContextManager[object]:
+    """With the GPU of a tensor as the current one, which Triton launches on."""
+    if x.device.type != "cpu":
+        return torch.cuda.device(x.device)
+    if not interprets():
+        raise ValueError("Triton's recurrences need a GPU, or TRITON_INTERPRET=1 on a CPU")
+    return nullcontext()

@@ -1,0 +1,38 @@
+"""Masked convolution and the gate in plain PyTorch: the definition of right."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pixelsr.masks import causal_mask
+
+
+def masked_conv2d_ref(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    mask_type: str,
+    colours: int = 3,
+    in_parts: int = 1,
+    out_parts: int = 1,
+    dilation: int = 1,
+) -> Tensor:
+    """``F.conv2d(x, weight * causal_mask(...), bias, padding="same")``."""
+    mask = causal_mask(
+        weight.shape[0],
+        weight.shape[1],
+        (weight.shape[2], weight.shape[3]),
+        mask_type,
+        colours=colours,
+        in_parts=in_parts,
+        out_parts=out_parts,
+        device=weight.device,
+    )
+    padding = (dilation * (weight.shape[2] // 2), dilation * (weight.shape[3] // 2))
+    return F.conv2d(x, weight * mask, bias, padding=padding, dilation=dilation)
+
+
+def gate_ref(x: Tensor) -> Tensor:
+    """``tanh(a) * sigmoid(b)``, of the two halves of the channels."""
+    a, b = x.chunk(2, dim=1)
+    return torch.tanh(a) * torch.sigmoid(b)

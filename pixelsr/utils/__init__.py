@@ -1,0 +1,1 @@
+"""Files, processes, signals and modules: helpers that know nothing of images."""

@@ -1,0 +1,134 @@
+"""Wrapped, copied and reparametrised `nn.Module`s."""
+
+import copy
+import functools
+import types
+import weakref
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.nn.utils.parametrize import is_parametrized, type_before_parametrizations
+from torch.nn.utils.prune import BasePruningMethod
+from torch.nn.utils.spectral_norm import SpectralNorm
+from torch.nn.utils.weight_norm import WeightNorm
+from torch.optim.swa_utils import AveragedModel
+
+_WITH_MODULE = (DataParallel, DistributedDataParallel, AveragedModel)
+
+
+def unwrap(model: Any) -> Any:
+    """Return the model inside `DataParallel`, `DistributedDataParallel`, `AveragedModel` and
+    `torch.compile`, nested in any order; anything else as it is.
+    """
+    while isinstance(model, nn.Module):
+        if isinstance(model, _WITH_MODULE):
+            model = model.module
+        elif "_orig_mod" in model._modules:  # of torch.compile
+            model = model._modules["_orig_mod"]
+        else:
+            break
+    return model
+
+
+Model = TypeVar("Model", bound=nn.Module)
+Copied = TypeVar("Copied")
+
+
+def can_copy(model: nn.Module) -> bool:
+    """Return False if a module holds functions that may refer to the module itself.
+
+    A deep copy would share them, and with them the original's parameters.
+    """
+    kept = (value for module in model.modules() for value in vars(module).values())
+    return not any(map(_may_refer, kept))
+
+
+def _may_refer(value: Any, depth: int = 4) -> bool:
+    """Return True if a deep copy of a value may go on referring to the original's module."""
+    if isinstance(value, types.FunctionType):
+        return bool(value.__closure__)
+    if isinstance(value, weakref.ReferenceType):
+        return True
+    inner: list[Any] = []
+    if isinstance(value, functools.partial):
+        inner = [value.func, *value.args, *value.keywords.values()]
+    elif isinstance(value, dict):
+        inner = list(value.values())
+    elif isinstance(value, list | tuple):
+        inner = list(value)
+    return depth > 0 and any(_may_refer(each, depth - 1) for each in inner)
+
+
+def copy_model(model: Model) -> Model:
+    """Return a deep copy; tensors that a module computed from its parameters are copied too."""
+    return copy_together(model, None)[0]
+
+
+def copy_together(model: Model, other: Copied) -> tuple[Model, Copied]:
+    """Return deep copies of a model and of an object that shares modules or tensors with it."""
+    kept = [value for module in model.modules() for value in vars(module).values()]
+    tensors = [value for value in kept if isinstance(value, Tensor) and not value.is_leaf]
+    memo: dict[int, Any] = {id(tensor): tensor.detach().clone() for tensor in tensors}
+    return copy.deepcopy(model, memo), copy.deepcopy(other, memo)
+
+
+_HOOKS = (WeightNorm, SpectralNorm, BasePruningMethod)
+"""The hooks that compute a weight before a forward, as `torch.nn.utils.weight_norm` adds one."""
+
+
+def is_reparametrised(model: nn.Module) -> bool:
+    """Return True if any weight is computed of other tensors, by a parametrisation or by a hook."""
+    return any(is_parametrized(m) or _hooks(m) for m in model.modules())
+
+
+@torch.inference_mode(False)  # a parameter of the copy may be written to later
+@torch.no_grad()
+def plain_copy(model: nn.Module) -> nn.Module:
+    """Return a deep copy whose parameters are the effective weights, those of the next forward.
+
+    Raises:
+        ValueError: the model holds functions that refer to it, which a copy would share.
+    """
+    if not can_copy(model):
+        raise ValueError(
+            f"{type(model).__name__} holds functions that refer to itself, so that no copy with "
+            "other weights can be made of it"
+        )
+    copied = copy_model(model)
+    for module in copied.modules():
+        _apply_hooks(module)
+        if is_parametrized(module):
+            _apply_parametrisations(module)
+    return copied
+
+
+def _hooks(module: nn.Module) -> dict[int, WeightNorm | SpectralNorm | BasePruningMethod]:
+    hooks = module._forward_pre_hooks.items()
+    return {key: hook for key, hook in hooks if isinstance(hook, _HOOKS)}
+
+
+def _apply_hooks(module: nn.Module) -> None:
+    for key, hook in _hooks(module).items():
+        hook(module, ())  # in train mode a spectral norm takes a step before each forward
+        hook.remove(module)
+        del module._forward_pre_hooks[key]
+
+
+def _apply_parametrisations(module: nn.Module) -> None:
+    """Replace parametrised tensors by their values.
+
+    A copied module shares its class with the original, and `remove_parametrizations` would take
+    the weight from both.
+    """
+    originals = {name: list(of.parameters()) for name, of in module.parametrizations.items()}  # type: ignore[operator,union-attr]
+    values = {name: getattr(module, name).detach().clone() for name in originals}
+    module.__class__ = type_before_parametrizations(module)
+    del module.parametrizations
+    for name, value in values.items():
+        if not originals[name]:
+            module.register_buffer(name, value)
+            continue
+        trained = any(parameter.requires_grad for parameter in originals[name])
+        module.register_parameter(name, nn.Parameter(value, trained))
