@@ -15,8 +15,8 @@ from torch import Tensor
 import pixelsr
 from pixelsr.benchmark.clock import median_ratio, seconds
 from pixelsr.sampling import plan
+from pixelsr.sampling.plan_check import check_plan
 from pixelsr.sampling.signature import traced_signature
-from pixelsr.sampling.verify import check_plan
 
 ROUNDS, SIDE = 7, 32
 

@@ -8,9 +8,9 @@ import dataclasses
 import itertools
 from typing import Any
 
-from pixelsr.sampling.engines.cuda import CudaEngine
-from pixelsr.sampling.engines.tape import Tape
-from pixelsr.sampling.engines.tiles import UNIT
+from pixelsr.sampling.engines.cuda.engine import CudaEngine
+from pixelsr.sampling.engines.cuda.memory_layout import UNIT
+from pixelsr.sampling.engines.cuda.program import Tape
 
 FLOPS = 400e12
 """Of 16-bit products, in practice, an H100 or H200 a second; a large product alone has 700e12."""

@@ -12,10 +12,10 @@ import pixelsr
 from pixelsr.benchmark.batch import Batch
 from pixelsr.benchmark.clock import seconds
 from pixelsr.benchmark.sampler import Sampler, request_of
-from pixelsr.sampling.drawing import Drawing
-from pixelsr.sampling.engines.cuda import EVENTS, CudaEngine
-from pixelsr.sampling.engines.features import packed_values
-from pixelsr.sampling.execution import plan_of
+from pixelsr.sampling.engines.buffers import packed_values
+from pixelsr.sampling.engines.cuda.engine import EVENTS, CudaEngine
+from pixelsr.sampling.methods import plan_of
+from pixelsr.sampling.sampler import Drawing
 
 CALL, NOTHING, REQUEST = "call", "call that draws nothing", "request"
 IMAGE_STAGE, KERNEL, TICKING = "image stage", "kernel", "kernel, with clocks"

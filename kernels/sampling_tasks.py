@@ -1,6 +1,6 @@
 """One task of a plan at some places: a product or a formula, as a table of integers has it.
 
-pixelsr/sampling/engines/triton_program.py writes the table; the fields of a record are
+pixelsr/sampling/engines/triton/program.py writes the table; the fields of a record are
 
     0  kind: product or formula           6  span of the output            26  first piece, or code
     1  values of the result               11 span of the source            27  pieces, or codes
@@ -23,7 +23,7 @@ from .gate import tanh
 FORMULA = tl.constexpr(1)
 SPAN = tl.constexpr(5)  # fields
 RELU, GATE = tl.constexpr(1), tl.constexpr(2)  # functions
-# Opcodes of formulas, see OPCODES of pixelsr/sampling/engines/program.py.
+# Opcodes of formulas, see OPCODES of pixelsr/sampling/engines/packing.py.
 _ARG, _CONST, _ADD, _SUB, _MUL, _DIV = (tl.constexpr(k) for k in range(6))
 _NEG, _EXP, _RELU, _TANH, _SIGMOID = (tl.constexpr(k) for k in range(6, 11))
 _ELU, _SILU, _GATE = (tl.constexpr(k) for k in range(11, 14))

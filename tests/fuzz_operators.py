@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 import pixelsr
 from pixelsr import sampling
-from pixelsr.sampling import whole_cpu
-from pixelsr.sampling.engines import cpu
-from pixelsr.sampling.execution import start_engine
+from pixelsr.sampling.engines.cpu import engine as cpu_engine
+from pixelsr.sampling.incremental import maps_cpu
+from pixelsr.sampling.methods import start_engine
 from tests import test_recurrent_sampling
 from tests.networks import inputs, network
 
@@ -84,13 +84,13 @@ def good_calls() -> list[Call]:
 
 def _drawn(model: nn.Module, **options: Any) -> Call:
     for _ in range(2):  # at first the check of the plan draws too
-        cpu.operators = recorder = Recorder()
+        cpu_engine.operators = recorder = Recorder()
         pixelsr.sample(model, 2, **inputs(model, size=SIZE), engine="cpu", **options)
     return recorder.calls["run_plan_"]
 
 
 def _recorded(model: nn.Module) -> Call:
-    cpu.operators = recorder = Recorder()
+    cpu_engine.operators = recorder = Recorder()
     request = sampling.request.make_request(model, 2, SIZE, None, None, None, 0, "model")
     start_engine("cpu", request).record(torch.ones(2, 3, *SIZE, dtype=torch.uint8))
     return recorder.calls["run_plan_"]
@@ -99,7 +99,7 @@ def _recorded(model: nn.Module) -> Call:
 def _edited(model: nn.Module) -> Call:
     images = torch.zeros(2, 3, *SIZE, dtype=torch.uint8)
     state = sampling.evaluate(model, images, engine="cpu")
-    whole_cpu.operators = recorder = Recorder()
+    maps_cpu.operators = recorder = Recorder()
     state.edit(images + 1, torch.ones_like(images, dtype=torch.bool))
     return recorder.calls["run_cells_"]
 

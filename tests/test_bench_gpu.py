@@ -30,9 +30,9 @@ from pixelsr.benchmark import (
 )
 from pixelsr.benchmark.report import CACHED, CACHED_LOOP, CROPPED_LOOP, NAIVE_LOOP
 from pixelsr.benchmark.sampler import request_of
-from pixelsr.sampling.engines import cuda
-from pixelsr.sampling.engines.cuda import EVENTS, CudaEngine
-from pixelsr.sampling.execution import plan_of
+from pixelsr.sampling.engines.cuda import engine as cuda_engine
+from pixelsr.sampling.engines.cuda.engine import EVENTS, CudaEngine
+from pixelsr.sampling.methods import plan_of
 from pixelsr.sampling.plan import Product
 from tests.emulator.build import HERE, build
 from tests.test_bench import network, prior
@@ -58,7 +58,7 @@ def as_on_a_gpu(monkeypatch):
 @pytest.fixture
 def _emulated(monkeypatch):
     torch.ops.load_library(build([HERE / "run_tiles.cpp"], "run_tiles"))
-    monkeypatch.setattr(cuda, "EMULATES", True)
+    monkeypatch.setattr(cuda_engine, "EMULATES", True)
 
 
 # Passes.
@@ -332,7 +332,7 @@ def measured():
     torch.ops.load_library(build([HERE / "run_tiles.cpp"], "run_tiles"))
     lines: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cuda, "EMULATES", True)
+        patch.setattr(cuda_engine, "EMULATES", True)
         patch.setattr(graphs, "uses_graphs", lambda device: True)
         every = [Sampler("cuda", weights) for weights in suite.WEIGHTS]
         patch.setattr(suite, "half_precision", lambda batch: every)  # Triton's interpreter is slow

@@ -84,8 +84,8 @@ def test_clusters_wait_for_each_other_where_there_are_clusters(sass, cubin):
 
 def test_the_sizes_of_a_paper_s_network_fit_the_shared_memory_of_both():
     from pixelsr import PixelRecursiveSR, sampling
-    from pixelsr.sampling.engines.tape import fits, lay_out
-    from pixelsr.sampling.engines.tiles import Cut
+    from pixelsr.sampling.engines.cuda.memory_layout import Cut
+    from pixelsr.sampling.engines.cuda.program import fits, lay_out
 
     plan = sampling.plan(PixelRecursiveSR(), (32, 32), (8, 8))
     for shared in (163 * 1024, 227 * 1024):

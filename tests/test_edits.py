@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from pixelsr import ops, sampling
 from pixelsr.models import PixelCNN
 from pixelsr.nn import MaskedConv2d
-from pixelsr.sampling import Evaluation, whole
+from pixelsr.sampling import Evaluation
+from pixelsr.sampling.incremental import maps
 from pixelsr.sampling.plan import Plan, Product
 from tests.helpers import randomise
 from tests.networks import NETWORKS, Network, inputs, network
@@ -110,7 +111,7 @@ def test_single_pixels_of_pictures_larger_than_what_they_reach(name, engine):
 
 
 def test_pictures_larger_than_what_is_gathered_at_once_are_equal_too(monkeypatch):
-    monkeypatch.setattr(whole, "_SITES_AT_ONCE", 7)
+    monkeypatch.setattr(maps, "_SITES_AT_ONCE", 7)
     model = network("PixelCNN")
     images = pictures(model)
     state = sampling.evaluate(model, images)
@@ -141,7 +142,7 @@ LINEAR = {name: lambda x, *_: x for name in ("relu", "tanh", "sigmoid", "elu")}
 @pytest.mark.parametrize("name", [*NETWORKS, "Uneven"])
 def test_an_edit_costs_the_channels_that_it_can_change(name, monkeypatch):
     """No function hides a difference here: what an edit reaches is what differs."""
-    monkeypatch.setattr(whole, "OPCODES", {**whole.OPCODES, **LINEAR})
+    monkeypatch.setattr(maps, "OPCODES", {**maps.OPCODES, **LINEAR})
     torch.manual_seed(0)
     model = make(name)
     images, low_res = pictures(model), small_pictures(model)
@@ -210,7 +211,7 @@ def test_the_multiply_adds_are_those_that_are_done(monkeypatch):
     state = sampling.evaluate(model, images)
     run = state._engine.run
 
-    def counting(work: whole.Work) -> None:
+    def counting(work: maps.Work) -> None:
         done.extend(state._cells.cells[cell].macs * len(sites) for cell, sites in work)
         run(work)
 

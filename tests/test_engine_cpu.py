@@ -12,8 +12,11 @@ from torch import Tensor, nn
 import pixelsr
 from pixelsr import functional, ops, sampling
 from pixelsr.nn import MaskedConv2d
-from pixelsr.sampling.engines import base, cpu, program
-from pixelsr.sampling.execution import start_engine
+from pixelsr.sampling.engines import base, packing
+from pixelsr.sampling.engines.cpu import engine as cpu_engine
+from pixelsr.sampling.engines.cpu import program as cpu_program
+from pixelsr.sampling.incremental import maps_cpu
+from pixelsr.sampling.methods import start_engine
 from tests.helpers import randomise
 from tests.networks import NETWORKS, Network, inputs, network
 from tests.test_sampling import masks, sample
@@ -26,7 +29,7 @@ FLOAT = torch.float32
 @pytest.fixture
 def threads(monkeypatch):
     """Sets the number of threads, however many processors there are; puts it back afterwards."""
-    monkeypatch.setattr(cpu, "usable_processors", lambda: 1000)
+    monkeypatch.setattr(cpu_engine, "usable_processors", lambda: 1000)
     before = torch.get_num_threads()
     yield torch.set_num_threads
     torch.set_num_threads(before)
@@ -154,7 +157,7 @@ def test_no_step_is_missed_by_any_number_of_threads(count, threads):
 
 
 def test_threads_have_a_processor_each(monkeypatch):
-    monkeypatch.setattr(cpu, "usable_processors", lambda: 1)
+    monkeypatch.setattr(cpu_engine, "usable_processors", lambda: 1)
     calls = _calls(monkeypatch, network("GatedPixelCNN"))
     assert {call["threads"] for call in calls} == {1}
 
@@ -227,9 +230,9 @@ def test_samples_of_one_input_share_the_rows_that_are_known(monkeypatch):
     model = network("PixelRecursiveSR-gated")
     sampling.plan(model, (6, 4), (3, 2))  # whose check draws too
     rows = []
-    run = cpu.CpuEngine._run
+    run = cpu_engine.CpuEngine._run
     monkeypatch.setattr(
-        cpu.CpuEngine,
+        cpu_engine.CpuEngine,
         "_run",
         lambda self, *a, **k: rows.append(self.request.samples) or run(self, *a, **k),
     )
@@ -266,14 +269,14 @@ def test_a_change_that_no_version_counts_is_seen_too():
 
 def test_weights_are_packed_once(monkeypatch):
     packed = []
-    run = program._Writer.run
+    run = cpu_program._Writer.run
 
     def spy(writer):
         if writer.dtype == FLOAT:  # the check of a plan draws in float64
             packed.append(writer)
         return run(writer)
 
-    monkeypatch.setattr(program._Writer, "run", spy)
+    monkeypatch.setattr(cpu_program._Writer, "run", spy)
     model = network("GatedPixelCNN", FLOAT)
     sample(model, engine="cpu")
     sample(model, engine="cpu", seed=1)
@@ -395,7 +398,7 @@ def _record_calls(monkeypatch) -> list[dict[str, object]]:
             found.append({a.name: value for a, value in zip(schema, arguments, strict=True)})
             torch.ops.pixelsr.run_plan_(*arguments)
 
-    monkeypatch.setattr(cpu, "operators", Recording())
+    monkeypatch.setattr(cpu_engine, "operators", Recording())
     return found
 
 
@@ -403,7 +406,7 @@ def test_a_call_is_bounded_so_that_it_can_be_interrupted(monkeypatch):
     model = network("GatedPixelCNN")
     macs = sampling.plan(model, (6, 4)).macs
     assert len(_calls(monkeypatch, model)) == 1
-    monkeypatch.setattr(cpu, "_MACS_AT_ONCE", macs)  # three rows of two pictures
+    monkeypatch.setattr(cpu_engine, "_MACS_AT_ONCE", macs)  # three rows of two pictures
     assert [call["rows"] for call in _calls(monkeypatch, model, n=2)] == [3, 3]
     assert [call["rows"] for call in _calls(monkeypatch, model, n=9)] == [1] * 6
 
@@ -418,7 +421,7 @@ def test_pictures_do_not_depend_on_how_often_they_are_interrupted(name, mask, mo
     images = torch.randint(model.levels, (2, model.colours, 6, 4), dtype=torch.uint8)
     low_res = inputs(model, count=2).get("low_res")
     expected = sampling.logits(model, images, low_res=low_res, engine="cpu")
-    monkeypatch.setattr(cpu, "_MACS_AT_ONCE", 1)
+    monkeypatch.setattr(cpu_engine, "_MACS_AT_ONCE", 1)
     ours, reference = both(model, **options)
     assert torch.equal(ours, reference)
     assert torch.equal(sampling.logits(model, images, low_res=low_res, engine="cpu"), expected)
@@ -426,7 +429,7 @@ def test_pictures_do_not_depend_on_how_often_they_are_interrupted(name, mask, mo
 
 def test_auto_takes_the_compiled_engine():
     model = network("PixelCNN")
-    assert isinstance(start_engine("auto", _request(model)), cpu.CpuEngine)
+    assert isinstance(start_engine("auto", _request(model)), cpu_engine.CpuEngine)
 
 
 def _request(model: nn.Module):
@@ -448,8 +451,8 @@ def test_the_operators_are_well_registered(monkeypatch):
 
     model = network("GatedPixelCNN", FLOAT)
     with monkeypatch.context() as patch:
-        patch.setattr(cpu, "operators", Recording())
-        patch.setattr(sampling.whole_cpu, "operators", Recording())
+        patch.setattr(cpu_engine, "operators", Recording())
+        patch.setattr(maps_cpu, "operators", Recording())
         pictures = sample(model, engine="cpu")
         sampling.evaluate(model, pictures, engine="cpu")
     assert set(calls) == {"run_plan_", "run_cells_", "forget_session"}
@@ -461,7 +464,7 @@ def test_the_operators_are_well_registered(monkeypatch):
 
 
 def test_an_unknown_step_is_refused_by_name_and_auto_passes_it_over(monkeypatch):
-    monkeypatch.delitem(program.OPCODES, "elu")
+    monkeypatch.delitem(packing.OPCODES, "elu")
     model = network("OtherGate")
     with pytest.raises(ValueError, match=r"engine 'cpu' cannot run: .* pointwise function 'elu'"):
         sample(model, engine="cpu")
@@ -486,7 +489,7 @@ def test_a_model_without_values_is_refused():
 
 
 def test_no_threads_are_refused():
-    engine = cpu.CpuEngine(
+    engine = cpu_engine.CpuEngine(
         sampling.plan(network("PixelCNN"), (3, 4)), _request(network("PixelCNN"))
     )
     with pytest.raises(RuntimeError, match="threads must be a positive int, got 0"):
@@ -502,7 +505,7 @@ def test_a_long_formula_is_refused():
         def forward(self, images: Tensor) -> Tensor:
             x = self.first(self.images(images))
             y = x
-            for k in range(program.MAX_STACK):
+            for k in range(packing.MAX_STACK):
                 y = x * k - y
             return self.logits(y)
 

@@ -17,10 +17,13 @@ from torch.nn.utils import parametrizations
 import pixelsr
 from pixelsr import ops, sampling
 from pixelsr.ops.gumbel_noise.reference import gumbel_noise_ref
-from pixelsr.sampling.engines import cuda, program
-from pixelsr.sampling.engines.cuda import CudaEngine, Machine, choose_cut
-from pixelsr.sampling.engines.tiles import UNIT, Cut
+from pixelsr.sampling.engines import packing
+from pixelsr.sampling.engines.cuda import engine as cuda_engine
+from pixelsr.sampling.engines.cuda.engine import CudaEngine, Machine, choose_cut
+from pixelsr.sampling.engines.cuda.memory_layout import UNIT, Cut
 from pixelsr.sampling.request import make_request
+from pixelsr.sampling.sampler import Drawing
+from pixelsr.utils import system
 from tests.emulator.build import HERE, build
 from tests.helpers import randomise, slow
 from tests.networks import NETWORKS, Network, inputs, network
@@ -50,9 +53,9 @@ def _machine():
         yield
         return
     torch.ops.load_library(build([HERE / "run_tiles.cpp"], "run_tiles"))
-    cuda.EMULATES = True
+    cuda_engine.EMULATES = True
     yield
-    cuda.EMULATES = False
+    cuda_engine.EMULATES = False
 
 
 @pytest.fixture(params=[0, slow(1), 5] if not HAS_GPU else [0])
@@ -67,7 +70,7 @@ def gpu(monkeypatch):
 
     def take(processors: int = 132, shared: int = 227 * 1024, has_clusters: bool = True) -> None:
         monkeypatch.setattr(
-            cuda, "machine", lambda device: Machine(processors, shared, has_clusters)
+            cuda_engine, "machine", lambda device: Machine(processors, shared, has_clusters)
         )
 
     return take
@@ -231,11 +234,14 @@ def test_clusters_are_as_many_as_the_driver_can_place(gpu, monkeypatch):
     """On a GPU that runs fewer at once than its multiprocessors would have."""
     gpu()
     asked = []
-    monkeypatch.setattr(cuda, "_clusters_at_once", lambda cut, _: asked.append(cut) or 13)
-    most = {members: cuda._tiles_at_once(cut(members), torch.device("cuda")) for members in (1, 8)}
+    monkeypatch.setattr(cuda_engine, "_clusters_at_once", lambda cut, _: asked.append(cut) or 13)
+    most = {
+        members: cuda_engine._tiles_at_once(cut(members), torch.device("cuda"))
+        for members in (1, 8)
+    }
     assert most == {1: 132, 8: 13}
     assert [one.members for one in asked] == [8]
-    assert cuda._tiles_at_once(cut(8), torch.device("cpu")) == 16
+    assert cuda_engine._tiles_at_once(cut(8), torch.device("cpu")) == 16
 
 
 def cut(members: int) -> Cut:
@@ -281,15 +287,15 @@ def test_a_batch_that_does_not_fit_is_drawn_in_waves(mask, monkeypatch):
     monkeypatch.setattr(
         CudaEngine, "_run", lambda self, *a, **k: launches.append(a[4]) or run(self, *a, **k)
     )
-    monkeypatch.setattr(cuda, "available_on", lambda device: 1)
-    monkeypatch.setattr(cuda, "check_memory", lambda *arguments: None)
+    monkeypatch.setattr(cuda_engine, "available_on", lambda device: 1)
+    monkeypatch.setattr(cuda_engine, "check_memory", lambda *arguments: None)
     assert torch.equal(sample(model, engine="cuda", **options), whole)
     assert launches == [1, 1, 1, 1]
 
 
 def test_a_tile_that_does_not_fit_is_refused_in_one_sentence(monkeypatch):
-    monkeypatch.setattr(sampling.memory, "available_memory", lambda: 1000)
-    monkeypatch.setattr(sampling.memory, "available_on", lambda device: 1000)
+    monkeypatch.setattr(system, "available_memory", lambda: 1000)
+    monkeypatch.setattr(system, "available_on", lambda device: 1000)
     with pytest.raises(
         ValueError, match=r"pictures at once need .* GiB of memory, and .* are free"
     ):
@@ -304,7 +310,7 @@ def test_long_jobs_are_several_launches(monkeypatch):
     monkeypatch.setattr(
         CudaEngine, "_run", lambda self, *a, **k: rows.append(a[1][0]) or run(self, *a, **k)
     )
-    monkeypatch.setattr(cuda, "_PIXELS_AT_ONCE", 8)
+    monkeypatch.setattr(cuda_engine, "_PIXELS_AT_ONCE", 8)
     assert torch.equal(sample(model, engine="cuda"), whole)
     assert rows == [0, 2, 4]
 
@@ -315,7 +321,7 @@ def test_leading_known_rows_and_several_launches(monkeypatch):
     options = {"known": torch.randint(8, shape, dtype=torch.uint8, device=DEVICE)}
     options["known_mask"] = masks(tuple(shape))["rows"].to(DEVICE)
     whole = sample(model, engine="cuda", **options)
-    monkeypatch.setattr(cuda, "_PIXELS_AT_ONCE", 1)
+    monkeypatch.setattr(cuda_engine, "_PIXELS_AT_ONCE", 1)
     assert torch.equal(sample(model, engine="cuda", **options), whole)
 
 
@@ -351,7 +357,7 @@ def test_the_noise_is_the_reference_s_bit_for_bit(levels):
     kept = []
     storage_of = engine._storage
     engine._storage = lambda tiles: kept.append(storage_of(tiles)) or kept[0]
-    engine.draw(sampling.drawing.Drawing(seed, 1.0))
+    engine.draw(Drawing(seed, 1.0))
     bytes_of_noise = width * 2 * engine.cut.samples * levels * 4
     first = engine.tape.tiles.units * UNIT  # behind the rings
     noise = kept[0].view(engine.tiles, -1)[:, first : first + bytes_of_noise].contiguous()
@@ -460,9 +466,11 @@ def test_a_changed_parameter_changes_the_picture():
 
 def test_time_is_told_by_event():
     engine = engine_of(exact("GatedPixelCNN"))
-    engine.ticks = torch.zeros(engine.tiles, len(cuda.EVENTS), dtype=torch.int64, device=DEVICE)
-    engine.draw(sampling.drawing.Drawing(0, 1.0))
-    spent = dict(zip(cuda.EVENTS, engine.ticks.sum(0).tolist(), strict=True))
+    engine.ticks = torch.zeros(
+        engine.tiles, len(cuda_engine.EVENTS), dtype=torch.int64, device=DEVICE
+    )
+    engine.draw(Drawing(0, 1.0))
+    spent = dict(zip(cuda_engine.EVENTS, engine.ticks.sum(0).tolist(), strict=True))
     assert spent.pop("known row") == 0
     assert all(ticks > 0 for ticks in spent.values())
 
@@ -478,7 +486,7 @@ def test_float64_is_refused_by_name():
 @pytest.mark.skipif(HAS_GPU, reason="of a machine without a GPU")
 def test_float32_is_refused_on_a_real_gpu(monkeypatch):
     model = network("PixelCNN", torch.float32)
-    monkeypatch.setattr(cuda, "EMULATES", False)
+    monkeypatch.setattr(cuda_engine, "EMULATES", False)
     reason = CudaEngine.why_not(sampling.plan(model, (3, 4)), request_of(model))
     assert (
         reason == "it multiplies float16 or bfloat16, the weights are torch.float32; see `weights`"
@@ -510,13 +518,13 @@ def test_a_wide_window_is_refused():
 
 
 def test_an_unknown_function_is_refused_by_name(monkeypatch):
-    monkeypatch.delitem(program.OPCODES, "elu")
+    monkeypatch.delitem(packing.OPCODES, "elu")
     with pytest.raises(ValueError, match=r"'cuda' cannot run: .* pointwise function 'elu'"):
         sample(exact("OtherGate"), engine="cuda")
 
 
 def test_a_model_on_the_cpu_is_refused(monkeypatch):
-    monkeypatch.setattr(cuda, "EMULATES", False)
+    monkeypatch.setattr(cuda_engine, "EMULATES", False)
     with pytest.raises(ValueError, match="its kernels need a GPU, got cpu"):
         sample(network("PixelCNN", torch.float16), engine="cuda")
 
@@ -535,7 +543,7 @@ def test_the_operator_is_well_registered(monkeypatch):
             calls.append([a.clone() if isinstance(a, Tensor) else a for a in arguments])
             torch.ops.pixelsr.run_tiles_(*arguments)
 
-    monkeypatch.setattr(cuda, "operators", Recording())
+    monkeypatch.setattr(cuda_engine, "operators", Recording())
     sample(exact("GatedPixelCNN"), engine="cuda")
     torch.library.opcheck(torch.ops.pixelsr.run_tiles_, calls[0])
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 import pixelsr
 from pixelsr import sampling
-from pixelsr.sampling.engines.cuda import CudaEngine
+from pixelsr.sampling.engines.cuda.engine import CudaEngine
 from tests import test_engine_cuda
 from tests.helpers import randomise
 from tests.test_engine_cuda import DEVICE, EXACT, HAS_GPU, NEAR, engine_of, exactly, logits_error

@@ -16,11 +16,12 @@ import pixelsr
 from pixelsr import sampling
 from pixelsr.nn import MaskedConv2d
 from pixelsr.ops.gumbel_noise.reference import gumbel_noise_ref
-from pixelsr.sampling.engines import choose_engine, program, triton_program
-from pixelsr.sampling.engines import triton as engine
-from pixelsr.sampling.engines.tasks import Task, tasks
-from pixelsr.sampling.execution import start_engine
-from pixelsr.sampling.plan.steps import Placed, Pointwise, Product, Span
+from pixelsr.sampling.engines import choose_engine, packing
+from pixelsr.sampling.engines.fusion import Task, tasks
+from pixelsr.sampling.engines.triton import engine
+from pixelsr.sampling.engines.triton import program as triton_program
+from pixelsr.sampling.methods import start_engine
+from pixelsr.sampling.plan.ir import Placed, Pointwise, Product, Span
 from pixelsr.sampling.request import make_request
 from pixelsr.utils import system
 from tests import networks
@@ -437,7 +438,7 @@ def test_parameters_of_mixed_dtype_are_refused():
 
 
 def test_a_function_that_it_does_not_know_is_refused(monkeypatch):
-    monkeypatch.delitem(program.OPCODES, "elu")
+    monkeypatch.delitem(packing.OPCODES, "elu")
     with pytest.raises(ValueError, match=r"cannot run: .* pointwise function 'elu'"):
         sample(network("OtherGate"))
 

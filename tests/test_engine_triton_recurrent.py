@@ -8,11 +8,11 @@ from torch import Tensor
 
 import pixelsr
 from pixelsr import ConditioningNetwork, DiagonalBiLSTM, PixelRecursiveSR, RowLSTM, sampling
-from pixelsr.sampling.engines import triton as engine
-from pixelsr.sampling.engines import triton_program
-from pixelsr.sampling.engines.tasks import Task, overlap, tasks
-from pixelsr.sampling.execution import start_engine
-from pixelsr.sampling.plan.steps import Placed, Pointwise, Product, Scan, Span
+from pixelsr.sampling.engines.fusion import Task, overlap, tasks
+from pixelsr.sampling.engines.triton import engine
+from pixelsr.sampling.engines.triton import program as triton_program
+from pixelsr.sampling.methods import start_engine
+from pixelsr.sampling.plan.ir import Placed, Pointwise, Product, Scan, Span
 from pixelsr.sampling.request import make_request
 from tests.helpers import randomise
 from tests.test_sampling import TEMPERATURE

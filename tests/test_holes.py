@@ -8,7 +8,7 @@ import pixelsr
 from pixelsr import ops
 from pixelsr.models import PixelCNN
 from pixelsr.sampling import plan
-from pixelsr.sampling.engines.cpu import CpuEngine
+from pixelsr.sampling.engines.cpu.engine import CpuEngine
 from pixelsr.sampling.plan import Schedule, macs_with_known
 from pixelsr.sampling.request import make_request
 from tests.helpers import randomise

@@ -16,8 +16,9 @@ import pixelsr
 from pixelsr import LogitsError, ops, sampling
 from pixelsr.nn import MaskedConv2d
 from pixelsr.ops.registry import HAS_TRITON
-from pixelsr.sampling.engines import cpu, cuda
-from pixelsr.sampling.sharded import sample_sharded
+from pixelsr.sampling.api import sample_sharded
+from pixelsr.sampling.engines.cpu import engine as cpu_engine
+from pixelsr.sampling.engines.cuda import engine as cuda_engine
 from pixelsr.utils.distributed import Workers
 from tests.emulator.build import HERE, build
 from tests.helpers import randomise
@@ -68,9 +69,9 @@ def emulated() -> Iterator[None]:
     if sys.platform != "linux":
         pytest.skip("fibers need Linux here")
     torch.ops.load_library(build([HERE / "run_tiles.cpp"], "run_tiles"))
-    cuda.EMULATES = True
+    cuda_engine.EMULATES = True
     yield
-    cuda.EMULATES = False
+    cuda_engine.EMULATES = False
 
 
 @pytest.fixture(params=["reference", "cpu", "triton", "cuda", "ancestral"])
@@ -120,7 +121,7 @@ def test_a_fault_is_refused_by_name(mark, temperature, how):
 
 def test_it_is_the_first_in_raster_order_and_there_of_the_lowest_sample(how, monkeypatch):
     """The threads of the C++ engine have samples of their own: each finds another fault first."""
-    monkeypatch.setattr(cpu, "usable_processors", lambda: 4)
+    monkeypatch.setattr(cpu_engine, "usable_processors", lambda: 4)
     before = torch.get_num_threads()
     torch.set_num_threads(4)
     places = [(NAN, 0, 1, 0, 0), (PLUS, 3, 0, 1, 2), (NONE, 2, 0, 1, 2), (NAN, 1, 0, 2, 0)]

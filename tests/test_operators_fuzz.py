@@ -11,7 +11,8 @@ import torch
 
 from pixelsr import ops, sampling
 from pixelsr.masks import channel_groups
-from pixelsr.sampling.engines import cpu
+from pixelsr.sampling.engines.cpu import engine as cpu_engine
+from pixelsr.sampling.engines.cpu import program as cpu_program
 from tests import fuzz_operators
 from tests.networks import network
 from tests.test_sampling import sample
@@ -53,7 +54,7 @@ def drawn(monkeypatch) -> dict[str, Any]:
     recorder, model = fuzz_operators.Recorder(), network("GatedPixelCNN", torch.float32)
     sampling.plan(model, (6, 4))  # whose check draws too
     with monkeypatch.context() as patch:
-        patch.setattr(cpu, "operators", recorder)
+        patch.setattr(cpu_engine, "operators", recorder)
         sample(model, n=2, engine="cpu")
     arguments = dict(zip(RUN_PLAN, recorder.calls["run_plan_"].arguments, strict=True))
     yield arguments | {"session": 2**40}
@@ -196,7 +197,7 @@ def test_colours_without_a_channel_take_no_time():
 
 
 def test_more_padding_than_the_engine_takes_is_refused(monkeypatch):
-    monkeypatch.setattr(sampling.engines.program, "MAX_PADDING", 0)
+    monkeypatch.setattr(cpu_program, "MAX_PADDING", 0)
     model = fuzz_operators.test_recurrent_sampling.network("DiagonalBiLSTM")
     with pytest.raises(ValueError, match="its features are padded by 1 columns, more than 0"):
         sample(model, image_size=(3, 2), engine="cpu")

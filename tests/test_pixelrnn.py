@@ -265,9 +265,7 @@ def is_past(position, size):
 def test_the_field_of_one_diagonal_bilstm_layer_is_all_of_the_past(position):
     size = (7, 9)
     model = randomise(DiagonalBiLSTM(**{**SMALL, "layers": 1}, colours=1))
-    assert torch.equal(
-        pixelsr.receptive_field(model, size, position), is_past(position, size)
-    )
+    assert torch.equal(pixelsr.receptive_field(model, size, position), is_past(position, size))
 
 
 @pytest.mark.parametrize("layers", [1, 2])

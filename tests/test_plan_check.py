@@ -11,9 +11,9 @@ from torch import Tensor, nn
 import pixelsr
 from pixelsr.errors import PlanError
 from pixelsr.nn import MaskedConv2d
-from pixelsr.sampling import plan, verify
+from pixelsr.sampling import plan, plan_check
 from pixelsr.sampling.plan import Product, planner
-from pixelsr.sampling.plan.steps import Placed
+from pixelsr.sampling.plan.ir import Placed
 from tests.helpers import randomise
 from tests.networks import Network, inputs, network
 
@@ -140,15 +140,15 @@ def test_a_conditional_network_is_checked_with_a_small_image(monkeypatch):
 
 @pytest.mark.parametrize("name", ["PixelCNN", "PixelRecursiveSR-gated"])
 def test_a_plan_for_a_large_image_is_checked_at_a_smaller_size(name, monkeypatch):
-    monkeypatch.setattr(verify, "_MOST_LOGITS", 8 * 6 * 3 * 8)
+    monkeypatch.setattr(plan_check, "_MOST_LOGITS", 8 * 6 * 3 * 8)
     seen = []
-    compare = verify._compare
+    compare = plan_check._compare
 
     def spy(made, *arguments, **options):
         seen.append(made.image_size)
         return compare(made, *arguments, **options)
 
-    monkeypatch.setattr(verify, "_compare", spy)
+    monkeypatch.setattr(plan_check, "_compare", spy)
     model = network(name)
     plan(model, (16, 12), (8, 6) if name != "PixelCNN" else None)
     [(height, width)] = seen
@@ -164,7 +164,7 @@ def test_a_position_dependent_network_is_checked_at_its_own_size(monkeypatch):
         def forward(self, images: Tensor) -> Tensor:
             return self.logits(self.out(self.first(self.images(images)) + self.where))
 
-    monkeypatch.setattr(verify, "_MOST_LOGITS", 8)
+    monkeypatch.setattr(plan_check, "_MOST_LOGITS", 8)
     model = randomise(Placed()).double()
     drawn = pixelsr.sample(model, 2, image_size=(16, 12))
     assert torch.equal(drawn, pixelsr.sample(model, 2, image_size=(16, 12), method="ancestral"))
@@ -228,7 +228,7 @@ def test_frozen_masks_are_kept():
 
 @pytest.mark.parametrize("size", [(4, 64), (64, 4)])
 def test_a_long_image_is_not_reduced_to_where_a_mistake_does_not_show(size, monkeypatch):
-    monkeypatch.setattr(verify, "_MOST_LOGITS", 8 * 3 * 16)
+    monkeypatch.setattr(plan_check, "_MOST_LOGITS", 8 * 3 * 16)
     plan(network("PixelCNN"), size)
     mirror_the_rows_above(monkeypatch)
     with pytest.raises(PlanError, match=DIFFERS):

@@ -7,7 +7,7 @@ from torch import nn
 
 from pixelsr.sampling import plan
 from pixelsr.sampling.plan import Plan, Product, Span, Step
-from pixelsr.sampling.plan.regions import Cells
+from pixelsr.sampling.plan.dependencies import Cells
 from tests.networks import NETWORKS, inputs, network
 
 SIZE = (6, 4)

@@ -11,7 +11,7 @@ import pixelsr
 from pixelsr import ops, sampling
 from pixelsr.models import PixelModel
 from pixelsr.nn import MaskedConv2d
-from pixelsr.sampling.effective import effective
+from pixelsr.sampling.weights import effective
 from pixelsr.training.ema import Ema
 from tests.helpers import randomise
 

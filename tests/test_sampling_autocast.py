@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import pixelsr
 from pixelsr import ops, sampling
-from pixelsr.sampling.sharded import sample_sharded
+from pixelsr.sampling.api import sample_sharded
 from pixelsr.utils.distributed import Workers
 from tests import networks
 

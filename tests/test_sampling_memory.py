@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from pixelsr import ops, sampling
-from pixelsr.sampling.engines import cpu
-from pixelsr.sampling.execution import start_engine
+from pixelsr.sampling.engines.cpu import engine as cpu_engine
+from pixelsr.sampling.methods import start_engine
 from pixelsr.utils import system
 from tests.helpers import slow
 from tests.networks import inputs, network
@@ -83,7 +83,7 @@ def test_a_container_has_so_much_time_of_its_processors(group, monkeypatch):
 # What is asked for.
 
 
-def engine(name: str, n: int, known_rows: int = 0) -> cpu.CpuEngine:
+def engine(name: str, n: int, known_rows: int = 0) -> cpu_engine.CpuEngine:
     model = network(name, torch.float32)
     what = inputs(model, count=2)
     known = mask = None
@@ -95,7 +95,7 @@ def engine(name: str, n: int, known_rows: int = 0) -> cpu.CpuEngine:
         model, n, what.get("image_size"), what.get("low_res"), known, mask, 0, "model"
     )
     made = start_engine("cpu", request)
-    assert isinstance(made, cpu.CpuEngine)
+    assert isinstance(made, cpu_engine.CpuEngine)
     return made
 
 
@@ -104,9 +104,13 @@ def engine(name: str, n: int, known_rows: int = 0) -> cpu.CpuEngine:
 @pytest.mark.parametrize("known_rows", [0, 3])
 def test_the_memory_asked_for_is_what_is_allocated(name, known_rows, monkeypatch):
     asked, made = [], []
-    check, init = system.check_memory, cpu.CpuEngine.__init__
-    monkeypatch.setattr(cpu, "check_memory", lambda need, *_: asked.append(need) or check(need, *_))
-    monkeypatch.setattr(cpu.CpuEngine, "__init__", lambda s, *a: made.append(s) or init(s, *a))
+    check, init = system.check_memory, cpu_engine.CpuEngine.__init__
+    monkeypatch.setattr(
+        cpu_engine, "check_memory", lambda need, *_: asked.append(need) or check(need, *_)
+    )
+    monkeypatch.setattr(
+        cpu_engine.CpuEngine, "__init__", lambda s, *a: made.append(s) or init(s, *a)
+    )
     engine(name, 3, known_rows)
     checks = [own for own in made if own.dtype == torch.float64]  # of the plan
     made = [own for own in made if own.dtype == torch.float32]
@@ -145,11 +149,11 @@ def test_evaluate_says_what_its_caller_can_do(monkeypatch):
 PREPARE = """
 import ctypes, gc, resource, sys
 import torch, pixelsr
-from pixelsr.sampling.drawing import Drawing
-from pixelsr.sampling.engines import cpu
-from pixelsr.sampling.execution import start_engine
+from pixelsr.sampling.sampler import Drawing
+from pixelsr.sampling.engines.cpu import engine as cpu_engine
+from pixelsr.sampling.methods import start_engine
 from pixelsr.sampling.request import make_request
-cpu.usable_processors = lambda: 2
+cpu_engine.usable_processors = lambda: 2
 torch.set_num_threads(2)
 model = pixelsr.PixelCNN(channels=4, layers=1, head_channels=4).eval()
 

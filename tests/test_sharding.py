@@ -14,7 +14,7 @@ import pixelsr
 from pixelsr import ops
 from pixelsr.cli import main
 from pixelsr.cli.team import find_device
-from pixelsr.sampling.sharded import sample_sharded
+from pixelsr.sampling.api import sample_sharded
 from pixelsr.utils.distributed import Workers
 from tests.helpers import randomise, slow
 from tests.networks import network

@@ -7,9 +7,9 @@ import pytest
 
 import pixelsr
 from pixelsr import sampling
-from pixelsr.sampling.engines.members import Part, share
-from pixelsr.sampling.engines.tasks import overlap, tasks
-from pixelsr.sampling.engines.tiles import read, written
+from pixelsr.sampling.engines.cuda.cluster import Part, share
+from pixelsr.sampling.engines.cuda.memory_layout import read, written
+from pixelsr.sampling.engines.fusion import overlap, tasks
 from pixelsr.sampling.plan import Pointwise, Product
 from tests.networks import NETWORKS, inputs, network
 

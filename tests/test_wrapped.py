@@ -8,7 +8,7 @@ from torch.optim.swa_utils import AveragedModel
 
 import pixelsr
 from pixelsr import evaluation, sampling
-from pixelsr.sampling.sharded import sample_sharded
+from pixelsr.sampling.api import sample_sharded
 from pixelsr.utils.distributed import Workers
 from pixelsr.utils.modules import unwrap
 from tests.helpers import randomise

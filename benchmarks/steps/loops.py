@@ -33,8 +33,8 @@ from pixelsr.benchmark.clock import seconds
 from pixelsr.benchmark.replay import check_replay
 from pixelsr.benchmark.sampler import request_of
 from pixelsr.models import PixelModel
-from pixelsr.sampling.engines.cuda import CudaEngine
-from pixelsr.sampling.execution import plan_of
+from pixelsr.sampling.engines.cuda.engine import CudaEngine
+from pixelsr.sampling.methods import plan_of
 
 from ..bound import bound
 from ..breakdown import break_down

@@ -30,8 +30,8 @@ def emulate() -> None:
     """Let the CUDA engine run on the emulated machine of the tests, where there is no GPU."""
     if DEVICE.type == "cuda":
         return
-    from pixelsr.sampling.engines import cuda
+    from pixelsr.sampling.engines.cuda import engine as cuda_engine
     from tests.emulator.build import HERE, build
 
     torch.ops.load_library(build([HERE / "run_tiles.cpp"], "run_tiles"))
-    cuda.EMULATES = True
+    cuda_engine.EMULATES = True

@@ -35,7 +35,7 @@ PIXELSR_HOST_DEVICE Best<T> better(Best<T> a, Best<T> b) {
 }
 
 // The kinds of a logit. The greatest kind among the logits of a value is the kind of the value, and
-// a value can be drawn if its kind is FINITE. pixelsr/sampling/drawing.py knows these numbers.
+// a value can be drawn if its kind is FINITE. pixelsr/sampling/sampler.py knows these numbers.
 enum LogitKind : int { FORBIDDEN, FINITE, POSITIVE_INFINITY, NOT_A_NUMBER };
 
 template <class T>

@@ -1,5 +1,5 @@
 // What a pointwise formula is made of, in postfix order; `ARG` and `CONST` push a value, and `GATE`
-// is tanh(a) * sigmoid(b). pixelsr/sampling/engines/program.py knows these numbers.
+// is tanh(a) * sigmoid(b). pixelsr/sampling/engines/cpu/program.py knows these numbers.
 #pragma once
 
 #include <cstdint>

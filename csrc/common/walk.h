@@ -13,7 +13,7 @@ struct Cursor {
 };
 constexpr int64_t ROW_BEGINS = -1;
 
-// What has to be computed, as pixelsr/sampling/plan/known.py says.
+// What has to be computed, as pixelsr/sampling/plan/schedule.py says.
 struct Order {
   int64_t height, width, colours;
   int64_t first_col, cols;      // what is computed of a row

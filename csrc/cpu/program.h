@@ -1,5 +1,5 @@
 // A plan as the sampling operators are given it: a flat list of integers, written by
-// pixelsr/sampling/engines/program.py in the same order. The reader refuses what is no program at
+// pixelsr/sampling/engines/cpu/program.py in the same order. The reader refuses what is no program at
 // all; check_program.h what could not be run.
 #pragma once
 
@@ -28,7 +28,7 @@ struct Segment {
   int64_t dr, dc, length;
 };
 
-// Of a step; pixelsr/sampling/engines/program.py refuses more.
+// Of a step; pixelsr/sampling/engines/cpu/program.py refuses more.
 constexpr size_t MOST_SEGMENTS = 64, MOST_ARGS = 32;
 constexpr int64_t MOST_PADDING = 1024;
 

@@ -8,7 +8,7 @@
 
 namespace pixelsr {
 
-// What a tile's time goes into; pixelsr/sampling/engines/cuda.py names them.
+// What a tile's time goes into; pixelsr/sampling/engines/cuda/engine.py names them.
 enum Event {
   BEGIN_ROW,
   RUN_ROW,

@@ -1,5 +1,5 @@
 // A plan as the GPU runs it: a tape of packets, and a table that says where they are. Written by
-// pixelsr/sampling/engines/tape.py in the same order; all lengths are in bytes but where it says
+// pixelsr/sampling/engines/cuda/program.py in the same order; all lengths are in bytes but where it says
 // so.
 #pragma once
 

@@ -16,7 +16,7 @@ struct alignas(128) Control {
   int32_t col_turns[MOST_TURNS + 1];  // and the current column
   alignas(UNIT) RowRun run;           // that rows are in
 };
-static_assert(sizeof(Control) == 640, "pixelsr/sampling/engines/tape.py leaves so much room");
+static_assert(sizeof(Control) == 640, "pixelsr/sampling/engines/cuda/program.py leaves so much room");
 
 // One column of a buffer, from the first channel of a span on.
 struct Column {

@@ -8,7 +8,7 @@ from pixelsr.benchmark.batch import Batch
 from pixelsr.benchmark.clock import median_ratio, seconds
 from pixelsr.benchmark.sampler import request_of
 from pixelsr.models import PixelModel
-from pixelsr.sampling.execution import plan_of, resolve_engine
+from pixelsr.sampling.methods import plan_of, resolve_engine
 from pixelsr.sampling.plan import macs_with_known
 from pixelsr.utils.progress import track
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor
 
-from pixelsr.sampling.drawing import Drawing
-from pixelsr.sampling.execution import start_engine
+from pixelsr.sampling.methods import start_engine
+from pixelsr.sampling.sampler import Drawing
 
 from .batch import Batch
 from .clock import seconds

@@ -4,7 +4,7 @@ import dataclasses
 from typing import Any
 
 from pixelsr.models import PixelModel
-from pixelsr.sampling.execution import plan_of
+from pixelsr.sampling.methods import plan_of
 from pixelsr.sampling.plan import Plan
 
 from .batch import make_batch

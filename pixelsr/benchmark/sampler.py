@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pixelsr.sampling import sample
 from pixelsr.sampling.engines import ENGINES, choose_engine, why_not
-from pixelsr.sampling.execution import plan_of
+from pixelsr.sampling.methods import plan_of
 from pixelsr.sampling.request import Request, make_request
 
 from .batch import Batch

@@ -19,7 +19,7 @@ from pixelsr.data.small import Box, centre_square, from_tensor, small_picture, t
 from pixelsr.data.visible import visible_average
 from pixelsr.models import PixelModel, PixelRecursiveSR
 from pixelsr.models.sizes import drawn_side
-from pixelsr.sampling.sharded import sample_sharded
+from pixelsr.sampling.api import sample_sharded
 from pixelsr.training.objective import check_size
 from pixelsr.utils.contact_sheet import MAX_ROWS, Row, draw_sheet
 

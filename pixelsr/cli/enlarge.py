@@ -13,7 +13,7 @@ from torch import Tensor
 from pixelsr.data.small import Box, SmallPicture, from_tensor, small_picture
 from pixelsr.models import PixelRecursiveSR
 from pixelsr.models.sizes import small_side
-from pixelsr.sampling.sharded import sample_sharded
+from pixelsr.sampling.api import sample_sharded
 from pixelsr.utils.contact_sheet import MAX_ROWS, Row, draw_sheet
 
 from .examples import examples

@@ -10,7 +10,7 @@ from pixelsr.data.levels import from_levels
 from pixelsr.data.small import from_tensor
 from pixelsr.models import PixelModel
 from pixelsr.models.sizes import drawn_side
-from pixelsr.sampling.sharded import sample_sharded
+from pixelsr.sampling.api import sample_sharded
 from pixelsr.utils.contact_sheet import MAX_TILES, draw_grid
 
 from .examples import examples

@@ -11,7 +11,7 @@ from pixelsr.data.levels import to_levels
 from pixelsr.data.spread import spread
 from pixelsr.models import PixelModel, PixelRecursiveSR
 from pixelsr.sampling.engines import choose_engine
-from pixelsr.sampling.execution import resolve_engine
+from pixelsr.sampling.methods import resolve_engine
 from pixelsr.sampling.noise import check_seed, check_temperature
 from pixelsr.sampling.request import check_images, check_positive, make_request
 from pixelsr.training.objective import check_size

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from pixelsr.interpreter import interprets
+from pixelsr.utils.transforms import is_transformed
 
 from .compiled import WHY_NOT_COMPILED, warn_of_missing_kernels
 from .registry import HAS_TRITON
-from pixelsr.utils.transforms import is_transformed
 
 _log = logging.getLogger("pixelsr")
 

@@ -12,9 +12,8 @@ from pixelsr.utils.levels import check_level_count
 from pixelsr.utils.modules import unwrap
 from pixelsr.utils.system import check_memory
 
-from .effective import WEIGHTS, effective
 from .plan.trace import takes_low_res
-from .weights import weights_number
+from .weights import WEIGHTS, effective, weights_number
 
 _BYTES_OF_ORDER = 20
 """For each value of an image: whether it is known, and in which order values are computed."""

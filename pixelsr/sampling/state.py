@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from pixelsr.functional.autocast import without_autocast
 from pixelsr.utils.modules import unwrap
 
-from .execution import start_engine
+from .methods import start_engine
 from .request import Request, check_images, check_levels, layout, make_request
 
 

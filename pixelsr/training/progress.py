@@ -28,7 +28,7 @@ class Bar:
     """A progress bar."""
 
     def __init__(self) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn  # here, as in sampling/sample.py
+        from rich.progress import BarColumn, Progress, TextColumn  # here, as in sampling/api.py
 
         self.progress = Progress(
             BarColumn(16), TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.description}")

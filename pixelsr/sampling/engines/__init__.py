@@ -8,10 +8,10 @@ import torch
 from pixelsr.ops.compiled import WHY_NOT_COMPILED, warn_of_missing_kernels
 
 from .base import Engine
-from .cpu import CpuEngine
-from .cuda import CudaEngine
+from .cpu.engine import CpuEngine
+from .cuda.engine import CudaEngine
 from .reference import ReferenceEngine
-from .triton import TritonEngine
+from .triton.engine import TritonEngine
 
 _log = logging.getLogger("pixelsr")
 

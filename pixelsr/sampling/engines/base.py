@@ -6,9 +6,9 @@ from collections.abc import Generator
 import torch
 from torch import Tensor
 
-from ..drawing import Drawing
 from ..plan import Plan
 from ..request import Request
+from ..sampler import Drawing
 
 Positions = Generator[tuple[tuple[int, int, int], Tensor], Tensor, None]
 

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..drawing import Drawing
 from ..plan import Buffer, Plan, Pointwise, Product, Schedule, Span, Step
-from ..plan.steps import Expression, Placed
+from ..plan.ir import Expression, Placed
 from ..request import Request
+from ..sampler import Drawing
 from .base import Engine, Positions
-from .features import Features, feature_dtype
-from .parameters import bias_of, block_of
-from .ring import Ring, ring_shape
+from .buffers import Features, Ring, feature_dtype, ring_shape
+from .packing import bias_of, block_of
 
 OPCODES: dict[str, Callable[..., Tensor]] = {
     "add": torch.add,

@@ -1,7 +1,7 @@
 """The plan: when each feature of a network becomes known, and what to compute then."""
 
-from .known import Schedule, macs_with_known
-from .steps import ROW, Buffer, Plan, Pointwise, Product, Span, Step
+from .ir import ROW, Buffer, Plan, Pointwise, Product, Span, Step
+from .schedule import Schedule, macs_with_known
 
 __all__ = [
     "ROW",

@@ -14,12 +14,10 @@ from pixelsr import functional
 from pixelsr.errors import PlanError
 from pixelsr.nn import GatedMaskedConv2d, MaskedConv2d
 
-from .emitter import Emitter
-from .graph import argument, describe, logits_layout, reads_of
+from .ir import ROW, Buffer, Placed, Plan, Prefill, Product, Span, Step, reads_of_step
+from .lowering import Emitter
 from .recurrence import StateToState, emit_diagonal_bilstm, emit_row_lstm
-from .steps import ROW, Buffer, Placed, Plan, Prefill, Product, Span, Step, reads_of_step
-from .trace import UNPLANNED, depends_on, extract, image_stage_values, needed, placeholders, trace
-from .values import (
+from .symbolic import (
     BoolArray,
     Channel,
     Convolution,
@@ -32,6 +30,19 @@ from .values import (
     cut,
     runs,
     shifted,
+)
+from .trace import (
+    UNPLANNED,
+    argument,
+    depends_on,
+    describe,
+    extract,
+    image_stage_values,
+    logits_layout,
+    needed,
+    placeholders,
+    reads_of,
+    trace,
 )
 
 # Pointwise functions of a traced graph, by opcode; `engines` gives each opcode its meaning.

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from torch import fx
 
-from .emitter import Emitter, stages_of
-from .steps import Initial, Product, Span, Weight
-from .values import Convolution, Formula, Sum, Value, cut
+from .ir import Initial, Product, Span, Weight
+from .lowering import Emitter, stages_of
+from .symbolic import Convolution, Formula, Sum, Value, cut
 
 _CELL = (
     "add",

@@ -12,14 +12,22 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..plan import Buffer, Plan, Pointwise, Product, Schedule, Span
-from ..plan.steps import Expression, Placed, Scan
-from .parameters import bias_of, block_of
+from pixelsr.sampling.plan import Plan, Pointwise, Product, Schedule, Span
+from pixelsr.sampling.plan.ir import Placed, Scan
 
-_NAMES = ("arg", "const", "add", "sub", "mul", "div", "neg", "exp", "relu", "tanh", "sigmoid")
-OPCODES = {name: number for number, name in enumerate((*_NAMES, "elu", "silu", "gate"))}
-PANEL = 16
-MAX_STACK, MAX_ARGS, MAX_SEGMENTS, MAX_PADDING = 8, 32, 64, 1024
+from ..packing import (
+    OPCODES,
+    PANEL,
+    bias_of,
+    block_of,
+    offsets_of,
+    padded_width,
+    postfix,
+    segments_of,
+    why_not_formula,
+)
+
+MAX_SEGMENTS, MAX_PADDING = 64, 1024
 _WHENS = {"row": 0, "left": 1, "colour": 2}
 _PRODUCT, _FORMULA = 0, 1
 _NO_SCAN = 0
@@ -108,16 +116,6 @@ def _find_reason(plan: Plan) -> str | None:
             return f"it does not know the step {type(step).__name__}"
         if reason := why_not_formula(step):
             return reason
-    return None
-
-
-def why_not_formula(step: Pointwise) -> str | None:
-    """Why a formula cannot be written as opcodes for a small stack; None where it can."""
-    for opcode, _ in postfix(step.expression):
-        if opcode not in OPCODES:
-            return f"it does not know the pointwise function {opcode!r}"
-    if _depth(step.expression) > MAX_STACK or len(step.args) > MAX_ARGS:
-        return f"the formula of {step.out.buffer} is too long for it"
     return None
 
 
@@ -237,55 +235,3 @@ def _joined(parts: list[Tensor], dtype: torch.dtype) -> Tensor:
     return torch.cat(
         [torch.zeros(0, dtype=dtype, device="cpu"), *(part.to(dtype) for part in parts)]
     )
-
-
-def padded_width(plan: Plan, buffer: Buffer) -> int:
-    return buffer.left + plan.image_size[1] + buffer.right
-
-
-def offsets_of(plan: Plan) -> tuple[dict[str, int], int]:
-    """Where the buffers begin in the storage of one sample, and how long it is."""
-    offsets, end = {}, 0
-    for buffer in plan.buffers.values():
-        offsets[buffer.name] = end
-        size = buffer.rows * padded_width(plan, buffer) * buffer.channels
-        end += size + -size % PANEL
-    return offsets, end
-
-
-def segments_of(plan: Plan, step: Product) -> list[list[int]]:
-    """The pieces of a product's window that stand side by side in memory: row, column, length."""
-    if step.src is None:
-        return []
-    whole = step.src.count == plan.buffers[step.src.buffer].channels
-    segments: list[list[int]] = []
-    for row in step.rows:
-        for number, col in enumerate(step.cols):
-            if whole and number and col == step.cols[number - 1] + 1:
-                segments[-1][2] += step.src.count
-            else:
-                segments.append([row, col, step.src.count])
-    return segments
-
-
-def postfix(expression: Expression) -> list[tuple[str, float]]:
-    """A formula as (opcode, operand) pairs, what an opcode takes before it."""
-    opcode, *operands = _with_gates(expression)
-    if opcode in ("arg", "const"):
-        return [(opcode, operands[0])]
-    return [*itertools.chain(*map(postfix, operands)), (opcode, 0)]
-
-
-def _with_gates(expression: Expression) -> Expression:
-    """``tanh(a) * sigmoid(b)`` as one opcode, which needs one division less."""
-    opcode, *operands = expression
-    if opcode == "mul" and [operand[0] for operand in operands] == ["tanh", "sigmoid"]:
-        return ("gate", operands[0][1], operands[1][1])
-    return expression
-
-
-def _depth(expression: Expression) -> int:
-    opcode, *operands = expression
-    if opcode in ("arg", "const"):
-        return 1
-    return max(number + _depth(operand) for number, operand in enumerate(operands))

@@ -14,8 +14,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from ..plan import Buffer, Plan, Product, Span
-from .tasks import Task, sources, tasks
+from pixelsr.sampling.plan import Buffer, Plan, Product, Span
+
+from ..fusion import Task, sources, tasks
 
 UNIT, BLOCK, MOST_TURNS = 16, 16, 32
 _ABSENT, _RING, _WINDOW = range(3)

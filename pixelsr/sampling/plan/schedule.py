@@ -6,9 +6,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from .regions import Regions, cells_of
-from .steps import ROW, Placed, Plan
-from .values import BoolArray
+from .dependencies import Regions, cells_of
+from .ir import ROW, Placed, Plan
+from .symbolic import BoolArray
 
 
 class Schedule:

@@ -7,18 +7,18 @@ from torch import Tensor, nn
 from pixelsr.functional.autocast import without_autocast
 from pixelsr.utils.modules import unwrap
 
-from .engines import choose_engine
-from .engines.base import Engine
-from .engines.cpu import CpuEngine
-from .engines.reference import ReferenceEngine
-from .execution import plan_of
-from .plan import Plan
-from .plan.regions import cells_of
-from .plan.steps import Span
-from .plan.values import BoolArray
-from .request import Request, check_images, check_levels, layout, make_request
-from .whole import ReferenceWholePictures, Sites, WholePictures, Work
-from .whole_cpu import CpuWholePictures
+from ..engines import choose_engine
+from ..engines.base import Engine
+from ..engines.cpu.engine import CpuEngine
+from ..engines.reference import ReferenceEngine
+from ..methods import plan_of
+from ..plan import Plan
+from ..plan.dependencies import cells_of
+from ..plan.ir import Span
+from ..plan.symbolic import BoolArray
+from ..request import Request, check_images, check_levels, layout, make_request
+from .maps import ReferenceWholePictures, Sites, WholePictures, Work
+from .maps_cpu import CpuWholePictures
 
 _WHOLE: dict[type[Engine], type[WholePictures]] = {
     CpuEngine: CpuWholePictures,

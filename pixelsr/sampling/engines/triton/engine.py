@@ -11,18 +11,16 @@ from torch import Tensor
 
 from pixelsr.interpreter import interprets
 from pixelsr.ops.registry import HAS_TRITON
+from pixelsr.sampling.noise import signed
+from pixelsr.sampling.plan import Plan, Schedule
+from pixelsr.sampling.request import Request
+from pixelsr.sampling.sampler import Drawing, no_faults
 from pixelsr.utils.system import check_memory
 
-from ..drawing import Drawing, no_faults
-from ..noise import signed
-from ..plan import Plan, Schedule
-from ..request import Request
-from .base import Engine, Positions
-from .features import Features, begin, to_device, value_sizes
-from .parameters import weight_dtype, why_not_parameters
-from .program import padded_width
-from .ring import Ring
-from .triton_program import RowTask, triton_program, why_not_written
+from ..base import Engine, Positions
+from ..buffers import Features, Ring, begin, to_device, value_sizes
+from ..packing import padded_width, weight_dtype, why_not_parameters
+from .program import RowTask, triton_program, why_not_written
 
 if TYPE_CHECKING:  # importing the package imports no kernel
     from pixelsr.kernels.sampling import Batch

@@ -15,8 +15,8 @@ import numpy as np
 
 from pixelsr.errors import PlanError
 
-from .steps import Plan, Pointwise, Product, Span, Step
-from .values import BoolArray
+from .ir import Plan, Pointwise, Product, Span, Step
+from .symbolic import BoolArray
 
 Regions = Mapping[int, BoolArray]
 """The region of each cell by its number; a cell that has none is left out."""

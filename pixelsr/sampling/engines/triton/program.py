@@ -12,11 +12,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..plan import Plan, Pointwise, Product, Span, Step
-from ..plan.steps import Placed
-from .parameters import bias_of, block_of
-from .program import OPCODES, offsets_of, padded_width, postfix, segments_of, why_not_formula
-from .tasks import Task, overlap, sources, tasks
+from pixelsr.sampling.plan import Plan, Pointwise, Product, Span, Step
+from pixelsr.sampling.plan.ir import Placed
+
+from ..fusion import Task, overlap, sources, tasks
+from ..packing import (
+    OPCODES,
+    bias_of,
+    block_of,
+    offsets_of,
+    padded_width,
+    postfix,
+    segments_of,
+    why_not_formula,
+)
 
 LANES = 16
 """Rows of weights are padded to a multiple of it, so that the kernel sees whole vectors."""

@@ -8,7 +8,7 @@ import weakref
 from dataclasses import dataclass, replace
 
 from ..plan import Plan, Pointwise, Product, Span, Step
-from ..plan.steps import Expression, Placed
+from ..plan.ir import Expression, Placed
 
 _RELU: Expression = ("relu", ("arg", 0))
 _GATE: Expression = ("mul", ("tanh", ("arg", 0)), ("sigmoid", ("arg", 1)))

@@ -10,8 +10,8 @@ from torch import fx
 
 from pixelsr.errors import PlanError
 
-from .steps import ROW, Buffer, Placed, Pointwise, Product, Scan, Step, Weight, reads_of_step
-from .values import (
+from .ir import ROW, Buffer, Placed, Pointwise, Product, Scan, Step, Weight, reads_of_step
+from .symbolic import (
     BoolArray,
     Channel,
     Convolution,

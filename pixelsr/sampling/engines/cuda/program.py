@@ -14,13 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..plan import Buffer, Plan, Pointwise, Product, Span
-from .fragments import FRAGMENT, biases, first_block, fragments, input_blocks, outputs_of
-from .members import WARPS, Work, share
-from .parameters import initial_of
-from .program import MAX_ARGS, OPCODES, postfix, why_not_formula
-from .tasks import Task, sources, tasks
-from .tiles import BLOCK, MOST_TURNS, NOWHERE, UNIT, Cut, Tiles, Transfer
+from pixelsr.sampling.plan import Buffer, Plan, Pointwise, Product, Span
+
+from ..fusion import Task, sources, tasks
+from ..packing import MAX_ARGS, OPCODES, initial_of, postfix, why_not_formula
+from .cluster import WARPS, Work, share
+from .memory_layout import BLOCK, MOST_TURNS, NOWHERE, UNIT, Cut, Tiles, Transfer
+from .mma_layout import FRAGMENT, biases, first_block, fragments, input_blocks, outputs_of
 
 _STAGES, _MOST_TAPS, _FARTHEST, _TILES_OF_A_WARP = 3, 16, 127, 8
 _CONTROL = 640

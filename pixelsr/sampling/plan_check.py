@@ -15,8 +15,8 @@ from pixelsr.utils.modules import can_copy, copy_together
 
 from .engines import choose_engine
 from .plan import Plan
+from .plan.dependencies import cells_of
 from .plan.planner import Planner
-from .plan.regions import cells_of
 from .plan.trace import UNPLANNED
 from .request import make_request
 

@@ -10,17 +10,17 @@ import torch
 from torch import Tensor
 
 from pixelsr import ops
+from pixelsr.sampling.noise import signed
+from pixelsr.sampling.plan import Plan, Schedule
+from pixelsr.sampling.request import Request
+from pixelsr.sampling.sampler import Drawing, no_faults
 from pixelsr.utils.system import available_on, check_memory
 
-from ..drawing import Drawing, no_faults
-from ..noise import signed
-from ..plan import Plan, Schedule
-from ..request import Request
-from .base import Engine, Positions
-from .features import packed_values, to_device
-from .parameters import weight_dtype, why_not_parameters
-from .tape import fits, lay_out, tape, why_not_taped
-from .tiles import UNIT, Cut
+from ..base import Engine, Positions
+from ..buffers import packed_values, to_device
+from ..packing import weight_dtype, why_not_parameters
+from .memory_layout import UNIT, Cut
+from .program import fits, lay_out, tape, why_not_taped
 
 EMULATES = False
 """Set by tests that have loaded the kernel for an emulated machine (tests/emulator)."""

@@ -10,12 +10,12 @@ from pixelsr.errors import PlanError
 from pixelsr.functional.autocast import without_autocast
 from pixelsr.utils.modules import unwrap
 
-from .effective import effective
 from .plan import Plan
 from .plan.planner import Planner
 from .plan.trace import left_as_it_was, takes_low_res
+from .plan_check import check_plan
 from .signature import Signature, traced_signature
-from .verify import check_plan
+from .weights import effective
 
 _KEPT = 8  # plans of one model: for several image sizes
 _Size = tuple[int, int]

@@ -10,14 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .engines.features import feature_dtype
-from .engines.parameters import bias_of, block_of
-from .engines.reference import OPCODES
-from .plan import Plan, Pointwise, Product, Span, Step
-from .plan.regions import Cell
-from .plan.steps import Expression
-from .plan.trace import image_stage_values
-from .request import Request
+from ..engines.buffers import feature_dtype
+from ..engines.packing import bias_of, block_of
+from ..engines.reference import OPCODES
+from ..plan import Plan, Pointwise, Product, Span, Step
+from ..plan.dependencies import Cell
+from ..plan.ir import Expression
+from ..plan.trace import image_stage_values
+from ..request import Request
 
 _SITES_AT_ONCE = 4096
 """Windows are gathered before they are multiplied: for this many places at a time."""

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from pixelsr.utils.system import check_memory
 
-from .engines.program import write_program
-from .plan.steps import Placed
-from .whole import WholePictures, Work
+from ..engines.cpu.program import write_program
+from ..plan.ir import Placed
+from .maps import WholePictures, Work
 
 operators = torch.ops.pixelsr
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from pixelsr.errors import PlanError
 
-from .steps import ROW, Expression, Span
+from .ir import ROW, Expression, Span
 
 BoolArray = NDArray[np.bool_]
 

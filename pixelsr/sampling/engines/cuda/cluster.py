@@ -6,10 +6,11 @@ no barrier; a large one is split, or given to the member that has least to do.
 
 from dataclasses import dataclass
 
-from ..plan import Product, Span
-from .fragments import input_blocks, outputs_of
-from .tasks import Task, overlap
-from .tiles import read, written
+from pixelsr.sampling.plan import Product, Span
+
+from ..fusion import Task, overlap
+from .memory_layout import read, written
+from .mma_layout import input_blocks, outputs_of
 
 WARPS = 8
 _WORTH_SHARING = 48

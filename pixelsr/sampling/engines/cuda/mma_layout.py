@@ -4,10 +4,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..plan import Product
-from .parameters import bias_of, block_of
-from .tasks import Task
-from .tiles import BLOCK
+from pixelsr.sampling.plan import Product
+
+from ..fusion import Task
+from ..packing import bias_of, block_of
+from .memory_layout import BLOCK
 
 FRAGMENT = 32 * 8
 """Weights of one product of 16 outputs and 16 inputs."""

@@ -8,17 +8,16 @@ import torch
 from torch import Tensor
 
 from pixelsr import ops
+from pixelsr.sampling.noise import signed
+from pixelsr.sampling.plan import Plan, Schedule
+from pixelsr.sampling.request import Request
+from pixelsr.sampling.sampler import Drawing, no_faults
 from pixelsr.utils.system import check_memory, usable_processors
 
-from ..drawing import Drawing, no_faults
-from ..noise import signed
-from ..plan import Plan, Schedule
-from ..request import Request
-from .base import Engine, Positions
-from .features import begin, feature_dtype, packed_values, value_sizes
-from .parameters import weight_dtype, why_not_parameters
+from ..base import Engine, Positions
+from ..buffers import Ring, begin, feature_dtype, packed_values, ring_shape, value_sizes
+from ..packing import weight_dtype, why_not_parameters
 from .program import program, why_not_written
-from .ring import Ring, ring_shape
 
 operators = torch.ops.pixelsr
 _sessions = itertools.count()

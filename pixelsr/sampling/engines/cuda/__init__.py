@@ -1,0 +1,1 @@
+"""The engine of one CUDA kernel, a launch for all images."""

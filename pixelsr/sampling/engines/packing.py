@@ -1,0 +1,137 @@
+"""Parameters, buffers and formulas as the programs of the engines take them."""
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from ..plan import Buffer, Plan, Pointwise, Product
+from ..plan.ir import Expression, Initial, Weight
+from ..request import Request
+
+_NAMES = ("arg", "const", "add", "sub", "mul", "div", "neg", "exp", "relu", "tanh", "sigmoid")
+OPCODES = {name: number for number, name in enumerate((*_NAMES, "elu", "silu", "gate"))}
+PANEL = 16
+MAX_STACK, MAX_ARGS = 8, 32
+
+
+def parameter(model: nn.Module, layer: str, name: str) -> Tensor:
+    """A parameter as the layer itself sees it, whatever reparametrisation it is under."""
+    own: Tensor = getattr(model.get_submodule(layer), name)
+    return own.detach()
+
+
+def block_of(model: nn.Module, block: Weight) -> Tensor:
+    """The block of a weight, ``[out, in, rows, columns]``."""
+    whole = parameter(model, block.layer, block.parameter)
+    whole = whole if whole.dim() == 4 else whole.unsqueeze(2)
+    taken = block.out_channels, block.in_channels, block.kernel_rows, block.kernel_cols
+    for dim, indices in enumerate(taken):
+        whole = _take(whole, dim, indices)
+    return whole
+
+
+def _take(tensor: Tensor, dim: int, indices: Sequence[int]) -> Tensor:
+    """Return the slices at `indices`: a view where they follow each other, otherwise a copy."""
+    count = len(indices)
+    if count and tuple(indices) == tuple(range(indices[0], indices[0] + count)):
+        return tensor.narrow(dim, indices[0], count)
+    return tensor.index_select(dim, torch.tensor(indices, dtype=torch.long, device=tensor.device))
+
+
+def bias_of(model: nn.Module, step: Product, dtype: torch.dtype) -> Tensor:
+    """The sum of a product's biases, ``[out]``."""
+    device = next(model.parameters()).device
+    bias = torch.zeros(step.out.count, dtype=dtype, device=device)
+    for layer, channels in step.biases:
+        bias += parameter(model, layer, "bias")[list(channels)]
+    return bias
+
+
+def initial_of(model: nn.Module, initial: Initial) -> Tensor:
+    """The state that a recurrence begins with, ``[channels]``."""
+    layer, _, name = initial.parameter.rpartition(".")
+    return parameter(model, layer, name)[initial.part]
+
+
+def weight_dtype(request: Request) -> torch.dtype:
+    """16-bit weights are kept in 16 bits; those of a float64 model, however rounded, are not."""
+    own = next(request.model.parameters()).dtype
+    return request.weights if request.weights and own == torch.float32 else own
+
+
+def why_not_parameters(request: Request) -> str | None:
+    """Why a model's parameters cannot be packed together; None where they can."""
+    first, *others = request.model.named_parameters()
+    for name, other in others:
+        if other.dtype != first[1].dtype:
+            return (
+                f"the parameters are of mixed dtype, {first[1].dtype} and {other.dtype} "
+                f"({name}), expected one"
+            )
+        if other.device != first[1].device:
+            return f"the parameters are on {first[1].device} and {other.device} ({name})"
+    return None
+
+
+def padded_width(plan: Plan, buffer: Buffer) -> int:
+    return buffer.left + plan.image_size[1] + buffer.right
+
+
+def offsets_of(plan: Plan) -> tuple[dict[str, int], int]:
+    """Where the buffers begin in the storage of one sample, and how long it is."""
+    offsets, end = {}, 0
+    for buffer in plan.buffers.values():
+        offsets[buffer.name] = end
+        size = buffer.rows * padded_width(plan, buffer) * buffer.channels
+        end += size + -size % PANEL
+    return offsets, end
+
+
+def segments_of(plan: Plan, step: Product) -> list[list[int]]:
+    """The pieces of a product's window that stand side by side in memory: row, column, length."""
+    if step.src is None:
+        return []
+    whole = step.src.count == plan.buffers[step.src.buffer].channels
+    segments: list[list[int]] = []
+    for row in step.rows:
+        for number, col in enumerate(step.cols):
+            if whole and number and col == step.cols[number - 1] + 1:
+                segments[-1][2] += step.src.count
+            else:
+                segments.append([row, col, step.src.count])
+    return segments
+
+
+def postfix(expression: Expression) -> list[tuple[str, float]]:
+    """A formula as (opcode, operand) pairs, what an opcode takes before it."""
+    opcode, *operands = _with_gates(expression)
+    if opcode in ("arg", "const"):
+        return [(opcode, operands[0])]
+    return [*itertools.chain(*map(postfix, operands)), (opcode, 0)]
+
+
+def _with_gates(expression: Expression) -> Expression:
+    """``tanh(a) * sigmoid(b)`` as one opcode, which needs one division less."""
+    opcode, *operands = expression
+    if opcode == "mul" and [operand[0] for operand in operands] == ["tanh", "sigmoid"]:
+        return ("gate", operands[0][1], operands[1][1])
+    return expression
+
+
+def _depth(expression: Expression) -> int:
+    opcode, *operands = expression
+    if opcode in ("arg", "const"):
+        return 1
+    return max(number + _depth(operand) for number, operand in enumerate(operands))
+
+
+def why_not_formula(step: Pointwise) -> str | None:
+    """Why a formula cannot be written as opcodes for a small stack; None where it can."""
+    for opcode, _ in postfix(step.expression):
+        if opcode not in OPCODES:
+            return f"it does not know the pointwise function {opcode!r}"
+    if _depth(step.expression) > MAX_STACK or len(step.args) > MAX_ARGS:
+        return f"the formula of {step.out.buffer} is too long for it"
+    return None

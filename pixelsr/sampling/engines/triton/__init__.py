@@ -1,0 +1,1 @@
+"""The engine of Triton kernels, a launch for each row."""

@@ -1,0 +1,93 @@
+"""The methods of drawing: cached, by a plan and an engine; ancestral, by the whole network."""
+
+from collections.abc import Callable, Generator
+
+import torch
+from torch import Tensor
+
+from .engines import choose_engine, engine_name
+from .engines.base import Engine
+from .plan import Plan
+from .plan_cache import plan
+from .request import Request
+from .sampler import Drawing
+
+
+def plan_of(request: Request) -> Plan:
+    """Return the plan of a request.
+
+    Raises:
+        PlanError: the model has no plan.
+    """
+    low_res = request.low_res
+    size = None if low_res is None else (int(low_res.shape[2]), int(low_res.shape[3]))
+    return plan(request.model, request.image_size, size)
+
+
+@torch.inference_mode(False)  # what it makes may be written to outside of that mode
+@torch.no_grad()
+def start_engine(name: str, request: Request) -> Engine:
+    """Return the engine, with its plan made and the first rows filled in.
+
+    Raises:
+        ValueError: as `choose_engine` does.
+        PlanError: the model has no plan.
+    """
+    made = plan_of(request)
+    return _choose(name, made, request)(made, request)
+
+
+def resolve_engine(name: str, request: Request) -> str:
+    """Return the name of the engine that draws a request, where "auto" may have chosen it.
+
+    Raises:
+        ValueError, PlanError: as `start_engine` does.
+    """
+    return engine_name(_choose(name, plan_of(request), request))
+
+
+def _choose(name: str, made: Plan, request: Request) -> type[Engine]:
+    return choose_engine(name, request.device, lambda kind: kind.why_not(made, request))
+
+
+@torch.no_grad()
+def ancestral(request: Request, drawing: Drawing, engine: str) -> Tensor:
+    """Draw value by value, each from one pass of the whole network. `engine` plays no part."""
+    images = request.known.expand(request.samples, -1, -1, -1).clone()
+    drawing.draw_all(request, _positions(request, images))
+    return images
+
+
+def _positions(
+    request: Request, images: Tensor
+) -> Generator[tuple[tuple[int, int, int], Tensor], Tensor, None]:
+    """Yield each unknown position with its logits, and write the values that are sent back."""
+    low_res = request.low_res
+    inputs = (
+        [] if low_res is None else [low_res.repeat_interleave(request.samples // len(low_res), 0)]
+    )
+    expected = (request.samples, request.levels, *images.shape[1:])
+    for row, col, colour in request.unknown.permute(1, 2, 0).nonzero().tolist():
+        logits = request.model(images, *inputs)
+        if logits.shape != expected:
+            raise ValueError(
+                f"{type(request.model).__name__} gives logits {list(logits.shape)}, "
+                f"expected [N, L, C, H, W] = {list(expected)}"
+            )
+        drawn = yield (row, col, colour), logits[:, :, colour, row, col]
+        value = images[:, colour, row, col]
+        value.copy_(torch.where(request.known_mask[:, colour, row, col], value, drawn))
+
+
+@torch.no_grad()
+def cached(request: Request, drawing: Drawing, engine: str) -> Tensor:
+    """Draw value by value, each from what the plan has computed so far."""
+    run = start_engine(engine, request)
+    run.draw(drawing)
+    return run.images
+
+
+METHODS: dict[str, Callable[[Request, Drawing, str], Tensor]] = {
+    "cached": cached,
+    "ancestral": ancestral,
+}
