@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 import pixelsr
-from pixelsr.benchmark import machine
-from pixelsr.benchmark.passes import on_backend
+from pixelsr.bench import machine
+from pixelsr.bench.passes import on_backend
 from pixelsr.data.load import load_pictures
-from pixelsr.training.objective import Objective
+from pixelsr.training.loss import Objective
 
 from .bench_training_step import PlainObjective, make_step
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import pixelsr
-from pixelsr.benchmark.clock import median_ratio, seconds
+from pixelsr.bench.timing import median_ratio, seconds
 from pixelsr.sampling import plan
 from pixelsr.sampling.plan import Plan, Schedule, macs_with_known
 

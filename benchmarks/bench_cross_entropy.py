@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pixelsr import functional
-from pixelsr.benchmark.clock import median_ratio, seconds
+from pixelsr.bench.timing import median_ratio, seconds
 from pixelsr.functional import Output
 
 Loss = Callable[[], Tensor]

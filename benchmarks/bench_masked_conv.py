@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pixelsr import functional
-from pixelsr.benchmark.clock import median_ratio, seconds
+from pixelsr.bench.timing import median_ratio, seconds
 from pixelsr.masks import causal_mask, live_rectangle
 
 Side = Callable[[], Tensor]

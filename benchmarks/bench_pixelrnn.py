@@ -22,8 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pixelsr.benchmark.clock import median_ratio, seconds
-from pixelsr.benchmark.passes import on_backend
+from pixelsr.bench.passes import on_backend
+from pixelsr.bench.timing import median_ratio, seconds
 from pixelsr.nn import DiagonalBiLSTMLayer, RowLSTMLayer
 
 CHANNELS, IMAGES, SIZE, ROUNDS = 64, 16, 32, 9

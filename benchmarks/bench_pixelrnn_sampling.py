@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import pixelsr
-from pixelsr.benchmark.clock import median_ratio, seconds
+from pixelsr.bench.timing import median_ratio, seconds
 
 CHANNELS, PICTURES, SIZE, ROUNDS = 64, 16, 32, 5
 

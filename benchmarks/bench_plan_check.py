@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 import pixelsr
-from pixelsr.benchmark.clock import median_ratio, seconds
+from pixelsr.bench.timing import median_ratio, seconds
 from pixelsr.sampling import plan
 from pixelsr.sampling.plan_check import check_plan
 from pixelsr.sampling.signature import traced_signature

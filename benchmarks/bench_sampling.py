@@ -1,5 +1,5 @@
 """32x32 pictures from the paper-size model: every engine that can run, the two simple loops, and
-one forward pass of the same batch, by `pixelsr.benchmark`, as `pixelsr bench` measures them.
+one forward pass of the same batch, by `pixelsr.bench`, as `pixelsr bench` measures them.
 """
 
 from functools import partial
@@ -8,9 +8,9 @@ from statistics import median
 import torch
 
 import pixelsr
-from pixelsr.benchmark import measure, samplers
-from pixelsr.benchmark.batch import make_batch
-from pixelsr.benchmark.clock import seconds
+from pixelsr.bench import measure, samplers
+from pixelsr.bench.inputs import make_batch
+from pixelsr.bench.timing import seconds
 
 SIZE, BATCHES, ROUNDS = (32, 32), (1, 4, 16), 5
 

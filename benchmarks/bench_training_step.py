@@ -13,10 +13,10 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import pixelsr
 from pixelsr import functional
-from pixelsr.area import area_average
-from pixelsr.benchmark.clock import median_ratio, seconds
-from pixelsr.benchmark.passes import on_backend
-from pixelsr.training.objective import Objective
+from pixelsr.bench.passes import on_backend
+from pixelsr.bench.timing import median_ratio, seconds
+from pixelsr.data.downsample import area_average
+from pixelsr.training.loss import Objective
 
 IMAGES, ROUNDS = 8, 5
 TOLERANCE = 2e-2

@@ -9,9 +9,9 @@ from typing import Any
 import torch
 
 import pixelsr
-from pixelsr.benchmark.batch import Batch
-from pixelsr.benchmark.clock import seconds
-from pixelsr.benchmark.sampler import Sampler, request_of
+from pixelsr.bench.inputs import Batch
+from pixelsr.bench.samplers import Sampler, request_of
+from pixelsr.bench.timing import seconds
 from pixelsr.sampling.engines.buffers import packed_values
 from pixelsr.sampling.engines.cuda.engine import EVENTS, CudaEngine
 from pixelsr.sampling.methods import plan_of

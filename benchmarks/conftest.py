@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from pixelsr.benchmark import machine
+from pixelsr.bench import machine
 
 from .registry import SUITES
 

@@ -4,8 +4,8 @@ import statistics
 from collections.abc import Iterator
 from typing import Any
 
-from pixelsr.benchmark import Figure, Report, times_faster
-from pixelsr.benchmark.report import CACHED, CACHED_LOOP, CROPPED_LOOP, NAIVE_LOOP
+from pixelsr.bench import Figure, Report, times_faster
+from pixelsr.bench.report import CACHED, CACHED_LOOP, CROPPED_LOOP, NAIVE_LOOP
 
 PUBLISHED = {1: 2, 16: 18, 64: 61, 256: 183}
 """Times faster than the naive loop, by pictures at once: PixelCNN++, arXiv 1704.06001."""

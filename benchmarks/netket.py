@@ -37,9 +37,9 @@ from torch import Tensor, nn
 
 import pixelsr
 from pixelsr import functional
-from pixelsr.benchmark import samplers
-from pixelsr.benchmark.clock import median_ratio, seconds
-from pixelsr.benchmark.sampler import Sampler
+from pixelsr.bench import samplers
+from pixelsr.bench.samplers import Sampler
+from pixelsr.bench.timing import median_ratio, seconds
 from pixelsr.nn import MaskedConv2d
 
 WORKER = Path(__file__).with_name("netket_worker.py")

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pixelsr.benchmark import Figure, Growth, Report, plot, times_faster
-from pixelsr.benchmark.report import CACHED, CROPPED, CROPPED_LOOP, NAIVE_LOOP
+from pixelsr.bench import Figure, Growth, Report, plot, times_faster
+from pixelsr.bench.report import CACHED, CROPPED, CROPPED_LOOP, NAIVE_LOOP
 
 from .gpu_table import gpu_table
 from .steps.loops import join

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 
-from pixelsr.benchmark import machine
+from pixelsr.bench import machine
 
 BATCHES, TURNS = (1, 8, 16), 15
 ROOT = Path(__file__).parent.parent

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 import pixelsr
 from pixelsr import functional
+from pixelsr.data.crop import from_tensor
+from pixelsr.data.image_io import save_picture
 from pixelsr.data.load import load_pictures
-from pixelsr.data.pictures import save_picture
-from pixelsr.data.small import from_tensor
 from pixelsr.models import Config, PixelModel
 from pixelsr.nn import MaskedConv2d
 from pixelsr.training import Budget, Intervals, Recipe, RunFiles, Trainer

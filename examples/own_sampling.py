@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 import pixelsr
-from pixelsr.data.pictures import open_picture, save_picture
-from pixelsr.data.small import from_tensor, small_picture
+from pixelsr.data.crop import from_tensor, small_picture
+from pixelsr.data.image_io import open_picture, save_picture
 
 SAMPLES = Path(pixelsr.__file__).parent / "samples"
 

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pixelsr.data.levels import from_levels, to_levels
+from pixelsr.data.quantize import from_levels, to_levels
 from pixelsr.models import DiagonalBiLSTM, PixelCNN, PixelModel, RowLSTM
 from pixelsr.nn import MaskedConv2d
 from pixelsr.sampling import sample

@@ -1,4 +1,4 @@
-"""`pixelsr.benchmark` and `pixelsr bench`: both sides do the same work, and figures are right."""
+"""`pixelsr.bench` and `pixelsr bench`: both sides do the same work, and figures are right."""
 
 import dataclasses
 import itertools
@@ -18,28 +18,26 @@ from torch import Tensor
 
 import pixelsr
 from benchmarks.registry import SUITES
-from pixelsr.benchmark import (
+from pixelsr.bench import (
     Batch,
     Figure,
     Growth,
     Report,
     Sampler,
+    inputs,
     loops,
     machine,
     make_batch,
     measure,
     measure_batch,
     measure_growth,
-    measuring,
     passes,
     plot,
-    replay,
-    sampler,
     samplers,
     times_faster,
 )
-from pixelsr.benchmark.growth import cache_bytes
-from pixelsr.benchmark.report import CACHED, CROPPED, CROPPED_LOOP, DENSE, LOOPS, NAIVE_LOOP
+from pixelsr.bench.growth import cache_bytes
+from pixelsr.bench.report import CACHED, CROPPED, CROPPED_LOOP, DENSE, LOOPS, NAIVE_LOOP
 from pixelsr.cli import bench, main
 from pixelsr.sampling import engines
 from pixelsr.sampling.noise import draw, gumbel_noise
@@ -143,9 +141,9 @@ def test_replay_knows_the_networks_own_pictures(make, weights):
     batch = make_batch(make().double(), 6, (4, 6))
     drawn = Sampler("reference", weights)(batch)
     assert drawn.shape == batch.images.shape
-    assert replay.flips(batch, drawn, weights) == 0
-    assert replay.flips(batch, drawn.flip(3), weights) > 0.3
-    assert replay.flips(batch, drawn[[1, 0, 2, 3, 4, 5]], weights) > 0.1, "each has its own noise"
+    assert inputs.flips(batch, drawn, weights) == 0
+    assert inputs.flips(batch, drawn.flip(3), weights) > 0.3
+    assert inputs.flips(batch, drawn[[1, 0, 2, 3, 4, 5]], weights) > 0.1, "each has its own noise"
 
 
 def test_a_sampler_that_draws_something_else_is_not_measured(monkeypatch):
@@ -160,9 +158,9 @@ def test_a_sampler_that_draws_something_else_is_not_measured(monkeypatch):
 
 def test_every_engine_that_can_run_is_measured_with_every_kind_of_weights(monkeypatch):
     reasons = {"cuda": "no GPU", "cpu": None, "reference": None}
-    monkeypatch.setattr(sampler, "ENGINES", reasons)
-    monkeypatch.setattr(sampler, "why_not", lambda name, device: reasons[name])
-    monkeypatch.setattr(sampler, "choose_engine", lambda name, device: None)
+    monkeypatch.setattr(samplers, "ENGINES", reasons)
+    monkeypatch.setattr(samplers, "why_not", lambda name, device: reasons[name])
+    monkeypatch.setattr(samplers, "choose_engine", lambda name, device: None)
     cpu = [Sampler("cpu", weights) for weights in ("model", "float16", "bfloat16")]
     assert samplers(CPU) == [*cpu, REFERENCE]
     assert samplers(CPU, ["reference"]) == [REFERENCE]
@@ -186,10 +184,10 @@ def test_a_dense_forward_pass_follows_each_turn(monkeypatch):
         calls.append(work)
         return float(len(calls))
 
-    monkeypatch.setattr(measuring, "seconds", note)
-    monkeypatch.setattr(measuring, "cropped_loop_seconds", lambda batch: note(CPU, CROPPED_LOOP))
-    monkeypatch.setattr(measuring, "naive_loop_seconds", lambda batch: note(CPU, NAIVE_LOOP))
-    monkeypatch.setattr(measuring, "check_replay", lambda *arguments: None)
+    monkeypatch.setattr(measure, "seconds", note)
+    monkeypatch.setattr(measure, "cropped_loop_seconds", lambda batch: note(CPU, CROPPED_LOOP))
+    monkeypatch.setattr(measure, "naive_loop_seconds", lambda batch: note(CPU, NAIVE_LOOP))
+    monkeypatch.setattr(measure, "check_replay", lambda *arguments: None)
     monkeypatch.setattr(Sampler, "__call__", lambda self, batch: batch.images)
     fast = Sampler("cpu")
     *sides, dense = measure_batch(make_batch(network(), 2, (4, 4)), [fast, REFERENCE], 5)

@@ -16,20 +16,9 @@ from benchmarks.bound import _sizes, bound, reads_of
 from benchmarks.breakdown import KERNEL, TICKING, Breakdown
 from benchmarks.gpu_table import gpu_table
 from benchmarks.steps import loops as suite
-from pixelsr.benchmark import (
-    Batch,
-    Report,
-    Sampler,
-    cached_loop,
-    graphs,
-    loops,
-    make_batch,
-    passes,
-    plot,
-    samplers,
-)
-from pixelsr.benchmark.report import CACHED, CACHED_LOOP, CROPPED_LOOP, NAIVE_LOOP
-from pixelsr.benchmark.sampler import request_of
+from pixelsr.bench import Batch, Report, Sampler, loops, make_batch, passes, plot, samplers, timing
+from pixelsr.bench.report import CACHED, CACHED_LOOP, CROPPED_LOOP, NAIVE_LOOP
+from pixelsr.bench.samplers import request_of
 from pixelsr.sampling.engines.cuda import engine as cuda_engine
 from pixelsr.sampling.engines.cuda.engine import EVENTS, CudaEngine
 from pixelsr.sampling.methods import plan_of
@@ -52,7 +41,7 @@ def _one_thread():
 @pytest.fixture
 def as_on_a_gpu(monkeypatch):
     """The passes and loops in the form that they have on a GPU, but for the graphs."""
-    monkeypatch.setattr(graphs, "uses_graphs", lambda device: True)
+    monkeypatch.setattr(timing, "uses_graphs", lambda device: True)
 
 
 @pytest.fixture
@@ -90,7 +79,7 @@ def test_a_large_batch_goes_through_in_chunks(monkeypatch):
     def graphed(device, work):
         return lambda: replays.append(1) or work()
 
-    monkeypatch.setattr(graphs, "graphed", graphed)
+    monkeypatch.setattr(timing, "graphed", graphed)
     first = passes.dense_pass(batch)()
     assert len(replays) == 3
     assert len(first) == 2
@@ -129,9 +118,9 @@ def test_without_a_gpu_work_is_called_as_it_is():
     def work() -> int:
         return 3
 
-    assert graphs.graphed(CPU, work) is work
+    assert timing.graphed(CPU, work) is work
     with pytest.raises(RuntimeError, match="CUDA graphs need a GPU, the model is on cpu"):
-        graphs.captured(CPU, work)
+        timing.captured(CPU, work)
 
 
 def test_a_replay_keeps_what_the_graph_reads(monkeypatch):
@@ -151,7 +140,7 @@ def test_a_replay_keeps_what_the_graph_reads(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device", capture)
     x = torch.ones(2)
     kept = weakref.ref(x)
-    replay = graphs.captured(torch.device("cuda"), lambda x=x: x + 1)
+    replay = timing.captured(torch.device("cuda"), lambda x=x: x + 1)
     del x
     gc.collect()
     assert kept() is not None
@@ -183,7 +172,7 @@ def test_the_loops_take_the_quicker_form(monkeypatch):
 
 def test_the_cached_loop_draws_the_reference_engines_pictures():
     batch = make_batch(network(), 2, (6, 4))
-    at = cached_loop.Position(batch)
+    at = loops.Position(batch)
     with torch.no_grad():
         at.draw(6 * 4 * 3 - 1)
     expected = Sampler("reference")(batch)
@@ -204,28 +193,26 @@ def test_a_pixel_and_the_turn_of_a_row_are_captured(monkeypatch):
         spans.append((begin, at.place))
         return lambda: None
 
-    monkeypatch.setattr(cached_loop, "captured", captured)
+    monkeypatch.setattr(loops, "captured", captured)
     with torch.no_grad():
-        loop = cached_loop.CachedLoop(batch)
+        loop = loops.CachedLoop(batch)
     assert spans == [((1, 1, 0), (1, 2, 0)), ((1, 7, 0), (2, 1, 0))]
     assert loop.why_not_captured is None
     times = {loop.pixel: 0.5, loop.turn: 4.0}
-    monkeypatch.setattr(cached_loop, "seconds", lambda device, work: times[work])
+    monkeypatch.setattr(loops, "seconds", lambda device, work: times[work])
     assert loop.seconds(batch) == 6 * (6 * 0.5 + 4)
 
 
 def test_what_cannot_be_captured_is_timed_plainly_and_says_why(monkeypatch):
     batch, drawn = make_batch(network(), 1, (6, 4)), []
-    monkeypatch.setattr(
-        cached_loop, "seconds", lambda device, work, count: drawn.append(count) or 2
-    )
-    assert cached_loop.cached_loop_seconds(batch) == 6 * 2
+    monkeypatch.setattr(loops, "seconds", lambda device, work, count: drawn.append(count) or 2)
+    assert loops.cached_loop_seconds(batch) == 6 * 2
     assert drawn == [4 * 3]
-    assert "need a GPU" in cached_loop.cached_loop(batch).why_not_captured
+    assert "need a GPU" in loops.cached_loop(batch).why_not_captured
     before = torch.get_float32_matmul_precision()
     assert before != "high"
     small = make_batch(network(), 1, (2, 2))
-    assert cached_loop.cached_loop_seconds(small) == 2
+    assert loops.cached_loop_seconds(small) == 2
     assert drawn[1] == 2 * 2 * 3 - 1
 
 
@@ -333,7 +320,7 @@ def measured():
     lines: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cuda_engine, "EMULATES", True)
-        patch.setattr(graphs, "uses_graphs", lambda device: True)
+        patch.setattr(timing, "uses_graphs", lambda device: True)
         every = [Sampler("cuda", weights) for weights in suite.WEIGHTS]
         patch.setattr(suite, "half_precision", lambda batch: every)  # Triton's interpreter is slow
         model = network()

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from pixelsr.data import binarised as binarising
-from pixelsr.data.binarised import binarise, binarised, describe_levels
-from pixelsr.data.levels import to_levels
+from pixelsr.data import binarize as binarising
+from pixelsr.data.binarize import binarise, binarised, describe_levels
+from pixelsr.data.quantize import to_levels
 
 
 def ramp(n):

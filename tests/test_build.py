@@ -201,7 +201,7 @@ for name in {modules}:
 
 
 UNNEEDED = ("tomlkit", "torchmetrics", "matplotlib", "datasets", "tensorboard")
-PACKAGE = ("pixelsr", "pixelsr.sampling", "pixelsr.benchmark", "pixelsr.training")
+PACKAGE = ("pixelsr", "pixelsr.sampling", "pixelsr.bench", "pixelsr.training")
 
 
 def modules_of(package, pattern):

@@ -9,12 +9,11 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 import pixelsr
-from pixelsr.area import area_average
 from pixelsr.cli import main
-from pixelsr.data.binarised import binarise
-from pixelsr.data.levels import from_levels, to_levels
-from pixelsr.data.small import area_resize, centre_square, to_tensor
-from pixelsr.data.visible import visible_average
+from pixelsr.data.binarize import binarise
+from pixelsr.data.crop import area_resize, centre_square, to_tensor
+from pixelsr.data.downsample import area_average, visible_average
+from pixelsr.data.quantize import from_levels, to_levels
 from tests.test_enlarge import holds, picture, refusal, save_photo, tiny, words, written
 from tests.test_sample_command import prior
 

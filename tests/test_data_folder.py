@@ -3,9 +3,9 @@ import pytest
 import torch
 from PIL import Image
 
-from pixelsr.area import area_average
-from pixelsr.data.folder import Folder
+from pixelsr.data.downsample import area_average
 from pixelsr.data.load import load_pictures
+from pixelsr.data.sources import Folder
 
 
 def draw(path, width, height, mode="RGB", seed=0):

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from pixelsr.data import heif
+from pixelsr.data import image_formats
+from pixelsr.data.image_io import open_picture
 from pixelsr.data.load import load_pictures
-from pixelsr.data.pictures import open_picture
 
 MISSING = "is a HEIC picture, which needs pillow-heif: pip install pillow-heif"
 
@@ -23,9 +23,9 @@ def box(brand, *compatible):
 
 @pytest.fixture(autouse=True)
 def _registered_anew():
-    heif.register.cache_clear()
+    image_formats.register.cache_clear()
     yield
-    heif.register.cache_clear()
+    image_formats.register.cache_clear()
 
 
 @pytest.fixture
@@ -79,16 +79,16 @@ def registered(monkeypatch):
     ],
 )
 def test_heic_is_known_by_its_content(data, expected, tmp_path):
-    assert heif.is_heif(io.BytesIO(data)) == expected
+    assert image_formats.is_heif(io.BytesIO(data)) == expected
     path = tmp_path / "photo.jpg"
     path.write_bytes(data)
-    assert heif.is_heif(path) == expected
+    assert image_formats.is_heif(path) == expected
 
 
 def test_an_avif_picture_is_none():
     file = io.BytesIO()
     Image.new("RGB", (16, 16)).save(file, "AVIF")
-    assert not heif.is_heif(file)
+    assert not image_formats.is_heif(file)
 
 
 @pytest.mark.usefixtures("without")
@@ -121,7 +121,7 @@ def test_pictures_that_were_skipped_are_read_once_it_is_installed(tmp_path, monk
     Image.new("RGB", (8, 8)).save(folder / "b.png")
     options = {"size": 8, "report": said.append, "store": tmp_path / "store"}
     with monkeypatch.context() as patch:
-        patch.setattr(heif, "is_installed", lambda: False)
+        patch.setattr(image_formats, "is_installed", lambda: False)
         patch.setitem(sys.modules, "pillow_heif", None)
         assert len(load_pictures(folder, **options)) == 1
     assert said == [f"skipped: {folder / 'a.heic'} {MISSING}"]
@@ -129,9 +129,9 @@ def test_pictures_that_were_skipped_are_read_once_it_is_installed(tmp_path, monk
     assert len(load_pictures(folder, **options)) == 2
 
 
-@pytest.mark.skipif(not heif.is_installed(), reason="pillow-heif is not installed")
+@pytest.mark.skipif(not image_formats.is_installed(), reason="pillow-heif is not installed")
 def test_pillow_heif_itself_reads_what_it_has_written(tmp_path):
-    heif.register()
+    image_formats.register()
     values = np.zeros((48, 64, 3), dtype=np.uint8)
     values[:, :32] = 200, 30, 60
     path = tmp_path / "photo.jpg"

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pixelsr.data.pictures import decode_picture
+from pixelsr.data.image_io import decode_picture
 
 NOISE = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
 GREY = np.full_like(NOISE, 128)

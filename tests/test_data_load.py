@@ -16,12 +16,12 @@ import pytest
 import torch
 from PIL import Image
 
-from pixelsr.data import pictures as reading
-from pixelsr.data import store as storing
+from pixelsr.data import cache as storing
+from pixelsr.data import image_io as reading
+from pixelsr.data.cache import Prepared, Store
 from pixelsr.data.load import load_pictures
+from pixelsr.data.preprocessing import Squares, batches
 from pixelsr.data.sources import open_source
-from pixelsr.data.squares import Squares, batches
-from pixelsr.data.store import Prepared, Store
 from tests.test_data_folder import draw, refuse
 from tests.test_data_idx import WHOLE
 
@@ -60,7 +60,7 @@ def forbid_decoding(monkeypatch):
     def refuse_to_open(path):
         raise AssertionError(f"{path} should not be decoded again")
 
-    monkeypatch.setattr("pixelsr.data.folder.open_picture", refuse_to_open)
+    monkeypatch.setattr("pixelsr.data.sources.open_picture", refuse_to_open)
 
 
 def test_pictures_and_sentences_do_not_depend_on_workers(folder):
@@ -369,7 +369,7 @@ def test_a_worker_does_not_run_the_signal_handlers_of_the_program():
 INTERRUPTED = """
 import sys, time
 from pathlib import Path
-import pixelsr.data.folder as folder
+import pixelsr.data.sources as folder
 from pixelsr.data.load import load_pictures
 
 def slow(path, usual=folder.open_picture):

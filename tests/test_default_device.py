@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import pixelsr
-from pixelsr.data.binarised import binarise
+from pixelsr.data.binarize import binarise
 from pixelsr.evaluation import evaluate
 from pixelsr.training import Budget, Intervals, RunFiles, Trainer
 from pixelsr.training.progress import Lines

@@ -10,7 +10,7 @@ from PIL import Image
 
 from docs.commands import pages
 from pixelsr.cli import COMMANDS, main
-from pixelsr.data.small import from_tensor
+from pixelsr.data.crop import from_tensor
 from tests.test_training import pictures
 
 ROOT = Path(__file__).parent.parent

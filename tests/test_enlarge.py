@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 
 import pixelsr
 from pixelsr.cli import main
-from pixelsr.cli.outputs import unique_names
-from pixelsr.data.small import from_tensor, small_picture, to_tensor
+from pixelsr.cli.files import unique_names
+from pixelsr.data.crop import from_tensor, small_picture, to_tensor
 from pixelsr.utils.contact_sheet import Row, draw_sheet
 
 SAMPLES = Path(pixelsr.__file__).parent / "samples"

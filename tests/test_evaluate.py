@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 
 import pixelsr
-from pixelsr.area import area_average
-from pixelsr.data.binarised import binarise
-from pixelsr.data.levels import from_levels, to_levels
-from pixelsr.data.small import from_tensor, to_tensor
+from pixelsr.data.binarize import binarise
+from pixelsr.data.crop import from_tensor, to_tensor
+from pixelsr.data.downsample import area_average
+from pixelsr.data.quantize import from_levels, to_levels
 from pixelsr.evaluation import evaluate, metrics
-from pixelsr.evaluation.baselines import bicubic, nearest_neighbours
+from pixelsr.evaluation.super_resolution import bicubic, nearest_neighbours
 from tests.helpers import randomise
 from tests.test_enlarge import tiny
 
@@ -389,7 +389,7 @@ def test_a_model_in_training_is_measured_in_eval_mode_and_put_back(monkeypatch):
         modes.append(network.training)
         return pixelsr.sample(network, **options)
 
-    monkeypatch.setattr("pixelsr.evaluation.enlarging.sample", spy)
+    monkeypatch.setattr("pixelsr.evaluation.super_resolution.sample", spy)
     network = model().train()
     evaluate(network, noise(1))
     assert modes == [False]

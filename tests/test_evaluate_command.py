@@ -9,8 +9,8 @@ from click.testing import CliRunner, Result
 
 import pixelsr
 from pixelsr.cli import main
-from pixelsr.data.pictures import save_picture
-from pixelsr.data.small import from_tensor
+from pixelsr.data.crop import from_tensor
+from pixelsr.data.image_io import save_picture
 from pixelsr.evaluation import evaluate
 from tests.test_enlarge import tiny
 from tests.test_evaluate import model, noise

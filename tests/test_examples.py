@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import pixelsr
-from pixelsr.data.small import from_tensor
+from pixelsr.data.crop import from_tensor
 from tests.test_training import pictures
 
 EXAMPLES = Path(__file__).parent.parent / "examples"

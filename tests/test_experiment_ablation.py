@@ -14,7 +14,7 @@ from experiments.receptive_field import live_parameters
 from experiments.support.config import Task
 from pixelsr import GatedPixelCNN, PixelRecursiveSR, check_causality
 from pixelsr.models import ConditioningNetwork, PixelModel
-from pixelsr.training.objective import Objective, nats_of
+from pixelsr.training.loss import Objective, nats_of
 from tests.experiment_cases import figures, write_faces
 
 SIDE = 8

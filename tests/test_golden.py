@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import pixelsr
 from pixelsr import functional
-from pixelsr.data.small import area_resize, to_tensor
+from pixelsr.data.crop import area_resize, to_tensor
 from pixelsr.sampling.noise import gumbel_noise
 from pixelsr.training.state import State
 from pixelsr.utils.distributed import Workers

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 
-from pixelsr.benchmark.passes import on_backend
+from pixelsr.bench.passes import on_backend
 from tests.helpers import slow
 from tests.networks import NETWORKS, inputs, network
 

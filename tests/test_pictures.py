@@ -14,8 +14,9 @@ import torch
 from PIL import Image
 
 import pixelsr
-from pixelsr.area import area_average
-from pixelsr.data.pictures import (
+from pixelsr.data.crop import area_resize, centre_square, from_tensor, small_picture, to_tensor
+from pixelsr.data.downsample import area_average
+from pixelsr.data.image_io import (
     FORMATS,
     MAX_SIDE,
     decode_picture,
@@ -23,7 +24,6 @@ from pixelsr.data.pictures import (
     save_picture,
     to_rgb,
 )
-from pixelsr.data.small import area_resize, centre_square, from_tensor, small_picture, to_tensor
 from pixelsr.utils.atomic_write import write_all_whole
 
 
@@ -259,7 +259,7 @@ def test_files_are_opened_in_one_place_alone():
             )
         )
     }
-    assert opening == {"data/pictures.py": 1}
+    assert opening == {"data/image_io.py": 1}
 
 
 @pytest.mark.parametrize(

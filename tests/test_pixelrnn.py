@@ -13,7 +13,7 @@ from pixelsr.masks import causal_mask
 from pixelsr.models import PixelModel
 from pixelsr.nn import DiagonalBiLSTMLayer, RowLSTMLayer
 from pixelsr.ops.lstm.reference import diagonal_lstm_ref, row_lstm_ref
-from pixelsr.training.objective import Objective, check_size
+from pixelsr.training.loss import Objective, check_size
 from tests.helpers import randomise
 
 MODELS = [RowLSTM, DiagonalBiLSTM]

@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
+from pixelsr.data.image_io import decode_picture, open_picture
 from pixelsr.data.load import load_pictures
-from pixelsr.data.pictures import decode_picture, open_picture
 from tests import icc
 
 P3 = icc.rgb_profile(icc.colour_matrix(icc.P3_PRIMARIES))

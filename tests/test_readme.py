@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmarks import report
-from pixelsr.benchmark.report import CROPPED
+from pixelsr.bench.report import CROPPED
 from tests.test_bench import figure, growth
 from tests.test_bench import report as speeds
 

@@ -12,7 +12,7 @@ from pixelsr import ops, sampling
 from pixelsr.models import PixelModel
 from pixelsr.nn import MaskedConv2d
 from pixelsr.sampling.weights import effective
-from pixelsr.training.ema import Ema
+from pixelsr.training.state import Ema
 from tests.helpers import randomise
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")

@@ -9,7 +9,7 @@ from PIL import Image
 
 import pixelsr
 from pixelsr.cli import main
-from pixelsr.data.small import from_tensor
+from pixelsr.data.crop import from_tensor
 from pixelsr.utils.contact_sheet import draw_grid
 from tests.helpers import randomise
 from tests.test_enlarge import holds, picture, refusal, tiny, written

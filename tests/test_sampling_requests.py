@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import pixelsr
 from pixelsr import sampling
-from pixelsr.data.levels import from_levels, to_levels
+from pixelsr.data.quantize import from_levels, to_levels
 from tests.networks import Network, network
 from tests.test_sampling import sample
 

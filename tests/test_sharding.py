@@ -13,7 +13,7 @@ from click.testing import CliRunner
 import pixelsr
 from pixelsr import ops
 from pixelsr.cli import main
-from pixelsr.cli.team import find_device
+from pixelsr.cli.on_main_process import find_device
 from pixelsr.sampling.api import sample_sharded
 from pixelsr.utils.distributed import Workers
 from tests.helpers import randomise, slow
@@ -117,7 +117,7 @@ def test_an_error_of_every_worker_is_spoken_by_the_first(tmp_path, monkeypatch, 
     def workers(device):
         yield Team(rank, 2)
 
-    monkeypatch.setattr("pixelsr.cli.team.workers", workers)
+    monkeypatch.setattr("pixelsr.cli.on_main_process.workers", workers)
     monkeypatch.setattr("pixelsr.cli.sample.by_first", lambda team, work: work())
     randomise(pixelsr.PixelCNN(channels=4, layers=1)).save_pretrained(tmp_path / "prior")
     options = ["--model", tmp_path / "prior", "--size", 4, "--temperature", 1e-31]

@@ -17,9 +17,9 @@ from safetensors.torch import load_file
 import pixelsr
 from pixelsr.cli import main
 from pixelsr.cli.errors import sentence
-from pixelsr.data.small import from_tensor
+from pixelsr.data.crop import from_tensor
 from pixelsr.training import checkpoint as checkpoints
-from pixelsr.training import tensorboard as boards
+from pixelsr.training import run_dir as boards
 from tests.helpers import slow
 from tests.test_training import CHECKPOINT, pictures
 

@@ -10,15 +10,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import pixelsr
-from pixelsr.area import area_average
-from pixelsr.data.binarised import binarise
+from pixelsr.data.binarize import binarise
+from pixelsr.data.downsample import area_average
 from pixelsr.training import Budget, Intervals, Recipe, RunFiles, Trainer, bits_per_dimension
 from pixelsr.training import checkpoint as checkpoints
-from pixelsr.training.batches import Batches
-from pixelsr.training.ema import Ema
-from pixelsr.training.objective import Objective
+from pixelsr.training.data_order import Batches
+from pixelsr.training.loss import Objective
+from pixelsr.training.optimizer import learning_rate
 from pixelsr.training.progress import Lines
-from pixelsr.training.schedule import learning_rate
+from pixelsr.training.state import Ema
 from pixelsr.utils.atomic_write import write_whole
 from pixelsr.utils.signals import Interrupt
 
@@ -342,7 +342,7 @@ def test_an_average_that_is_not_finite_is_not_saved(tmp_path):
 def test_a_nan_validation_stops_and_keeps_the_checkpoint_before_it(tmp_path, monkeypatch):
     bits = iter([2.0, math.nan])
     monkeypatch.setattr(
-        "pixelsr.training.loop.bits_per_dimension", lambda *_: {"sum": 1.0, "prior": next(bits)}
+        "pixelsr.training.trainer.bits_per_dimension", lambda *_: {"sum": 1.0, "prior": next(bits)}
     )
     intervals = Intervals(log=1, validate=2, checkpoint=100)
     trainer = make_trainer(tmp_path, 8, validation=pictures(2), intervals=intervals)

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from pixelsr.data.small import from_tensor
+from pixelsr.data.crop import from_tensor
 from pixelsr.training.checkpoint import read_checkpoint
 from tests.helpers import slow
 from tests.test_train_command import TINY

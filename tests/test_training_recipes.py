@@ -11,12 +11,12 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import pixelsr
-from pixelsr.area import area_average
+from pixelsr.data.downsample import area_average
 from pixelsr.training import Budget, Intervals, Recipe, RunFiles
-from pixelsr.training.best import Best
-from pixelsr.training.grid import draw_grid
-from pixelsr.training.objective import Objective
-from pixelsr.training.schedule import learning_rate
+from pixelsr.training.loss import Objective
+from pixelsr.training.meters import Best
+from pixelsr.training.optimizer import learning_rate
+from pixelsr.training.sample_grid import draw_grid
 from pixelsr.training.state import State
 from pixelsr.utils.distributed import Workers
 from tests.test_training import RECIPE, make_trainer, pictures, small_model, stop_at
@@ -201,7 +201,8 @@ def test_the_best_is_the_lowest_and_goes_stale():
 def test_a_run_stops_early_and_keeps_the_best_model(tmp_path, monkeypatch):
     figures = iter([3.0, 2.0, 2.5, 2.5, 2.5])
     monkeypatch.setattr(
-        "pixelsr.training.loop.bits_per_dimension", lambda *_: {"sum": next(figures), "prior": 9.0}
+        "pixelsr.training.trainer.bits_per_dimension",
+        lambda *_: {"sum": next(figures), "prior": 9.0},
     )
     intervals = Intervals(log=1, validate=2, checkpoint=100)
     saved = {}

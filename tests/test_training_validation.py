@@ -87,13 +87,13 @@ def test_a_validation_counts_against_the_minutes(tmp_path, monkeypatch):
         seconds[0] += 1e-3
         return seconds[0]
 
-    monkeypatch.setattr("pixelsr.training.loop.time.perf_counter", clock)
+    monkeypatch.setattr("pixelsr.training.trainer.time.perf_counter", clock)
 
     def measure(*arguments):
         seconds[0] += 60
         return {"sum": 1.0}
 
-    monkeypatch.setattr("pixelsr.training.loop.bits_per_dimension", measure)
+    monkeypatch.setattr("pixelsr.training.trainer.bits_per_dimension", measure)
     trainer = make_trainer(
         tmp_path, 100, budget=Budget(steps=100, minutes=1), recipe=RECIPE, **VALIDATING
     )

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pixelsr.data.small import from_tensor
+from pixelsr.data.crop import from_tensor
 from pixelsr.training.checkpoint import read_checkpoint
 from pixelsr.utils.distributed import Workers
 from tests.advance_state import advance

@@ -4,7 +4,7 @@ import statistics
 
 import torch
 
-from pixelsr.benchmark.clock import seconds
+from pixelsr.bench.timing import seconds
 
 from . import REHEARSES, report
 from .setting import DEVICE

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pixelsr import functional
-from pixelsr.benchmark.clock import seconds
+from pixelsr.bench.timing import seconds
 
 from ..bench_masked_conv import SHAPES, dense
 from . import REHEARSES, report

@@ -2,9 +2,9 @@
 
 import statistics
 
-from pixelsr.benchmark import Batch, Sampler
-from pixelsr.benchmark.clock import seconds
-from pixelsr.benchmark.replay import flips
+from pixelsr.bench import Batch, Sampler
+from pixelsr.bench.inputs import flips
+from pixelsr.bench.timing import seconds
 
 from ..breakdown import break_down
 from . import report

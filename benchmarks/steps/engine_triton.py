@@ -1,7 +1,7 @@
 """The Triton engine, 16-bit weights: does it draw the network's pictures, and how fast."""
 
 import pixelsr
-from pixelsr.benchmark import make_batch
+from pixelsr.bench import make_batch
 
 from . import REHEARSES
 from .engine import draw

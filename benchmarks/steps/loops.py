@@ -17,21 +17,20 @@ from typing import Any
 import torch
 
 import pixelsr
-from pixelsr.benchmark import (
+from pixelsr.bench import (
     Figure,
     Report,
     Sampler,
-    graphs,
     machine,
     make_batch,
     measure_batch,
     samplers,
+    timing,
 )
-from pixelsr.benchmark.batch import Batch
-from pixelsr.benchmark.cached_loop import cached_loop
-from pixelsr.benchmark.clock import seconds
-from pixelsr.benchmark.replay import check_replay
-from pixelsr.benchmark.sampler import request_of
+from pixelsr.bench.inputs import Batch, check_replay
+from pixelsr.bench.loops import cached_loop
+from pixelsr.bench.samplers import request_of
+from pixelsr.bench.timing import seconds
 from pixelsr.models import PixelModel
 from pixelsr.sampling.engines.cuda.engine import CudaEngine
 from pixelsr.sampling.methods import plan_of
@@ -79,7 +78,7 @@ def measure_gpu(
         good, refused = sound(half_precision(batch), batch)
         found["refused"] |= refused
         figures += measure_batch(batch, good, turns)
-        if graphs.uses_graphs(batch.device):
+        if timing.uses_graphs(batch.device):
             found["cached_loop"][count] = cached_loop(batch).why_not_captured
         batch.kept.clear()  # the graphs' memory
         of_cuda = [one for one in good if one.engine == "cuda"]

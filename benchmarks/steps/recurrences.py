@@ -5,7 +5,7 @@ import statistics
 
 import torch
 
-from pixelsr.benchmark.clock import seconds
+from pixelsr.bench.timing import seconds
 
 from ..bench_pixelrnn import KINDS, Loop, make_layer, products_of_a_pixel, turn
 from . import REHEARSES, report

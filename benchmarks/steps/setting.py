@@ -3,7 +3,7 @@
 import torch
 
 import pixelsr
-from pixelsr.benchmark import Batch, make_batch
+from pixelsr.bench import Batch, make_batch
 
 from . import REHEARSES
 

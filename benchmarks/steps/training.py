@@ -8,10 +8,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from pixelsr.benchmark.clock import seconds
-from pixelsr.benchmark.passes import on_backend
+from pixelsr.bench.passes import on_backend
+from pixelsr.bench.timing import seconds
 from pixelsr.functional import Output
-from pixelsr.training.objective import Objective
+from pixelsr.training.loss import Objective
 
 from ..bench_cross_entropy import hidden_maps, layers, our_loss, plain_loss
 from ..bench_training_step import PlainObjective, live_products, make_step

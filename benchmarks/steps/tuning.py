@@ -13,7 +13,7 @@ from pixelsr.kernels import configs
 from pixelsr.kernels.configs import HALF, Config
 from torch import Tensor
 
-from pixelsr.benchmark.clock import seconds
+from pixelsr.bench.timing import seconds
 
 from . import REHEARSES, report
 from .setting import DEVICE

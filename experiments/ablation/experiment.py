@@ -12,7 +12,7 @@ from torch import Tensor
 from pixelsr.functional import nats
 from pixelsr.models import GatedPixelCNN, PixelModel, PixelRecursiveSR
 from pixelsr.sampling import sample
-from pixelsr.training.validate import bits_per_dimension
+from pixelsr.training.loss import bits_per_dimension
 from pixelsr.utils.progress import track
 
 from ..receptive_field import live_parameters

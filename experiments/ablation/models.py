@@ -15,8 +15,7 @@ from pixelsr import functional
 from pixelsr.analysis.receptive_field import receptive_field
 from pixelsr.models import ConditioningNetwork, GatedPixelCNN, PixelModel, PixelRecursiveSR
 from pixelsr.models.base import Layers, is_plain
-from pixelsr.models.gated_pixelcnn import GatedPixelCNNConfig
-from pixelsr.models.head import Head
+from pixelsr.models.pixelcnn import GatedPixelCNNConfig, Head
 from pixelsr.nn import GatedMaskedConv2d, MaskedConv2d, init
 from pixelsr.training import Recipe
 

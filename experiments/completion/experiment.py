@@ -8,7 +8,7 @@ import torch
 
 from pixelsr.models import ConditioningNetwork, GatedPixelCNN, PixelModel
 from pixelsr.training import Recipe
-from pixelsr.training.objective import check_size, is_multi_scale
+from pixelsr.training.loss import check_size, is_multi_scale
 
 from ..support.config import Task
 from ..support.digits import Digits, load_grey

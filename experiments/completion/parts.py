@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pixelsr import functional
-from pixelsr.data.visible import visible_average
+from pixelsr.data.downsample import visible_average
 from pixelsr.models import PixelModel, PixelRecursiveSR
 from pixelsr.sampling import sample
 from pixelsr.utils.progress import track

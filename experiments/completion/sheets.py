@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pixelsr.data.levels import from_levels, to_levels
+from pixelsr.data.quantize import from_levels, to_levels
 from pixelsr.models import PixelModel
 
 from ..support.config import Task

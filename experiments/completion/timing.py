@@ -4,9 +4,9 @@ from functools import partial
 
 from torch import Tensor
 
-from pixelsr.benchmark.batch import Batch
-from pixelsr.benchmark.clock import median_ratio, seconds
-from pixelsr.benchmark.sampler import request_of
+from pixelsr.bench.inputs import Batch
+from pixelsr.bench.samplers import request_of
+from pixelsr.bench.timing import median_ratio, seconds
 from pixelsr.models import PixelModel
 from pixelsr.sampling.methods import plan_of, resolve_engine
 from pixelsr.sampling.plan import macs_with_known

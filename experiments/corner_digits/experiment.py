@@ -5,10 +5,10 @@ import functools
 
 from torch import Tensor
 
-from pixelsr.data.levels import from_levels, to_levels
+from pixelsr.data.quantize import from_levels, to_levels
 from pixelsr.models import PixelModel
 from pixelsr.training import Recipe
-from pixelsr.training.validate import bits_per_dimension
+from pixelsr.training.loss import bits_per_dimension
 from pixelsr.utils.progress import track
 
 from ..support.config import Task

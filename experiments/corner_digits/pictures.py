@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pixelsr.area import area_average
+from pixelsr.data.downsample import area_average
 
 from ..support.digits import Digits, load_grey
 

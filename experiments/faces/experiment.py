@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pixelsr.area import area_average
+from pixelsr.data.downsample import area_average
 from pixelsr.models import ConditioningNetwork, GatedPixelCNN, PixelModel, PixelRecursiveSR
 from pixelsr.training import Recipe
 

@@ -8,11 +8,10 @@ import torch
 from torch import Tensor
 
 from pixelsr.evaluation import metrics
-from pixelsr.evaluation.baselines import bicubic, nearest_neighbours
-from pixelsr.evaluation.enlarging import each, score
+from pixelsr.evaluation.super_resolution import bicubic, each, nearest_neighbours, score
 from pixelsr.models import ConditioningNetwork, PixelModel, PixelRecursiveSR
 from pixelsr.sampling import sample
-from pixelsr.training.validate import bits_per_dimension
+from pixelsr.training.loss import bits_per_dimension
 
 from ..support.independent_draws import draw_independently
 from ..support.results import Figures

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pixelsr.data.levels import from_levels, to_levels
+from pixelsr.data.crop import from_tensor
 from pixelsr.data.load import load_pictures
-from pixelsr.data.small import from_tensor
+from pixelsr.data.quantize import from_levels, to_levels
 from pixelsr.models import PixelRecursiveSR
 from pixelsr.models.sizes import small_side
 from pixelsr.sampling import sample

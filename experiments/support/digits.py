@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pixelsr.data.binarised import SEED, binarised
+from pixelsr.data.binarize import SEED, binarised
 from pixelsr.data.load import load_pictures
 
 SIDE = 28
@@ -16,7 +16,7 @@ BINARISE = "bernoulli"
 HELD_OUT = 6
 """One in so many training pictures is held out, the last ones: 10,000 of 60,000."""
 BINARISATION = (
-    f"each pixel once Bernoulli(intensity / 255), by pixelsr.data.binarised.binarise with seed "
+    f"each pixel once Bernoulli(intensity / 255), by pixelsr.data.binarize.binarise with seed "
     f"{SEED}, the test pictures numbered on after the training pictures"
 )
 

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 import pixelsr
+from pixelsr.data.crop import small_picture
+from pixelsr.data.image_io import open_picture
 from pixelsr.data.load import load_pictures
-from pixelsr.data.pictures import open_picture
-from pixelsr.data.small import small_picture
 from pixelsr.models.sizes import trained_size
 
 SIDE = 32

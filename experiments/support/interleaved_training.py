@@ -10,8 +10,8 @@ from torch import Tensor
 
 from pixelsr.models import PixelModel
 from pixelsr.training import Budget, Intervals, Recipe, RunFiles, Trainer
-from pixelsr.training.files import CHECKPOINT, LOG, MODEL
-from pixelsr.training.log import read_log as read_file
+from pixelsr.training.run_dir import CHECKPOINT, LOG, MODEL
+from pixelsr.training.run_dir import read_log as read_file
 
 from .progress import Show
 

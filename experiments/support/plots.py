@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from pixelsr.data.pictures import decode_picture
-from pixelsr.data.small import from_tensor
+from pixelsr.data.crop import from_tensor
+from pixelsr.data.image_io import decode_picture
 from pixelsr.utils.atomic_write import write_whole
 from pixelsr.utils.contact_sheet import Row, draw_sheet
 

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 from typing_extensions import Self
 
-from pixelsr.training.meter import Reading
+from pixelsr.training.meters import Reading
 
 
 class Show:

@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
-from pixelsr.benchmark.machines import machine
-from pixelsr.training.settings import difference
+from pixelsr.bench.timing import machine
+from pixelsr.training.config import difference
 from pixelsr.utils.atomic_write import write_whole
 
 from .config import Task

@@ -11,19 +11,18 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from pixelsr.benchmark import Report, make_batch, measure, plot, samplers
-from pixelsr.benchmark.report import LOOPS, Figure
+from pixelsr.bench import Report, make_batch, measure, plot, samplers
+from pixelsr.bench.report import LOOPS, Figure
 from pixelsr.models import PixelModel, PixelRecursiveSR
 from pixelsr.models.sizes import SMALL_SIDE, drawn_side
 from pixelsr.sampling.engines import ENGINES
 from pixelsr.utils.atomic_write import real_path, write_whole
 
-from .examples import examples
-from .grouped import GroupedCommand, option_of
+from .files import check_files, check_folder
+from .help import GroupedCommand, examples, option_of
 from .models import load_completer
+from .on_main_process import find_device
 from .options import PATH, Size, read_size
-from .outputs import check_files, check_folder
-from .team import find_device
 
 MAX_BATCH = 4096
 _what, _how, _results = option_of("What to measure"), option_of("How"), option_of("Results")

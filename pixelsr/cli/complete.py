@@ -11,20 +11,21 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from pixelsr.area import area_average
-from pixelsr.data.binarised import binarised
-from pixelsr.data.levels import from_levels, to_levels
-from pixelsr.data.pictures import MAX_SIDE, open_picture
-from pixelsr.data.small import Box, centre_square, from_tensor, small_picture, to_tensor
-from pixelsr.data.visible import visible_average
+from pixelsr.data.binarize import binarised
+from pixelsr.data.crop import Box, centre_square, from_tensor, small_picture, to_tensor
+from pixelsr.data.downsample import area_average, visible_average
+from pixelsr.data.image_io import MAX_SIDE, open_picture
+from pixelsr.data.quantize import from_levels, to_levels
 from pixelsr.models import PixelModel, PixelRecursiveSR
 from pixelsr.models.sizes import drawn_side
 from pixelsr.sampling.api import sample_sharded
-from pixelsr.training.objective import check_size
+from pixelsr.training.loss import check_size
 from pixelsr.utils.contact_sheet import MAX_ROWS, Row, draw_sheet
 
-from .examples import examples
+from .files import Writer, check_folder, find_photos, photo_files, photo_summary, read_photos
+from .help import examples
 from .models import load_completer, trained_binarise
+from .on_main_process import by_first, team
 from .options import (
     PATH,
     box_option,
@@ -34,9 +35,6 @@ from .options import (
     samples_option,
     sampling_options,
 )
-from .outputs import Writer, check_folder, photo_files, photo_summary
-from .photos import find_photos, read_photos
-from .team import by_first, team
 
 KEEP = ("upper", "lower", "left", "right")
 LOW_RES_OF = ("visible", "whole")

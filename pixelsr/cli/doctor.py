@@ -16,7 +16,7 @@ from pixelsr.models.loading import CONFIG, WEIGHTS
 from pixelsr.ops import backends
 from pixelsr.sampling.engines import ENGINES, why_not
 
-from .examples import examples
+from .help import examples
 
 Line = tuple[str, str]
 OPERATORS: Mapping[str, Mapping[str, backends.Backend]] = {

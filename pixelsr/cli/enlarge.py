@@ -10,14 +10,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pixelsr.data.small import Box, SmallPicture, from_tensor, small_picture
+from pixelsr.data.crop import Box, SmallPicture, from_tensor, small_picture
 from pixelsr.models import PixelRecursiveSR
 from pixelsr.models.sizes import small_side
 from pixelsr.sampling.api import sample_sharded
 from pixelsr.utils.contact_sheet import MAX_ROWS, Row, draw_sheet
 
-from .examples import examples
+from .files import Writer, check_folder, find_photos, photo_files, photo_summary, read_photos
+from .help import examples
 from .models import load_enlarger
+from .on_main_process import by_first, team
 from .options import (
     box_option,
     model_option,
@@ -26,9 +28,6 @@ from .options import (
     samples_option,
     sampling_options,
 )
-from .outputs import Writer, check_folder, photo_files, photo_summary
-from .photos import find_photos, read_photos
-from .team import by_first, team
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,18 +11,20 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from pixelsr.data.binarised import check_binarise, describe_levels
+from pixelsr.data.binarize import check_binarise, describe_levels
 from pixelsr.data.load import load_pictures
 from pixelsr.evaluation import Enlargement, Report
 from pixelsr.evaluation import evaluate as measure
 from pixelsr.evaluation.metrics import MS_SSIM_SIDE, SSIM_SIDE
 from pixelsr.models import PixelModel, PixelRecursiveSR
 from pixelsr.models.sizes import trained_size
-from pixelsr.training.objective import check_size
+from pixelsr.training.loss import check_size
 from pixelsr.utils.atomic_write import write_whole
 
-from .examples import examples
+from .files import check_files, check_folder
+from .help import examples
 from .models import trained_binarise
+from .on_main_process import find_device
 from .options import (
     BINARISE,
     BINARISE_HELP,
@@ -35,8 +37,6 @@ from .options import (
     temperature_options,
     threads_option,
 )
-from .outputs import check_files, check_folder
-from .team import find_device
 
 SIZE = 32
 """Side of the pictures, in pixels, where a model does not tell the size that it was trained at."""

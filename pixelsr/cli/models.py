@@ -1,6 +1,6 @@
 """The models that the commands take: loaded, and of a kind that fits the command."""
 
-from pixelsr.data.binarised import BINARISATIONS
+from pixelsr.data.binarize import BINARISATIONS
 from pixelsr.models import ConditioningNetwork, PixelModel, PixelRecursiveSR
 from pixelsr.models.sizes import trained_options
 

@@ -9,9 +9,9 @@ from typing import Any
 import click
 import torch
 
-from pixelsr.data.binarised import BINARISATIONS
-from pixelsr.data.pictures import MAX_SIDE
-from pixelsr.data.small import Box
+from pixelsr.data.binarize import BINARISATIONS
+from pixelsr.data.crop import Box
+from pixelsr.data.image_io import MAX_SIDE
 from pixelsr.sampling.engines import ENGINES
 
 Command = Callable[..., Any]

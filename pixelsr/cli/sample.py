@@ -6,18 +6,18 @@ from typing import Any
 
 import click
 
-from pixelsr.data.levels import from_levels
-from pixelsr.data.small import from_tensor
+from pixelsr.data.crop import from_tensor
+from pixelsr.data.quantize import from_levels
 from pixelsr.models import PixelModel
 from pixelsr.models.sizes import drawn_side
 from pixelsr.sampling.api import sample_sharded
 from pixelsr.utils.contact_sheet import MAX_TILES, draw_grid
 
-from .examples import examples
+from .files import SHEET, Writer, check_files, check_folder, summary
+from .help import examples
 from .models import load_prior
+from .on_main_process import by_first, team
 from .options import Size, model_option, out_option, sampling_options, size_option
-from .outputs import SHEET, Writer, check_files, check_folder, summary
-from .team import by_first, team
 
 
 @click.command(

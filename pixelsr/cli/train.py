@@ -10,14 +10,13 @@ import click
 import torch
 from torch import Tensor
 
-from pixelsr.data.binarised import check_binarise
-from pixelsr.data.load import load_pictures
+from pixelsr.data.binarize import check_binarise
+from pixelsr.data.load import load_pictures, spread
 from pixelsr.data.sources import common_side
-from pixelsr.data.spread import spread
 from pixelsr.models import PixelModel, PixelRecursiveSR
 from pixelsr.training import Budget, Intervals, Recipe, RunFiles, Trainer
-from pixelsr.training import tensorboard as boards
-from pixelsr.training.objective import check_size
+from pixelsr.training import run_dir as boards
+from pixelsr.training.loss import check_size
 from pixelsr.training.progress import display
 from pixelsr.utils.atomic_write import real_path
 from pixelsr.utils.distributed import Workers
@@ -25,10 +24,9 @@ from pixelsr.utils.signals import Interrupt
 from pixelsr.utils.system import keep_freed_memory
 
 from .config_file import write_config
-from .examples import examples
-from .grouped import GroupedCommand
+from .help import GroupedCommand, examples
+from .on_main_process import by_first, team
 from .options import TEXT
-from .team import by_first, team
 from .train_model import NAMES, check_training_memory, describe, make_model
 from .train_options import OF_RECIPE, PAPERS_LR, SIZE, train_options
 

@@ -19,7 +19,7 @@ from pixelsr.models import (
 from pixelsr.models.base import outline_of
 from pixelsr.utils.system import available_memory, in_gib
 
-from .grouped import option_of
+from .help import option_of
 from .options import TEXT
 
 PRIORS: dict[str, type[PixelModel]] = {

@@ -9,11 +9,11 @@ from typing import Any
 import click
 
 from pixelsr.training import Intervals, Recipe
-from pixelsr.training.files import find_config
-from pixelsr.training.recipe import OPTIMIZERS, PRECISIONS, SCHEDULES
+from pixelsr.training.config import OPTIMIZERS, PRECISIONS, SCHEDULES
+from pixelsr.training.run_dir import find_config
 
 from .config_file import read_config
-from .grouped import option_of
+from .help import option_of
 from .options import BINARISE, BINARISE_HELP, PATH, READERS, TEXT, THREADS
 from .train_model import model_options
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from .pictures import decode_picture, one_line, open_picture
+from .image_io import decode_picture, one_line, open_picture
 
 PREFIX = "hf:"
 # Files that `save_to_disk` writes.

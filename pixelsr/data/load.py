@@ -1,4 +1,4 @@
-"""Pictures of any source as one tensor, without all of them in memory."""
+"""Images of any source as one tensor, without all of them in memory."""
 
 import contextlib
 import os
@@ -11,12 +11,10 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress
 from torch import Tensor
 
-from . import heif
-from .fingerprint import fingerprint
-from .raw import RawFile
-from .sources import open_source
-from .squares import Squares, batches
-from .store import Prepared, Store
+from . import image_formats
+from .cache import Prepared, RawFile, Store
+from .preprocessing import Squares, batches
+from .sources import fingerprint, open_source
 
 _VERSION = 2  # of the preparation: another one makes every store anew
 
@@ -69,7 +67,11 @@ def load_pictures(
     if store is None:
         with RawFile.temporary() as file:
             return prepare(file).images
-    versions = (_VERSION, PIL.__version__, heif.is_installed())  # on which it depends what is read
+    versions = (
+        _VERSION,
+        PIL.__version__,
+        image_formats.is_installed(),
+    )  # on which it depends what is read
     facts = (*versions, size, colours, type(source).__name__, source.fingerprint())
     shelf = Store(store, fingerprint(facts))
     kept = shelf.read()
@@ -115,3 +117,14 @@ def _bar() -> Progress:
     console = Console(stderr=True)
     columns = (*Progress.get_default_columns(), MofNCompleteColumn())
     return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
+
+
+def spread(images: Tensor, count: int | None) -> Tensor:
+    """Return so many of the images, evenly spread: a folder is often sorted by what it shows.
+
+    Args:
+        images: ``[N, ...]``.
+        count: None, or more than there are, for all.
+    """
+    count = min(count or len(images), len(images))
+    return images[torch.arange(count) * len(images) // count]

@@ -8,7 +8,7 @@ import math
 
 from torch import Tensor
 
-from pixelsr.area import area_average
+from pixelsr.data.downsample import area_average
 
 # torchmetrics is imported where it is used: it takes a moment, and `pixelsr --help` has no need.
 

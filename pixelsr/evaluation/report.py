@@ -67,7 +67,7 @@ class Report:
         network: the model as `PixelModel.describe` gives it.
         pictures: how many the bits per dimension are the mean of.
         size: height and width of the pictures, in pixels.
-        bits_per_dimension: see `pixelsr.training.validate.bits_per_dimension`.
+        bits_per_dimension: see `pixelsr.training.loss.bits_per_dimension`.
         nats_per_image: the same, of a whole picture.
         levels: of the model, that the pictures were quantised to; bits of other levels do not
             compare.

@@ -2,12 +2,9 @@
 
 from .base import Config, PixelModel
 from .conditioning import ConditioningNetwork, ConditioningNetworkConfig
-from .diagonal_bilstm import DiagonalBiLSTM, DiagonalBiLSTMConfig
-from .gated_pixelcnn import GatedPixelCNN, GatedPixelCNNConfig
-from .pixelcnn import PixelCNN, PixelCNNConfig
-from .pixelrnn import PixelRNN
+from .pixelcnn import GatedPixelCNN, GatedPixelCNNConfig, PixelCNN, PixelCNNConfig
+from .pixelrnn import DiagonalBiLSTM, DiagonalBiLSTMConfig, PixelRNN, RowLSTM, RowLSTMConfig
 from .prsr import PixelRecursiveSR, PixelRecursiveSRConfig
-from .row_lstm import RowLSTM, RowLSTMConfig
 
 __all__ = [
     "ConditioningNetwork",

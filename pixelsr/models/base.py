@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from pixelsr import functional
-from pixelsr.area import area_average
+from pixelsr.data.downsample import area_average
 from pixelsr.utils.atomic_write import write_all_whole
 from pixelsr.utils.levels import check_level_count
 from pixelsr.utils.modules import is_reparametrised, plain_copy

@@ -1,15 +1,45 @@
-"""PixelCNN (van den Oord, Kalchbrenner, Kavukcuoglu; 1601.06759)."""
+"""PixelCNN (1601.06759) and Gated PixelCNN (1606.05328)."""
 
 import dataclasses
+import math
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelsr import functional
-from pixelsr.nn import MaskedConv2d, PixelCNNBlock, init
+from pixelsr.nn import GatedLayer, MaskedConv2d, PixelCNNBlock, init
 
 from .base import Config, Layers, PixelModel, is_plain
-from .head import Head
+
+
+class Head(nn.Module):
+    """Features to logits: ``out(relu(hidden(x)))``, two 1x1 convolutions with mask B.
+
+    Args:
+        channels: of the features.
+        hidden: maps between the two (1024 in both papers).
+        colours, levels: the output has ``colours * levels`` maps, colour-major.
+    Shape:
+        ``[N, channels, H, W]`` to ``[N, levels, colours, H, W]``.
+    """
+
+    def __init__(self, channels: int, hidden: int, colours: int, levels: int) -> None:
+        super().__init__()
+        self.colours, self.levels = colours, levels
+        self.hidden = MaskedConv2d(channels, hidden, 1, "B", colours)
+        self.out = MaskedConv2d(hidden, colours * levels, 1, "B", colours)
+        init.normal_(self.hidden, gain=math.sqrt(2))
+        init.smooth_levels_(self.out, levels)
+
+    def layers(self) -> Layers | None:
+        """Weights and biases; None where a layer is no plain one."""
+        hidden, out = self.hidden, self.out
+        if not (is_plain(hidden, MaskedConv2d) and is_plain(out, MaskedConv2d)):
+            return None
+        return out.weight, out.bias, hidden.weight, hidden.bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.to_logits(self.out(F.relu(self.hidden(x))), self.colours, self.levels)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,3 +93,56 @@ class PixelCNN(PixelModel):
         for block in self.blocks:
             x = block(x)
         return F.relu(x)
+
+
+@dataclasses.dataclass(frozen=True)
+class GatedPixelCNNConfig(Config):
+    """The prior of Pixel Recursive Super Resolution: 20 gated layers 5x5 of 64 channels."""
+
+    channels: int = 64
+    layers: int = 20
+    kernel_size: int = 5
+    first_kernel_size: int = 7
+    head_channels: int = 1024
+    colours: int = 3
+    levels: int = 256
+
+
+class GatedPixelCNN(PixelModel):
+    """Two stacks of gated layers; the vertical one starts with a layer of strictly the rows above.
+
+    Args:
+        **options: the fields of `GatedPixelCNNConfig`.
+    Shape:
+        images, uint8 ``[N, colours, H, W]``, to logits ``[N, levels, colours, H, W]``.
+    """
+
+    Config = GatedPixelCNNConfig
+    config: GatedPixelCNNConfig
+
+    def __init__(self, **options: int) -> None:
+        super().__init__()
+        self.config = c = GatedPixelCNNConfig(**options)
+        size = c.first_kernel_size
+        self.vertical_first = MaskedConv2d(c.colours, c.channels, size, "V-first", c.colours)
+        self.horizontal_first = MaskedConv2d(c.colours, c.channels, (1, size), "A", c.colours)
+        init.normal_(self.vertical_first)
+        init.normal_(self.horizontal_first)
+        self.layers = nn.ModuleList(
+            GatedLayer(c.channels, c.kernel_size, c.colours) for _ in range(c.layers)
+        )
+        self.head = Head(c.channels, c.head_channels, c.colours, c.levels)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.features(images))
+
+    def output_layers(self) -> Layers | None:
+        return self.head.layers() if is_plain(self.head, Head) else None
+
+    def features(self, images: Tensor) -> Tensor:
+        c = self.config
+        x = functional.scale_levels(images, c.colours, c.levels, self.dtype)
+        vertical, horizontal = self.vertical_first(x), self.horizontal_first(x)
+        for layer in self.layers:
+            vertical, horizontal = layer(vertical, horizontal)
+        return F.relu(horizontal)

@@ -1,4 +1,4 @@
-"""What the two recurrent networks of the PixelRNN paper (1601.06759) share."""
+"""The recurrent networks of the PixelRNN paper (1601.06759): Row LSTM and Diagonal BiLSTM."""
 
 import abc
 import dataclasses
@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelsr import functional
-from pixelsr.nn import MaskedConv2d, init
+from pixelsr.nn import DiagonalBiLSTMLayer, MaskedConv2d, RowLSTMLayer, init
 
 from .base import Config, Layers, PixelModel, check_size, find_output_layers, is_plain
-from .head import Head
+from .pixelcnn import Head
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,3 +143,57 @@ def _upsampling(c: PixelRNNConfig) -> nn.Module:
         )
         layers += [doubling, nn.ReLU()]
     return nn.Sequential(*layers)
+
+
+@dataclasses.dataclass(frozen=True)
+class RowLSTMConfig(PixelRNNConfig):
+    """The paper's CIFAR-10 model: 12 layers, h = 128, state-to-state of 3 columns."""
+
+    kernel_size: int = 3
+
+
+class RowLSTM(PixelRNN):
+    """PixelRNN with Row LSTM layers: fast to compute row by row, and blind beside a triangle above.
+
+    Args:
+        **options: the fields of `RowLSTMConfig`; `channels` is the paper's h, the residual stream
+            has 2 h.
+    Shape:
+        images, uint8 ``[N, colours, H, W]``, and with `magnification` low_res, uint8
+        ``[N, colours, h, w]``, to logits ``[N, levels, colours, H, W]``.
+    Raises:
+        ValueError: a low_res that is missing, that the model does not take, or that has another
+            size.
+    """
+
+    Config = RowLSTMConfig
+
+    def make_layer(self, conditioning: int) -> nn.Module:
+        c = self.config
+        return RowLSTMLayer(c.channels, c.kernel_size, c.colours, conditioning)
+
+
+@dataclasses.dataclass(frozen=True)
+class DiagonalBiLSTMConfig(PixelRNNConfig):
+    """The paper's CIFAR-10 model: 12 layers, h = 128."""
+
+
+class DiagonalBiLSTM(PixelRNN):
+    """PixelRNN with Diagonal BiLSTM layers: one layer is enough to see all of the past.
+
+    Args:
+        **options: the fields of `DiagonalBiLSTMConfig`; `channels` is the paper's h, the residual
+            stream has 2 h.
+    Shape:
+        images, uint8 ``[N, colours, H, W]``, and with `magnification` low_res, uint8
+        ``[N, colours, h, w]``, to logits ``[N, levels, colours, H, W]``.
+    Raises:
+        ValueError: a low_res that is missing, that the model does not take, or that has another
+            size.
+    """
+
+    Config = DiagonalBiLSTMConfig
+
+    def make_layer(self, conditioning: int) -> nn.Module:
+        c = self.config
+        return DiagonalBiLSTMLayer(c.channels, c.colours, conditioning)

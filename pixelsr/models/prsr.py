@@ -9,7 +9,7 @@ from pixelsr import functional
 
 from .base import PixelModel, find_output_layers
 from .conditioning import ConditioningNetwork
-from .gated_pixelcnn import GatedPixelCNN
+from .pixelcnn import GatedPixelCNN
 
 
 @dataclasses.dataclass(frozen=True)

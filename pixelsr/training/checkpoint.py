@@ -1,5 +1,7 @@
-"""Checkpoints: one safetensors file, tensors and JSON together, written whole or not at all."""
+"""Checkpoints: one safetensors file of tensors and JSON, written whole or not at all."""
 
+import dataclasses
+import math
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,8 @@ from torch import Tensor
 
 from pixelsr.utils import strict_files
 from pixelsr.utils.atomic_write import write_whole
+
+from .meters import Best
 
 
 def write_checkpoint(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
@@ -34,3 +38,82 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{path} is not a checkpoint of pixelsr: it holds no {strict_files.KEY!r} entry"
         )
     return tensors, facts
+
+
+LARGEST_STEP = 10**12
+LARGEST_SECONDS = 10**9
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """The facts of one checkpoint.
+
+    Args:
+        step: steps taken.
+        seconds: spent, over all sessions of the run.
+        best: the best validation so far.
+        settings: JSON values that decide the weights; a resumed run must have the same.
+        without_moments: names of the parameters that the optimizer has no state of: those that no
+            gradient has reached.
+    """
+
+    step: int
+    seconds: float
+    best: Best
+    settings: dict[str, Any]
+    without_moments: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the facts as JSON values; no validation yet is null."""
+        facts = dataclasses.asdict(self)
+        if math.isinf(self.best.bits):
+            facts["best"]["bits"] = None
+        return facts
+
+    @classmethod
+    def from_json(cls, facts: dict[str, Any]) -> "Facts":
+        """Return the inverse of `to_json`.
+
+        Raises:
+            ValueError: a fact is missing, unknown, of another type or out of range.
+        """
+        _check_keys("the facts", facts, cls)
+        step = _count("step", facts["step"], LARGEST_STEP)
+        seconds = facts["seconds"]
+        if not _is_number(seconds) or not 0 <= seconds <= LARGEST_SECONDS:
+            raise ValueError(f"seconds must be from 0 to {LARGEST_SECONDS:,}, got {seconds!r}")
+        if not isinstance(facts["settings"], dict):
+            raise ValueError(f"settings must be an object, got {facts['settings']!r}")
+        names = facts["without_moments"]
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"without_moments must be a list of names, got {names!r}")
+        return cls(step, float(seconds), _best(facts["best"], step), facts["settings"], names)
+
+
+def _best(best: Any, step: int) -> Best:
+    if not isinstance(best, dict):
+        raise ValueError(f"best must be an object, got {best!r}")
+    _check_keys("best", best, Best)
+    bits = best["bits"]
+    if bits is not None and (not _is_number(bits) or bits < 0):
+        raise ValueError(f"bits of the best validation must be at least 0 or null, got {bits!r}")
+    stale = _count("stale", best["stale"], step)
+    measured = _count("measured", best["measured"], step)
+    return Best(math.inf if bits is None else float(bits), stale, measured)
+
+
+def _check_keys(name: str, given: dict[str, Any], kind: Any) -> None:
+    known = {field.name for field in dataclasses.fields(kind)}
+    if odd := sorted(known ^ given.keys()):
+        where = "miss" if odd[0] in known else "have an unknown"
+        raise ValueError(f"{name} {where} {odd[0]!r}")
+
+
+def _count(name: str, value: Any, largest: int) -> int:
+    if type(value) is not int or not 0 <= value <= largest:
+        raise ValueError(f"{name} must be an int from 0 to {largest:,}, got {value!r}")
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is int or (type(value) is float and math.isfinite(value))

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from typing_extensions import Self
 
-from .meter import Reading
+from .meters import Reading
 
 
 class Display(Protocol):

@@ -11,12 +11,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pixelsr.models import PixelModel
 from pixelsr.utils.distributed import Workers
+from pixelsr.utils.modules import copy_model
 
-from .ema import Ema
-from .objective import Objective
+from .config import PRECISIONS, Recipe
+from .loss import Objective
 from .optimizer import make_optimizer, outline_moments
-from .recipe import PRECISIONS, Recipe
-from .state_checks import check_same, check_values
 
 SMALLEST_SCALE = 2.0**-16
 """Of a loss that is scaled for float16: below this, it is not the scale that makes NaN."""
@@ -213,3 +212,76 @@ def _placed(moments: dict[str, Tensor], parameter: Tensor) -> dict[str, Tensor]:
         key: value.clone() if key == "step" else torch.empty_like(parameter).copy_(value)
         for key, value in moments.items()
     }
+
+
+def check_same(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+    """Check that tensors have the expected names, shapes and dtypes.
+
+    Raises:
+        ValueError: they do not; the message names the first such tensor.
+    """
+    if odd := sorted(expected.keys() ^ tensors.keys()):
+        where = "is missing" if odd[0] in expected else "is unexpected"
+        raise ValueError(f"the tensor {odd[0]} {where}")
+    for name, wanted in expected.items():
+        tensor = tensors[name]
+        if (tensor.shape, tensor.dtype) != (wanted.shape, wanted.dtype):
+            raise ValueError(
+                f"{name} is {tensor.dtype} {list(tensor.shape)}, "
+                f"expected {wanted.dtype} {list(wanted.shape)}"
+            )
+
+
+def check_values(tensors: Mapping[str, Tensor], step: int, scaler: Mapping[str, Any]) -> None:
+    """Check that tensors of a state have values that a run can come to in `step` steps.
+
+    Args:
+        tensors: of the right names, shapes and dtypes.
+        step: steps taken.
+        scaler: the state of a fresh scaler of the same recipe, whose constants are those of all.
+    Raises:
+        ValueError: they do not; the message names the first such tensor.
+    """
+    most = 0.0
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"{name} is not finite")
+        if name.startswith("optimizer.") and name.endswith(".step") and tensor.dim() == 0:
+            taken = tensor.item()
+            if not 1 <= taken <= step or taken % 1:
+                raise ValueError(f"{name} must be a whole number from 1 to {step}, got {taken}")
+            most = max(most, taken)
+    if not scaler and most < step:  # which else leaves out steps that overflowed
+        raise ValueError(f"the optimizer has taken {most:.0f} steps, expected {step}")
+    for key, constant in scaler.items():
+        value = tensors[f"scaler.{key}"].item()
+        if key == "scale":
+            fits, expected = value > 0, "more than 0"
+        elif key == "_growth_tracker":
+            largest = min(step, scaler["growth_interval"])
+            fits, expected = 0 <= value <= largest, f"from 0 to {largest}"
+        else:
+            fits, expected = value == constant, f"{constant}"
+        if not fits:
+            raise ValueError(f"scaler.{key} must be {expected}, got {value}")
+
+
+class Ema:
+    """A second model whose weights follow the first's: ``a += (1 - decay) * (weights - a)``.
+
+    Early on the decay is ``(1 + step) / (10 + step)`` where that is less, so that the first,
+    untrained weights are soon forgotten. Buffers are copied.
+    """
+
+    def __init__(self, model: PixelModel, decay: float) -> None:
+        self.model = copy_model(model).eval().requires_grad_(False)
+        self.decay = decay
+
+    @torch.no_grad()
+    def update(self, model: PixelModel, step: int) -> None:
+        """Follow `model` after its step number `step` (from 0)."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for average, weight in zip(self.model.parameters(), model.parameters(), strict=True):
+            average.lerp_(weight, 1 - decay)
+        for copied, buffer in zip(self.model.buffers(), model.buffers(), strict=True):
+            copied.copy_(buffer)

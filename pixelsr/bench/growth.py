@@ -1,0 +1,91 @@
+"""What a pixel costs in a picture that is four times as high and wide."""
+
+import dataclasses
+from typing import Any
+
+from pixelsr.models import PixelModel
+from pixelsr.sampling.methods import plan_of
+from pixelsr.sampling.plan import Plan
+
+from .inputs import check_replay, make_batch
+from .samplers import Sampler, request_of
+from .timing import median_ratio, seconds
+
+FACTOR = 4
+"""Large sides in small ones."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Growth:
+    """One picture of two sizes, drawn by the cached method.
+
+    Attributes:
+        engine, weights: as for `pixelsr.sample`.
+        image_sizes: height and width of the small picture and of the large one.
+        seconds: of the small picture and of the large one in each round.
+        cache_bytes: of both, what the plan's buffers hold for one picture at 4 bytes a value; the
+            logits of a conditioning network, which are computed beforehand, are not among them.
+    """
+
+    engine: str
+    weights: str
+    image_sizes: tuple[tuple[int, int], tuple[int, int]]
+    seconds: tuple[tuple[float, ...], tuple[float, ...]]
+    cache_bytes: tuple[int, int]
+
+    @property
+    def time_per_pixel(self) -> float:
+        """Time a pixel of the large picture, divided by that of the small: the median round's."""
+        (height, width), (large_height, large_width) = self.image_sizes
+        small, large = self.seconds
+        return median_ratio(large, small) * height * width / (large_height * large_width)
+
+    def as_json(self) -> dict[str, Any]:
+        """The growth as JSON values."""
+        return {
+            "engine": self.engine,
+            "weights": self.weights,
+            "image_sizes": [list(size) for size in self.image_sizes],
+            "seconds": [list(times) for times in self.seconds],
+            "time_per_pixel": self.time_per_pixel,
+            "cache_bytes": list(self.cache_bytes),
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Growth":
+        """The inverse of `as_json`."""
+        small, large = (tuple(size) for size in values["image_sizes"])
+        times = tuple(values["seconds"][0]), tuple(values["seconds"][1])
+        first, second = values["cache_bytes"]
+        return cls(values["engine"], values["weights"], (small, large), times, (first, second))
+
+
+def measure_growth(
+    model: PixelModel, sampler: Sampler, image_size: tuple[int, int], rounds: int
+) -> Growth:
+    """Draw a picture of `image_size` and one `FACTOR` times as high and wide, in turns.
+
+    Raises:
+        ValueError: what is drawn is not what the network draws.
+    """
+    height, width = image_size
+    sizes = (image_size, (height * FACTOR, width * FACTOR))
+    batches = [make_batch(model, 1, size) for size in sizes]
+    for batch in batches:
+        check_replay(f"engine {sampler.engine}", batch, sampler(batch), sampler.weights)
+    rows = [
+        tuple(seconds(batch.device, sampler, batch) for batch in batches) for _ in range(rounds)
+    ]
+    small, large = zip(*rows, strict=True)
+    first, second = (cache_bytes(plan_of(request_of(batch, sampler.weights))) for batch in batches)
+    return Growth(sampler.engine, sampler.weights, sizes, (small, large), (first, second))
+
+
+def cache_bytes(made: Plan) -> int:
+    """What the buffers of a plan hold for one picture, in bytes of float32."""
+    width = made.image_size[1]
+    values = (
+        buffer.rows * (buffer.left + width + buffer.right) * buffer.channels
+        for buffer in made.buffers.values()
+    )
+    return 4 * sum(values)

@@ -1,0 +1,133 @@
+"""The images that all sides of a comparison draw, and the check of what they drew."""
+
+import copy
+import dataclasses
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pixelsr.models import PixelModel, PixelRecursiveSR
+from pixelsr.sampling.noise import gumbel_noise
+from pixelsr.sampling.request import make_request
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """A batch of pictures for a model.
+
+    Attributes:
+        model: in eval mode.
+        images: uint8 ``[B, C, H, W]``, random: what one forward pass reads.
+        low_res: uint8 ``[B, C, h, w]``, random, one for each picture; None for a prior.
+        kept: what was made ready for this batch alone, such as CUDA graphs.
+    """
+
+    model: PixelModel
+    images: Tensor
+    low_res: Tensor | None
+    kept: dict[Hashable, Any] = dataclasses.field(
+        default_factory=dict, init=False, compare=False, repr=False
+    )
+
+    @property
+    def inputs(self) -> tuple[Tensor, ...]:
+        """The arguments of one forward pass."""
+        return (self.images,) if self.low_res is None else (self.images, self.low_res)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the pictures."""
+        return int(self.images.shape[2]), int(self.images.shape[3])
+
+    @property
+    def device(self) -> torch.device:
+        return self.images.device
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def keep(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """What is kept under a key; made, where there is nothing yet."""
+        if key not in self.kept:
+            self.kept[key] = make()
+        return self.kept[key]
+
+    def chunks(self, most: int) -> "tuple[Batch, int]":
+        """Its first pictures, `most` at most, and how often they make up the batch, if not more."""
+        count = -(-len(self) // most)
+        size = -(-len(self) // count)
+        low_res = None if self.low_res is None else self.low_res[:size]
+        return Batch(self.model, self.images[:size], low_res), count
+
+
+def make_batch(model: PixelModel, samples: int, image_size: tuple[int, int]) -> Batch:
+    """Random pictures where the model is, the same for the same arguments.
+
+    Raises:
+        ValueError: the model enlarges, and `image_size` is no multiple of its magnification.
+    """
+    height, width = image_size
+    images = _noise(model, samples, height, width)
+    if not isinstance(model, PixelRecursiveSR):
+        return Batch(model.eval(), images, None)
+    factor = model.magnification
+    if height % factor or width % factor:
+        raise ValueError(
+            f"pictures of {height}x{width} were asked for; the model magnifies by {factor}, "
+            "expected multiples of that"
+        )
+    return Batch(model.eval(), images, _noise(model, samples, height // factor, width // factor))
+
+
+def _noise(model: PixelModel, samples: int, height: int, width: int) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    shape = (samples, model.colours, height, width)
+    values = torch.randint(model.levels, shape, dtype=torch.uint8, generator=generator)
+    return values.to(model.device)
+
+
+PICTURES = 4
+"""Checked of a batch, at most: their noise takes 3 MB each at 32x32."""
+FLIPS = 0.02
+"""The share of values that rounding may flip; a wrong sampler flips most."""
+
+
+@torch.no_grad()
+def flips(batch: Batch, drawn: Tensor, weights: str = "model") -> float:
+    """The share of values that the network, in float64, would have drawn otherwise.
+
+    Each is ``argmax(logits + noise)`` with the logits of one pass over the finished picture, so an
+    early flip does not drag later values along.
+
+    Args:
+        drawn: uint8 ``[B, C, H, W]``, with seed 0 at temperature 1.
+        weights: as they were for `pixelsr.sample`.
+    """
+    drawn = drawn[:PICTURES]
+    inputs = [drawn, *(low_res[:PICTURES] for low_res in batch.inputs[1:])]
+    n = len(drawn) if batch.low_res is None else 1
+    low_res = None if batch.low_res is None else inputs[1]
+    request = make_request(batch.model, n, batch.image_size, low_res, None, None, 0, weights)
+    logits = copy.deepcopy(request.model).double()(*inputs)  # [N, L, C, H, W]
+    samples, levels, *places = logits.shape
+    colours, height, width = places
+    count = height * width * colours
+    noise = gumbel_noise(0, 0, samples, 0, count, levels, drawn.device)
+    noise = noise.view(samples, height, width, colours, levels).permute(0, 4, 3, 1, 2)
+    return float(((logits + noise).argmax(1) != drawn).double().mean())
+
+
+def check_replay(name: str, batch: Batch, drawn: Tensor, weights: str = "model") -> None:
+    """That `drawn` is what the network draws, but for rounding.
+
+    Raises:
+        ValueError: more than a share of `FLIPS` is not.
+    """
+    share = flips(batch, drawn, weights)
+    if share > FLIPS:
+        raise ValueError(
+            f"not measured: {share:.0%} of the values that {name} draws are not the network's, "
+            f"expected at most {FLIPS:.0%}"
+        )

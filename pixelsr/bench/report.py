@@ -1,0 +1,127 @@
+"""What was measured."""
+
+import dataclasses
+import statistics
+from typing import Any
+
+from .growth import Growth
+from .timing import median_ratio
+
+CACHED, CROPPED_LOOP, NAIVE_LOOP = "cached", "row-cropped loop", "naive loop"
+CACHED_LOOP = "cached loop"
+DENSE, CROPPED = "forward, dense", "forward, cropped"
+LOOPS, FORWARDS = (CACHED_LOOP, CROPPED_LOOP, NAIVE_LOOP), (DENSE, CROPPED)
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """One way to draw a batch, or to run the network on it.
+
+    Attributes:
+        method: `CACHED`, one of `LOOPS`, whose times are extrapolated from steps, or one of
+            `FORWARDS`, which draw nothing.
+        engine, weights: as for `pixelsr.sample`; None where they play no part.
+        batch: pictures.
+        seconds: for the whole batch, one of each round.
+        forward_seconds: of a dense forward pass of the same batch, taken right after each.
+    """
+
+    method: str
+    engine: str | None
+    weights: str | None
+    batch: int
+    seconds: tuple[float, ...]
+    forward_seconds: tuple[float, ...]
+
+    @property
+    def name(self) -> str:
+        """Method, engine and weights, for people."""
+        weights = None if self.weights == "model" else self.weights
+        return ", ".join(part for part in (self.method, self.engine, weights) if part)
+
+    @property
+    def forward_passes(self) -> float:
+        """Dense forward passes that take as long: the median of the rounds' ratios."""
+        return median_ratio(self.seconds, self.forward_seconds)
+
+    @property
+    def pictures_per_second(self) -> float:
+        """Of the median round."""
+        return self.batch / statistics.median(self.seconds)
+
+    def as_json(self) -> dict[str, Any]:
+        """The figure as JSON values."""
+        return {
+            **dataclasses.asdict(self),
+            "seconds": list(self.seconds),
+            "forward_seconds": list(self.forward_seconds),
+            "forward_passes": self.forward_passes,
+            "pictures_per_second": self.pictures_per_second,
+            "extrapolated": self.method in LOOPS,
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Figure":
+        """The inverse of `as_json`."""
+        given = {field.name: values[field.name] for field in dataclasses.fields(cls)}
+        times = {name: tuple(given[name]) for name in ("seconds", "forward_seconds")}
+        return cls(**{**given, **times})
+
+
+def times_faster(figure: Figure, rival: Figure) -> float:
+    """How many times faster than a rival: the median ratio over the rounds that both had."""
+    return median_ratio(rival.seconds, figure.seconds)
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What `measure` found.
+
+    Attributes:
+        machine: device, threads and versions, as `machines.machine` gives them.
+        date: UTC, ISO 8601.
+        model: the network as `PixelModel.describe` gives it.
+        image_size: height and width of the pictures.
+        figures: in the order of the batches.
+        growth: of each engine that is not slow.
+    """
+
+    machine: dict[str, Any]
+    date: str
+    model: dict[str, Any]
+    image_size: tuple[int, int]
+    figures: tuple[Figure, ...]
+    growth: tuple[Growth, ...]
+
+    @property
+    def batches(self) -> list[int]:
+        """The batch sizes, in the order in which they were measured."""
+        return list(dict.fromkeys(figure.batch for figure in self.figures))
+
+    def of_batch(self, batch: int) -> list[Figure]:
+        """The figures of one batch size."""
+        return [figure for figure in self.figures if figure.batch == batch]
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as JSON values."""
+        return {
+            "machine": self.machine,
+            "date": self.date,
+            "model": self.model,
+            "image_size": list(self.image_size),
+            "figures": [figure.as_json() for figure in self.figures],
+            "growth": [growth.as_json() for growth in self.growth],
+        }
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "Report":
+        """The inverse of `as_json`."""
+        height, width = values["image_size"]
+        return cls(
+            values["machine"],
+            values["date"],
+            values["model"],
+            (height, width),
+            tuple(map(Figure.from_json, values["figures"])),
+            tuple(map(Growth.from_json, values["growth"])),
+        )

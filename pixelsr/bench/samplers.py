@@ -1,0 +1,82 @@
+"""The ways to draw by the plan: every engine that can run, with every kind of weights."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pixelsr.sampling import sample
+from pixelsr.sampling.engines import ENGINES, choose_engine, why_not
+from pixelsr.sampling.methods import plan_of
+from pixelsr.sampling.request import Request, make_request
+
+from .inputs import Batch
+
+SLOW = ("reference",)
+"""Engines that are for being right."""
+WEIGHTS = ("model", "float16", "bfloat16")
+
+
+@dataclasses.dataclass(frozen=True)
+class Sampler:
+    """``pixelsr.sample(method="cached")`` with an engine and weights, by the names it has there."""
+
+    engine: str
+    weights: str = "model"
+
+    @property
+    def is_slow(self) -> bool:
+        return self.engine in SLOW
+
+    def __call__(self, batch: Batch) -> Tensor:
+        """Draw the batch: uint8 ``[B, C, H, W]``."""
+        return sample(
+            batch.model,
+            1 if batch.low_res is not None else len(batch),
+            image_size=batch.image_size,
+            low_res=batch.low_res,
+            engine=self.engine,
+            weights=self.weights,
+        )
+
+
+def samplers(
+    device: torch.device, engines: Sequence[str] = (), batch: Batch | None = None
+) -> list[Sampler]:
+    """What can draw on a device, the best engine first.
+
+    The reference engine rounds weights and then computes in float32 all the same, so that other
+    weights have no speed of their own there.
+
+    Args:
+        engines: names; none for all that can run.
+        batch: of the model that is to be drawn from; an engine that cannot run its plan, or takes
+            other weights, is then left out, or so are those weights.
+    Raises:
+        ValueError: a name is unknown, or that engine cannot run; it says why.
+    """
+    names = engines or [name for name in ENGINES if why_not(name, device) is None]
+    found = []
+    for name in names:
+        choose_engine(name, device)
+        every = [Sampler(name, weights) for weights in (WEIGHTS[:1] if name in SLOW else WEIGHTS)]
+        reasons = [None if batch is None else why_not_drawn(sampler, batch) for sampler in every]
+        if name in engines and all(reasons):
+            raise ValueError(f"engine {name!r} cannot run: {reasons[0]}")
+        found += [one for one, reason in zip(every, reasons, strict=True) if reason is None]
+    return found
+
+
+def why_not_drawn(sampler: Sampler, batch: Batch) -> str | None:
+    """Why a sampler cannot draw from a batch's model; None where it can."""
+    request = request_of(batch, sampler.weights)
+    engine = choose_engine(sampler.engine, batch.device)
+    return engine.why_not(plan_of(request), request)
+
+
+def request_of(batch: Batch, weights: str) -> Request:
+    """What a sampler asks for."""
+    n = 1 if batch.low_res is not None else len(batch)
+    size, low_res = batch.image_size, batch.low_res
+    return make_request(batch.model, n, size, low_res, None, None, 0, weights)

@@ -1,0 +1,118 @@
+"""From a photo to the small picture that a model enlarges."""
+
+import dataclasses
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from .downsample import area_average
+
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom, in pixels; right and bottom are the first that are left out."""
+
+
+@dataclasses.dataclass(frozen=True)
+class SmallPicture:
+    """A model's input, and the picture that it came from at the size of the model's output."""
+
+    low_res: Tensor  # uint8 [C, h, w]
+    original: Tensor | None  # uint8 [C, H, W]; None where the photo was small from the start
+
+
+def small_picture(
+    photo: Image.Image,
+    *,
+    size: int = 8,
+    magnification: int = 4,
+    colours: int = 3,
+    box: Box | None = None,
+) -> SmallPicture:
+    """The centre square of an RGB photo, or the square `box` of it, by area averages.
+
+    The original is the square's area average at `size * magnification`; low_res is the area average
+    of that, as in training. A square of exactly `size` is taken as it is.
+
+    Raises:
+        ValueError: the box is empty, no square, or leaves the photo; or the square is of a side
+            that is neither `size` nor at least `size * magnification`.
+    """
+    cut = photo.crop(centre_square(photo.size) if box is None else _checked(box, photo.size))
+    square = to_tensor(cut.convert("L") if colours == 1 else cut)
+    side, large = square.shape[-1], size * magnification
+    if side == size:
+        return SmallPicture(square, None)
+    if side < large:
+        raise ValueError(
+            f"the square to enlarge is {side} pixels a side, expected exactly {size} (it is then "
+            f"taken as it is) or at least {large}"
+        )
+    original = area_resize(square, large)
+    return SmallPicture(area_average(original[None], magnification)[0], original)
+
+
+def centre_square(size: tuple[int, int]) -> Box:
+    """The centre square of a picture of this width and height; an odd pixel stays at the end."""
+    side = min(size)
+    left, top = (size[0] - side) // 2, (size[1] - side) // 2
+    return left, top, left + side, top + side
+
+
+def _checked(box: Box, size: tuple[int, int]) -> Box:
+    left, top, right, bottom = box
+    if right <= left or bottom <= top:
+        raise ValueError(f"the box {box} is empty, expected left < right and top < bottom")
+    if left < 0 or top < 0 or right > size[0] or bottom > size[1]:
+        raise ValueError(
+            f"the box {box} leaves the picture, which has {size[0]} x {size[1]} pixels"
+        )
+    if right - left != bottom - top:
+        raise ValueError(f"the box {box} is {right - left} x {bottom - top}, expected a square")
+    return box
+
+
+def area_resize(image: Tensor, size: int) -> Tensor:
+    """Exact area average of a square picture at any smaller size; rounds half to even.
+
+    A pixel that lies across a border counts on both sides, by its share. Where `size` divides the
+    side this equals `area_average`.
+
+    Args:
+        image: uint8 ``[C, S, S]``.
+    Returns:
+        uint8 ``[C, size, size]``.
+    """
+    side = image.shape[-1]
+    rows = _sum_rows(image.numpy(), size)  # [C, size, S]
+    sums = _sum_rows(rows.swapaxes(1, 2), size).swapaxes(1, 2)
+    # Below 2**53, so that the division finds every tie.
+    return torch.from_numpy(np.ascontiguousarray(np.rint(sums / side**2), np.uint8))
+
+
+def _sum_rows(values: np.ndarray, size: int) -> np.ndarray:
+    """``[C, S, W]`` integers to ``[C, size, W]``: `size` times the sum over each band of rows."""
+    starts, before = np.divmod(np.arange(size) * values.shape[1], size)
+    ends = [*starts[1:], values.shape[1]]
+    bands = [
+        np.add.reduce(values[:, start:end], 1, np.int64)
+        for start, end in zip(starts, ends, strict=True)
+    ]
+    sums = size * np.stack(bands, 1)
+    # A band starts within a row: that share of the row, in 1/size, is of the band before.
+    borders = before[:, None] * values[:, starts]
+    sums[:, :-1] += borders[:, 1:]
+    return sums - borders
+
+
+def to_tensor(picture: Image.Image) -> Tensor:
+    """An RGB or grey picture as uint8 ``[C, H, W]``."""
+    values = torch.from_numpy(np.array(picture))
+    return values[None] if values.dim() == 2 else values.permute(2, 0, 1).contiguous()
+
+
+def from_tensor(image: Tensor) -> Image.Image:
+    """The inverse of `to_tensor`, as RGB."""
+    if image.shape[0] == 1:
+        return Image.fromarray(image[0].numpy()).convert("RGB")
+    return Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())

@@ -1,0 +1,213 @@
+"""What Pillow leaves out: truncated JPEG and PNG files, HEIC, colour profiles."""
+
+import functools
+import importlib
+import importlib.util
+import io
+import random
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageCms
+
+_GREY = {127, 128}  # of a block without data, in every channel
+_END, _SCAN = 0xD9, 0xDA
+_MARKER = re.compile(
+    rb"\xff[^\x00\xd0-\xd7\xff]"
+)  # in a scan: neither a stuffed byte nor a restart
+_NOISE = bytes(random.Random(0).choices(range(255), k=256))
+
+
+def probe(image: Image.Image, source: Path | io.BytesIO) -> io.BytesIO | None:
+    """Return the file with noise after its last scan, where its last rows may be missing.
+
+    What follows the last block is ignored: the noise changes a picture only if data are missing.
+
+    Args:
+        image: as Pillow loaded it.
+        source: the file that it came from.
+    Returns:
+        None where the last pixel is not mid grey, as pixels without data are.
+    """
+    pixel = image.getpixel((image.width - 1, image.height - 1))
+    if not set(pixel if isinstance(pixel, tuple) else (pixel,)) <= _GREY:
+        return None
+    data = source.read_bytes() if isinstance(source, Path) else source.getvalue()
+    end = _end_of_scans(data)
+    return None if end is None else io.BytesIO(data[:end] + _NOISE + data[end:])
+
+
+def _end_of_scans(data: bytes) -> int | None:
+    """Return where the marker stands that ends the picture; None where that is not found."""
+    at = 2
+    while at + 4 <= len(data) and data[at] == 0xFF:
+        kind = data[at + 1]
+        if kind == _END:
+            return at
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if kind == _SCAN:
+            found = _MARKER.search(data, at)
+            if found is None:
+                return None
+            at = found.start()
+    return at if data[at : at + 2] == bytes([0xFF, _END]) else None
+
+
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+_ADAM7 = (  # left, top, and the steps to the right and down, of each pass
+    (0, 0, 8, 8),
+    (4, 0, 8, 8),
+    (0, 4, 4, 8),
+    (2, 0, 4, 4),
+    (0, 2, 2, 4),
+    (1, 0, 2, 2),
+    (0, 1, 1, 2),
+)
+_AT_A_TIME = 1 << 20
+
+
+def has_all_rows(image: Image.Image, source: Path | io.BytesIO) -> bool:
+    """Return True where a PNG's data are long enough for its size.
+
+    Only where one of the last two rows is all zeros, as rows that are missing are, interlaced or
+    not, is the file read again.
+
+    Args:
+        image: as Pillow loaded it.
+        source: the file that it came from.
+    """
+    width, height = image.size
+    rows = (image.crop((0, y, width, y + 1)) for y in range(max(0, height - 2), height))
+    if all(np.asarray(row).any() for row in rows):
+        return True
+    return _is_long_enough(source.read_bytes() if isinstance(source, Path) else source.getvalue())
+
+
+def _is_long_enough(data: bytes) -> bool:
+    chunks = list(_chunks(data))
+    header = next(body for kind, body in chunks if kind == b"IHDR")
+    missing = _expected(*struct.unpack(">IIBBBBB", header[:13]))
+    packed = b"".join(body for kind, body in chunks if kind == b"IDAT")[2:]
+    stream = zlib.decompressobj(-zlib.MAX_WBITS)  # without the header: no checksum, as Pillow
+    while missing > 0 and (rows := stream.decompress(packed, _AT_A_TIME)):
+        missing -= len(rows)
+        packed = stream.unconsumed_tail
+    return missing <= 0
+
+
+def _expected(width: int, height: int, depth: int, kind: int, *rest: int) -> int:
+    """Bytes of all rows, each with its filter type before it."""
+    bits, interlaced = depth * _CHANNELS[kind], rest[-1]
+    passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
+    total = 0
+    for left, top, right, down in passes:
+        columns, rows = -(-(width - left) // right), -(-(height - top) // down)
+        if columns > 0 and rows > 0:
+            total += rows * (1 + -(-columns * bits // 8))
+    return total
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Kind and body of each chunk."""
+    start = 8
+    while start + 8 <= len(data):
+        length, kind = struct.unpack_from(">I4s", data, start)
+        yield kind, data[start + 8 : start + 8 + length]
+        start += 12 + length
+
+
+FORMAT = "HEIF"
+"""Pillow's name of the format, once pillow-heif is registered."""
+_HEVC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+_GENERAL = {b"mif1", b"mif2", b"msf1"}  # of HEVC, or of AVIF, which Pillow reads
+_AVIF = {b"avif", b"avis"}
+_BEGINNING = 256
+
+
+def is_heif(source: Path | io.BytesIO) -> bool:
+    """Return True where the content, whatever its name, begins as HEIC files do.
+
+    That is a box `ftyp` of a brand of HEVC, or of a general one beside which AVIF is not named.
+    False for a file that cannot be read.
+    """
+    beginning = _beginning(source)
+    if beginning[4:8] != b"ftyp":
+        return False
+    end = min(int.from_bytes(beginning[:4], "big"), len(beginning))
+    brand = beginning[8:12]
+    compatible = {beginning[k : k + 4] for k in range(16, end, 4)}
+    return brand in _HEVC or (brand in _GENERAL and not compatible & _AVIF)
+
+
+def _beginning(source: Path | io.BytesIO) -> bytes:
+    if isinstance(source, io.BytesIO):
+        return source.getvalue()[:_BEGINNING]
+    try:
+        with open(source, "rb") as file:
+            return file.read(_BEGINNING)
+    except OSError:
+        return b""
+
+
+def is_installed() -> bool:
+    """Return True where pillow-heif is installed; it is not imported."""
+    return importlib.util.find_spec("pillow_heif") is not None
+
+
+@functools.cache
+def register() -> None:
+    """Let Pillow read `FORMAT`.
+
+    Raises:
+        ImportError: pillow-heif is not installed, or does not work.
+    """
+    importlib.import_module("pillow_heif").register_heif_opener()
+
+
+_GREYS = "L", "I;16"
+_STEPS = np.arange(0, 256, 15, dtype=np.uint8)  # of each colour; black and white are among them
+_NEAR = 1  # levels of 255 that the rounding of an sRGB profile moves a colour by, at most
+
+
+def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image | None:
+    """Convert a picture from its ICC profile to sRGB.
+
+    Args:
+        image: of mode L, I;16, RGB or CMYK.
+        profile: the bytes of the profile that came with the picture, None for none.
+    Returns:
+        The picture as RGB of 8 bits; None where its numbers are to be taken for sRGB: there is no
+        profile, it is an sRGB profile itself, or it is damaged or made for another kind of picture.
+    """
+    transform = _transform(profile, image.mode) if profile else None
+    return None if transform is None else transform.apply(image)
+
+
+@functools.lru_cache(maxsize=16)  # the pictures of one camera all have the same profile
+def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
+    srgb = ImageCms.createProfile("sRGB")
+    # Its tables of greys would be wrong by up to 10 levels in the dark.
+    flags = ImageCms.Flags.NOOPTIMIZE if mode in _GREYS else ImageCms.Flags.NONE
+    try:
+        transform = ImageCms.buildTransform(io.BytesIO(profile), srgb, mode, "RGB", flags=flags)
+    except ImageCms.PyCMSError:
+        return None
+    return None if _changes_nothing(transform, mode) else transform
+
+
+def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
+    """Return True where no colour moves by more than the rounding of a profile."""
+    if mode == "CMYK":
+        return False
+    if mode in _GREYS:
+        greys = np.arange(256, dtype=np.uint8)[None]
+        before = greys[..., None].repeat(3, -1)
+        probe = greys if mode == "L" else greys * np.uint16(257)
+    else:  # colours from all over the cube
+        before = probe = np.stack(np.meshgrid(_STEPS, _STEPS, _STEPS), -1).reshape(1, -1, 3)
+    after = np.asarray(transform.apply(Image.fromarray(probe)))
+    return int(np.abs(after.astype(int) - before).max()) <= _NEAR

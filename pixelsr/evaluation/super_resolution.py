@@ -1,0 +1,149 @@
+"""Enlargements of a model and of simple baselines, scored against the true images."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from pixelsr.data.downsample import area_average
+from pixelsr.data.quantize import from_levels, to_levels
+from pixelsr.models import PixelRecursiveSR
+from pixelsr.sampling import sample
+from pixelsr.utils.progress import track
+
+from . import metrics
+from .report import Draws, Enlargement, Scores
+
+Metric = Callable[[Tensor, Tensor], Tensor]
+
+
+def measure_enlargements(
+    model: PixelRecursiveSR, images: Tensor, train: Tensor | None, draws: Draws, progress: bool
+) -> Enlargement:
+    """Enlarge the area averages of pictures in every way there is, and compare with the pictures.
+
+    Args:
+        images, train: uint8 ``[N, C, H, W]`` and ``[T, C, H, W]``, intensities of 8 bits.
+        progress: show progress bars on stderr, where that is a terminal.
+    """
+    levels, magnification = model.levels, model.magnification
+    truth = to_levels(images, levels)
+    low_res = model.shrink(truth)
+    answers = {
+        "model": _draw(model, low_res, draws, progress),
+        "bicubic": bicubic(low_res, magnification, levels),
+    }
+    if train is not None:
+        nearest = nearest_neighbours(low_res, train, magnification, levels, progress=progress)
+        answers["nearest_neighbour"] = to_levels(train[nearest], levels)
+    scores = {
+        name: score(some, truth, low_res, levels, draws.batch) for name, some in answers.items()
+    }
+    return Enlargement(len(images), draws, None if train is None else len(train), scores)
+
+
+def _draw(model: PixelRecursiveSR, low_res: Tensor, draws: Draws, progress: bool) -> Tensor:
+    """Samples in eval mode, uint8 ``[M * samples, C, H, W]``, on the CPU."""
+    was_training = model.training
+    model.eval()
+    drawn = sample(
+        model,
+        n=draws.samples,
+        low_res=low_res,
+        seed=draws.seed,
+        temperature=draws.temperature,
+        engine=draws.engine,
+        max_batch=draws.batch,
+        progress=progress,
+    )
+    model.train(was_training)
+    return drawn.cpu()
+
+
+def score(answers: Tensor, truth: Tensor, low_res: Tensor, levels: int, batch: int) -> Scores:
+    """Means over all answers, of which each true picture has equally many, side by side."""
+    samples = len(answers) // len(truth)
+    low_res = low_res.repeat_interleave(samples, 0)
+    seen = from_levels(answers, levels)
+    true = from_levels(truth, levels).repeat_interleave(samples, 0)
+    side = min(truth.shape[2:])
+    return Scores(
+        psnr=_mean(metrics.psnr, seen, true, batch),
+        ssim=_mean(metrics.ssim, seen, true, batch) if side >= metrics.SSIM_SIDE else None,
+        ms_ssim=_mean(metrics.ms_ssim, seen, true, batch) if side >= metrics.MS_SSIM_SIDE else None,
+        consistency=_mean(partial(metrics.consistency, levels=levels), answers, low_res, batch),
+    )
+
+
+def _mean(metric: Metric, answers: Tensor, truth: Tensor, batch: int) -> float:
+    return each(metric, answers, truth, batch).mean().item()
+
+
+def each(metric: Metric, answers: Tensor, truth: Tensor, batch: int) -> Tensor:
+    """A metric of each pair of pictures, ``[N]``, so many at a time."""
+    parts = zip(answers.split(batch), truth.split(batch), strict=True)
+    return torch.cat([metric(*pair) for pair in parts])
+
+
+_CHUNK = 1024
+"""Pictures at once: a matrix of distances then has 8 MiB."""
+
+
+def bicubic(low_res: Tensor, magnification: int, levels: int) -> Tensor:
+    """Pillow's bicubic interpolation of each small picture, colour by colour.
+
+    Args:
+        low_res: uint8 ``[M, C, h, w]``, below `levels`; interpolated in 8 bits.
+    Returns:
+        uint8 ``[M, C, h * magnification, w * magnification]``, below `levels`.
+    """
+    height, width = (magnification * side for side in low_res.shape[2:])
+    planes = [
+        np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BICUBIC))
+        for plane in from_levels(low_res, levels).flatten(0, 1).numpy()
+    ]
+    large = torch.from_numpy(np.stack(planes)).unflatten(0, low_res.shape[:2])
+    return to_levels(large, levels)
+
+
+def nearest_neighbours(
+    low_res: Tensor,
+    train: Tensor,
+    magnification: int,
+    levels: int,
+    *,
+    chunk: int = _CHUNK,
+    progress: bool = False,
+) -> Tensor:
+    """Which training picture's area average is nearest to each small picture.
+
+    Nearest in mean squared error; of equally near ones the first. The sums are integers that
+    float64 holds exactly, so that the answer does not depend on `chunk`.
+
+    Args:
+        low_res: uint8 ``[M, C, h, w]``, below `levels`.
+        train: uint8 ``[T, C, h * magnification, w * magnification]``, intensities of 8 bits.
+        chunk: pictures of either at once; the memory in use does not grow with T.
+        progress: show a progress bar on stderr, where that is a terminal.
+    Returns:
+        int64 ``[M]``, indices into `train`.
+    """
+    queries = low_res.flatten(1).double().split(chunk)
+    best = [
+        torch.full((len(some),), torch.inf, dtype=torch.float64, device="cpu") for some in queries
+    ]
+    index = [torch.zeros(len(some), dtype=torch.int64, device="cpu") for some in queries]
+    parts: Sequence[Tensor] = train.split(chunk)
+    for number, part in enumerate(track(parts, "nearest neighbours", progress)):
+        smalls = area_average(to_levels(part, levels), magnification).flatten(1).double()
+        squares = smalls.square().sum(1)
+        for k, some in enumerate(queries):
+            # |q - s|^2 without |q|^2, which is the same for every s
+            distance, nearest = torch.min(squares - 2 * some @ smalls.T, 1)
+            nearer = distance < best[k]
+            best[k] = torch.where(nearer, distance, best[k])
+            index[k] = torch.where(nearer, nearest + number * chunk, index[k])
+    return torch.cat(index)

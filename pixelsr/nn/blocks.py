@@ -1,0 +1,73 @@
+"""The blocks of a PixelCNN and of a Gated PixelCNN."""
+
+import math
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from . import init
+from .masked_conv import GatedMaskedConv2d, MaskedConv2d
+
+
+class GatedLayer(nn.Module):
+    """One layer of a Gated PixelCNN: two stacks that together see all of the past.
+
+    With ``gate(x) = tanh(a) * sigmoid(b)`` of the two halves of x::
+
+        v = vertical(vertical_in)  # n x n, of what knows the rows above
+        vertical_out = gate(v)
+        horizontal_out = horizontal_in + out(gate(horizontal(horizontal_in) + link(v)))
+
+    The vertical stack feeds the horizontal one, never the reverse; only the horizontal one has a
+    residual connection. No blind spot, where the first vertical layer sees strictly the rows above.
+
+    Args:
+        channels: p, the width of both stacks; the convolutions emit 2 p.
+        kernel_size: n, odd.
+        colours: colour groups of the horizontal stack.
+    Shape:
+        two tensors ``[N, channels, H, W]`` to two of the same shape.
+    """
+
+    def __init__(self, channels: int, kernel_size: int = 5, colours: int = 3) -> None:
+        super().__init__()
+        both = 2 * channels
+        self.vertical = GatedMaskedConv2d(channels, both, kernel_size, "V", colours)
+        row = (1, kernel_size)
+        self.horizontal = GatedMaskedConv2d(channels, both, row, "B", colours, out_parts=2)
+        self.link = nn.Conv2d(both, both, 1)
+        self.out = MaskedConv2d(channels, channels, 1, "B", colours)
+        init.normal_(self.vertical, gain=3.0)
+        for layer in (self.horizontal, self.link, self.out):
+            init.normal_(layer)
+
+    def forward(self, vertical: Tensor, horizontal: Tensor) -> tuple[Tensor, Tensor]:
+        gated, v = self.vertical(vertical)
+        h, _ = self.horizontal(horizontal, add=self.link(v))
+        return gated, self.out(h, add=horizontal)
+
+
+class PixelCNNBlock(nn.Module):
+    """``x + up(relu(conv(relu(down(relu(x))))))``, every convolution with mask B.
+
+    Args:
+        channels: h; the residual stream has 2 h channels.
+        kernel_size: of the middle convolution (3 in the paper).
+        colours: colour groups.
+    Shape:
+        ``[N, 2 h, H, W]`` to the same.
+    """
+
+    def __init__(self, channels: int, kernel_size: int = 3, colours: int = 3) -> None:
+        super().__init__()
+        self.down = MaskedConv2d(2 * channels, channels, 1, "B", colours)
+        self.conv = MaskedConv2d(channels, channels, kernel_size, "B", colours)
+        self.up = MaskedConv2d(channels, 2 * channels, 1, "B", colours)
+        init.normal_(self.down, gain=math.sqrt(2))
+        init.normal_(self.conv, gain=math.sqrt(2))
+        init.normal_(self.up, gain=0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.down(F.relu(x))
+        h = self.conv(F.relu(h))
+        return self.up(F.relu(h), add=x)

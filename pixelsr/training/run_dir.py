@@ -1,0 +1,294 @@
+"""The folder of a run: checkpoint, best weights, log, samples, TensorBoard events."""
+
+import contextlib
+import importlib.util
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from PIL import Image
+from torch import Tensor
+
+from pixelsr.data.image_io import save_picture
+from pixelsr.models import PixelModel
+from pixelsr.models.sizes import TRAINING
+from pixelsr.utils import strict_files
+from pixelsr.utils.atomic_write import check_makeable, remove_partials, write_whole
+
+from .checkpoint import write_checkpoint
+
+CHECKPOINT, LOG = "checkpoint.safetensors", "log.jsonl"
+MODEL = "model"
+SAMPLES, TENSORBOARD, LOCK = "samples", "tensorboard", ".lock"
+
+
+class RunFiles:
+    """The files of a run; until `close` no other run can have the folder.
+
+    `checkpoint.safetensors`; `log.jsonl`; `model/`, as `save_pretrained` writes it, with
+    `training.toml`, the run's configuration, beside the weights; `samples/`, grids of pictures;
+    `tensorboard/`.
+
+    Args:
+        out: the folder, made if need be.
+        resume: there is a run in it to go on with; else there must be none.
+        writes: false for a worker that leaves the writing to another: nothing is made or written.
+    Raises:
+        FileExistsError: `out` holds a run, and `resume` is false; or a run is writing to it now.
+        FileNotFoundError: `out` holds no run, and `resume` is true.
+        OSError: `out` is a file, or cannot be written.
+    """
+
+    def __init__(
+        self, out: str | os.PathLike[str], *, resume: bool = False, writes: bool = True
+    ) -> None:
+        self.out, self.resume, self.writes = Path(out), resume, writes
+        self.log: Log | None = None
+        self.tensorboard: TensorBoard | None = None
+        if not writes:
+            return
+        if resume:
+            find_config(self.out)
+        own = (self.out / LOCK, self.out / MODEL, self.out, *self.out.absolute().parents)
+        self._missing = [path for path in own if not path.exists()]
+        self._entries: set[Path] | None = None  # of `out`; None until the folder is this run's
+        try:
+            self._take_folder()
+        except BaseException:
+            self._restore()
+            raise
+
+    def _take_folder(self) -> None:
+        for folder in (self.out, self.out / MODEL):
+            _check_writable(folder)
+        self.lock = FileLock(self.out / LOCK, timeout=0)
+        try:
+            self.lock.acquire()
+        except Timeout:
+            raise FileExistsError(
+                f"another run is writing to {self.out} now: wait for its end, or choose another "
+                "folder"
+            ) from None
+        self._entries = set(self.out.iterdir()) - set(self._missing)
+        if self.checkpoint.exists() and not self.resume:
+            self.lock.release()
+            raise FileExistsError(
+                f"{self.out} already holds a run: resume it, or choose another folder"
+            )
+        for folder in (self.out, self.out / MODEL, self.out / SAMPLES):
+            remove_partials(folder)
+
+    def _restore(self) -> None:
+        """Remove what was not there before this run, as far as that is possible."""
+        if self._entries is not None:
+            for path in set(self.out.iterdir()) - self._entries:
+                _remove(path)
+        for folder in self._missing:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """In another worker: the same folder, whose writing is left to this one."""
+        return partial(RunFiles, resume=self.resume, writes=False), (self.out,)
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the checkpoint is, or will be."""
+        return self.out / CHECKPOINT
+
+    def open_logs(self, first_step: int, measured: int, tensorboard: bool) -> None:
+        """Begin to log, after step `first_step` and the validation of step `measured`."""
+        if self.writes:
+            self.log = Log(self.out / LOG, first_step, measured)
+            if tensorboard:
+                self.tensorboard = TensorBoard(self.out / TENSORBOARD, first_step)
+
+    def write_log(self, **entry: Any) -> None:
+        """Append an entry, which has a "step"."""
+        for log in (self.log, self.tensorboard):
+            if log:
+                log.write(**entry)
+
+    def save_checkpoint(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        """Replace the checkpoint, whole or not at all."""
+        if self.writes:
+            write_checkpoint(self.checkpoint, tensors, facts)
+
+    def save_config(self, toml: str) -> None:
+        """Replace the configuration that lies beside the weights."""
+        if self.writes:
+            write_whole(self.out / MODEL / TRAINING, toml.encode())
+
+    def save_model(self, model: PixelModel) -> None:
+        """Replace the model, whole or not at all."""
+        if self.writes:
+            model.save_pretrained(self.out / MODEL)
+
+    def save_grid(self, step: int, grid: Image.Image) -> None:
+        """Add a picture of samples."""
+        folder = self.out / SAMPLES
+        folder.mkdir(exist_ok=True)
+        save_picture(grid, folder / f"step-{step:07d}.png")
+        if self.tensorboard:
+            self.tensorboard.show(step, grid)
+
+    @contextlib.contextmanager
+    def start(self) -> Iterator[None]:
+        """Run the beginning of a run: where it fails, remove what was made since, and close.
+
+        A run that is resumed keeps all that is in its folder.
+        """
+        try:
+            yield
+        except BaseException:
+            if self.writes and not self.resume:
+                self._restore()
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Let another run have the folder."""
+        if self.tensorboard:
+            self.tensorboard.close()
+        if self.writes:
+            self.lock.release()
+
+
+def find_config(out: Path) -> Path:
+    """Return where the run in `out` has its configuration, which may be missing.
+
+    Raises:
+        FileNotFoundError: there is no run in `out`.
+    """
+    if not (out / CHECKPOINT).is_file():
+        raise FileNotFoundError(f"{out / CHECKPOINT} is missing: there is no run to resume")
+    return out / MODEL / TRAINING
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+def _check_writable(folder: Path) -> None:
+    """Find out now, not after hours of training."""
+    check_makeable(folder, "the run")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise OSError(f"{folder} cannot be written: {error.strerror or error}") from None
+
+
+class Log:
+    """Appends entries, each with its "step", to those that the checkpoint knows of.
+
+    Args:
+        path: the file; it is made, or cut back to the entries up to `first_step`, and the
+            validations up to `measured`. Others are of a stretch that was lost.
+        first_step: where the run starts or resumes.
+        measured: the step of the last validation before.
+    Raises:
+        ValueError: the file holds a line that is no entry, other than a last one that was cut off;
+            it is left as it is.
+        OSError: it cannot be read or written.
+    """
+
+    def __init__(self, path: Path, first_step: int, measured: int = 0) -> None:
+        self.path = path
+        lines = _lines(path) if first_step and path.is_file() else []
+        kept = [line for line, entry in lines if _is_kept(entry, first_step, measured)]
+        write_whole(path, "".join(f"{line}\n" for line in kept).encode())
+
+    def write(self, **entry: Any) -> None:
+        """Append one entry."""
+        try:
+            with open(self.path, "a") as file:
+                file.write(json.dumps(entry) + "\n")
+        except OSError as error:
+            raise OSError(f"{self.path} cannot be written: {error.strerror or error}") from None
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Return the entries of a log.
+
+    Raises:
+        ValueError: the file holds a line that is no entry, other than a last one that was cut off.
+        OSError: it cannot be read.
+    """
+    return [entry for _, entry in _lines(path)]
+
+
+def _is_kept(entry: dict[str, Any], first_step: int, measured: int) -> bool:
+    last: int = measured if "validation" in entry else first_step
+    return bool(entry["step"] <= last)
+
+
+def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
+    """Return each line with its entry; one that was cut off, the last, is left out."""
+    try:
+        *lines, rest = path.read_bytes().decode().split("\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no log of a run: {error}") from None
+    entries = [(line, _entry(path, line)) for line in lines]
+    with contextlib.suppress(ValueError):
+        entries.append((rest, _entry(path, rest)))
+    return entries
+
+
+def _entry(path: Path, line: str) -> dict[str, Any]:
+    try:
+        entry = strict_files.parse(line)
+    except ValueError as error:
+        raise ValueError(f"{path} is no log of a run: a line is not JSON: {error}") from None
+    step = entry.get("step") if isinstance(entry, dict) else None
+    if type(step) is not int or step < 0:
+        raise ValueError(
+            f'{path} is no log of a run: it has a line without a "step": {line.strip()[:100]}'
+        )
+    return entry
+
+
+def is_installed() -> bool:
+    """True where runs can be written for TensorBoard."""
+    return importlib.util.find_spec("tensorboard") is not None
+
+
+class TensorBoard:
+    """Writes the entries of the log as curves, and grids of samples as pictures.
+
+    Args:
+        folder: made if need be.
+        first_step: where the run starts or resumes; later entries in the folder are hidden.
+    """
+
+    def __init__(self, folder: Path, first_step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # takes a second to import
+
+        self.writer = SummaryWriter(folder, purge_step=first_step + 1)
+
+    def write(self, step: int, **entry: Any) -> None:
+        """Add one point to the curve of each figure."""
+        for name, value in entry.items():
+            figures = value if isinstance(value, dict) else {"": value}
+            for part, figure in figures.items():
+                self.writer.add_scalar(f"{name}/{part}" if part else name, figure, step)
+
+    def show(self, step: int, grid: Image.Image) -> None:
+        """Add a picture."""
+        self.writer.add_image("samples", np.asarray(grid), step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Write what is still in memory."""
+        self.writer.close()

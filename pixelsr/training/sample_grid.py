@@ -1,0 +1,56 @@
+"""Pictures that show how a run goes: drawn for the same inputs, from the same noise, each time."""
+
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from pixelsr.data.crop import from_tensor
+from pixelsr.data.quantize import from_levels
+from pixelsr.models import ConditioningNetwork, PixelModel, PixelRecursiveSR
+from pixelsr.sampling import sample
+
+from .loss import is_multi_scale
+
+DRAWS = 4
+"""Samples of each picture."""
+SCALE, GAP = 4, 1
+
+
+def draw_grid(model: PixelModel, images: Tensor, seed: int) -> Image.Image:
+    """A row a picture: input, samples, original; of a prior alone samples only.
+
+    A `ConditioningNetwork`, whose values are independent, shows the likeliest of each.
+
+    Args:
+        model: in eval mode.
+        images: uint8 ``[N, C, H, W]``.
+        seed: of the noise.
+    """
+    images = images.to(model.device)
+    if isinstance(model, ConditioningNetwork):
+        low_res = model.shrink(images)
+        with torch.inference_mode():
+            likeliest = model(low_res).argmax(1).to(torch.uint8)
+        columns = [_enlarged(low_res, images), likeliest, images]
+    elif isinstance(model, PixelRecursiveSR) or is_multi_scale(model):
+        low_res = model.shrink(images)
+        drawn = sample(model, n=DRAWS, low_res=low_res, seed=seed)
+        columns = [_enlarged(low_res, images), *drawn.unflatten(0, (-1, DRAWS)).unbind(1), images]
+    else:
+        size = (images.shape[2], images.shape[3])
+        drawn = sample(model, n=DRAWS * len(images), image_size=size, seed=seed)
+        columns = list(drawn.unflatten(0, (-1, DRAWS)).unbind(1))
+    return _tiled(from_levels(torch.stack(columns, 1).cpu(), model.levels))
+
+
+def _enlarged(low_res: Tensor, images: Tensor) -> Tensor:
+    return F.interpolate(low_res, images.shape[2:], mode="nearest")
+
+
+def _tiled(tiles: Tensor) -> Image.Image:
+    """Tiles ``[rows, columns, C, H, W]`` side by side, each pixel a square."""
+    white = F.pad(tiles, (GAP, GAP, GAP, GAP), value=255)
+    whole = white.permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)  # [C, rows H, columns W]
+    picture = from_tensor(whole)
+    return picture.resize((SCALE * picture.width, SCALE * picture.height), Image.Resampling.NEAREST)

@@ -1,0 +1,335 @@
+"""The training loop."""
+
+import contextlib
+import dataclasses
+import functools
+import math
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pixelsr.data.binarize import binarised, describe_levels
+from pixelsr.data.quantize import to_levels
+from pixelsr.models import PixelModel
+from pixelsr.utils.distributed import Workers
+
+from .checkpoint import Facts, read_checkpoint
+from .config import Budget, Intervals, Recipe, difference
+from .data_order import Batches
+from .loss import ALONE, bits_per_dimension, nats_per_image
+from .meters import Best, Meter, Reading
+from .optimizer import learning_rate
+from .progress import Display, stdout_sentence
+from .run_dir import RunFiles
+from .sample_grid import draw_grid
+from .state import State
+
+WINDOW = "meter.bits"
+
+
+class _Stopped(Exception):  # noqa: N818
+    """The run is to end with a checkpoint, before its budget is used."""
+
+
+class Trainer:
+    """One run: a model, its pictures, and the folder that it writes.
+
+    Args:
+        model: trained in place.
+        images: uint8 ``[N, C, H, W]``, to train on, 8 bits whatever the model's levels are;
+            for a model of 2 levels black and white, unless the recipe says how to binarise them.
+        validation: uint8 ``[M, C, H, W]``, or None for no validation.
+        files: what the run writes, or goes on with: the checkpoint of a run with the same model,
+            pictures, recipe and number of workers; batches, and with a budget of steps the weights
+            too, are then those of a run that was never stopped. Its model is the average of the
+            weights at the best validation, or where there is none, the last.
+        recipe: how to train.
+        budget: when to stop.
+        intervals: how often to log, validate and save.
+        display: where progress is shown.
+        stop: asked after every step and every batch of a validation; true, in any worker, ends the
+            run with a checkpoint.
+        pause: end the run after so many steps too, with a checkpoint and the validation of that
+            step.
+        workers: processes that share each step: with `batch` pictures for each of k workers, the
+            run is that of one process with batches of k times the size. The first one writes.
+        grid: pictures of which samples are drawn at each validation.
+        tensorboard: write `tensorboard/` too.
+    Raises:
+        ValueError: the checkpoint is damaged, or of a run with other settings; or the pictures are
+            grey, the model has 2 levels, and the recipe does not say how to binarise.
+        OSError: a file cannot be written.
+    """
+
+    def __init__(
+        self,
+        model: PixelModel,
+        images: Tensor,
+        validation: Tensor | None,
+        files: RunFiles,
+        recipe: Recipe,
+        budget: Budget,
+        intervals: Intervals,
+        display: Display,
+        *,
+        stop: Callable[[], bool] = lambda: False,
+        pause: int | None = None,
+        workers: Workers = ALONE,
+        grid: int = 0,
+        tensorboard: bool = False,
+    ) -> None:
+        self.images, self.validation = images, validation
+        self.recipe, self.budget, self.intervals = recipe, budget, intervals
+        self.files, self.display, self.stop, self.workers = files, display, stop, workers
+        self.pause = pause
+        self.lost: OSError | None = None  # why nothing can be shown any more
+        self.parts = recipe.accumulate * workers.count
+        self.best = Best()
+        with files.start():
+            self._begin(model, grid, tensorboard)
+
+    def _begin(self, model: PixelModel, grid: int, tensorboard: bool) -> None:
+        recipe = self.recipe
+        fit = functools.partial(binarised, levels=model.levels, choice=recipe.binarise)
+        images = fit(self.images)
+        self.held_out = None if self.validation is None else fit(self.validation)
+        batch = recipe.batch * self.parts
+        self.batches = Batches(images, batch, recipe.seed, recipe.flip, self.parts)
+        shown = images if self.held_out is None else self.held_out
+        self.grid = to_levels(shown[:grid], model.levels)
+        self.state = State(model, recipe, self.workers)
+        bits = self._resume() if self.files.resume else []
+        self.files.open_logs(self.state.step, self.best.measured, tensorboard)
+        self._start = time.perf_counter() - self.state.seconds
+        used = self.budget.used(self.state.step, self.state.seconds)
+        self.meter = Meter(self.intervals.log, self.state.seconds, used, bits)
+
+    def run(self) -> bool:
+        """Train until the budget is used (true), or until `stop` or `pause` ends the run (false).
+
+        Raises:
+            FloatingPointError: a loss, its gradient, a weight or a validation is not finite; the
+                last checkpoint is kept.
+            OSError: a file cannot be written, likewise; or the display cannot, after a checkpoint.
+        """
+        try:
+            with self.display:
+                return self._run()
+        except FloatingPointError as error:
+            path = self.files.checkpoint
+            left = f"{path} holds the last good state" if path.exists() else "nothing was saved"
+            raise FloatingPointError(f"{error}; {left}") from None
+        finally:
+            self.files.close()
+
+    def _run(self) -> bool:
+        try:
+            self._train()
+            self._check()
+            self._save()
+            if self.best.measured != self.state.step:
+                self._validate()
+                self._save()
+        except _Stopped:
+            self._leave()
+            if self.lost is not None:
+                raise OSError(
+                    f"{stdout_sentence(self.lost)}; {self.files.checkpoint} holds the state after "
+                    f"{self.state.step} steps"
+                ) from None
+            return False
+        return True
+
+    def _train(self) -> None:
+        if self._is_due(self.intervals.validate) and self.best.measured != self.state.step:
+            self._validate()  # the run ended between a checkpoint and its validation
+            self.state.seconds = self.workers.agree(self._clock())
+        used = self.budget.used(self.state.step, self.state.seconds)
+        while used < 1 and not self.best.is_stale(self.budget.patience):
+            if self.state.step == self.pause:
+                raise _Stopped
+            self.meter.skip_to(self._clock())
+            lr = learning_rate(self.recipe, self.state.step, used)
+            bits = self.state.advance(self._parts(), lr)
+            used, stopped = self._look()
+            pictures = self.batches.batch
+            self._report(self.meter.read(self.state.step, self.state.seconds, used, bits, pictures))
+            if stopped:
+                raise _Stopped
+            if self._keep():
+                used, _ = self._look()  # a validation counts too
+
+    def _clock(self) -> float:
+        """Seconds that the run has taken, over all of its sessions."""
+        return time.perf_counter() - self._start
+
+    def _look(self) -> tuple[float, bool]:
+        """Return the fraction of the budget that is used, and whether any worker is to stop."""
+        every = self.workers.gather((self._clock(), self._is_asked_to_stop()))
+        self.state.seconds = every[0][0]
+        stopped = any(asked for _, asked in every)
+        return self.budget.used(self.state.step, self.state.seconds), stopped
+
+    def _is_asked_to_stop(self) -> bool:
+        return self.stop() or self.lost is not None
+
+    def _show(self, show: Callable[..., None], *arguments: Any) -> None:
+        """Show something; where that cannot be written, the run is to stop."""
+        try:
+            if self.lost is None:
+                show(*arguments)
+        except OSError as error:
+            self.lost = error
+
+    def _parts(self) -> Sequence[Tensor]:
+        """This worker's parts of the batch of the next step."""
+        batch = to_levels(self.batches[self.state.step], self.state.model.levels)
+        return batch.chunk(self.parts)[self.workers.rank :: self.workers.count]
+
+    def _check(self) -> None:
+        """That what is about to be saved is a state that the run can go on from."""
+        self.state.check(self._parts())
+
+    def _report(self, reading: Reading) -> None:
+        logged = reading.step % self.intervals.log == 0
+        self._show(self.display.update, reading, logged)
+        if logged:
+            self.files.write_log(
+                step=reading.step,
+                seconds=round(reading.seconds, 1),
+                train=round(reading.bits, 4),
+                pictures_per_second=round(reading.pictures_per_second, 1),
+            )
+
+    def _is_due(self, interval: int) -> bool:
+        return self.state.step > 0 and self.state.step % interval == 0
+
+    def _keep(self) -> bool:
+        """Save and validate where it is time to; True after a validation.
+
+        The next checkpoint holds what the validation found. A run that ends before is resumed with
+        the same validation of the same weights.
+        """
+        validate = self._is_due(self.intervals.validate)
+        if not validate and not self._is_due(self.intervals.checkpoint):
+            return False
+        self._check()
+        self._save()
+        if validate:
+            self._validate()
+        return validate
+
+    def _advance_validation(self, done: float) -> None:
+        self._show(self.display.validate, done)
+        if self.workers.any(self._is_asked_to_stop()):
+            raise _Stopped
+
+    def _validate(self) -> None:
+        """Measure the averaged model, show what it draws, and save it where it is the best."""
+        average, step = self.state.ema.model, self.state.step
+        if self.held_out is None:
+            self.files.save_model(average)
+        else:
+            images = to_levels(self.held_out, average.levels)
+            bits = bits_per_dimension(
+                average, images, self.recipe.batch, self.workers, self._advance_validation
+            )
+            for name, value in bits.items():
+                if not math.isfinite(value):
+                    raise FloatingPointError(
+                        f"the validation of {name} became {value} after {step} steps"
+                    )
+            self.files.write_log(step=step, seconds=round(self.state.seconds, 1), validation=bits)
+            line = f"step {step}  {self._headline}: {_figures(bits, images)}"
+            self._show(self.display.say, line)
+            if self.best.take(next(iter(bits.values()))):
+                self.files.save_model(average)
+        self.best.measured = step
+        if len(self.grid) and self.workers.is_first:
+            self.files.save_grid(step, draw_grid(average, self.grid, self.recipe.seed))
+
+    @property
+    def _headline(self) -> str:
+        """What the figures of a validation are."""
+        quantised = describe_levels(self.state.model.levels, self.recipe.binarise)
+        parts = ("validation", quantised, "bits/dim (nats/image)")
+        return ", ".join(part for part in parts if part)
+
+    def _leave(self) -> None:
+        """Save what a run that is stopped has so far, a model too if there is none yet."""
+        self._check()
+        self._save()
+        if self.validation is None or math.isinf(self.best.bits):
+            self.files.save_model(self.state.ema.model)
+        self.workers.gather(None)  # a launcher ends the first one when another has left
+
+    @functools.cached_property
+    def _settings(self) -> dict[str, Any]:
+        """What a resumed run must have in common with the first, as JSON values."""
+        return {
+            **self.state.model.describe(),
+            "pictures": _summary(self.images),
+            "validation pictures": _summary(self.validation),
+            "workers": self.workers.count,
+            **dataclasses.asdict(self.recipe),
+        }
+
+    def _save(self) -> None:
+        state = self.state
+        facts = Facts(state.step, state.seconds, self.best, self._settings, state.without_moments())
+        window = {WINDOW: torch.tensor(self.meter.bits, dtype=torch.float64, device="cpu")}
+        self.files.save_checkpoint(state.tensors() | window, facts.to_json())
+
+    def _resume(self) -> list[float]:
+        """Take up the run of the checkpoint; the bits per dimension of its last steps."""
+        path = self.files.checkpoint
+        tensors, values = read_checkpoint(path)
+        with _naming(path):
+            facts = Facts.from_json(values)
+        if clause := difference(facts.settings, self._settings):
+            raise ValueError(f"{path} is of another run: {clause}")
+        with _naming(path):
+            bits = _window(tensors.pop(WINDOW, None), facts.step)
+            self.state.load_tensors(tensors, facts.step, facts.without_moments)
+        self.state.seconds, self.best = facts.seconds, facts.best
+        return bits
+
+
+def _figures(bits: dict[str, float], images: Tensor) -> str:
+    """Bits per dimension of each distribution, and in brackets the nats of a whole picture."""
+    nats = {name: nats_per_image(value, images) for name, value in bits.items()}
+    return ", ".join(f"{name} {value:.4f} ({nats[name]:.2f})" for name, value in bits.items())
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Name the checkpoint in what is said of what it holds."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{path} is no checkpoint that a run can go on from: {error}") from None
+
+
+def _window(bits: Tensor | None, step: int) -> list[float]:
+    """Return the bits per dimension of the last of `step` steps, at least of one."""
+    if bits is None:
+        raise ValueError(f"the tensor {WINDOW} is missing")
+    expected = f"1 to {step} finite numbers of torch.float64" if step else "no numbers"
+    fits = bits.dim() == 1 and min(1, step) <= len(bits) <= step
+    if not fits or bits.dtype != torch.float64 or not torch.isfinite(bits).all():
+        raise ValueError(f"{WINDOW} is {bits.dtype} {list(bits.shape)}, expected {expected}")
+    values: list[float] = bits.tolist()
+    return values
+
+
+def _summary(images: Tensor | None) -> str:
+    """Enough of the pictures to know them again."""
+    if images is None:
+        return "none"
+    checksum = zlib.crc32(images.contiguous().numpy().data)
+    return f"{list(images.shape)} with the checksum {checksum:08x}"
