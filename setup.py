@@ -153,7 +153,10 @@ if why_not:
     say_why_not("C++", why_not)
 
 setup(
-    packages=[*find_packages(include=["pixelsr", "pixelsr.*"]), "pixelsr.kernels"],
+    packages=[
+        *find_packages(include=["pixelsr", "pixelsr.*"]),
+        *(f"pixelsr.{name}" for name in find_packages(include=["kernels", "kernels.*"])),
+    ],
     package_dir={"pixelsr": "pixelsr", "pixelsr.kernels": "kernels"},
     package_data={"pixelsr": ["ops/*.json", "weights/**", "samples/**"]},
     **({} if why_not else building()),

@@ -205,8 +205,9 @@ PACKAGE = ("pixelsr", "pixelsr.sampling", "pixelsr.bench", "pixelsr.training")
 
 
 def modules_of(package, pattern):
-    name = package.rpartition(".")[2]
-    return [f"{package}.{path.stem}" for path in sorted((ROOT / name).glob(pattern))]
+    folder = ROOT / package.rpartition(".")[2]
+    paths = [path.relative_to(folder).with_suffix("") for path in sorted(folder.rglob(pattern))]
+    return [f"{package}.{'.'.join(path.parts)}" for path in paths]
 
 
 @in_source_tree

@@ -54,7 +54,7 @@ def _job(kernel, signature, constexprs, capability, config, lanes):
     odd = {"entries", "tiles_a_split"}
     odd |= {"in_channels", "x_n", "x_h", "x_w"} if lanes else set()
     return Job(
-        "pixelsr.kernels.masked_conv2d",
+        "pixelsr.kernels.masked_conv2d.convolution",
         kernel,
         signature,
         constexprs,
@@ -154,7 +154,9 @@ def lstm_job(config, precision, dtype, diagonal, capability):
     signature |= {"edge_ptr": "*fp32", "cell_ptr": "*fp32", "edge_state": "i32"}
     signature |= dict.fromkeys(("gates_n", "gates_h", "gates_w"), "i64")
     signature |= dict.fromkeys(("cell_n", "cell_h", "cell_w"), "i64")
-    return _lstm_job("lstm", signature, {"KEEP": True}, config, precision, diagonal, capability)
+    return _lstm_job(
+        "forward", "lstm", signature, {"KEEP": True}, config, precision, diagonal, capability
+    )
 
 
 def lstm_grad_job(config, precision, dtype, diagonal, capability):
@@ -162,10 +164,12 @@ def lstm_grad_job(config, precision, dtype, diagonal, capability):
     signature = dict.fromkeys(given, f"*{dtype}")
     signature |= {"cell_ptr": "*fp32", "of_cell_ptr": "*fp32", "states": "i32"}
     signature |= dict.fromkeys(("grad_n", "grad_h", "grad_w"), "i64")
-    return _lstm_job("lstm_grad", signature, {}, config, precision, diagonal, capability)
+    return _lstm_job(
+        "backward", "lstm_grad", signature, {}, config, precision, diagonal, capability
+    )
 
 
-def _lstm_job(name, signature, flags, config, precision, diagonal, capability):
+def _lstm_job(module, name, signature, flags, config, precision, diagonal, capability):
     """As launched for pictures of 32x32 and the paper's 128 channels."""
     signature |= dict.fromkeys(("batch", "height", "width", "channels", "taps", "border"), "i32")
     constexprs = {
@@ -176,7 +180,7 @@ def _lstm_job(name, signature, flags, config, precision, diagonal, capability):
         "OPERANDS": signature["weight_ptr"][1:],
     }
     return Job(
-        f"pixelsr.kernels.{name}",
+        f"pixelsr.kernels.lstm.{module}",
         f"_{name}_kernel",
         signature | SHARE,
         {key: value for key, value in constexprs.items() if value is not None},

@@ -15,7 +15,7 @@ from tests.helpers import randomise, slow
 from tests.tf32_cases import nearest_tf32
 
 pytest.importorskip("triton")
-from pixelsr.kernels.products import find_products
+from pixelsr.kernels.masked_conv2d.live_blocks import find_products
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 OURS = torch.ops.pixelsr

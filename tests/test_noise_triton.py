@@ -11,7 +11,7 @@ from tests.helpers import slow
 from tests.noise_cases import EXTREMES, SHAPES_AND_PLACES
 
 pytest.importorskip("triton")
-from pixelsr.kernels.noise import launch_gumbel_noise
+from pixelsr.kernels.gumbel_noise import launch_gumbel_noise
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
@@ -62,7 +62,11 @@ def test_the_noise_kernel_compiles_for_the_gpu_without_spills(capability):
         "levels": "i32",
     }
     used = resources(
-        "pixelsr.kernels.noise", "_gumbel_noise_kernel", signature, {"BLOCKS": 64}, capability
+        "pixelsr.kernels.gumbel_noise",
+        "_gumbel_noise_kernel",
+        signature,
+        {"BLOCKS": 64},
+        capability,
     )
     assert used["STACK"] == used["LOCAL"] == 0
     assert used["REG"] <= 48

@@ -25,9 +25,9 @@ from tests.pixel_cross_entropy_cases import (
 )
 
 pytest.importorskip("triton")
-from pixelsr.kernels import pixel_cross_entropy as kernels
-from pixelsr.kernels import pixel_cross_entropy_with_logits as kernels_with_logits
 from pixelsr.kernels.configs import HALF, IEEE, TF32
+from pixelsr.kernels.cross_entropy import from_features as kernels
+from pixelsr.kernels.cross_entropy import from_logits as kernels_with_logits
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 OURS = torch.ops.pixelsr

@@ -11,18 +11,18 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("triton")
-from pixelsr.kernels.sampling import FORMULA_LANES, HALF, IEEE, SAMPLES
-from pixelsr.kernels.sampling_faults import LEVELS
-from pixelsr.kernels.sampling_pixels import LEVELS_OF_FOUR
+from pixelsr.kernels.sampling.faults import LEVELS
+from pixelsr.kernels.sampling.pixels import LEVELS_OF_FOUR
+from pixelsr.kernels.sampling.rows import FORMULA_LANES, HALF, IEEE, SAMPLES
 
 from tests.aot import MOST_SHARED, Job
 from tests.helpers import slow
 
-ROWS_MODULE = "pixelsr.kernels.sampling"
+ROWS_MODULE = "pixelsr.kernels.sampling.rows"
 MODULES = {
-    "_pixels_kernel": "pixelsr.kernels.sampling_pixels",
-    "_columns_kernel": "pixelsr.kernels.sampling_lists",
-    "_faults_kernel": "pixelsr.kernels.sampling_faults",
+    "_pixels_kernel": "pixelsr.kernels.sampling.pixels",
+    "_columns_kernel": "pixelsr.kernels.sampling.lists",
+    "_faults_kernel": "pixelsr.kernels.sampling.faults",
 }
 CONFIGS = {"fp16": HALF, "bf16": HALF, "fp32": IEEE}
 ROW = ("task", "row", "size", "samples", "first_col", "cols", "out_blocks")

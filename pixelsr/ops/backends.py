@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pixelsr.interpreter import interprets
+from pixelsr.ops.registry import interprets
 from pixelsr.utils.transforms import is_transformed
 
 from .compiled import WHY_NOT_COMPILED, warn_of_missing_kernels

@@ -1,14 +1,13 @@
 """Registration of the operators `torch.ops.pixelsr.*`."""
 
 import importlib.util
+import os
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
-
-from pixelsr.interpreter import interprets
 
 LIBRARY = torch.library.Library("pixelsr", "DEF")
 
@@ -17,6 +16,11 @@ HAS_TRITON = all(importlib.util.find_spec(name) for name in ("triton", "pixelsr.
 
 
 Operator = Callable[..., Any]
+
+
+def interprets() -> bool:
+    """Return True if Triton's interpreter, which runs kernels on CPU tensors, is switched on."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
 
 
 def register_triton(name: str, run: Operator) -> None:

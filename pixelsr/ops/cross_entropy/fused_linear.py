@@ -1,7 +1,7 @@
 """The cross-entropy of pixels a chunk at a time: the logits of a whole batch never exist.
 
 What is done with a chunk is one of two pairs of functions (`Kernels`): PyTorch's, below, or those
-of `kernels/pixel_cross_entropy.py`. Sums over chunks are float32 (float64 for float64).
+of `kernels/cross_entropy/from_features.py`. Sums over chunks are float32 (float64 for float64).
 """
 
 from collections.abc import Callable, Iterator, Sequence

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pixelsr.interpreter import interprets
+from pixelsr.ops.registry import interprets
 
 from ..registry import LIBRARY, cast_under_autocast, refuse_second_derivatives, register_triton
 from .fused_linear import (
@@ -117,7 +117,7 @@ def _forward_triton(
     conditioning: Layer | None,
     scale: float,
 ) -> None:
-    from pixelsr.kernels.pixel_cross_entropy import launch_pixel_cross_entropy
+    from pixelsr.kernels.cross_entropy.from_features import launch_pixel_cross_entropy
 
     launch_pixel_cross_entropy(nats, log_sums, targets, prior, conditioning, scale)
 
@@ -130,7 +130,7 @@ def _backward_triton(
     conditioning: Layer | None,
     scale: float,
 ) -> list[Tensor]:
-    from pixelsr.kernels.pixel_cross_entropy import launch_pixel_cross_entropy_grad
+    from pixelsr.kernels.cross_entropy.from_features import launch_pixel_cross_entropy_grad
 
     of_logits = [prior.x.new_empty(len(prior.x), len(prior.weight)) for _ in grad]
     with _filled(of_logits) as buffers:
@@ -141,9 +141,7 @@ def _backward_triton(
 
 
 def _with_logits_triton(nats: Tensor, grads: list[Tensor], *given: Any) -> None:
-    from pixelsr.kernels.pixel_cross_entropy_with_logits import (
-        launch_pixel_cross_entropy_with_logits,
-    )
+    from pixelsr.kernels.cross_entropy.from_logits import launch_pixel_cross_entropy_with_logits
 
     with _filled(grads) as buffers:
         launch_pixel_cross_entropy_with_logits(nats, buffers, *given)

@@ -22,7 +22,7 @@ def _gumbel_noise_fake(out: Tensor, seed: int, first_index: int, first_position:
 
 
 def _gumbel_noise_triton(out: Tensor, seed: int, first_index: int, first_position: int) -> None:
-    from pixelsr.kernels.noise import launch_gumbel_noise
+    from pixelsr.kernels.gumbel_noise import launch_gumbel_noise
 
     _check_noise(out)
     launch_gumbel_noise(out, seed, first_index, first_position)

@@ -5,11 +5,11 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
-from pixelsr.interpreter import interprets
+from pixelsr.ops.registry import interprets
 
 from ..memory_format import dense, side_by_side
 from .cpu import empty, outputs_cpu
-from .eager import Kind, States, of_initial_hidden, of_weight
+from .eager import Kind, States, from_initial_hidden, fronts, of_initial_hidden, of_weight
 
 
 def forward_triton(
@@ -19,12 +19,13 @@ def forward_triton(
     if not states.hidden.numel():
         return states
     with _its_gpu(gates):
-        from pixelsr.kernels.lstm import launch_lstm
+        from pixelsr.kernels.lstm.forward import launch_lstm
 
         # The kernel writes channels last; what is returned otherwise is a copy of it.
         written = _dense_or_empty(states.hidden)
         given = side_by_side(gates), weight, initial.contiguous()
-        launch_lstm(kind, *given, states._replace(hidden=written))
+        edge = from_initial_hidden(kind, weight, initial[0], gates.shape[3])
+        launch_lstm(*given, edge, written, states.cell, states.activations, *_geometry(kind, gates))
     if written is not states.hidden:
         states.hidden.copy_(written)
     return states
@@ -38,17 +39,24 @@ def grad_triton(
     if not grad.numel():
         return grad_gates, weight.new_zeros(weight.shape), initial.new_zeros(initial.shape)
     with _its_gpu(grad):
-        from pixelsr.kernels.lstm_grad import launch_lstm_grad
+        from pixelsr.kernels.lstm.backward import launch_lstm_grad
 
         written, states = _dense_or_empty(grad_gates), States(*(dense(x) for x in states))
         given = side_by_side(grad), weight, initial.contiguous()
-        of_cell = launch_lstm_grad(kind, *given, states, written)
+        kept = states.cell, states.activations
+        of_cell = launch_lstm_grad(*given, *kept, written, *_geometry(kind, grad))
     of_hidden = of_initial_hidden(kind, written, weight)
     of_initial = torch.stack((of_hidden, of_cell)).to(initial.dtype)
     of_weights = of_weight(kind, written, states.hidden, initial[0], weight.shape[2])
     if written is not grad_gates:
         grad_gates.copy_(written)
     return grad_gates, of_weights, of_initial
+
+
+def _geometry(kind: Kind, x: Tensor) -> tuple[list[int], bool, bool]:
+    """Return the number of cells of each wavefront, and the two flags of the recurrence."""
+    cells = [last - first for first, last, _ in fronts(kind, x.shape[2], x.shape[3])]
+    return cells, kind.diagonal, kind.reverse
 
 
 def _dense_or_empty(x: Tensor) -> Tensor:

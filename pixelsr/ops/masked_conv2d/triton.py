@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pixelsr.masks import causal_mask
+
 from ..memory_format import as_convolutions_do, dense, empty_dense, side_by_side
 from ..registry import LIBRARY, cast_under_autocast, refuse_second_derivatives, register_triton
 from .schema import LAYER
@@ -21,49 +23,64 @@ LIBRARY.define(
 _DEFAULTS = (3, 1, 1, 1)
 
 
-def _layer(given: tuple[Any, ...]) -> Any:
-    """mask_type, colours, in_parts, out_parts, dilation: the dispatcher leaves defaults away."""
-    return given + _DEFAULTS[len(given) - 1 :]
+def _layer(weight: Tensor, given: tuple[Any, ...]) -> Any:
+    """Return the layer of a weight; the dispatcher passes on no argument that has its default."""
+    from pixelsr.kernels.masked_conv2d.live_blocks import Layer
+
+    mask_type, colours, in_parts, out_parts, dilation = given + _DEFAULTS[len(given) - 1 :]
+    out_channels, in_channels, height, width = weight.shape
+    mask = causal_mask(
+        out_channels,
+        in_channels,
+        (height, width),
+        mask_type,
+        colours=colours,
+        in_parts=in_parts,
+        out_parts=out_parts,
+        device=weight.device,
+    )
+    key = tuple(weight.shape), *given, weight.device
+    return Layer(key, mask, dilation)
 
 
 def _conv(
     x: Tensor, weight: Tensor, bias: Tensor | None, add: Tensor | None, *layer: Any
 ) -> Tensor:
-    from pixelsr.kernels.masked_conv2d import launch_masked_conv2d
+    from pixelsr.kernels.masked_conv2d.convolution import launch_masked_conv2d
 
     out = empty_dense(x, weight.shape[0])
     if out.numel():
         add = None if add is None else dense(add)
-        launch_masked_conv2d(side_by_side(x), weight, bias, add, out, None, _layer(layer))
+        launch_masked_conv2d(side_by_side(x), weight, bias, add, out, None, _layer(weight, layer))
     return as_convolutions_do(out, x, weight)
 
 
 def _conv_gate(
     x: Tensor, weight: Tensor, bias: Tensor | None, add: Tensor | None, *layer: Any
 ) -> tuple[Tensor, Tensor]:
-    from pixelsr.kernels.masked_conv2d import launch_masked_conv2d
+    from pixelsr.kernels.masked_conv2d.convolution import launch_masked_conv2d
 
     out, gated = empty_dense(x, weight.shape[0]), empty_dense(x, weight.shape[0] // 2)
     if out.numel():
         add = None if add is None else dense(add)
-        launch_masked_conv2d(side_by_side(x), weight, bias, add, out, gated, _layer(layer))
+        launch_masked_conv2d(side_by_side(x), weight, bias, add, out, gated, _layer(weight, layer))
     return as_convolutions_do(gated, x, weight), as_convolutions_do(out, x, weight)
 
 
 def _grad_input(grad: Tensor, weight: Tensor, *layer: Any) -> Tensor:
-    from pixelsr.kernels.masked_conv2d import launch_grad_input
+    from pixelsr.kernels.masked_conv2d.convolution import launch_grad_input
 
     out = empty_dense(grad, weight.shape[1])
     if out.numel():
-        launch_grad_input(side_by_side(grad), weight, out, _layer(layer))
+        launch_grad_input(side_by_side(grad), weight, out, _layer(weight, layer))
     return as_convolutions_do(out, grad, weight)
 
 
 def _grad_weight(x: Tensor, grad: Tensor, kernel_size: list[int], *layer: Any) -> Tensor:
-    from pixelsr.kernels.masked_conv2d import launch_grad_weight
+    from pixelsr.kernels.masked_conv2d.convolution import launch_grad_weight
 
     out = x.new_empty((grad.shape[1], x.shape[1], *kernel_size))
-    launch_grad_weight(side_by_side(x), dense(grad), out, _layer(layer))
+    launch_grad_weight(side_by_side(x), dense(grad), out, _layer(out, layer))
     return out
 
 

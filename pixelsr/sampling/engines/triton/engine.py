@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from pixelsr.interpreter import interprets
-from pixelsr.ops.registry import HAS_TRITON
+from pixelsr.ops.registry import HAS_TRITON, interprets
 from pixelsr.sampling.noise import signed
 from pixelsr.sampling.plan import Plan, Schedule
 from pixelsr.sampling.request import Request
@@ -23,7 +22,7 @@ from ..packing import padded_width, weight_dtype, why_not_parameters
 from .program import RowTask, triton_program, why_not_written
 
 if TYPE_CHECKING:  # importing the package imports no kernel
-    from pixelsr.kernels.sampling import Batch
+    from pixelsr.kernels.sampling.rows import Batch
 
 _one_at_a_time = threading.Lock()
 
@@ -42,7 +41,7 @@ class TritonEngine(Engine):
     def __init__(
         self, plan: Plan, request: Request, values: dict[str, Tensor] | None = None
     ) -> None:
-        from pixelsr.kernels.sampling import config_of
+        from pixelsr.kernels.sampling.rows import config_of
 
         self.plan, self.request, self.device = plan, request, request.device
         dtype = _packed_dtype(weight_dtype(request), self.device)
@@ -179,8 +178,8 @@ class TritonEngine(Engine):
     # Launches.
 
     def _run_row(self, tasks: tuple[RowTask, ...], row: int) -> None:
-        from pixelsr.kernels.sampling import launch_row_formula, launch_row_product
-        from pixelsr.kernels.sampling_lists import launch_columns
+        from pixelsr.kernels.sampling.lists import launch_columns
+        from pixelsr.kernels.sampling.rows import launch_row_formula, launch_row_product
 
         own = self.schedule.cols
         with _launching(self.device):
@@ -199,7 +198,7 @@ class TritonEngine(Engine):
 
     def _run_padding(self, row: int) -> None:
         """The columns to the right of the picture, where nothing is drawn."""
-        from pixelsr.kernels.sampling_lists import launch_columns
+        from pixelsr.kernels.sampling.lists import launch_columns
 
         width = self.plan.image_size[1]
         if row < self.schedule.last_row:  # below the last unknown value nothing reads them
@@ -217,7 +216,7 @@ class TritonEngine(Engine):
         drawing: Drawing | None = None,
     ) -> None:
         """Run stages of a row; without a drawing, values that are unknown are the caller's."""
-        from pixelsr.kernels.sampling_pixels import launch_pixels
+        from pixelsr.kernels.sampling.pixels import launch_pixels
 
         program = self.program
         with _launching(self.device):
@@ -239,7 +238,7 @@ class TritonEngine(Engine):
 
     def _record_faults(self, row: int) -> None:
         """Find logits of a drawn row that cannot be drawn from: they stand until the next row."""
-        from pixelsr.kernels.sampling_faults import launch_faults
+        from pixelsr.kernels.sampling.faults import launch_faults
 
         with _launching(self.device):
             launch_faults(
@@ -255,7 +254,7 @@ class TritonEngine(Engine):
             )
 
     def _batch(self, config: object) -> "Batch":
-        from pixelsr.kernels.sampling import Batch
+        from pixelsr.kernels.sampling.rows import Batch
 
         program = self.program
         return Batch(self.storage, program.table, program.weights, program.constants, config)

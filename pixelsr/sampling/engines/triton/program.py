@@ -1,7 +1,7 @@
 """A plan as the Triton engine takes it: a table of 32-bit integers, and packed parameters.
 
-kernels/sampling_tasks.py reads the records that `_Writer` writes, field by field;
-kernels/sampling_lists.py reads the lists of them.
+kernels/sampling/steps.py reads the records that `_Writer` writes, field by field;
+kernels/sampling/lists.py reads the lists of them.
 """
 
 import itertools

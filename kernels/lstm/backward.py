@@ -1,14 +1,15 @@
-"""The recurrences of PixelRNN, backward: see lstm_fronts.py."""
+"""The recurrences of PixelRNN, backward: see wavefronts.py."""
+
+from collections.abc import Sequence
 
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from pixelsr.ops.lstm.eager import Kind, States
-
-from .configs import choose_lstm_grad
-from .gate import tanh
-from .lstm_fronts import (
+from ..configs import choose_lstm_grad
+from ..gate import tanh
+from ..precision import dot, matmul_precision
+from .wavefronts import (
     SHARE,
     front_of,
     is_alone,
@@ -22,7 +23,6 @@ from .lstm_fronts import (
     strides,
     tile_of,
 )
-from .precision import dot, matmul_precision
 
 
 @triton.jit(do_not_specialize=SHARE)
@@ -123,7 +123,15 @@ def _lstm_grad_kernel(
 
 
 def launch_lstm_grad(
-    kind: Kind, grad: Tensor, weight: Tensor, initial: Tensor, states: States, grad_gates: Tensor
+    grad: Tensor,
+    weight: Tensor,
+    initial: Tensor,
+    cell: Tensor,
+    activations: Tensor,
+    grad_gates: Tensor,
+    cells: Sequence[int],
+    diagonal: bool,
+    reverse: bool,
 ) -> Tensor:
     """Fill `grad_gates`; the gradient of the initial cell state, ``[h]``, in float32.
 
@@ -131,18 +139,18 @@ def launch_lstm_grad(
     others dense channels_last.
     """
     batch, channels, height, width = grad.shape
-    taps, carried = weight.shape[2], kind.states(height, width)
-    of_cell = states.cell.new_empty((batch, carried, channels))
+    taps, carried = weight.shape[2], height if diagonal else width
+    of_cell = cell.new_empty((batch, carried, channels))
     alone = is_alone(grad, weight)
     config = choose_lstm_grad(matmul_precision(grad), alone, channels)
     packed = weight.permute(2, 0, 1).contiguous()  # [taps, 4 h, h]
-    for programs, *share in shares(kind, states.hidden, config, alone):
+    for programs, *share in shares(cells, grad, config, alone):
         _lstm_grad_kernel[(programs,)](
             grad,
             packed,
             initial,
-            states.cell,
-            states.activations,
+            cell,
+            activations,
             grad_gates,
             of_cell,
             batch,
@@ -150,10 +158,10 @@ def launch_lstm_grad(
             width,
             channels,
             taps,
-            kind.border(taps),
+            1 if diagonal else taps // 2,
             carried,
             *share,
             *strides(grad),
-            **options(kind, grad, config),
+            **options(grad, config, diagonal, reverse),
         )
     return of_cell.sum((0, 1))

@@ -3,7 +3,7 @@
 import triton
 import triton.language as tl
 
-from .precision import dot
+from ..precision import dot
 
 
 @triton.jit

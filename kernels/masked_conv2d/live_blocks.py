@@ -7,6 +7,7 @@ colour groups that an output may not read. Only the others are listed, from the 
 """
 
 import dataclasses
+from collections.abc import Hashable
 from functools import lru_cache
 
 import numpy as np
@@ -14,12 +15,29 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from pixelsr.masks import causal_mask
+from ..configs import FEWEST_CHANNELS
 
-from .configs import FEWEST_CHANNELS
 
-Layer = tuple[str, int, int, int, int]
-"""mask_type, colours, in_parts, out_parts, dilation."""
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """A masked layer; equal to any other of the same key, so that its tables are made once.
+
+    Attributes:
+        key: all that the mask and the dilation depend on, and the device.
+        mask: bool ``[out, in, kh, kw]``, on the device of the layer's weight.
+        dilation: of the taps.
+    """
+
+    key: Hashable
+    mask: Tensor = dataclasses.field(compare=False)
+    dilation: int = dataclasses.field(compare=False)
+
+    @property
+    def device(self) -> torch.device:
+        return self.mask.device
+
+    def host_mask(self) -> npt.NDArray[np.bool_]:
+        return self.mask.cpu().numpy()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,57 +94,32 @@ def find_products(
     return Products(table, starts, owner, lanes)
 
 
-def _mask(shape: tuple[int, ...], layer: Layer) -> npt.NDArray[np.bool_]:
-    mask_type, colours, in_parts, out_parts, _ = layer
-    mask = causal_mask(
-        shape[0],
-        shape[1],
-        (shape[2], shape[3]),
-        mask_type,
-        colours=colours,
-        in_parts=in_parts,
-        out_parts=out_parts,
-    )
-    return mask.numpy()
-
-
 @lru_cache(maxsize=256)
-def forward_products(
-    shape: tuple[int, ...],
-    layer: Layer,
-    halves: int,
-    block_out: int,
-    block_in: int,
-    device: torch.device,
-) -> Products:
-    """Of ``y = masked_conv2d(x)`` with a weight of this shape; with two halves, of both at once."""
-    mask = _mask(shape, layer)
+def forward_products(layer: Layer, halves: int, block_out: int, block_in: int) -> Products:
+    """Return the blocks of ``y = masked_conv2d(x)``; with two halves, of both at once."""
+    mask = layer.host_mask()
     mask = mask.reshape(halves, len(mask) // halves, *mask.shape[1:]).any(0)
-    return find_products(mask, layer[-1], block_out, block_in, device)
+    return find_products(mask, layer.dilation, block_out, block_in, layer.device)
 
 
 @lru_cache(maxsize=256)
-def grad_input_products(
-    shape: tuple[int, ...], layer: Layer, block_out: int, block_in: int, device: torch.device
-) -> Products:
-    """Of the gradient to x: from the gradient of y, by the same taps in the other direction."""
-    mask = _mask(shape, layer).transpose(1, 0, 2, 3)
-    return find_products(mask, -layer[-1], block_out, block_in, device)
+def grad_input_products(layer: Layer, block_out: int, block_in: int) -> Products:
+    """Return the blocks of the gradient to x, by the same taps in the other direction."""
+    mask = layer.host_mask().transpose(1, 0, 2, 3)
+    return find_products(mask, -layer.dilation, block_out, block_in, layer.device)
 
 
 @lru_cache(maxsize=256)
 @torch.inference_mode(False)
-def places_in_products(
-    shape: tuple[int, ...], layer: Layer, block_out: int, block_in: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
+def places_in_products(layer: Layer, block_out: int, block_in: int) -> tuple[Tensor, Tensor]:
     """Where each weight's gradient stands among the blocks, and whether it is live.
 
     Returns:
         int64 ``[out, in, kh, kw]``, an index into ``[entries, block_in, block_out]``, and bool.
     """
-    mask = _mask(shape, layer)
-    products = find_products(mask, layer[-1], block_out, block_in, torch.device("cpu"))
-    out_channels, in_channels, height, width = shape
+    mask = layer.host_mask()
+    products = find_products(mask, layer.dilation, block_out, block_in, torch.device("cpu"))
+    out_channels, in_channels, height, width = mask.shape
     weight_row = products.table[:, 3].numpy()
     slot = np.zeros((products.out_blocks, height * width * in_channels), np.int64)
     owner = products.owner.numpy()
@@ -143,4 +136,4 @@ def places_in_products(
     out = np.arange(out_channels)
     place = slot[out // block_out] * block_out + (out % block_out)[:, None]  # [out, taps * in]
     place = place.reshape(out_channels, height, width, in_channels).transpose(0, 3, 1, 2)
-    return torch.from_numpy(place.copy()).to(device), torch.from_numpy(mask.copy()).to(device)
+    return torch.from_numpy(place.copy()).to(layer.device), layer.mask

@@ -1,15 +1,16 @@
-"""The recurrences of PixelRNN, forward: see lstm_fronts.py."""
+"""The recurrences of PixelRNN, forward: see wavefronts.py."""
+
+from collections.abc import Sequence
 
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
-from pixelsr.ops.lstm.eager import Kind, States, from_initial_hidden
-
-from .configs import choose_lstm
-from .gate import tanh
-from .lstm_fronts import (
+from ..configs import choose_lstm
+from ..gate import tanh
+from ..precision import dot, matmul_precision
+from .wavefronts import (
     SHARE,
     front_of,
     is_alone,
@@ -23,7 +24,6 @@ from .lstm_fronts import (
     strides,
     tile_of,
 )
-from .precision import dot, matmul_precision
 
 
 @triton.jit(do_not_specialize=SHARE)
@@ -132,46 +132,56 @@ def _lstm_kernel(
         tl.debug_barrier()  # other threads than those that wrote a front read it in the next one
 
 
-def launch_lstm(kind: Kind, gates: Tensor, weight: Tensor, initial: Tensor, states: States) -> None:
+def launch_lstm(
+    gates: Tensor,
+    weight: Tensor,
+    initial: Tensor,
+    edge: Tensor,
+    hidden: Tensor,
+    cell: Tensor,
+    activations: Tensor,
+    cells: Sequence[int],
+    diagonal: bool,
+    reverse: bool,
+) -> None:
     """Fill `states`, which are dense channels_last; of those that are empty nothing is written.
 
     The channels of a cell of `gates` must stand side by side; `initial` must be contiguous.
     """
-    batch, channels, height, width = states.hidden.shape
-    keep, taps, border = states.cell.numel() > 0, weight.shape[2], kind.border(weight.shape[2])
-    cell = states.cell if keep else _carried(kind, gates, states.hidden)
-    edge = from_initial_hidden(kind, weight, initial[0], width)
+    batch, channels, height, width = hidden.shape
+    keep, taps = cell.numel() > 0, weight.shape[2]
+    cell = cell if keep else _carried(gates, hidden, diagonal)
     alone = is_alone(gates, weight)
     config = choose_lstm(matmul_precision(gates), alone, channels)
     packed = weight.permute(2, 1, 0).contiguous()  # [taps, h, 4 h]
-    for programs, *share in shares(kind, states.hidden, config, alone):
+    for programs, *share in shares(cells, hidden, config, alone):
         _lstm_kernel[(programs,)](
             gates,
             packed,
             edge,
             initial,
-            states.hidden,
+            hidden,
             cell,
-            states.activations if keep else gates,
+            activations if keep else gates,
             batch,
             height,
             width,
             channels,
             taps,
-            border,
+            1 if diagonal else taps // 2,
             *share,
             *strides(gates),
             *strides(cell),
-            0 if kind.diagonal else 4 * channels,
+            0 if diagonal else 4 * channels,
             KEEP=keep,
-            **options(kind, gates, config),
+            **options(gates, config, diagonal, reverse),
         )
 
 
-def _carried(kind: Kind, gates: Tensor, hidden: Tensor) -> Tensor:
+def _carried(gates: Tensor, hidden: Tensor, diagonal: bool) -> Tensor:
     """Cell states of which only those are there that are carried on, as if it were all."""
     batch, channels, height, width = hidden.shape
-    carried = gates.new_empty((batch, kind.states(height, width), channels), dtype=torch.float32)
+    carried = gates.new_empty((batch, height if diagonal else width, channels), dtype=torch.float32)
     carried = carried.transpose(1, 2)
-    carried = carried[:, :, :, None] if kind.diagonal else carried[:, :, None]
+    carried = carried[:, :, :, None] if diagonal else carried[:, :, None]
     return carried.expand(batch, channels, height, width)

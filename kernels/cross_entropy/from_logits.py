@@ -6,7 +6,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .configs import Config
+from ..configs import Config
 
 LOGITS = Config(8, 256, 1, 4, 1, "all levels of 8 pixels, 16 a thread: four addresses for each")
 """Of the kernel that is given logits; it makes no product, and has no inputs to cut."""

@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .sampling_tasks import formula, product
+from .steps import formula, product
 
 SAMPLES = 16
 """Of a tile of single pixels: the smallest side of a matrix instruction."""

@@ -5,8 +5,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .sampling import SAMPLES, Batch
-from .sampling_tasks import SPAN, span_at
+from .rows import SAMPLES, Batch
+from .steps import SPAN, span_at
 
 LEVELS = 64
 """Levels that a program reads at once."""

@@ -8,12 +8,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from pixelsr.interpreter import interprets
-from pixelsr.ops.cross_entropy.fused_linear import Layer
-
-from .configs import HALF, IEEE, TF32, Config
-from .logits_of_tile import logits_of_tile, place_of_tile
-from .precision import input_precision, matmul_precision
+from ..configs import HALF, IEEE, TF32, Config
+from ..precision import input_precision, matmul_precision
+from .logits_tile import logits_of_tile, place_of_tile
 
 FORWARD: dict[tuple[str, str], Config] = {
     (HALF, "many"): Config(64, 128, 64, 4, 3, "two programs at once: products beside exponentials"),
@@ -32,6 +29,9 @@ GRAD = FORWARD | {
 
 FEW = 16
 """Levels that are few."""
+
+Layer = tuple[Tensor, Tensor, Tensor | None]
+"""A 1x1 convolution as a matrix product: x ``[P, K]``, weight ``[out, K]``, bias ``[out]``."""
 
 
 @triton.jit
@@ -275,7 +275,7 @@ def launch_pixel_cross_entropy_grad(
         log_sums: as the forward kernel has left them.
     """
     config = _choose(GRAD, prior, targets)
-    levels = len(prior.weight) // targets.shape[1]
+    levels = len(prior[1]) // targets.shape[1]
     tiles = triton.cdiv(len(targets), config.pixels), triton.cdiv(levels, config.out)
     grid = (tiles[0] * targets.shape[1] * tiles[1],)
     for term, logits in enumerate(_terms(prior, conditioning, scale)):
@@ -299,48 +299,51 @@ def _terms(
 
 
 def _choose(table: dict[tuple[str, str], Config], prior: Layer, targets: Tensor) -> Config:
-    levels = len(prior.weight) // targets.shape[1]
-    return table[matmul_precision(prior.x), "few" if levels <= FEW else "many"]
+    x, weight, _ = prior
+    levels = len(weight) // targets.shape[1]
+    return table[matmul_precision(x), "few" if levels <= FEW else "many"]
 
 
 def _arguments(
     config: Config, targets: Tensor, layer: Layer, other: Layer | None, masked: bool, scale: float
 ) -> dict[str, Any]:
     """What both kernels are told, but for their outputs."""
-    a = layer if other is None else other  # where there is nothing to read, nobody does
+    a = layer if other is None else other  # without A the kernel reads nothing of it
+    (x, weight, bias), (a_x, _, a_bias) = layer, a
     return {
         "targets_ptr": targets,
         **_of_layer(layer, "x", "weight", "bias"),
         **_of_layer(a, "a", "a_weight", "a_bias"),
         "pixels": len(targets),
-        "levels": len(layer.weight) // targets.shape[1],
-        "channels": layer.x.shape[1],
-        "a_channels": a.x.shape[1],
+        "levels": len(weight) // targets.shape[1],
+        "channels": x.shape[1],
+        "a_channels": a_x.shape[1],
         "one_over_scale": 1 / scale,
         "target_pixel": targets.stride(0),
         "target_colour": targets.stride(1),
         "COLOURS": targets.shape[1],
         "MASKED": masked,
-        "HAS_BIAS": layer.bias is not None,
+        "HAS_BIAS": bias is not None,
         "HAS_A": other is not None,
-        "HAS_A_BIAS": a.bias is not None,
+        "HAS_A_BIAS": a_bias is not None,
         "BLOCK_P": config.pixels,
         "BLOCK_L": config.out,
         "BLOCK_K": config.inputs,
-        "WIDEN": interprets() and layer.x.dtype == torch.bfloat16,
-        "PRECISION": input_precision(matmul_precision(layer.x)),
+        "WIDEN": triton.knobs.runtime.interpret and x.dtype == torch.bfloat16,
+        "PRECISION": input_precision(matmul_precision(x)),
         "num_warps": config.warps,
         "num_stages": config.stages,
     }
 
 
-def _of_layer(layer: Layer, x: str, weight: str, bias: str) -> dict[str, Any]:
+def _of_layer(layer: Layer, x_name: str, weight_name: str, bias_name: str) -> dict[str, Any]:
+    x, weight, bias = layer
     return {
-        f"{x}_ptr": layer.x,
-        f"{weight}_ptr": layer.weight,
-        f"{bias}_ptr": layer.weight if layer.bias is None else layer.bias,
-        f"{x}_pixel": layer.x.stride(0),
-        f"{x}_channel": layer.x.stride(1),
-        f"{weight}_output": layer.weight.stride(0),
-        f"{weight}_channel": layer.weight.stride(1),
+        f"{x_name}_ptr": x,
+        f"{weight_name}_ptr": weight,
+        f"{bias_name}_ptr": weight if bias is None else bias,
+        f"{x_name}_pixel": x.stride(0),
+        f"{x_name}_channel": x.stride(1),
+        f"{weight_name}_output": weight.stride(0),
+        f"{weight_name}_channel": weight.stride(1),
     }

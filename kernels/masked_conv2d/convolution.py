@@ -5,12 +5,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from pixelsr.masks import causal_mask
-
-from .configs import Config, choose_grad_weight, choose_product
-from .gate import tanh
-from .precision import conv_precision, dot, input_precision
-from .products import Layer, Products, forward_products, grad_input_products, places_in_products
+from ..configs import Config, choose_grad_weight, choose_product
+from ..gate import tanh
+from ..precision import conv_precision, dot, input_precision
+from .live_blocks import Layer, Products, forward_products, grad_input_products, places_in_products
 
 PROGRAMS = 512
 """That a gradient to the weight is cut into, about: several for each multiprocessor."""
@@ -184,19 +182,7 @@ def _packed(weight: Tensor, layer: Layer, order: tuple[int, int, int, int]) -> T
     """The weights as a matrix, dead taps zero whatever stands there: its first three dimensions of
     `order` are the rows, the last one the columns.
     """
-    mask_type, colours, in_parts, out_parts, _ = layer
-    out_channels, in_channels, height, width = weight.shape
-    mask = causal_mask(
-        out_channels,
-        in_channels,
-        (height, width),
-        mask_type,
-        colours=colours,
-        in_parts=in_parts,
-        out_parts=out_parts,
-        device=weight.device,
-    )
-    return torch.where(mask, weight, 0).permute(order).flatten(0, 2).contiguous()
+    return torch.where(layer.mask, weight, 0).permute(order).flatten(0, 2).contiguous()
 
 
 def _index(pixels: int) -> tl.dtype:
@@ -270,7 +256,7 @@ def launch_masked_conv2d(
     halves = 1 if gated is None else 2
     config = choose_product(conv_precision(x), in_channels, out_channels, gated is not None)
     sizes = halves, config.out, config.inputs
-    products = forward_products(tuple(weight.shape), layer, *sizes, x.device)
+    products = forward_products(layer, *sizes)
     packed = _packed(weight, layer, (2, 3, 1, 0))
     _launch_products(x, packed, bias, add, out, gated, products, config)
 
@@ -283,7 +269,7 @@ def launch_grad_input(grad: Tensor, weight: Tensor, out: Tensor, layer: Layer) -
     out_channels, in_channels = weight.shape[:2]
     config = choose_product(conv_precision(grad), out_channels, in_channels)
     sizes = config.out, config.inputs
-    products = grad_input_products(tuple(weight.shape), layer, *sizes, grad.device)
+    products = grad_input_products(layer, *sizes)
     packed = _packed(weight, layer, (2, 3, 0, 1))
     _launch_products(grad, packed, None, None, out, None, products, config)
 
@@ -297,7 +283,7 @@ def launch_grad_weight(x: Tensor, grad: Tensor, out: Tensor, layer: Layer) -> No
     precision = conv_precision(x)
     config = choose_grad_weight(precision, in_channels)
     sizes = config.out, config.inputs
-    products = forward_products(tuple(out.shape), layer, 1, *sizes, x.device)
+    products = forward_products(layer, 1, *sizes)
     pixels = images * height * width
     tiles = triton.cdiv(pixels, config.pixels)
     splits = max(1, min(PROGRAMS // max(1, products.entries), tiles))
@@ -329,5 +315,5 @@ def launch_grad_weight(x: Tensor, grad: Tensor, out: Tensor, layer: Layer) -> No
             num_warps=config.warps,
             num_stages=config.stages,
         )
-    place, live = places_in_products(tuple(out.shape), layer, *sizes, x.device)
+    place, live = places_in_products(layer, *sizes)
     out.copy_(torch.where(live, partial.sum(0).flatten()[place], 0) if partial.numel() else 0)

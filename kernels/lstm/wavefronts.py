@@ -7,7 +7,7 @@ front. What passes from front to front goes through memory: forward the hidden s
 returned, backward the gradients of the gates.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -15,11 +15,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from pixelsr.interpreter import interprets
-from pixelsr.ops.lstm.eager import Kind, fronts
-
-from .configs import ALONE, Config
-from .precision import input_precision, matmul_precision
+from ..configs import ALONE, Config
+from ..precision import input_precision, matmul_precision
 
 MOST_CELLS = 2**30
 """Of the samples of one program in one front, which 32 bits count."""
@@ -126,25 +123,28 @@ def is_alone(x: Tensor, weight: Tensor) -> bool:
     return weight.numel() * x.element_size() <= ALONE[matmul_precision(x)]
 
 
-def shares(kind: Kind, x: Tensor, config: Config, alone: bool) -> Iterator[Share]:
-    """One launch or one for each front, forward or backward, of states as `x`, ``[N, h, H, W]``."""
-    batch, channels, height, width = x.shape
-    counts = [last - first for first, last, _ in fronts(kind, height, width)]
+def shares(cells: Sequence[int], x: Tensor, config: Config, alone: bool) -> Iterator[Share]:
+    """Yield one launch, or one for each wavefront, of states like `x`, ``[N, h, H, W]``.
+
+    Args:
+        cells: of each wavefront, in one sample.
+    """
+    batch, channels = x.shape[:2]
     if alone:
-        samples = max(1, config.pixels // max(counts))
-        yield Share(triton.cdiv(batch, samples), samples, 1, 0, len(counts))
+        samples = max(1, config.pixels // max(cells))
+        yield Share(triton.cdiv(batch, samples), samples, 1, 0, len(cells))
         return
-    for number, count in enumerate(counts):
+    for number, count in enumerate(cells):
         samples = min(batch, max(1, MOST_CELLS // count))
         works = triton.cdiv(samples * count, config.pixels) * triton.cdiv(channels, config.out)
         yield Share(triton.cdiv(batch, samples) * works, samples, works, number, number + 1)
 
 
-def options(kind: Kind, x: Tensor, config: Config) -> dict[str, Any]:
+def options(x: Tensor, config: Config, diagonal: bool, reverse: bool) -> dict[str, Any]:
     """What a kernel is compiled for."""
     return {
-        "DIAGONAL": kind.diagonal,
-        "REVERSE": kind.reverse,
+        "DIAGONAL": diagonal,
+        "REVERSE": reverse,
         "BLOCK_P": config.pixels,
         "BLOCK_OUT": config.out,
         "BLOCK_IN": config.inputs,
@@ -157,7 +157,7 @@ def options(kind: Kind, x: Tensor, config: Config) -> dict[str, Any]:
 
 def _operands(dtype: torch.dtype) -> tl.dtype:
     """Of products; the interpreter makes those of bfloat16 wrong."""
-    if dtype == torch.bfloat16 and interprets():
+    if dtype == torch.bfloat16 and triton.knobs.runtime.interpret:
         return tl.float32
     kinds = {
         torch.float32: tl.float32,

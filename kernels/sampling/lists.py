@@ -3,8 +3,8 @@
 import triton
 import triton.language as tl
 
-from .sampling import FORMULA_LANES, SAMPLES, Batch
-from .sampling_tasks import FORMULA, GATE, formula, product
+from .rows import FORMULA_LANES, SAMPLES, Batch
+from .steps import FORMULA, GATE, formula, product
 
 
 @triton.jit

@@ -18,7 +18,7 @@ own part of it.
 import triton
 import triton.language as tl
 
-from .gate import tanh
+from ..gate import tanh
 
 FORMULA = tl.constexpr(1)
 SPAN = tl.constexpr(5)  # fields

@@ -5,10 +5,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .noise import gumbel
-from .sampling import FORMULA_LANES, SAMPLES, Batch
-from .sampling_lists import run_list
-from .sampling_tasks import SPAN, span_at
+from ..gumbel_noise import gumbel
+from .lists import run_list
+from .rows import FORMULA_LANES, SAMPLES, Batch
+from .steps import SPAN, span_at
 
 LEVELS_OF_FOUR = 16
 """Levels, in fours, whose noise is made at once."""

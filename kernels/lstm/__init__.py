@@ -1,0 +1,1 @@
+"""The recurrences of PixelRNN, wavefront by wavefront."""

@@ -1,0 +1,1 @@
+"""Masked convolution over the live blocks of its taps."""

@@ -1,0 +1,1 @@
+"""The steps of a sampling plan, for rows of many images."""
