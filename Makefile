@@ -16,8 +16,8 @@ BIN := .venv/bin
 INSTALLED := .venv/.installed
 endif
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check
-SOURCES := $(wildcard csrc/*/*.h csrc/*/*.cpp csrc/*/*.cu)
-EMULATOR := $(wildcard tests/emulator/*.h tests/emulator/*.cpp)
+SOURCES := $(wildcard csrc/*/*.h csrc/*/*.cpp csrc/*/*.cu csrc/*/*/*.h csrc/*/*/*.cpp)
+EMULATOR := $(wildcard tests/support/emulator/*.h tests/support/emulator/*.cpp)
 PYTHON_CODE := setup.py pixelsr kernels benchmarks experiments docs examples tests
 DEVICE = $(shell $(PY) -c "import re, torch; \
 	name = torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu'; \
@@ -110,7 +110,7 @@ bench: venv  ## measure this machine into benchmarks/results
 # Its first step installs the package, built for that GPU alone. GPU="--resume --minutes 9", say.
 GPU :=
 gpu: $(if $(filter 1,$(SYSTEM_TORCH)),,venv)  ## build, measure and test on a GPU (SYSTEM_TORCH=1, GPU=)
-	$(PY) -m benchmarks.gpu $(GPU)
+	$(PY) -m benchmarks.tools.gpu $(GPU)
 
 clean:  ## remove what was built, .venv included
 	rm -rf .venv build dist out *.egg-info pixelsr/*.so .pytest_cache .ruff_cache .mypy_cache

@@ -75,7 +75,7 @@ def cpp_extension() -> Any:
         sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]
     return CppExtension(
         "pixelsr._C",
-        sorted(str(path) for path in Path("csrc/cpu").glob("*.cpp")),
+        sorted(str(path) for path in Path("csrc/cpu").rglob("*.cpp")),
         extra_compile_args=[*flags, *sanitizers],
         extra_link_args=sanitizers,
         **common(),

@@ -9,7 +9,7 @@ import torch
 
 from pixelsr.bench import machine
 
-from .registry import SUITES
+from .tools.registry import SUITES
 
 
 @pytest.fixture(scope="session")

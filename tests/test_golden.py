@@ -19,9 +19,9 @@ from pixelsr.data.crop import area_resize, to_tensor
 from pixelsr.sampling.noise import gumbel_noise
 from pixelsr.training.state import State
 from pixelsr.utils.distributed import Workers
-from tests.helpers import randomise
-from tests.networks import NETWORKS, inputs
-from tests.test_training import RECIPE, pictures, small_model
+from tests.support.helpers import randomise
+from tests.support.networks import NETWORKS, inputs
+from tests.training.test_training import RECIPE, pictures, small_model
 
 GOLDEN = Path(__file__).parent / "golden.json"
 RECURRENT = {

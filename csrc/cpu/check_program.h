@@ -11,7 +11,7 @@
 
 #include "cpu/checks.h"
 #include "cpu/program.h"
-#include "cpu/schedule.h"
+#include "cpu/thread_schedule.h"
 
 namespace pixelsr {
 

@@ -7,9 +7,9 @@
 
 #include <cstdint>
 
-#include "cpu/kernels.h"
 #include "cpu/program.h"
-#include "cpu/schedule.h"
+#include "cpu/simd/kernels.h"
+#include "cpu/thread_schedule.h"
 
 namespace pixelsr {
 

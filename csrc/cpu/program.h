@@ -1,6 +1,6 @@
 // A plan as the sampling operators are given it: a flat list of integers, written by
-// pixelsr/sampling/engines/cpu/program.py in the same order. The reader refuses what is no program at
-// all; check_program.h what could not be run.
+// pixelsr/sampling/engines/cpu/program.py in the same order. The reader refuses what is no program
+// at all; check_program.h what could not be run.
 #pragma once
 
 #include <torch/headeronly/util/Exception.h>
@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "cpu/kernels.h"
+#include "cpu/simd/kernels.h"
 
 namespace pixelsr {
 

@@ -12,7 +12,7 @@
 #include "cpu/checks.h"
 #include "cpu/execute.h"
 #include "cpu/program.h"
-#include "cpu/schedule.h"
+#include "cpu/thread_schedule.h"
 
 namespace pixelsr {
 namespace {

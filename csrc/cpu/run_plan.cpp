@@ -7,8 +7,8 @@
 
 #include <string>
 
-#include "cpu/kernels.h"
 #include "cpu/session.h"
+#include "cpu/simd/kernels.h"
 
 namespace pixelsr {
 namespace {

@@ -13,8 +13,8 @@
 
 #include "cpu/check_program.h"
 #include "cpu/checks.h"
-#include "cpu/group.h"
-#include "cpu/team.h"
+#include "cpu/sample_group.h"
+#include "cpu/thread_team.h"
 
 namespace pixelsr {
 

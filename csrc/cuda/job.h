@@ -3,8 +3,8 @@
 
 #include <cstdint>
 
-#include "common/walk.h"
-#include "cuda/tape.h"
+#include "common/raster_scan.h"
+#include "cuda/program.h"
 
 namespace pixelsr {
 

@@ -1,8 +1,8 @@
 // Products at one pixel: each warp a tile of 16 outputs, its weights in a packet in shared memory.
 #pragma once
 
-#include "cuda/outputs.h"
-#include "cuda/tile.h"
+#include "cuda/epilogue.h"
+#include "cuda/memory_layout.h"
 
 namespace pixelsr {
 

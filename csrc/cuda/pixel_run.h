@@ -3,9 +3,9 @@
 
 #include <cstdint>
 
-#include "cuda/formula.h"
+#include "cuda/memory_layout.h"
 #include "cuda/pixel_product.h"
-#include "cuda/tile.h"
+#include "cuda/pointwise.h"
 
 namespace pixelsr {
 

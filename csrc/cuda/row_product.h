@@ -3,8 +3,8 @@
 // of (pixel, 8 samples) as its registers hold.
 #pragma once
 
-#include "cuda/outputs.h"
-#include "cuda/tile.h"
+#include "cuda/epilogue.h"
+#include "cuda/memory_layout.h"
 
 namespace pixelsr {
 

@@ -3,13 +3,13 @@
 
 #include <cstdint>
 
-#include "common/draw.h"
+#include "common/argmax.h"
 #include "common/philox.h"
-#include "common/walk.h"
-#include "cuda/formula.h"
+#include "common/raster_scan.h"
+#include "cuda/memory_layout.h"
 #include "cuda/pixel_run.h"
+#include "cuda/pointwise.h"
 #include "cuda/row_product.h"
-#include "cuda/tile.h"
 
 namespace pixelsr {
 

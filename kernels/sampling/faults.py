@@ -14,7 +14,7 @@ LEVELS = 64
 
 @triton.jit
 def _kinds(base, logits_at, exists, levels, BLOCK: tl.constexpr):
-    """The kind of each value's logits, of the kinds of csrc/common/draw.h.
+    """The kind of each value's logits, of the kinds of csrc/common/argmax.h.
 
     It is the greatest over the levels of 0 for -inf, 1 for a finite number, 2 for +inf, 3 for NaN.
     """

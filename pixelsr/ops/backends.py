@@ -9,18 +9,17 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pixelsr.ops.registry import interprets
 from pixelsr.utils.transforms import is_transformed
 
 from .compiled import WHY_NOT_COMPILED, warn_of_missing_kernels
-from .registry import HAS_TRITON
+from .registry import HAS_TRITON, interprets
 
 _log = logging.getLogger("pixelsr")
 
 _FASTEST: dict[str, dict[str, str]] = json.loads(
     (Path(__file__).parent / "fastest.json").read_text()
 )
-"""By GPU and operator, the backend that was measured to be the fastest: `benchmarks.fastest`."""
+"""The fastest backend by GPU and operator, as measured by `benchmarks.tools.fastest`."""
 
 Predicate = Callable[[Tensor], str | None]
 

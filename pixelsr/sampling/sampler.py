@@ -14,7 +14,7 @@ from .request import Request
 
 _NO_FAULT = torch.iinfo(torch.int64).max
 _FOUND = {0: "-inf at every level", 2: "+inf", 3: "NaN"}
-"""By the kind of the logits; 1 is for those that can be drawn from. See csrc/common/draw.h."""
+"""By the kind of the logits; 1 is for those that can be drawn from. See csrc/common/argmax.h."""
 
 _Position = tuple[int, int, int]
 

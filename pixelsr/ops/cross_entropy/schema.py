@@ -11,9 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pixelsr.ops.registry import interprets
-
-from ..registry import LIBRARY, cast_under_autocast, refuse_second_derivatives, register_triton
+from ..registry import (
+    LIBRARY,
+    cast_under_autocast,
+    interprets,
+    refuse_second_derivatives,
+    register_triton,
+)
 from .fused_linear import (
     PYTORCH,
     Kernels,

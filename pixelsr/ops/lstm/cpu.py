@@ -26,7 +26,7 @@ LIBRARY.define(
 )
 
 _ROUNDING = {torch.float16: 1, torch.bfloat16: 2}
-"""csrc/cpu/lstm.h knows these numbers."""
+"""csrc/cpu/simd/lstm.h knows these numbers."""
 
 
 def outputs_cpu(gates: Tensor, keep: bool) -> tuple[Tensor, Tensor, Tensor]:

@@ -5,9 +5,8 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
-from pixelsr.ops.registry import interprets
-
 from ..memory_format import dense, side_by_side
+from ..registry import interprets
 from .cpu import empty, outputs_cpu
 from .eager import Kind, States, from_initial_hidden, fronts, of_initial_hidden, of_weight
 

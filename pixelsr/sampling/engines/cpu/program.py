@@ -1,6 +1,6 @@
 """A plan as the C++ engine takes it: flat integers, and parameters packed in panels.
 
-csrc/cpu/program.h reads what `_Writer` writes, in the same order; csrc/cpu/kernels.h has the
+csrc/cpu/program.h reads what `_Writer` writes, in the same order; csrc/cpu/simd/kernels.h has the
 numbers of the opcodes and the width of a panel.
 """
 

@@ -1,7 +1,7 @@
 """Which block of a cluster runs which part of which task, and where they have to wait.
 
-As csrc/cpu/schedule.h does for threads: a chain of small tasks is left to the leader, which needs
-no barrier; a large one is split, or given to the member that has least to do.
+As csrc/cpu/thread_schedule.h does for threads: a chain of small tasks is left to the leader, which
+needs no barrier; a large one is split, or given to the member that has least to do.
 """
 
 from dataclasses import dataclass

@@ -23,7 +23,7 @@ from .memory_layout import UNIT, Cut
 from .program import fits, lay_out, tape, why_not_taped
 
 EMULATES = False
-"""Set by tests that have loaded the kernel for an emulated machine (tests/emulator)."""
+"""Set by tests that have loaded the kernel for an emulated machine (tests/support/emulator)."""
 
 operators = torch.ops.pixelsr
 _OPERANDS = {torch.float16: 0, torch.bfloat16: 1, torch.float32: 2}

@@ -1,8 +1,8 @@
 """Where the features of a tile of samples stand on a GPU: rings in its memory, windows on the chip.
 
-csrc/cuda/tape.h reads what is written here. A tile's features are cut into blocks of 16 channels:
-``[row][block][column][samples][16]`` where products read them, in the type that is multiplied, and
-else ``[row][block][column][16][samples]`` in float32.
+csrc/cuda/program.h reads what is written here. A tile's features are cut into blocks of 16
+channels: ``[row][block][column][samples][16]`` where products read them, in the type that is
+multiplied, and else ``[row][block][column][16][samples]`` in float32.
 """
 
 import dataclasses
@@ -195,7 +195,7 @@ class Tiles:
             for first, count in _runs(sorted(chosen))
         ]
 
-    # Places, as csrc/cuda/tape.h has them.
+    # Places, as csrc/cuda/program.h has them.
 
     def ring(self, span: Span) -> list[int]:
         buffer = self.plan.buffers[span.buffer]

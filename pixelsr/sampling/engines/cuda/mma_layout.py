@@ -1,4 +1,4 @@
-"""Weights in the order in which the lanes of a warp take them; see csrc/cuda/machine.h."""
+"""Weights in the order in which the lanes of a warp take them; see csrc/cuda/intrinsics.h."""
 
 import torch
 import torch.nn.functional as F

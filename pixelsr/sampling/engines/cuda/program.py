@@ -1,6 +1,6 @@
 """A plan as the CUDA engine runs it: a tape of packets, and a table that says where they are.
 
-csrc/cuda/tape.h reads what is written here, in the same order.
+csrc/cuda/program.h reads what is written here, in the same order.
 """
 
 import itertools
@@ -199,7 +199,7 @@ class _Writer:
     # Tasks.
 
     def _task(self, task: Task, flags: int, first_tile: int, tiles: int, place: Where) -> list[int]:
-        """csrc/cuda/tape.h's Task, for all inputs."""
+        """csrc/cuda/program.h's Task, for all inputs."""
         step = task.step
         product = step if isinstance(step, Product) else None
         flags |= _KEEPS * task.keeps

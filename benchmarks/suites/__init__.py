@@ -1,0 +1,1 @@
+"""Benchmarks that `make bench` runs, a file for each subject."""

@@ -1,0 +1,89 @@
+"""One step of training, ours beside the same network in plain PyTorch.
+
+On a CPU the bundled model's size, 8 pictures, float32; a GPU is for `benchmarks.tools.gpu`. Plain
+is ``F.conv2d(x, weight * mask)`` for each masked layer, and a loss from logits. Both end in a step
+of AdamW.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import pixelsr
+from pixelsr import functional
+from pixelsr.bench.passes import on_backend
+from pixelsr.bench.timing import median_ratio, seconds
+from pixelsr.data.downsample import area_average
+from pixelsr.training.loss import Objective
+
+IMAGES, ROUNDS = 8, 5
+TOLERANCE = 2e-2
+"""Of the loss, in nats per value."""
+
+
+class PlainObjective(nn.Module):
+    """The paper's loss from whole logits."""
+
+    def __init__(self, model: pixelsr.PixelRecursiveSR) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        conditioning = self.model.conditioning(area_average(images, self.model.magnification))
+        total = functional.add_logits(conditioning, self.model.prior(images))
+        terms = [functional.nats(logits, images).mean() for logits in (total, conditioning)]
+        return torch.stack(terms) / images[0].numel()
+
+
+def make_step(objective: nn.Module, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+    """Takes images, steps, and gives the loss of before: the sum of its terms, nats per value."""
+    optimizer = torch.optim.AdamW(objective.parameters(), 3e-4)
+
+    def step(images: Tensor) -> Tensor:
+        optimizer.zero_grad()
+        enabled = dtype != torch.float32
+        with torch.autocast(images.device.type, dtype=dtype, enabled=enabled):
+            loss = objective(images).sum()
+        loss.backward()
+        optimizer.step()
+        return loss.detach()
+
+    return step
+
+
+def live_products(
+    model: pixelsr.PixelRecursiveSR, size: tuple[int, int], low_res_size: tuple[int, int]
+) -> int:
+    """Multiply-adds of a forward pass of one picture; dead taps are not counted."""
+    small = torch.zeros(1, model.colours, *low_res_size, dtype=torch.uint8, device=model.device)
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model.conditioning(small)
+    plan = pixelsr.sampling.plan(model, size, low_res_size)
+    return plan.macs + counter.get_total_flops() // 2
+
+
+def test_training_step(benchmark, device: torch.device) -> None:
+    torch.manual_seed(0)
+    model = pixelsr.PixelRecursiveSR.from_pretrained("faces-8x32")
+    model = model.to(device, memory_format=torch.channels_last).train()
+    images = torch.randint(256, (IMAGES, 3, 32, 32), dtype=torch.uint8, device=device)
+    images = images.contiguous(memory_format=torch.channels_last)
+    plain = PlainObjective(on_backend(model, "reference"))
+    run = {
+        "ours": make_step(Objective(model), torch.float32),
+        "plain": make_step(plain, torch.float32),
+    }
+    losses = [step(images) for step in run.values()]
+    assert (losses[0] - losses[1]).abs() <= TOLERANCE
+    times: dict[str, list[float]] = {name: [] for name in run}
+
+    def measure_once() -> None:
+        for name, step in run.items():
+            times[name].append(seconds(device, step, images))
+
+    benchmark.pedantic(measure_once, rounds=ROUNDS, warmup_rounds=2)
+    ratio = median_ratio(times["plain"], times["ours"])
+    benchmark.extra_info["ours: times faster than plain"] = round(ratio, 2)
+    print("\ntraining step:", dict(benchmark.extra_info))

@@ -1,0 +1,1 @@
+"""Programs that measure on their own, and that write reports and tables."""

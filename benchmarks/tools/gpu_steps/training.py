@@ -1,0 +1,90 @@
+"""The loss and one step of training, eager: ours beside the same in plain PyTorch."""
+
+import copy
+import statistics
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from benchmarks.suites.bench_cross_entropy import hidden_maps, layers, our_loss, plain_loss
+from benchmarks.suites.bench_training_step import PlainObjective, live_products, make_step
+from pixelsr.bench.passes import on_backend
+from pixelsr.bench.timing import seconds
+from pixelsr.functional import Output
+from pixelsr.training.loss import Objective
+
+from . import REHEARSES, report
+from .setting import DEVICE, SIZE, make_model
+
+IMAGES, ROUNDS = (2, 2) if REHEARSES else (128, 10)
+DTYPES = [torch.float32] if REHEARSES else [torch.bfloat16, torch.float32]
+Sides = dict[str, Callable[[], object]]
+
+
+def run() -> None:
+    for dtype in DTYPES:
+        measure("loss", losses(dtype), dtype)
+    model = make_model().to(memory_format=torch.channels_last).train()
+    small = SIZE[0] // model.magnification, SIZE[1] // model.magnification
+    report(what="multiply-adds", forward=IMAGES * live_products(model, SIZE, small))
+    for dtype in DTYPES:
+        measure("step", steps(model, dtype), dtype)
+
+
+def measure(what: str, sides: Sides, dtype: torch.dtype) -> None:
+    """Time all sides in turns, after a call to warm up; then the memory that each takes at most."""
+    for side in sides.values():
+        side()
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(ROUNDS):
+        for name, side in sides.items():
+            times[name].append(seconds(DEVICE, side))
+    medians = {name: statistics.median(own) for name, own in times.items()}
+    name = str(dtype).removeprefix("torch.")
+    memory = {name: peak_memory(side) for name, side in sides.items()}
+    report(what=what, dtype=name, images=IMAGES, seconds=medians, peak_bytes=memory)
+
+
+def peak_memory(work: Callable[[], object]) -> int | None:
+    """Return the bytes allocated on the GPU beyond what stands before, at most."""
+    if DEVICE.type != "cuda":
+        return None
+    torch.cuda.synchronize()
+    torch.cuda.reset_peak_memory_stats()
+    before = torch.cuda.memory_allocated()
+    work()
+    torch.cuda.synchronize()
+    return torch.cuda.max_memory_allocated() - before
+
+
+def losses(dtype: torch.dtype) -> Sides:
+    """The loss with its gradients: ours, ours with the hidden maps made again, and plain."""
+    torch.manual_seed(0)
+    images = torch.randint(256, (IMAGES, 3, *SIZE), dtype=torch.uint8, device=DEVICE)
+    prior, conditioning = layers(DEVICE, dtype, IMAGES, SIZE)
+    kept = hidden_maps(prior)
+    return {
+        "ours": partial(_gradients, our_loss, images, kept, conditioning),
+        "ours, hidden maps made again": partial(_gradients, our_loss, images, prior, conditioning),
+        "plain": partial(_gradients, plain_loss, images, kept, conditioning),
+    }
+
+
+def _gradients(loss: Callable[..., Tensor], images: Tensor, *outputs: Output) -> tuple[Tensor, ...]:
+    leaves = [tensor for output in outputs for tensor in output if tensor is not None]
+    return torch.autograd.grad(loss(images, *outputs), leaves)
+
+
+def steps(model: torch.nn.Module, dtype: torch.dtype) -> Sides:
+    """A step of AdamW under autocast: as users get it, with the convolutions named, and plain."""
+    images = torch.randint(model.levels, (IMAGES, 3, *SIZE), dtype=torch.uint8, device=DEVICE)
+    images = images.contiguous(memory_format=torch.channels_last)
+    objectives = {
+        "auto": Objective(copy.deepcopy(model)),
+        "triton": Objective(on_backend(model, "triton")),
+        "cropped": Objective(on_backend(model, "cropped")),
+        "plain": PlainObjective(on_backend(model, "reference")),
+    }
+    return {name: partial(make_step(one, dtype), images) for name, one in objectives.items()}

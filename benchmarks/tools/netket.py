@@ -1,0 +1,229 @@
+"""pixelsr beside NetKet, another cached sampler, at NetKet's own task: 16 binary 28x28 pictures.
+
+    python -m benchmarks.tools.netket --python /elsewhere/bin/python
+
+of an environment with `netket` (3.23.0) and jax for the CPU, which pixelsr itself never needs.
+NetKet runs as a process of its own that draws when it is told to, so that the two take turns; what
+jax compiles is compiled before.
+
+NetKet's `FastARNNConv2D` is a chain of masked convolutions with SELU between them. Its kernel of
+3 x 5 is the upper part of one of 5 x 5 with mask A in the first layer and B in the others, of one
+colour; the last layer's two outputs are log psi of the two spins, and p = |psi|^2, so the logits
+are twice that. There is no output layer besides. `Chain` below is that network with the same
+parameters: the same live taps, padding, inputs (-1 and 1) and dtype (float32). Before the clock
+starts, it is given NetKet's weights, and its probabilities are compared with NetKet's.
+
+What differs: NetKet adds up all 15 taps of a kernel, of which 3 or 2 are zero by its mask, while
+pixelsr leaves them out; NetKet draws from its own random numbers, pixelsr from its Gumbel noise, by
+which a picture is the same in any batch; NetKet compiles for one batch size and network, while
+pixelsr plans, and packs weights, within the time that is measured, as far as it does not remember.
+"""
+
+import dataclasses
+import json
+import statistics
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import pixelsr
+from pixelsr import functional
+from pixelsr.bench import samplers
+from pixelsr.bench.samplers import Sampler
+from pixelsr.bench.timing import median_ratio, seconds
+from pixelsr.nn import MaskedConv2d
+
+WORKER = Path(__file__).with_name("netket_worker.py")
+SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
+TOLERANCE = 1e-4
+"""Of a probability, in float32."""
+CPU = torch.device("cpu")
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What both sides draw; the defaults are the comparison's."""
+
+    layers: int = 4
+    features: int = 32
+    kernel_size: tuple[int, int] = (3, 5)
+    side: int = 28
+    samples: int = 16
+    threads: int = 2
+
+
+class Chain(nn.Module):
+    """NetKet's `FastARNNConv2D` of real parameters, made of pixelsr's layers.
+
+    Shape:
+        images, uint8 ``[N, 1, H, W]``, to logits ``[N, 2, 1, H, W]``.
+    """
+
+    colours, levels = 1, 2
+
+    def __init__(self, task: Task) -> None:
+        super().__init__()
+        height, width = task.kernel_size
+        channels = [1, *[task.features] * (task.layers - 1), 2]
+        self.layers = nn.ModuleList(
+            MaskedConv2d(channels[k], channels[k + 1], (2 * height - 1, width), "AB"[k > 0], 1)
+            for k in range(task.layers)
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = functional.scale_levels(images, 1, 2, torch.float32)
+        for k, layer in enumerate(self.layers):
+            x = layer(SELU_SCALE * F.elu(x, SELU_ALPHA) if k else x)
+        return functional.to_logits(2 * x, 1, 2)
+
+    @torch.no_grad()
+    def load(self, arrays: dict[str, np.ndarray]) -> None:
+        """Take NetKet's parameters; level 0 is spin -1."""
+        for k, layer in enumerate(self.layers):
+            kernel = torch.from_numpy(arrays[f"kernel_{k}"]).permute(3, 2, 0, 1)
+            layer.weight.zero_()
+            layer.weight[:, :, : kernel.shape[2]] = kernel
+            layer.bias.copy_(torch.from_numpy(arrays[f"bias_{k}"]))
+        order = arrays["states"].argsort()
+        layer.weight.copy_(layer.weight[order])
+        layer.bias.copy_(layer.bias[order])
+
+    @property
+    def live_parameters(self) -> int:
+        """Weights at live taps, and biases."""
+        return sum(int(layer.mask().sum()) + layer.out_channels for layer in self.layers)
+
+
+def check_the_same_probabilities(chain: Chain, arrays: dict[str, np.ndarray]) -> float:
+    """The largest difference of a conditional probability, on pictures that NetKet drew.
+
+    Raises:
+        ValueError: it is above `TOLERANCE`.
+    """
+    spins = torch.from_numpy(arrays["spins"]).long()
+    side = int(spins.shape[1] ** 0.5)
+    images = ((spins + 1) // 2).to(torch.uint8).view(-1, 1, side, side)
+    with torch.inference_mode():
+        ours = chain(images).softmax(1)[:, :, 0].flatten(2).transpose(1, 2)  # [N, H W, 2]
+    theirs = torch.from_numpy(arrays["conditionals"][:, :, arrays["states"].argsort()])
+    error = float((ours - theirs).abs().max())
+    if not error <= TOLERANCE:
+        raise ValueError(
+            f"not measured: the two networks' probabilities differ by {error:.2g}, "
+            f"expected at most {TOLERANCE:g}"
+        )
+    return error
+
+
+class NetKet:
+    """NetKet in a process of its own, compiled and waiting."""
+
+    def __init__(self, process: "subprocess.Popen[str]", weights: Path) -> None:
+        self._process = process
+        self.versions: dict[str, str] = json.loads(self._answer())
+        with np.load(weights, allow_pickle=False) as arrays:
+            self.arrays = dict(arrays)
+
+    def seconds(self) -> float:
+        """Have it draw once."""
+        assert self._process.stdin
+        self._process.stdin.write("draw\n")
+        self._process.stdin.flush()
+        return float(self._answer())
+
+    def _answer(self) -> str:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        if not line:
+            raise ValueError(f"NetKet's process ended with status {self._process.wait()}")
+        return line
+
+
+@contextmanager
+def netket(python: Path, task: Task) -> Iterator[NetKet]:
+    """Start NetKet's side, wait until it is compiled, and end it with the block."""
+    with tempfile.TemporaryDirectory() as folder:
+        weights = Path(folder) / "weights.npz"
+        # -I: or the worker would take this file for NetKet.
+        command = [str(python), "-I", str(WORKER), str(weights)]
+        process = subprocess.Popen(
+            [*command, json.dumps(dataclasses.asdict(task))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        with process:
+            yield NetKet(process, weights)
+
+
+def compare(theirs: NetKet, task: Task, sampler: Sampler, rounds: int) -> dict[str, Any]:
+    """The seconds of both in turns, and the median of the ratios, ours / theirs."""
+    chain = Chain(task).eval()
+    chain.load(theirs.arrays)
+    error = check_the_same_probabilities(chain, theirs.arrays)
+
+    def draw() -> Tensor:
+        return pixelsr.sample(
+            chain,
+            task.samples,
+            image_size=(task.side, task.side),
+            engine=sampler.engine,
+            weights=sampler.weights,
+        )
+
+    draw()
+    theirs.seconds()
+    taken = [(seconds(CPU, draw), theirs.seconds()) for _ in range(rounds)]
+    our_seconds, their_seconds = zip(*taken, strict=True)
+    return {
+        "engine": sampler.engine,
+        "weights": sampler.weights,
+        "seconds": our_seconds,
+        "netket_seconds": their_seconds,
+        "ratio": median_ratio(our_seconds, their_seconds),
+        "largest_difference_of_a_probability": error,
+        "live_parameters": chain.live_parameters,
+    }
+
+
+@click.command()
+@click.option("--python", required=True, type=click.Path(exists=True, path_type=Path))
+@click.option("--engine", "engines", multiple=True, help="More than once for several.")
+@click.option("--rounds", default=15, show_default=True, type=click.IntRange(min=1))
+@click.option("--threads", default=Task.threads, show_default=True, type=click.IntRange(min=1))
+@click.option("--out", type=click.Path(path_type=Path), help="JSON file.")
+def main(
+    python: Path, engines: tuple[str, ...], rounds: int, threads: int, out: Path | None
+) -> None:
+    """Time pixelsr and NetKet in turns."""
+    torch.set_num_threads(threads)
+    task = Task(threads=threads)
+    with netket(python, task) as theirs:
+        versions = {**theirs.versions, "pixelsr": pixelsr.__version__, "torch": torch.__version__}
+        click.echo(f"{dataclasses.asdict(task)}\n{versions}")
+        found = [compare(theirs, task, sampler, rounds) for sampler in samplers(CPU, engines)]
+    for result in found:
+        ours, other = (statistics.median(result[key]) for key in ("seconds", "netket_seconds"))
+        click.echo(
+            f"{result['engine']}, weights {result['weights']}: {ours:.4f} s, NetKet {other:.4f} s, "
+            f"ratio {result['ratio']:.3f} (median of {rounds} turns); "
+            f"{result['live_parameters']:,} live parameters, probabilities within "
+            f"{result['largest_difference_of_a_probability']:.1g}"
+        )
+    if out:
+        written = {"task": dataclasses.asdict(task), "versions": versions, "results": found}
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(written, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,151 @@
+"""Writes the README's figures from benchmarks/results: ``python -m benchmarks.tools.report``."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pixelsr.bench import Figure, Growth, Report, plot, times_faster
+from pixelsr.bench.report import CACHED, CROPPED, CROPPED_LOOP, NAIVE_LOOP
+
+from .gpu_steps.loops import join
+from .gpu_table import gpu_table
+
+ROOT = Path(__file__).parents[2]
+BEGIN, END = "<!-- figures: python -m benchmarks.tools.report -->\n", "<!-- /figures -->\n"
+SAMPLING = "test_sampling"
+
+
+def read_report(file: Path) -> Report:
+    """The sampling report among the results of one machine."""
+    return Report.from_json(_found(file)["report"])
+
+
+def _found(file: Path) -> dict[str, Any]:
+    """What the suite noted; of a GPU, what the last commit did that came so far."""
+    if file.suffix == ".jsonl":
+        return join(_sampled(file))
+    by_name = {one["name"]: one for one in _benchmarks(file)}
+    found: dict[str, Any] = by_name[SAMPLING]["extra_info"]
+    return found
+
+
+def table(report: Report) -> str:
+    """The sampling figures of one machine, as Markdown."""
+    machine = report.machine
+    rows = [
+        f"On {machine['device']} ({machine['threads']} threads, torch {machine['torch']}, "
+        f"{report.date[:10]}):",
+        "",
+        "| pictures at once | drawn by | forward passes a picture | against the naive loop | "
+        "against the row-cropped loop |",
+        "| --- | --- | --- | --- | --- |",
+        *(row for batch in report.batches for row in _rows(report.of_batch(batch))),
+    ]
+    grown = [_growth(growth) for growth in report.growth if growth.weights == "model"]
+    return "\n".join([*rows, *grown]) + "\n"
+
+
+def _rows(figures: list[Figure]) -> Iterable[str]:
+    by_method = {figure.method: figure for figure in figures}
+    naive, cropped = by_method[NAIVE_LOOP], by_method[CROPPED_LOOP]
+    for figure in figures:
+        if figure.method == CACHED:
+            yield (
+                f"| {figure.batch} | {_engine(figure)} | {figure.forward_passes:.2f} | "
+                f"{times_faster(figure, naive):,.0f} times faster | "
+                f"{times_faster(figure, cropped):,.0f} times faster |"
+            )
+    passes = by_method[CROPPED].forward_passes
+    yield f"| {figures[0].batch} | a forward pass, cropped | {passes:.2f} | | |"
+
+
+def _engine(figure: Figure | Growth) -> str:
+    weights = "" if figure.weights == "model" else f", {figure.weights}"
+    return f"`{figure.engine}`{weights}"
+
+
+def _growth(growth: Growth) -> str:
+    (height, width), (large_height, large_width) = growth.image_sizes
+    return (
+        f"\nWith {_engine(growth)}, a pixel of a {large_width}x{large_height} picture takes "
+        f"{growth.time_per_pixel:.2f} times as long as one of a {width}x{height} picture."
+    )
+
+
+def result_files() -> list[Path]:
+    """The results of all machines on which sampling was measured."""
+    folder = ROOT / "benchmarks" / "results"
+    files = [
+        file
+        for file in sorted(folder.glob("*.json"))
+        if SAMPLING in {one["name"] for one in _benchmarks(file) if "extra_info" in one}
+    ]
+    return files + [file for file in sorted((folder / "gpu").glob("*.jsonl")) if _sampled(file)]
+
+
+def _sampled(file: Path) -> list[dict[str, Any]]:
+    """What the step "loops" of `benchmarks.tools.gpu` reported, of the last commit that has it."""
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    own = [line for line in lines if line.get("what") == "sampling"]
+    return [line for line in own if line["commit"] == own[-1]["commit"]]
+
+
+def _benchmarks(file: Path) -> list[dict[str, Any]]:
+    return json.loads(file.read_text())["benchmarks"]
+
+
+def plot_of(file: Path) -> str:
+    """Where the plot of a machine's results is, from the README."""
+    return f"docs/images/speed-{file.stem}.png"
+
+
+def netket_file(file: Path) -> Path:
+    """Where the comparison with NetKet on the same machine is, if anywhere."""
+    return file.parent / "netket" / file.name
+
+
+def figures(files: Iterable[Path]) -> str:
+    """The README's section: for each machine its table and its plot."""
+    return "\n".join(
+        f"{_table_of(file)}{_netket(file)}\n![Pictures a second]({plot_of(file)})\n"
+        for file in files
+    )
+
+
+def _table_of(file: Path) -> str:
+    found = _found(file)
+    if "gpu" in found:
+        return gpu_table(read_report(file), found["gpu"])
+    return table(read_report(file))
+
+
+def _netket(file: Path) -> str:
+    """What `benchmarks.tools.netket` found on the same machine, where it was run."""
+    beside = netket_file(file)
+    if not beside.is_file():
+        return ""
+    found = json.loads(beside.read_text())
+    best = min(found["results"], key=lambda result: result["ratio"])
+    task, version = found["task"], found["versions"]["netket"]
+    return (
+        f"\n{task['samples']} binary {task['side']}x{task['side']} pictures of the network that "
+        f"NetKet {version} samples with a cache of its own, in turns with it: "
+        f"`{best['engine']}` takes {best['ratio']:.2f} of NetKet's time "
+        "([how](benchmarks/tools/netket.py)).\n"
+    )
+
+
+def main() -> None:
+    readme = ROOT / "README.md"
+    before, rest = readme.read_text().split(BEGIN)
+    _, after = rest.split(END)
+    files = result_files()
+    text = figures(files)
+    for file in files:
+        (ROOT / plot_of(file)).write_bytes(plot.draw_plot(read_report(file)))
+    readme.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,401 @@
+// Some samples of a batch on their way, and the threads that draw them.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <vector>
+
+#include "common/argmax.h"
+#include "common/raster_scan.h"
+#include "cpu/execute.h"
+#include "cpu/program.h"
+#include "cpu/thread_schedule.h"
+#include "cpu/thread_team.h"
+
+namespace pixelsr {
+
+// What the operator was given: one for all groups, constant but for what the pointers lead to.
+template <class T>
+struct Job {
+  Program program;
+  Parameters<T> parameters;
+  T* storage;
+  float* noise;     // [samples, cols, C, L], of the row
+  const T* values;  // [inputs, values_size]
+  int64_t values_size;
+  uint8_t* images;    // [samples, C, H, W]
+  const bool* known;  // [1 or samples, C, H, W]
+  int64_t known_stride;
+  T* logits;        // [samples, C, H, W, L], to be recorded; or null
+  int64_t* faults;  // [samples], see record_fault
+  int64_t samples, samples_per_input;
+  uint64_t seed, first_index;
+  T temperature;
+  bool draw;
+  Order order;
+};
+
+template <class T>
+class Group {
+ public:
+  Group(const Job<T>& job, int64_t first_sample, int64_t samples, int64_t threads)
+      : job_(job),
+        program_(job.program),
+        order_(job.order),
+        first_sample_(first_sample),
+        samples_(samples),
+        threads_(threads) {
+    place_sites();
+    select_steps();
+    rows_.resize(program_.buffers.size() * most_rows());
+  }
+
+  // Runs from the cursor on, until the rows are done or, where the caller draws, the logits of the
+  // next unknown value are there. Every thread of the group calls it, and gets the same cursor.
+  // It throws nothing and allocates nothing: one thread that left would keep the others waiting.
+  Cursor run(Cursor from, int64_t thread) noexcept {
+    return walk(order_, from, Member{*this, thread});
+  }
+
+ private:
+  static constexpr int64_t WHOLE_ROW = -1;
+
+  // What one thread does at the places that `walk` comes to.
+  struct Member {
+    Group& group;
+    const int64_t thread;
+
+    int64_t row = 0;
+
+    void begin_row(int64_t begun, bool resumes) {
+      row = begun;
+      group.begin_row(row, thread, resumes);
+    }
+    void run_known_row() { group.run_row(group.known_row_, row, thread); }
+    void run_row() { group.run_row(group.row_, row, thread); }
+    void begin_pixel(int64_t, bool) {}
+    void run_left(int64_t col, bool with_head) {
+      group.run_list(group.left_[with_head], col, thread);
+    }
+    void run_colour(int64_t col, int64_t colour, bool with_head) {
+      group.run_list(group.colours_[with_head][colour], col, thread);
+    }
+    bool draw(const Cursor& at) {
+      group.barrier_.wait(group.threads_);
+      if (group.job_.logits) {
+        if (thread == 0) group.record(at);
+        return true;
+      }
+      if (group.job_.draw && thread == 0) group.draw(at);
+      return group.job_.draw;
+    }
+    void load_value(const Cursor& at) {
+      if (thread == 0) group.load_value(at);
+    }
+    void end_pixel(int64_t) {}
+    void end_row() { group.run_padding(thread); }
+  };
+
+  // Steps of whole rows that are run together; those of a scan pixel by pixel.
+  struct Stretch {
+    int64_t scan;
+    bool reverse;
+    int64_t first_row, padding;  // of a scan
+    Schedule schedule;
+  };
+
+  bool wants_noise() const { return job_.draw && job_.temperature > 0; }
+  int64_t column_of(int64_t site) const { return order_.first_col + site % order_.cols; }
+  // How many pixels a row has, for steps that run at so many columns beyond the picture.
+  int64_t sites_of_row(int64_t padding) const { return samples_ * (order_.cols + padding); }
+
+  // Sites: where in a row of a buffer the pixels of a batch stand.
+
+  void place_sites() {
+    whole_rows_.resize(padding() + 1);
+    for (const Buffer& buffer : program_.buffers) {
+      std::vector<int64_t>& pixels = pixels_.emplace_back();
+      for (int64_t sample = first_sample_; sample < first_sample_ + samples_; ++sample) {
+        pixels.push_back((sample * buffer.padded + buffer.left) * buffer.channels);
+      }
+      for (int64_t padding = 0; padding < static_cast<int64_t>(whole_rows_.size()); ++padding) {
+        std::vector<int64_t>& whole = whole_rows_[padding].emplace_back();
+        const int64_t end = order_.first_col + order_.cols + padding;
+        for (const int64_t at : pixels) {
+          for (int64_t col = order_.first_col; col < end; ++col) {
+            whole.push_back(at + col * buffer.channels);
+          }
+        }
+      }
+    }
+  }
+
+  // The most columns to the right of the picture that a step runs at, or a value has.
+  int64_t padding() const {
+    int64_t most = 0;
+    for (const Step& step : program_.steps) most = std::max(most, step.padding);
+    for (const int64_t value : program_.values) {
+      most = std::max(most, program_.buffers[value].padding);
+    }
+    return most;
+  }
+
+  int64_t most_rows() const {
+    int64_t most = 0;
+    for (const Buffer& buffer : program_.buffers) most = std::max(most, buffer.rows);
+    return most;
+  }
+
+  // The first value of a row, `up` rows above the current one, of a buffer.
+  T*& row_of(int64_t buffer, int64_t up) {
+    return rows_[buffer * (rows_.size() / program_.buffers.size()) + up];
+  }
+
+  T* at(const Span& span, int64_t dr, int64_t col) {
+    return row_of(span.buffer, -dr) + col * program_.buffers[span.buffer].channels + span.first;
+  }
+
+  // Steps.
+
+  void select_steps() {
+    const auto select = [&](auto condition) {
+      std::vector<const Step*> steps;
+      for (const Step& step : program_.steps) {
+        if (condition(step)) steps.push_back(&step);
+      }
+      return steps;
+    };
+    const auto at_pixels = [&](auto condition) {
+      return Schedule(select(condition), [&](const Step&) { return samples_; }, threads_);
+    };
+    row_ = stretches(select([](const Step& step) { return step.when == When::ROW; }));
+    known_row_ = stretches(select([](const Step& step) { return !step.head; }));
+    for (int64_t col = 0; col < padding(); ++col) {
+      padding_.push_back(at_pixels([col](const Step& step) {
+        return step.when != When::ROW && !step.head && step.padding > col;
+      }));
+    }
+    for (const bool head : {false, true}) {
+      left_[head] =
+          at_pixels([&](const Step& s) { return s.when == When::LEFT && (head || !s.head); });
+      for (int64_t colour = 0; colour <= program_.colours; ++colour) {
+        const auto due = [&](const Step& step) {
+          return step.when == When::COLOUR && step.colour == colour && (head || !step.head);
+        };
+        colours_[head].push_back(at_pixels(due));
+      }
+    }
+  }
+
+  std::vector<Stretch> stretches(const std::vector<const Step*>& steps) const {
+    std::vector<Stretch> cut;
+    for (size_t begin = 0, end; begin < steps.size(); begin = end) {
+      const Step& first = *steps[begin];
+      for (end = begin; end < steps.size() && steps[end]->scan == first.scan;) ++end;
+      const bool is_scan = first.scan != NO_SCAN;
+      const auto sites = [&](const Step& step) {
+        return is_scan ? samples_ : sites_of_row(step.padding);
+      };
+      const std::vector<const Step*> own(steps.begin() + begin, steps.begin() + end);
+      cut.push_back({first.scan, first.reverse, first.first_row, first.padding,
+                     Schedule(own, sites, threads_)});
+    }
+    return cut;
+  }
+
+  void run_row(const std::vector<Stretch>& stretches, int64_t row, int64_t thread) {
+    for (const Stretch& stretch : stretches) {
+      if (stretch.scan == NO_SCAN) {
+        run_list(stretch.schedule, WHOLE_ROW, thread, row);
+        continue;
+      }
+      if (row < stretch.first_row) continue;
+      const int64_t cols = order_.cols + stretch.padding;
+      for (int64_t i = 0; i < cols; ++i) {
+        const int64_t col = order_.first_col + (stretch.reverse ? cols - 1 - i : i);
+        run_list(stretch.schedule, col, thread);
+      }
+    }
+  }
+
+  // At the columns to the right of the picture, where nothing is drawn.
+  void run_padding(int64_t thread) {
+    for (size_t i = 0; i < padding_.size(); ++i) {
+      run_list(padding_[i], program_.width + static_cast<int64_t>(i), thread);
+    }
+  }
+
+  // At a column, or in a whole row: what there is to do in that row.
+  void run_list(const Schedule& schedule, int64_t col, int64_t thread, int64_t row = 0) {
+    if (schedule.empty()) return;
+    barrier_.wait(threads_);
+    const bool whole = col == WHOLE_ROW;
+    const auto place = [this, first = whole ? 0 : col](const Span& span, int64_t dr, int64_t dc) {
+      return at(span, dr, first + dc);
+    };
+    for (const Task& task : schedule.of(thread)) {
+      if (!task.step) {
+        barrier_.wait(threads_);
+        continue;
+      }
+      if (whole && row < task.step->first_row) continue;
+      const auto& sites = whole ? whole_rows_[task.step->padding] : pixels_;
+      run_task(job_.parameters, task, place,
+               [&sites](int64_t buffer) { return sites[buffer].data(); });
+    }
+  }
+
+  // What a row begins with: its place in the rings, values of the image stage, noise.
+
+  void begin_row(int64_t row, int64_t thread, bool resumes) {
+    barrier_.wait(threads_);
+    if (thread == 0) {
+      for (size_t b = 0; b < program_.buffers.size(); ++b) {
+        const Buffer& buffer = program_.buffers[b];
+        const int64_t size = job_.samples * buffer.padded * buffer.channels;
+        for (int64_t up = 0; up < buffer.rows; ++up) {
+          const int64_t slot = (row - up + buffer.rows) % buffer.rows;
+          row_of(static_cast<int64_t>(b), up) =
+              job_.storage + buffer.offset * job_.samples + slot * size;
+        }
+      }
+    }
+    barrier_.wait(threads_);
+    if (resumes) return;
+    const int64_t first = samples_ * order_.cols * thread / threads_;
+    const int64_t last = samples_ * order_.cols * (thread + 1) / threads_;
+    if (!order_.row_has_unknown(row)) load_known(row, first, last);
+    load_values(row, thread);
+    if (wants_noise()) make_noise(row, first, last);
+  }
+
+  // Sites are numbered sample by sample, in each of them from left to right.
+
+  void load_known(int64_t row, int64_t first, int64_t last) {
+    for (int64_t site = first; site < last; ++site) {
+      for (int64_t colour = 0; colour < program_.colours; ++colour) {
+        T* image = row_of(program_.image, 0) + whole_rows_[0][program_.image][site];
+        image[colour] = *image_at(site / order_.cols, {row, column_of(site), colour});
+      }
+    }
+  }
+
+  // The values of an input stand one after the other: [value][H, W + padding, channels].
+  void load_values(int64_t row, int64_t thread) {
+    int64_t offset = 0;
+    for (const int64_t value : program_.values) {
+      const Buffer& buffer = program_.buffers[value];
+      const int64_t cols = order_.cols + buffer.padding, width = program_.width + buffer.padding;
+      const int64_t sites = samples_ * cols;
+      for (int64_t site = sites * thread / threads_; site < sites * (thread + 1) / threads_;
+           ++site) {
+        const int64_t input = (first_sample_ + site / cols) / job_.samples_per_input;
+        const int64_t pixel = row * width + order_.first_col + site % cols;
+        const T* from = job_.values + input * job_.values_size + offset + pixel * buffer.channels;
+        T* to = row_of(value, 0) + whole_rows_[buffer.padding][value][site];
+        std::copy(from, from + buffer.channels, to);
+      }
+      offset += program_.height * width * buffer.channels;
+    }
+  }
+
+  void make_noise(int64_t row, int64_t first, int64_t last) {
+    const int64_t colours = program_.colours;
+    for (int64_t site = first; site < last; ++site) {
+      const int64_t in_picture = row * program_.width + column_of(site);
+      const uint64_t sample = job_.first_index + first_sample_ + site / order_.cols;
+      for (int64_t colour = 0; colour < colours; ++colour) {
+        const int64_t position = in_picture * colours + colour;
+        if (!order_.unknown[position]) continue;
+        job_.parameters.kernels->noise(noise_of(site, colour), program_.levels, job_.seed, sample,
+                                       static_cast<uint32_t>(position));
+      }
+    }
+  }
+
+  float* noise_of(int64_t site, int64_t colour) const {
+    const int64_t value = (first_sample_ * order_.cols + site) * program_.colours + colour;
+    return job_.noise + value * program_.levels;
+  }
+
+  // Values of pixels.
+
+  uint8_t* image_at(int64_t sample, const Cursor& at) const {
+    return job_.images + index(sample, at);
+  }
+
+  int64_t index(int64_t sample, const Cursor& at) const {
+    return place_in_picture(at) + (first_sample_ + sample) * picture_size();
+  }
+
+  int64_t picture_size() const { return program_.colours * program_.height * program_.width; }
+
+  int64_t place_in_picture(const Cursor& at) const {
+    return (at.colour * program_.height + at.row) * program_.width + at.col;
+  }
+
+  void draw(const Cursor& at) {
+    const Span& span = program_.logits[at.colour];
+    const int64_t levels = program_.levels;
+    for (int64_t sample = 0; sample < samples_; ++sample) {
+      const int64_t known = (first_sample_ + sample) * job_.known_stride + place_in_picture(at);
+      if (job_.known[known]) continue;
+      const T* logits = this->at(span, 0, at.col) + pixels_[span.buffer][sample];
+      const int64_t site = sample * order_.cols + at.col - order_.first_col;
+      const float* noise = noise_of(site, at.colour);
+      Best<T> best{0, -1};
+      bool doubtful = !(job_.temperature < INFINITY);  // then +inf has no score that tells
+      for (int64_t level = 0; level < levels; ++level) {
+        if (logits[level] > -INFINITY) {
+          consider(best, score_of(logits[level], job_.temperature, noise[level]), level);
+        } else {
+          doubtful = true;
+        }
+      }
+      *image_at(sample, at) = static_cast<uint8_t>(best.level < 0 ? 0 : best.level);
+      if (doubtful || !(best.score < INFINITY)) check_logits(logits, sample, at);
+    }
+  }
+
+  // Copies the logits of a position, whose values are those that the images hold.
+  void record(const Cursor& at) {
+    const Span& span = program_.logits[at.colour];
+    for (int64_t sample = 0; sample < samples_; ++sample) {
+      const T* logits = this->at(span, 0, at.col) + pixels_[span.buffer][sample];
+      std::copy(logits, logits + span.count, job_.logits + index(sample, at) * span.count);
+    }
+  }
+
+  // Nothing can be thrown here: the draw goes on, and the caller reads the faults after it.
+  void check_logits(const T* logits, int64_t sample, const Cursor& at) const {
+    int kind = FORBIDDEN;
+    for (int64_t level = 0; level < program_.levels; ++level) {
+      kind = std::max(kind, kind_of(logits[level]));
+    }
+    const int64_t pixel = at.row * program_.width + at.col;
+    record_fault(job_.faults[first_sample_ + sample], pixel * program_.colours + at.colour, kind);
+  }
+
+  // Put the values of a position where the next stages read them.
+  void load_value(const Cursor& at) {
+    const Span image{program_.image, at.colour, 1, 0, 0};
+    for (int64_t sample = 0; sample < samples_; ++sample) {
+      this->at(image, 0, at.col)[pixels_[image.buffer][sample]] = *image_at(sample, at);
+    }
+  }
+
+  const Job<T>& job_;
+  const Program& program_;
+  const Order& order_;
+  const int64_t first_sample_, samples_, threads_;
+  Barrier barrier_;
+  std::vector<std::vector<int64_t>> pixels_;                   // by buffer
+  std::vector<std::vector<std::vector<int64_t>>> whole_rows_;  // by padding, then buffer
+  std::vector<T*> rows_;                                       // by buffer, then rows up
+  std::vector<Stretch> row_, known_row_;
+  Schedule left_[2];
+  std::vector<Schedule> colours_[2], padding_;
+};
+
+}  // namespace pixelsr

@@ -1,0 +1,85 @@
+// Pointwise formulas, an element a thread.
+#pragma once
+
+#include <cmath>
+#include <cstdint>
+
+#include "common/opcodes.h"
+#include "common/pointwise.h"
+#include "cuda/memory_layout.h"
+
+namespace pixelsr {
+
+PIXELSR_DEVICE float apply(Opcode opcode, float a, float b) {
+  switch (opcode) {
+    case Opcode::ADD:
+      return a + b;
+    case Opcode::SUB:
+      return a - b;
+    case Opcode::MUL:
+      return a * b;
+    case Opcode::DIV:
+      return a / b;
+    case Opcode::GATE:
+      return gate_of<Exponential>(a, b);
+    case Opcode::ELU:
+      return elu_of<Exponential>(a, b);
+    case Opcode::NEG:
+      return -a;
+    case Opcode::EXP:
+      return expf(a);
+    case Opcode::RELU:
+      return relu_of(a);
+    case Opcode::TANH:
+      return tanh_of<Exponential>(a);
+    case Opcode::SIGMOID:
+      return sigmoid_of<Exponential>(a);
+    default:
+      return silu_of<Exponential>(a);
+  }
+}
+
+// The stack's top is stack[0]: moved as a whole, it stays in registers.
+struct Stack {
+  float value[MAX_STACK] = {};
+
+  PIXELSR_DEVICE void push(float x) {
+#pragma unroll
+    for (int i = MAX_STACK - 1; i > 0; --i) value[i] = value[i - 1];
+    value[0] = x;
+  }
+
+  PIXELSR_DEVICE void drop() {
+#pragma unroll
+    for (int i = 0; i + 1 < MAX_STACK; ++i) value[i] = value[i + 1];
+  }
+};
+
+// `body` is what follows the header in the tape, `near(place)` the column that a place is at.
+template <class Tile, class Near>
+PIXELSR_DEVICE void run_formula(const Task& task, const char* body, Near near) {
+  const Place* args = reinterpret_cast<const Place*>(body);
+  const int count = task.blocks;  // of arguments
+  const auto* code = reinterpret_cast<const Instruction*>(args + count);
+  for (int i = thread(); i < task.count * Tile::SAMPLES; i += THREADS) {
+    const int channel = i / Tile::SAMPLES, sample = i % Tile::SAMPLES;
+    Stack stack;
+    for (int step = 0; step < task.code; ++step) {
+      const auto opcode = static_cast<Opcode>(code[step].opcode);
+      const int operand = code[step].operand;
+      if (opcode == Opcode::ARG) {
+        stack.push(Tile::load(near(args[operand]), channel, sample));
+      } else if (opcode == Opcode::CONST) {
+        stack.push(reinterpret_cast<const float&>(operand));
+      } else if (takes_two(opcode)) {
+        stack.value[1] = apply(opcode, stack.value[1], stack.value[0]);
+        stack.drop();
+      } else {
+        stack.value[0] = apply(opcode, stack.value[0], 0);
+      }
+    }
+    Tile::store(near(task.out), channel, sample, stack.value[0]);
+  }
+}
+
+}  // namespace pixelsr

@@ -1,0 +1,416 @@
+"""What `load_pictures` does with pictures of any source: colours, workers, the store."""
+
+import contextlib
+import gzip
+import json
+import os
+import pickle
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pixelsr.data import cache as storing
+from pixelsr.data import image_io as reading
+from pixelsr.data.cache import Prepared, Store
+from pixelsr.data.load import load_pictures
+from pixelsr.data.preprocessing import Squares, batches
+from pixelsr.data.sources import open_source
+from tests.data.test_data_folder import draw, refuse
+from tests.data.test_data_idx import WHOLE
+
+COUNT = 40
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Pictures of many sizes, with one too small, one damaged and one foreign file among them."""
+    path = tmp_path / "pictures"
+    for k in range(COUNT):
+        draw(path / f"{k:02}.png", 8 + k % 5, 8 + k % 3, seed=k)
+    draw(path / "07.png", 8, 7)
+    (path / "20.png").write_bytes((path / "20.png").read_bytes()[:60])
+    (path / "39.txt").write_text("not a picture")
+    return path
+
+
+@pytest.fixture
+def store(tmp_path):
+    return tmp_path / "runs" / "store"
+
+
+@contextlib.contextmanager
+def disk_of(size):
+    """Files cannot grow beyond this many bytes; the system then refuses, as when a disk is full."""
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, usual[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+
+
+def forbid_decoding(monkeypatch):
+    def refuse_to_open(path):
+        raise AssertionError(f"{path} should not be decoded again")
+
+    monkeypatch.setattr("pixelsr.data.sources.open_picture", refuse_to_open)
+
+
+def test_pictures_and_sentences_do_not_depend_on_workers(folder):
+    said = {workers: [] for workers in (0, 2)}
+    images = {w: load_pictures(folder, 8, said[w].append, workers=w) for w in (0, 2)}
+    assert images[0].shape == (COUNT - 2, 3, 8, 8)
+    assert torch.equal(images[0], images[2])
+    assert said[0] == said[2]
+    assert all(name in says for name, says in zip(["07.", "20.", "39."], said[0], strict=True))
+
+
+def test_loading_does_not_advance_the_random_numbers_of_the_process(folder):
+    before = torch.get_rng_state()
+    load_pictures(folder, 8, lambda sentence: None, workers=1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_one_colour_is_the_grey_of_pillow(tmp_path):
+    values = draw(tmp_path / "a.png", 8, 8)
+    grey = np.asarray(Image.fromarray(values).convert("L"))
+    images = load_pictures(tmp_path, 8, refuse, colours=1)
+    assert torch.equal(images, torch.from_numpy(grey.copy())[None, None])
+
+
+def test_a_grey_picture_keeps_its_values_in_one_colour_and_in_three(tmp_path):
+    values = torch.from_numpy(draw(tmp_path / "a.png", 8, 8, "L"))
+    for colours in (1, 3):
+        images = load_pictures(tmp_path, 8, refuse, colours=colours)
+        assert torch.equal(images, values.expand(1, colours, -1, -1))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": 0}, "size must be at least 1, got 0"),
+        ({"colours": 2}, "colours must be 1 or 3, got 2"),
+        ({"workers": -1}, "workers must be at least 0, got -1"),
+    ],
+    ids=str,
+)
+def test_an_argument_out_of_range_is_named(folder, options, message):
+    with pytest.raises(ValueError, match=message):
+        load_pictures(folder, **({"size": 8, "report": refuse} | options))
+
+
+def test_nothing_is_shown_where_stderr_is_no_terminal(tmp_path, capfd):
+    draw(tmp_path / "a.png", 8, 8)
+    load_pictures(tmp_path, 8, refuse)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/maps"), reason="needs /proc")
+@pytest.mark.parametrize("keep", [False, True], ids=["temporary", "store"])
+def test_pictures_are_mapped_from_a_file_and_outlive_it(folder, store, tmp_path, monkeypatch, keep):
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    images = load_pictures(folder, 8, lambda sentence: None, store=store if keep else None)
+    expected = images.clone()
+    assert list(scratch.iterdir()) == []
+    with open("/proc/self/maps") as maps:
+        assert any(str(store if keep else scratch) in line for line in maps)
+    for path in store.glob("*"):
+        path.unlink()
+    assert torch.equal(images, expected)
+
+
+def test_a_store_is_used_again_without_decoding(folder, store, monkeypatch):
+    said = [], []
+    first = load_pictures(folder, 8, said[0].append, store=store)
+    forbid_decoding(monkeypatch)
+    second = load_pictures(folder, 8, said[1].append, store=store)
+    assert torch.equal(first, second)
+    assert said[0] == said[1]
+    assert len(said[0]) == 3
+
+
+def test_what_is_written_to_the_tensor_does_not_reach_the_store(folder, store):
+    first = load_pictures(folder, 8, lambda sentence: None, store=store)
+    expected = first.clone()
+    first.zero_()
+    assert torch.equal(load_pictures(folder, 8, lambda sentence: None, store=store), expected)
+
+
+def _rewrite(folder):
+    draw(folder / "03.png", 8, 8, seed=99)
+
+
+def _touch(folder):
+    os.utime(folder / "03.png", (0, 0))
+
+
+def _permit(folder):
+    (folder / "03.png").chmod(0o700)
+
+
+def _rename(folder):
+    (folder / "03.png").rename(folder / "99.png")
+
+
+def _add(folder):
+    draw(folder / "more" / "a.png", 8, 8)
+
+
+def _remove(folder):
+    (folder / "03.png").unlink()
+
+
+@pytest.mark.parametrize("change", [_rewrite, _touch, _permit, _rename, _add, _remove])
+def test_a_store_of_other_files_is_replaced(folder, store, change):
+    load_pictures(folder, 8, lambda sentence: None, store=store)
+    (old,) = store.glob("*.raw")
+    change(folder)
+    images = load_pictures(folder, 8, lambda sentence: None, store=store)
+    assert torch.equal(images, load_pictures(folder, 8, lambda sentence: None))
+    assert not old.exists()
+    assert len(list(store.iterdir())) == 2
+
+
+@pytest.mark.parametrize("options", [{"size": 7}, {"colours": 1}], ids=str)
+def test_a_store_made_with_other_options_is_replaced(folder, store, options):
+    load_pictures(folder, 8, lambda sentence: None, store=store)
+    options = {"size": 8, "report": lambda sentence: None} | options
+    images = load_pictures(folder, store=store, **options)
+    assert torch.equal(images, load_pictures(folder, **options))
+    assert len(list(store.iterdir())) == 2
+
+
+def test_a_store_made_by_another_pillow_is_replaced(folder, store, monkeypatch):
+    """It may read what the other could not."""
+    load_pictures(folder, 8, lambda sentence: None, store=store)
+    monkeypatch.setattr("PIL.__version__", "0")
+    forbid_decoding(monkeypatch)
+    with pytest.raises(AssertionError, match="decoded again"):
+        load_pictures(folder, 8, lambda sentence: None, store=store)
+
+
+def _edit(store, **facts):
+    path = store / "pictures.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | facts))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda store: (store / "pictures.json").unlink(),
+        lambda store: (store / "pictures.json").write_bytes(b"\xff\x00"),
+        lambda store: (store / "pictures.json").write_text("[]"),
+        lambda store: (store / "pictures.json").write_text("{}"),
+        lambda store: _edit(store, shape=None),
+        lambda store: _edit(store, shape=[10**6, 3, 8, 8]),
+        lambda store: next(store.glob("*.raw")).unlink(),
+        lambda store: os.truncate(next(store.glob("*.raw")), 100),
+    ],
+    ids=[
+        "gone",
+        "binary",
+        "a list",
+        "empty",
+        "no shape",
+        "large shape",
+        "no raw file",
+        "truncated",
+    ],
+)
+def test_a_damaged_store_is_replaced(folder, store, damage):
+    expected = load_pictures(folder, 8, lambda sentence: None, store=store).clone()
+    damage(store)
+    assert torch.equal(load_pictures(folder, 8, lambda sentence: None, store=store), expected)
+    assert len(list(store.iterdir())) == 2
+
+
+def test_a_store_of_an_idx_file_follows_the_file(tmp_path, store):
+    path = tmp_path / "digits.gz"
+    for data in (WHOLE, WHOLE[:16] + WHOLE[:15:-1]):
+        path.write_bytes(gzip.compress(data))
+        for _ in range(2):
+            images = load_pictures(path, 8, refuse, colours=1, store=store)
+            assert torch.equal(images, load_pictures(path, 8, refuse, colours=1))
+
+
+def test_two_that_write_a_store_at_once_are_both_right_and_one_is_kept(store):
+    images = [torch.full((2, 1, 3, 3), value, dtype=torch.uint8) for value in (1, 2)]
+    shelves = [Store(store, "one"), Store(store, "other")]
+
+    def fill(file, number):
+        file.append(images[number].numpy().tobytes())
+        return Prepared(torch.from_numpy(file.map((2, 1, 3, 3))), [])
+
+    def fill_while_the_other_writes(file):
+        shelves[1].write(lambda other: fill(other, 1))
+        return fill(file, 0)
+
+    assert torch.equal(shelves[0].write(fill_while_the_other_writes).images, images[0])
+    assert shelves[0].read() is None
+    assert torch.equal(shelves[1].read().images, images[1])
+    assert len(list(store.iterdir())) == 2
+
+
+def test_facts_are_not_taken_for_those_of_another_raw_file(folder, store):
+    """As where a process is killed between the two."""
+    load_pictures(folder, 8, lambda sentence: None, store=store)
+    (raw,) = store.glob("*.raw")
+    raw.rename(store / "pictures-other.raw")
+    assert Store(store, "other").read() is None
+
+
+def test_what_a_killed_process_left_in_a_store_is_removed(folder, store):
+    store.mkdir(parents=True)
+    for name in (".pictures-0.partial", "pictures-0.raw", "mine.txt"):
+        (store / name).touch()
+    load_pictures(folder, 8, lambda sentence: None, store=store)
+    names = {path.name for path in store.iterdir()}
+    assert "mine.txt" in names
+    assert len(names) == 3
+
+
+def test_a_full_disk_gives_one_sentence_and_leaves_nothing(folder, store):
+    with pytest.raises(OSError, match="store cannot be written: File too large"), disk_of(4000):
+        load_pictures(folder, 8, lambda sentence: None, store=store)
+    assert list(store.iterdir()) == []
+
+
+def test_a_disk_that_is_full_at_the_last_file_leaves_nothing(folder, store, monkeypatch):
+    def refuse_to_write(path, data):
+        raise OSError(f"{path} cannot be written: No space left on device")
+
+    monkeypatch.setattr(storing, "write_whole", refuse_to_write)
+    with pytest.raises(OSError, match=r"pictures\.json cannot be written"):
+        load_pictures(folder, 8, lambda sentence: None, store=store)
+    assert list(store.iterdir()) == []
+
+
+def test_a_full_disk_without_a_store_names_the_temporary_folder(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    message = f"a temporary file in {tmp_path} cannot be written: File too large"
+    with pytest.raises(OSError, match=message), disk_of(4000):
+        load_pictures(folder, 8, lambda sentence: None)
+
+
+def test_a_store_that_cannot_be_made_gives_one_sentence(folder):
+    with pytest.raises(OSError, match=r"00\.png cannot be written: File exists"):
+        load_pictures(folder, 8, refuse, store=folder / "00.png")
+
+
+def test_where_no_picture_is_usable_the_store_stays_empty(tmp_path, store):
+    draw(tmp_path / "pictures" / "a.png", 8, 8)
+    with pytest.raises(ValueError, match="holds no picture of at least 9x9"):
+        load_pictures(tmp_path / "pictures", 9, lambda sentence: None, store=store)
+    assert list(store.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["folder", "idx", "gzipped idx", "data set"])
+def test_a_source_can_be_sent_to_a_worker_of_any_start_method(tmp_path, kind):
+    where = tmp_path / "source"
+    if kind == "folder":
+        draw(where / "a.png", 8, 8)
+    elif kind == "data set":
+        datasets = pytest.importorskip("datasets")
+        draw(tmp_path / "a.png", 8, 8)
+        dataset = datasets.Dataset.from_dict({"image": [str(tmp_path / "a.png")]})
+        dataset.cast_column("image", datasets.Image()).save_to_disk(where)
+    else:
+        where.write_bytes(WHOLE if kind == "idx" else gzip.compress(WHOLE))
+    squares = Squares(open_source(where, 8), 8, 3)
+    assert len(squares) >= 1
+    assert torch.equal(pickle.loads(pickle.dumps(squares))[0], squares[0])
+
+
+class Deadly:
+    """A source that kills the process that reads it."""
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def fingerprint(self):
+        return ""
+
+
+def test_a_killed_worker_gives_one_sentence():
+    with pytest.raises(ChildProcessError, match="was killed, perhaps for lack of memory"):
+        list(batches(Squares(Deadly(), 8, 3), workers=1))
+
+
+class Telling(Deadly):
+    """A source that tells what a process that reads it does about signals."""
+
+    def __getitem__(self, index):
+        raise ValueError([signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)])
+
+
+def test_a_worker_does_not_run_the_signal_handlers_of_the_program():
+    """Else each of them would answer Ctrl-C, and none would end when told to."""
+    usual = {n: signal.signal(n, lambda *_: None) for n in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        (batch,) = batches(Squares(Telling(), 8, 3), workers=1)
+    finally:
+        for number, handler in usual.items():
+            signal.signal(number, handler)
+    assert batch.skipped == [f"skipped: {[signal.SIG_IGN, signal.SIG_DFL]}"]
+
+
+INTERRUPTED = """
+import sys, time
+from pathlib import Path
+import pixelsr.data.sources as folder
+from pixelsr.data.load import load_pictures
+
+def slow(path, usual=folder.open_picture):
+    time.sleep(0.02)
+    return usual(path)
+
+folder.open_picture = slow
+source, store, workers = sys.argv[1:]
+try:
+    load_pictures(source, 8, lambda sentence: print(sentence, flush=True), workers=int(workers),
+                  store=Path(store))
+    print("finished")
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_ctrl_c_ends_all_processes_at_once_and_leaves_nothing(folder, store, workers):
+    for k in range(100, 400):
+        (folder / f"{k}.png").symlink_to(folder / "00.png")
+    with subprocess.Popen(
+        [sys.executable, "-c", INTERRUPTED, folder, store, str(workers)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        assert "07.png" in process.stdout.readline(), process.stderr.read()
+        os.killpg(process.pid, signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=20)
+    assert stdout.splitlines()[-1] == "interrupted"
+    assert stderr == ""
+    assert list(store.iterdir()) == []
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+
+
+def test_a_picture_in_memory_is_read_as_one_in_a_file(tmp_path):
+    draw(tmp_path / "a.png", 9, 8, "RGBA")
+    data = (tmp_path / "a.png").read_bytes()
+    assert reading.decode_picture(data, "row 1") == reading.open_picture(tmp_path / "a.png")
+    with pytest.raises(ValueError, match=r"^row 1 cannot be decoded: "):
+        reading.decode_picture(data[:60], "row 1")

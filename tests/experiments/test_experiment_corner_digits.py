@@ -1,0 +1,219 @@
+"""`python -m experiments corner-digits`: the pictures, the judge, the statistics, and the whole."""
+
+import dataclasses
+
+import pytest
+import torch
+from PIL import Image
+
+from experiments import section
+from experiments.corner_digits import experiment as corner_digits
+from experiments.corner_digits.classifier import VERDICTS, Judge, count, examples
+from experiments.corner_digits.models import CornerNetwork, answers, make
+from experiments.corner_digits.pictures import corners, load_corners, place, told_of
+from experiments.support import digits
+from experiments.support.statistics import binomial_test, wilson
+from tests.support.experiment_cases import figures as read_figures
+from tests.support.experiment_cases import run as run_experiment
+from tests.support.experiment_cases import write_mnist
+
+SIDE = 8
+TINY = {"channels": 4, "layers": 1, "kernel_size": 3, "first_kernel_size": 3, "head_channels": 4}
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """Random pictures of 8x8 for digits."""
+    monkeypatch.setattr(digits, "SIDE", SIDE)
+    return write_mnist(tmp_path / "digits", SIDE)
+
+
+@pytest.fixture
+def threads():
+    """Their number is as it was afterwards."""
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def strokes(count, seed=0):
+    """Thick crosses at random places, intensities from 0 to 1, ``[count, 1, 14, 14]``."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.zeros(count, 1, 14, 14)
+    for image, (row, column) in zip(
+        images, torch.randint(3, 10, (count, 2), generator=generator).tolist(), strict=True
+    ):
+        image[0, row : row + 2, 2:12] = 1
+        image[0, 2:12, column : column + 2] = 1
+    return images
+
+
+@pytest.fixture(scope="module")
+def judge():
+    return Judge(strokes(400), strokes(100, seed=1))
+
+
+@pytest.mark.parametrize(
+    ("successes", "trials", "p"),
+    [(9, 10, 22 / 1024), (1, 10, 22 / 1024), (5, 10, 1), (5, 11, 1), (0, 1, 1), (0, 3, 0.25)],
+)
+def test_the_exact_binomial_test_counts_every_outcome_that_is_not_likelier(successes, trials, p):
+    assert binomial_test(successes, trials) == p
+
+
+def test_the_binomial_test_of_many_trials_is_near_the_normal_one():
+    assert binomial_test(270, 500) == pytest.approx(0.0810, abs=1e-4)
+    assert binomial_test(5_000, 10_000) == 1
+    assert 0 < binomial_test(4_000, 10_000) < 1e-80
+
+
+def test_wilsons_interval_is_the_known_one():
+    assert wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    assert wilson(0, 20) == pytest.approx((0, 0.1611), abs=1e-4)
+    assert wilson(20, 20) == pytest.approx((0.8389, 1), abs=1e-4)
+
+
+@pytest.mark.parametrize("function", [wilson, binomial_test])
+@pytest.mark.parametrize(("successes", "trials"), [(0, 0), (3, 2), (-1, 2)])
+def test_impossible_counts_are_refused(function, successes, trials):
+    with pytest.raises(ValueError, match=f"got {successes} of {trials}"):
+        function(successes, trials)
+
+
+def test_each_picture_has_its_digit_in_one_corner_that_the_seed_chose(data):
+    pictures = load_corners(data, seed=3)
+    assert [len(part) for part in (pictures.train, pictures.held_out, pictures.test)] == [20, 4, 8]
+    first, second = (part.flatten(1).any(1) for part in corners(pictures.train))
+    assert (first ^ second).all()
+    assert first.any()
+    assert second.any()
+    assert load_corners(data, seed=3).checksum == pictures.checksum
+    assert load_corners(data, seed=4).checksum != pictures.checksum
+
+
+def test_the_input_tells_the_digit_and_not_the_corner():
+    small = torch.randint(8, (5, 1, 4, 4), dtype=torch.uint8)
+    small[:, 0, :2, :2] = torch.arange(5, dtype=torch.uint8)[:, None, None]  # no two alike
+    black = torch.zeros_like(small)
+    for name in ("regression", "independent", "sum"):
+        model = make(name, TINY | {"colours": 1, "levels": 8}, conditioning(), 0)
+        told = model.shrink(place(small, black))
+        assert torch.equal(told, model.shrink(place(black, small)))
+        assert told.shape == (5, 1, 4, 4)
+        assert len(told.unique(dim=0)) == 5
+    assert int(told_of(place(small, small), 8).max()) <= 7  # two digits are too much ink
+
+
+def conditioning():
+    return {"channels": 4, "blocks": 1, "magnification": 2, "colours": 1, "levels": 8}
+
+
+def test_the_judge_knows_the_verdict_of_its_examples(judge):
+    real = strokes(50, seed=2)
+    black = torch.zeros_like(real)
+    wrong = torch.ones_like(real)
+    speck, elsewhere = black.clone(), place(real, black)
+    speck[:, :, 5, 5:9] = 1
+    elsewhere[:, :, :4, -1] = 1
+    known = examples(real, 0) | {
+        "first": ("exactly one", place(real, black)),
+        "second": ("exactly one", place(black, real)),
+        "a speck": ("misshapen", place(speck, black)),
+        "a white square": ("misshapen", place(black, wrong)),
+        "a digit and a white square": ("blend", place(real, wrong)),
+        "ink outside": ("blend", elsewhere),
+    }
+    for name, (verdict, images) in known.items():
+        assert count(judge.verdicts(images))[verdict] >= 49, name
+    assert {verdict for verdict, _ in known.values()} == set(VERDICTS)
+
+
+def test_the_judge_finds_a_faint_digit_no_digit():
+    known = strokes(4)
+    judge = Judge(known, strokes(100, seed=1))  # so few known ones that 100 are far from them
+    assert judge.thresholds.farthest > 0.7
+    assert judge.digits(known).all()
+    assert not judge.digits(0.6 * known).any()
+
+
+def test_independent_pixels_are_drawn_from_their_own_distributions():
+    model = make("independent", {}, conditioning(), 0).eval()
+    assert isinstance(model, CornerNetwork)
+    torch.nn.init.normal_(model.out.weight, std=20)  # so that no two pixels are alike
+    one = torch.randint(8, (1, 1, 2, 2), dtype=torch.uint8)
+    low_res = one.expand(4000, 1, 2, 2)
+    drawn = answers(model, low_res, seed=1)
+    assert drawn.shape == (4000, 1, 4, 4)
+    shares = torch.stack([(drawn == level).double().mean(0) for level in range(8)])
+    with torch.no_grad():
+        expected = model(one)[0].softmax(0).double()
+    assert (shares - expected).abs().max() < 0.04
+    assert torch.equal(drawn[:150], answers(model, low_res[:150], seed=1))
+    centred = drawn.double().flatten(1)
+    centred -= centred.mean(0)
+    correlation = torch.corrcoef(centred.T) - torch.eye(16)
+    assert correlation.abs().max() < 0.08
+
+
+def test_the_experiment_goes_from_data_to_a_section(data, tmp_path, monkeypatch, threads):
+    small = dataclasses.replace(
+        corner_digits.SCALES["small"],
+        prior=TINY,
+        conditioning={"channels": 4, "blocks": 1},
+        turns=2,
+    )
+    monkeypatch.setitem(corner_digits.SCALES, "small", small)
+    out = tmp_path / "out"
+    result = run_experiment("corner-digits", "--data", data, "--out", out, "--steps", 2)
+    assert result.exit_code == 0, result.output
+    figures = read_figures(out, "corner-digits")
+    for facts in figures["models"].values():
+        assert sum(facts["counts"].values()) == 8
+        assert facts["parameters"] > 0
+    assert [name for name, facts in figures["models"].items() if "misfit" not in facts] == ["prior"]
+    assert "bits_per_dimension" not in figures["models"]["regression"]
+    assert figures["judge"]["black"]["counts"]["none"] == 8
+    text = section("corner-digits", figures)
+    assert "at small scale: 2 steps of 8 pictures" in text
+    for name, width in (("corner-digits", 800), ("corner-digits-samples", 8 * 2 * SIDE)):
+        with Image.open(out / f"{name}.png") as picture:
+            assert picture.width > width
+    again = run_experiment("corner-digits", "--data", data, "--out", out, "--steps", 2)
+    assert again.exit_code == 0, again.output
+    assert read_figures(out, "corner-digits") == figures
+    _words_follow(figures)
+
+
+def _words_follow(figures):
+    """Counts that are put into the figures decide what the section says."""
+
+    def outcome(*one):
+        for facts, found in zip(figures["models"].values(), one, strict=True):
+            facts["counts"] = dict.fromkeys(VERDICTS, 0)
+            facts["counts"] |= {"exactly one": found, "blend": 500 - found}
+            facts |= corner_digits.shares(facts["counts"]) | corner_digits.split(found // 2, found)
+        figures["settings"]["samples"] = 500
+        return section("corner-digits", figures)
+
+    text = outcome(0, 0, 500, 500)
+    assert "The claim holds to the letter." in text
+    assert "L2 regression never (0 of 500)" in text
+    assert "A + B always (500 of 500)" in text
+    assert "A + B 250 of 500 times (45.6% to 54.4%; p = 1)" in text
+    assert "None is called unfair, at p < 0.01" in text
+    figures["models"]["sum"] |= corner_digits.split(300, 500)
+    assert "A + B did not learn a fair coin" in section("corner-digits", figures)
+    assert "| A + B | 500 | 0 | 0 | 0 | 0 | 99.2% to 100.0% |" in text
+    assert "though not to the letter" in outcome(0, 3, 480, 490)
+    assert "does not reproduce" in outcome(0, 0, 200, 490)
+    assert "does not reproduce" in outcome(490, 0, 480, 490)
+    assert "no choice of corners" in outcome(0, 0, 0, 0)
+
+
+def test_the_paper_scale_has_the_papers_networks():
+    scale = corner_digits.SCALES["paper"]
+    shared = {"colours": 1, "levels": scale.levels}
+    model = make("sum", scale.prior | shared, {"magnification": 2} | scale.conditioning | shared, 0)
+    prior, conditioning = model.config.prior, model.config.conditioning
+    assert (prior["layers"], prior["channels"], prior["head_channels"]) == (20, 64, 1024)
+    assert (conditioning["blocks"], conditioning["channels"]) == (6, 32)

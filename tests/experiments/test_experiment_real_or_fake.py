@@ -1,0 +1,77 @@
+"""`python -m experiments real-or-fake`: what it draws, and the page that it writes."""
+
+import json
+import re
+
+import pytest
+from PIL import Image
+
+from experiments import section
+from pixelsr import GatedPixelCNN
+from tests.cli.test_enlarge import tiny
+from tests.support.experiment_cases import figures, run
+from tests.support.study_cases import NAME, PAIRS, SIDE, decode, make_study
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make_study(tmp_path_factory.mktemp("study"))
+
+
+def test_the_study_holds_what_the_model_drew(folder):
+    made = figures(folder / "out", NAME)
+    settings = made["settings"]
+    assert settings["pictures"] == [0, 1, 3, 4]  # of 6, spread evenly
+    assert (settings["size"], settings["small_size"], settings["model"]) == (SIDE, 8, "<model>")
+    text = (folder / "out" / f"{NAME}.html").read_text()
+    study = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
+    assert len(study["pairs"]) == PAIRS
+    for pair in study["pairs"]:
+        sizes = {name: decode(pair[name]).size for name in ("input", "sample", "photo")}
+        assert sizes == {"input": (8, 8), "sample": (SIDE, SIDE), "photo": (SIDE, SIDE)}
+    photo = decode(study["pairs"][2]["photo"])
+    assert photo.tobytes() == Image.open(folder / "faces" / "val" / "3.png").tobytes()
+    with Image.open(folder / "out" / f"{NAME}.png") as sheet:
+        assert sheet.width > 500
+
+
+def test_the_page_names_no_other_place(folder):
+    text = (folder / "out" / f"{NAME}.html").read_text()
+    assert not re.findall(r"https?:|//[a-z]|@import|url\(", re.sub(r'base64,[^"]*', "", text))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("prior", "holds a GatedPixelCNN, expected a PixelRecursiveSR"),
+        ("grey", "has 1 colours, expected 3, as a photo has"),
+        ("large", "holds no picture of at least 32x32 pixels"),
+        ("odd", "expected a multiple of its magnification, 2"),
+        ("none", "no model folder"),
+    ],
+)
+def test_a_model_that_does_not_fit_is_one_sentence(folder, tmp_path, model, message):
+    models = {
+        "prior": lambda: GatedPixelCNN(channels=4, layers=1, head_channels=8),
+        "grey": lambda: tiny(colours=1),
+        "large": lambda: tiny(4),
+        "odd": tiny,
+    }
+    if model in models:
+        models[model]().save_pretrained(tmp_path / model)
+    if model == "odd":
+        (tmp_path / model / "training.toml").write_text("size = 15\n")
+    result = run(NAME, "--data", folder, "--out", tmp_path / "o", "--model", tmp_path / model)
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "o" / f"{NAME}.html").exists()
+
+
+def test_the_section_tells_what_was_made_and_that_nobody_was_asked(folder):
+    text = section(NAME, figures(folder / "out", NAME))
+    assert "4 of 6 held-out photos" in text
+    assert "`<model>`" in text
+    assert "Nobody's answers are reported here" in text
+    assert "| PixelRecursiveSR, tau 1 | 11.0 |" in text
+    assert "](http" not in text

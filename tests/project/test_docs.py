@@ -1,0 +1,88 @@
+"""The documents: links lead somewhere, code runs, the commands' pages are their help."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from docs.commands import pages
+from pixelsr.cli import COMMANDS, main
+from pixelsr.data.crop import from_tensor
+from tests.training.test_training import pictures
+
+ROOT = Path(__file__).parents[2]
+PAGES = [
+    ROOT / "README.md",
+    *sorted(ROOT.glob("docs/**/*.md")),
+    *sorted(ROOT.glob("pixelsr/**/*.md")),
+]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files_that_are_there(page):
+    links = re.findall(r"\]\(([^):#]+)\)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_page_of_a_command_is_its_help():
+    folder = ROOT / "docs" / "commands"
+    kept = {page.stem: page.read_text() for page in folder.glob("*.md")}
+    assert kept == pages(), "make docs writes the pages anew"
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch):
+    """A folder with what the examples name."""
+    (tmp_path / "photos").mkdir()
+    image = from_tensor(pictures(1, side=40)[0])
+    image.save(tmp_path / "photos" / "you.png")
+    image.save(tmp_path / "me.jpg")
+    mask = Image.new("L", image.size)
+    mask.paste(255, (9, 9, 19, 13))
+    mask.save(tmp_path / "scratch.png")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def examples(name):
+    """The arguments of each example in the help of a command."""
+    shown = CliRunner().invoke(main, [name, "--help"]).stdout
+    lines = [line.strip() for line in shown.partition("Examples:")[2].splitlines()]
+    return [shlex.split(line)[1:] for line in lines if line]
+
+
+@pytest.mark.usefixtures("desk")
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_examples_of_a_command_are_understood(name):
+    found = examples(name)
+    assert found
+    for command, *arguments in found:
+        assert command == name
+        main.get_command(None, name).make_context(name, arguments)
+
+
+@pytest.mark.usefixtures("desk")
+@pytest.mark.parametrize("name", ["enlarge", "complete"])
+def test_the_examples_that_need_no_model_of_ones_own_run(name):
+    for arguments in examples(name):
+        if "--model" not in arguments:
+            result = CliRunner().invoke(main, arguments)
+            assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("page", ["training", "own-network"])
+def test_the_python_of_a_page_runs(page, tmp_path, capsys):
+    for k, image in enumerate(pictures(4, side=16)):
+        from_tensor(image).save(tmp_path / f"{k}.png")
+    text = (ROOT / "docs" / f"{page}.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names = {"folder": tmp_path, "out": tmp_path / "run", "steps": 1}
+    exec(code, names)  # the page's own lines
+    if page == "training":
+        assert names["drawn"].shape == (4, 3, 16, 16)
+    else:
+        assert "reads" in capsys.readouterr().out
+        assert names["images"].shape == (2, 3, 8, 8)

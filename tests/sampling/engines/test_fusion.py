@@ -1,0 +1,106 @@
+"""Steps joined for a GPU, and tasks shared by the members of a cluster."""
+
+import functools
+import itertools
+
+import pytest
+
+import pixelsr
+from pixelsr import sampling
+from pixelsr.sampling.engines.cuda.cluster import Part, share
+from pixelsr.sampling.engines.cuda.memory_layout import read, written
+from pixelsr.sampling.engines.fusion import overlap, tasks
+from pixelsr.sampling.plan import Pointwise, Product
+from tests.support.networks import NETWORKS, inputs, network
+
+
+def tasks_of(name: str):
+    model = network(name)
+    low_res = inputs(model).get("low_res")
+    return tasks(sampling.plan(model, (6, 4), None if low_res is None else low_res.shape[2:]))
+
+
+def test_every_gate_and_relu_of_a_gated_pixelcnn_is_joined_to_its_product():
+    left = [task for task in tasks_of("GatedPixelCNN") if isinstance(task.step, Pointwise)]
+    assert {task.step.expression[0] for task in left} == {"sub"}  # the levels scaled
+
+
+def test_a_sum_that_nobody_else_reads_is_not_written():
+    joined = [task for task in tasks_of("GatedPixelCNN") if task.function]
+    kept = {task.placed.when for task in joined if task.keeps}
+    assert kept == {"row"}  # the vertical stack's sums, which the links read
+    assert any(not task.keeps for task in joined if task.function == "gate")
+    assert all(not task.keeps for task in joined if task.function == "relu")
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_each_step_is_done_once_and_what_is_read_has_been_written(name):
+    model = network(name)
+    low_res = inputs(model).get("low_res")
+    plan = sampling.plan(model, (6, 4), None if low_res is None else low_res.shape[2:])
+    every = tasks(plan)
+    assert len(every) + sum(bool(task.function) for task in every) == len(plan.placed)
+    spans = [span for task in every for span in written(task)]
+    given = {plan.image, *plan.values}
+    for task in every:
+        for span in read(task):
+            assert span.buffer in given or any(overlap(span, other) for other in spans)
+
+
+# Clusters.
+
+
+@functools.cache
+def wide_plan():
+    model = pixelsr.GatedPixelCNN(channels=64, layers=3, head_channels=600).eval()
+    return sampling.plan(model, (4, 4))
+
+
+def wide_tasks(when: str, colour: int = 0):
+    due = [task for task in tasks(wide_plan()) if task.placed.when == when]
+    return [task for task in due if task.placed.colour == colour]
+
+
+@pytest.mark.parametrize("members", [2, 4, 8])
+@pytest.mark.parametrize("stage", [("left", 0), ("colour", 0), ("colour", 2)])
+def test_members_do_each_tile_of_each_task_once(members, stage):
+    due = wide_tasks(*stage)
+    done: dict[int, list[tuple[int, int]]] = {}
+    for work in share(due, members):
+        for part in work:
+            if part is not None:
+                done.setdefault(id(part.task), []).append((part.first, part.first + part.tiles))
+    for task in due:
+        pieces = sorted(done[id(task)])
+        assert pieces[0][0] == 0
+        assert all(a[1] == b[0] for a, b in itertools.pairwise(pieces))
+    assert len({sum(part is None for part in work) for work in share(due, members)}) == 1
+
+
+@pytest.mark.parametrize("members", [2, 8])
+@pytest.mark.parametrize("stage", [("left", 0), ("colour", 1)])
+def test_a_barrier_stands_between_members_that_write_and_read_the_same(members, stage):
+    between: list[list[tuple[int, Part]]] = [[]]
+    lists = [list(work) for work in share(wide_tasks(*stage), members)]
+    while any(lists):  # up to the next barrier, all members
+        for member, work in enumerate(lists):
+            while work and work[0] is not None:
+                between[-1].append((member, work.pop(0)))
+            if work:
+                work.pop(0)
+        between.append([])
+    assert max(len({member for member, _ in section}) for section in between) > 1
+    for section in between:
+        for member, part in section:
+            for other, before in section:
+                same = other == member or part.task is before.task
+                spans = [(a, b) for a in written(before.task) for b in read(part.task)]
+                assert same or not any(overlap(a, b) for a, b in spans)
+
+
+def test_a_chain_of_small_tasks_is_left_to_the_leader():
+    small = [task for task in wide_tasks("colour", 0) if not task.placed.head]
+    assert all(isinstance(task.step, Product) for task in small)
+    leader, *others = share(small, 8)
+    assert [part.task for part in leader] == small
+    assert others == [[]] * 7

@@ -1,0 +1,314 @@
+"""A plan is made anew when anything changes that the network's forward can see."""
+
+import argparse
+import dataclasses
+import functools
+import gc
+import os
+import types
+import weakref
+from collections import deque
+from contextvars import ContextVar
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import pixelsr
+from pixelsr import functional
+from pixelsr.errors import PlanError
+from pixelsr.nn import MaskedConv2d
+from pixelsr.sampling import plan, signature
+from tests.support.helpers import randomise
+
+SCALE = 1.0
+SIZE = (6, 5)
+
+
+def read_scale() -> float:
+    return SCALE
+
+
+@dataclasses.dataclass
+class Options:
+    gain: float = 1.0
+
+
+class Own(nn.Module):
+    """Reads an attribute, a flag, tensors of each kind, options, a global and a class attribute."""
+
+    colours, levels = 1, 16
+    power = 1.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = MaskedConv2d(1, 8, 3, "A", 1)
+        self.out = MaskedConv2d(8, 16, 1, "B", 1)
+        self.alpha, self.flag = 1.0, False
+        self.options, self.space = Options(), types.SimpleNamespace(shift=[0.0])
+        self.tensor = torch.ones(8, 1, 1, dtype=torch.float64)
+        self.register_buffer("factor", torch.tensor(1.0))
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = functional.scale_levels(images, 1, 16, self.out.weight.dtype)
+        h = self.first(x) * (self.alpha * self.options.gain * self.power * self.factor.item())
+        h = torch.relu(h) if self.flag else h
+        h = h * self.tensor + self.space.shift[0]
+        return functional.to_logits(self.out(h * SCALE * read_scale()), 1, 16)
+
+
+def own() -> Own:
+    return randomise(Own()).double().eval()
+
+
+def draw(model: nn.Module, method: str) -> Tensor:
+    return pixelsr.sample(model, 3, image_size=SIZE, seed=3, method=method)
+
+
+CHANGES = {
+    "an attribute": lambda model: setattr(model, "alpha", 5.0),
+    "a flag": lambda model: setattr(model, "flag", True),
+    "a buffer in place": lambda model: model.factor.mul_(3),
+    "a tensor in place": lambda model: model.tensor.mul_(3),
+    "another tensor": lambda model: setattr(model, "tensor", 3 * model.tensor),
+    "an option": lambda model: setattr(model.options, "gain", 4.0),
+    "an item of a list": lambda model: model.space.shift.__setitem__(0, 2.0),
+    "a mask": lambda model: setattr(model.first, "mask_type", "V-first"),
+    "a parameter": lambda model: setattr(model.out, "weight", nn.Parameter(-model.out.weight)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES.keys())
+def test_a_change_after_the_first_draw_is_seen(change):
+    model = own()
+    first, made = draw(model, "cached"), plan(model, SIZE)
+    change(model)
+    assert plan(model, SIZE) is not made
+    assert torch.equal(draw(model, "cached"), draw(model, "ancestral"))
+    assert not torch.equal(draw(model, "cached"), first)
+
+
+def test_a_class_attribute_is_seen(monkeypatch):
+    model = own()
+    draw(model, "cached")
+    monkeypatch.setattr(Own, "power", 4.0)
+    assert torch.equal(draw(model, "cached"), draw(model, "ancestral"))
+
+
+def test_a_global_is_seen(monkeypatch):
+    model = own()
+    first = draw(model, "cached")
+    monkeypatch.setitem(globals(), "SCALE", 4.0)
+    assert torch.equal(draw(model, "cached"), draw(model, "ancestral"))
+    assert not torch.equal(draw(model, "cached"), first)
+
+
+def test_a_closure_is_seen():
+    gain = 1.0
+
+    class Closed(Own):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images) * gain
+
+    model = randomise(Closed()).double().eval()
+    draw(model, "cached")
+    gain = 5.0
+    assert torch.equal(draw(model, "cached"), draw(model, "ancestral"))
+
+
+def test_a_method_of_the_class_is_seen(monkeypatch):
+    model = own()
+    draw(model, "cached")
+    forward = Own.forward
+    monkeypatch.setattr(Own, "forward", lambda self, images: forward(self, images) * 3)
+    assert torch.equal(draw(model, "cached"), draw(model, "ancestral"))
+
+
+@pytest.mark.parametrize("warm", [True, False], ids=["after a draw", "fresh"])
+@pytest.mark.parametrize("kind", ["register_forward_hook", "register_forward_pre_hook"])
+@pytest.mark.parametrize("where", ["model", "layer", "everywhere"])
+def test_hooks_are_refused(kind, where, warm):
+    model = own()
+    if warm:
+        draw(model, "cached")
+    owner = {"model": model, "layer": model.out, "everywhere": torch.nn.modules.module}[where]
+    name = kind.replace("register", "register_module") if where == "everywhere" else kind
+    handle = getattr(owner, name)(lambda *arguments: None)
+    try:
+        with pytest.raises(PlanError, match="hooks"):
+            draw(model, "cached")
+    finally:
+        handle.remove()
+    assert torch.equal(draw(model, "cached"), draw(model, "ancestral"))
+
+
+@pytest.mark.parametrize("warm", [True, False], ids=["after a draw", "fresh"])
+def test_a_forward_of_an_instance_is_refused(warm):
+    model = own()
+    if warm:
+        draw(model, "cached")
+    layer = model.out.forward
+    model.out.forward = lambda x: 2 * layer(x)
+    with pytest.raises(PlanError, match="masked_conv2d"):
+        draw(model, "cached")
+    del model.out.forward
+    assert torch.equal(draw(model, "cached"), draw(model, "ancestral"))
+    plain = model.forward
+    model.forward = lambda images: plain(images) * 3
+    with pytest.raises(PlanError, match="the forward of this Own is not that of its class"):
+        draw(model, "cached")
+
+
+def test_a_backward_hook_changes_nothing():
+    model = own()
+    model.out.register_full_backward_hook(lambda *arguments: None)
+    assert torch.equal(draw(model, "cached"), draw(model, "ancestral"))
+
+
+def test_an_unchanged_network_keeps_its_plan():
+    model = own()
+    made = plan(model, SIZE)
+    draw(model, "cached")
+    with torch.no_grad():
+        model.out.weight.mul_(2)  # a plan refers to parameters by name
+    assert plan(model, SIZE) is made
+
+
+def test_plans_of_many_sizes_are_not_all_kept():
+    model = own()
+    made = [plan(model, (2, width)) for width in range(1, 12)]
+    assert plan(model, (2, 11)) is made[-1]
+    assert plan(model, (2, 1)) is not made[0]
+
+
+def test_draws_leave_nothing_in_the_lists_of_fx():
+    model, wrapped = own(), torch.fx._symbolic_trace._wrapped_fns_to_patch
+    draw(model, "cached")
+    count = len(wrapped)
+    for _ in range(3):
+        model.alpha += 1
+        draw(model, "cached")
+    assert len(wrapped) == count
+
+
+def test_a_model_that_was_planned_is_freed():
+    model = own()
+    draw(model, "cached")
+    reference = weakref.ref(model)
+    del model
+    gc.collect()
+    gc.collect()  # what the first one freed held on to
+    assert reference() is None
+
+
+# Whatever a forward reads.
+
+
+class Namespace:
+    alpha = 1.0
+
+
+class Slots:
+    __slots__ = ("alpha",)
+
+    def __init__(self) -> None:
+        self.alpha = 1.0
+
+
+class Helper(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.alpha = 1.0
+
+
+def set_environment(value: float) -> None:
+    os.environ["PIXELSR_TEST_ALPHA"] = str(value)
+
+
+MODULE = types.ModuleType("settings")
+ARGUMENTS, SLOTS, DEQUE, HIDDEN = argparse.Namespace(), Slots(), deque([1.0]), [Helper()]
+CONTEXT: ContextVar[float] = ContextVar("alpha", default=1.0)
+WAYS = {
+    "a module": (lambda: MODULE.alpha, lambda value: setattr(MODULE, "alpha", value)),
+    "a class": (lambda: Namespace.alpha, lambda value: setattr(Namespace, "alpha", value)),
+    "argparse": (lambda: ARGUMENTS.alpha, lambda value: setattr(ARGUMENTS, "alpha", value)),
+    "slots": (lambda: SLOTS.alpha, lambda value: setattr(SLOTS, "alpha", value)),
+    "a deque": (lambda: DEQUE[0], lambda value: DEQUE.__setitem__(0, value)),
+    "a hidden module": (lambda: HIDDEN[0].alpha, lambda value: setattr(HIDDEN[0], "alpha", value)),
+    "the environment": (lambda: float(os.environ["PIXELSR_TEST_ALPHA"]), set_environment),
+    "a context": (CONTEXT.get, CONTEXT.set),
+    "a comprehension": (lambda: sum(MODULE.alpha for _ in range(1)), MODULE.__setattr__),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_values_from_anywhere_are_seen(way):
+    read, write = WAYS[way]
+    write = functools.partial(write, "alpha") if way == "a comprehension" else write
+
+    class Reads(Own):
+        def forward(self, images: Tensor) -> Tensor:
+            return super().forward(images) * read()
+
+    model = randomise(Reads()).double().eval()
+    write(1.0)
+    first = draw(model, "cached")
+    write(-5.0)
+    assert torch.equal(draw(model, "cached"), draw(model, "ancestral"))
+    assert not torch.equal(draw(model, "cached"), first)
+
+
+class Shared(Own):
+    def __init__(self) -> None:
+        super().__init__()
+        self.b, self.c = (MaskedConv2d(8, 8, 3, "B", 1) for _ in range(2))
+        self.which = self.b
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = functional.scale_levels(images, 1, 16, self.out.weight.dtype)
+        h = torch.tanh(self.c(torch.tanh(self.b(self.first(x)))))
+        h = h if self.which is None else self.which(h)
+        return functional.to_logits(self.out(h), 1, 16)
+
+
+def test_a_shared_layer_that_is_swapped_is_seen():
+    model = randomise(Shared()).double().eval()
+    draw(model, "cached")
+    for layer in (model.c, None, model.b):
+        model.which = layer
+        assert torch.equal(draw(model, "cached"), draw(model, "ancestral"))
+
+
+@pytest.mark.parametrize("weights", ["float16", "bfloat16"])
+def test_copies_with_rounded_weights_follow_the_model(weights):
+    model = own()
+    for alpha in (1.0, -5.0):
+        model.alpha = alpha
+        what = {"image_size": SIZE, "weights": weights}
+        drawn = pixelsr.sample(model, 3, **what, engine="reference")
+        assert torch.equal(drawn, pixelsr.sample(model, 3, **what, method="ancestral"))
+
+
+def test_a_library_network_is_not_traced_again(monkeypatch):
+    model = randomise(pixelsr.PixelCNN(channels=4, layers=1, levels=8)).eval()
+    made = plan(model, SIZE)
+    monkeypatch.setattr(signature, "trace", lambda *_: pytest.fail("traced"))
+    assert plan(model, SIZE) is made
+    model.note = lambda: None  # may be read by anything
+    with pytest.raises(pytest.fail.Exception, match="traced"):
+        plan(model, SIZE)
+
+
+def test_tracing_leaves_the_model_as_it_was():
+    class Caching(Own):
+        kept = None
+
+        def forward(self, images: Tensor) -> Tensor:
+            self.kept = super().forward(images) + torch.ones(1, dtype=torch.float64)
+            return self.kept
+
+    model = randomise(Caching()).double().eval()
+    before = set(vars(model))
+    plan(model, SIZE)
+    assert set(vars(model)) == before
+    assert torch.equal(draw(model, "cached"), draw(model, "ancestral"))

@@ -1,0 +1,446 @@
+"""Every new plan is compared with the network's own forward: a mistake is an error."""
+
+import functools
+import random
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import pixelsr
+from pixelsr.errors import PlanError
+from pixelsr.nn import MaskedConv2d
+from pixelsr.sampling import plan, plan_check
+from pixelsr.sampling.plan import Product, planner
+from pixelsr.sampling.plan.ir import Placed
+from tests.support.helpers import randomise
+from tests.support.networks import Network, inputs, network
+
+DIFFERS = "logits that differ from those of its forward"
+
+
+class Small(Network):
+    """A function of the features between two layers."""
+
+    def __init__(self, function=torch.tanh) -> None:
+        super().__init__()
+        self.first = MaskedConv2d(3, 8, 3, "A")
+        self.out = MaskedConv2d(8, 24, 1, "B")
+        self.function = function
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.logits(self.out(self.function(self.first(self.images(images)))))
+
+
+class OwnFloats(Small):
+    """Makes float32 features itself, whatever the parameters are."""
+
+    def images(self, images: Tensor) -> Tensor:
+        return images.float() / 255
+
+
+@pytest.fixture
+def tanh_planned_as_sigmoid(monkeypatch):
+    monkeypatch.setitem(planner._FUNCTIONS, torch.tanh, "sigmoid")
+
+
+def every_kind_of_network() -> list[nn.Module]:
+    untrained = Small()
+    for parameter in untrained.parameters():
+        nn.init.zeros_(parameter)
+    closure = randomise(Small())
+    closure.function = lambda x, model=closure: torch.tanh(x) * model.levels
+    return [
+        randomise(Small()),
+        randomise(Small()).double(),
+        randomise(Small()).bfloat16(),
+        untrained,
+        randomise(OwnFloats()),
+        closure,
+    ]
+
+
+NAMES = ["float32", "float64", "bfloat16", "untrained", "dtype of its own", "closure"]
+
+
+@pytest.mark.usefixtures("tanh_planned_as_sigmoid")
+@pytest.mark.parametrize("model", every_kind_of_network(), ids=NAMES)
+def test_a_function_taken_for_another_is_an_error(model):
+    with pytest.raises(PlanError, match=DIFFERS):
+        plan(model, (6, 4))
+
+
+@pytest.mark.parametrize("model", every_kind_of_network(), ids=NAMES)
+def test_the_right_plan_passes(model):
+    assert plan(model, (6, 4)) is plan(model, (6, 4))
+
+
+@pytest.mark.usefixtures("tanh_planned_as_sigmoid")
+def test_the_model_and_the_random_state_are_left_as_they_were():
+    model = randomise(Small())
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    state = torch.get_rng_state()
+    with pytest.raises(PlanError, match=DIFFERS):
+        plan(model, (6, 4))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert model.first.weight.dtype == torch.float32
+
+
+def test_a_forward_that_is_not_a_function_is_refused():
+    with pytest.raises(PlanError, match="not a function of its inputs"):
+        plan(randomise(Small(lambda x: x * random.random())), (6, 4))
+
+
+def mirror_the_rows_above(monkeypatch) -> None:
+    """Let the planner take the taps of the rows above in the wrong order."""
+    finish = planner.Planner._finish
+
+    def mirrored(placed: Placed) -> Placed:
+        step = placed.step
+        if isinstance(step, Product) and placed.when == "row":
+            step = replace(step, cols=tuple(-col for col in step.cols))
+        return replace(placed, step=step)
+
+    def spoiled(self, *arguments):
+        made = finish(self, *arguments)
+        return replace(made, placed=tuple(map(mirrored, made.placed)))
+
+    monkeypatch.setattr(planner.Planner, "_finish", spoiled)
+
+
+def test_the_first_position_that_differs_is_named(monkeypatch):
+    mirror_the_rows_above(monkeypatch)
+    with pytest.raises(PlanError, match=f"{DIFFERS}, by up to .*, first at row 1, column"):
+        plan(network("PixelCNN"), (6, 4))
+
+
+def test_a_plan_that_cannot_be_run_is_refused(monkeypatch):
+    finish = planner.Planner._finish
+
+    def spoiled(self, *arguments):
+        made = finish(self, *arguments)
+        made.buffers[made.placed[0].step.out.buffer].left = 0  # which later windows reach into
+        return made
+
+    monkeypatch.setattr(planner.Planner, "_finish", spoiled)
+    with pytest.raises(PlanError, match="cannot be run"):
+        plan(network("PixelCNN"), (6, 4))
+
+
+def test_a_conditional_network_is_checked_with_a_small_image(monkeypatch):
+    model = network("Conditioned")
+    small = tuple(inputs(model)["low_res"].shape[2:])
+    plan(model, (6, 4), small)
+    monkeypatch.setitem(planner._FUNCTIONS, torch.relu, "neg")
+    with pytest.raises(PlanError, match=DIFFERS):
+        plan(model, (8, 4), (4, 2))
+
+
+@pytest.mark.parametrize("name", ["PixelCNN", "PixelRecursiveSR-gated"])
+def test_a_plan_for_a_large_image_is_checked_at_a_smaller_size(name, monkeypatch):
+    monkeypatch.setattr(plan_check, "_MOST_LOGITS", 8 * 6 * 3 * 8)
+    seen = []
+    compare = plan_check._compare
+
+    def spy(made, *arguments, **options):
+        seen.append(made.image_size)
+        return compare(made, *arguments, **options)
+
+    monkeypatch.setattr(plan_check, "_compare", spy)
+    model = network(name)
+    plan(model, (16, 12), (8, 6) if name != "PixelCNN" else None)
+    [(height, width)] = seen
+    assert height * width < 16 * 12
+
+
+def test_a_position_dependent_network_is_checked_at_its_own_size(monkeypatch):
+    class Placed(Small):
+        def __init__(self) -> None:
+            super().__init__(lambda x: x)
+            self.where = nn.Parameter(torch.zeros(1, 8, 16, 12))
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.logits(self.out(self.first(self.images(images)) + self.where))
+
+    monkeypatch.setattr(plan_check, "_MOST_LOGITS", 8)
+    model = randomise(Placed()).double()
+    drawn = pixelsr.sample(model, 2, image_size=(16, 12))
+    assert torch.equal(drawn, pixelsr.sample(model, 2, image_size=(16, 12), method="ancestral"))
+
+
+# What must not hide a mistake.
+
+
+class Masked(Small):
+    """Adds a number to all logits of the last level, as networks do that forbid some levels."""
+
+    def __init__(self, number: float) -> None:
+        super().__init__()
+        mask = torch.zeros(1, 8, 3, 1, 1)
+        mask[:, 7] = number
+        self.register_buffer("mask", mask)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images) + self.mask
+
+
+FORBIDDING = [-torch.inf, -1e9, -1e30, torch.finfo(torch.float32).min]
+
+
+@pytest.mark.parametrize("number", FORBIDDING)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_mask_on_the_logits_hides_no_mistake(number, dtype, monkeypatch):
+    assert plan(randomise(Masked(number)).to(dtype), (6, 4)).macs
+    monkeypatch.setitem(planner._FUNCTIONS, torch.tanh, "sigmoid")
+    with pytest.raises(PlanError, match=DIFFERS):
+        plan(randomise(Masked(number)).to(dtype), (6, 4))
+
+
+@pytest.mark.usefixtures("tanh_planned_as_sigmoid")
+@pytest.mark.parametrize("extra", ["frozen", "partial", "own dtype"])
+def test_weights_of_zero_hide_no_mistake(extra):
+    model = randomise(OwnFloats() if extra == "own dtype" else Small())
+    nn.init.zeros_(model.out.weight)
+    nn.init.zeros_(model.out.bias)
+    if extra == "frozen":
+        model.requires_grad_(False)
+    elif extra == "partial":
+        model.another = functools.partial(torch.add, 1)
+    with pytest.raises(PlanError, match=DIFFERS):
+        plan(model, (6, 4))
+
+
+def test_frozen_masks_are_kept():
+    class FrozenMask(Small):
+        def __init__(self) -> None:
+            super().__init__(lambda x: x)
+            kept = torch.tensor([1.0, 0.0] * 4)[:, None, None]
+            self.kept = nn.Parameter(kept, requires_grad=False)
+
+        def forward(self, images: Tensor) -> Tensor:
+            x = self.first(self.images(images))
+            return self.logits(self.out(x / self.kept.clamp(min=1) * self.kept))
+
+    assert plan(FrozenMask(), (6, 4)).macs
+
+
+@pytest.mark.parametrize("size", [(4, 64), (64, 4)])
+def test_a_long_image_is_not_reduced_to_where_a_mistake_does_not_show(size, monkeypatch):
+    monkeypatch.setattr(plan_check, "_MOST_LOGITS", 8 * 3 * 16)
+    plan(network("PixelCNN"), size)
+    mirror_the_rows_above(monkeypatch)
+    with pytest.raises(PlanError, match=DIFFERS):
+        plan(network("PixelCNN"), size)
+
+
+class NormalisedHint(Network):
+    magnification = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up, self.norm = nn.ConvTranspose2d(3, 6, 2, stride=2), nn.BatchNorm2d(6)
+        self.first, self.out = MaskedConv2d(3, 6, 3, "A"), MaskedConv2d(6, 24, 1, "B")
+
+    def forward(self, images: Tensor, low_res: Tensor) -> Tensor:
+        hint = self.norm(self.up(self.images(low_res)))
+        return self.logits(self.out(self.first(self.images(images)) + hint))
+
+
+def test_a_network_that_mixes_the_inputs_of_a_batch_is_refused():
+    model = randomise(NormalisedHint()).double()
+    assert plan(model.eval(), (6, 4), (3, 2)).macs
+    with pytest.raises(PlanError, match=DIFFERS):
+        plan(model.train(), (6, 4), (3, 2))
+
+
+# Networks that must not be refused.
+
+
+def ends_in_float(logits: Tensor) -> Tensor:
+    return logits.float()
+
+
+def test_logits_of_another_dtype_are_planned(monkeypatch):
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        assert plan(randomise(BehindLogits(ends_in_float)).to(dtype), (6, 4)).macs
+    monkeypatch.setitem(planner._FUNCTIONS, torch.tanh, "sigmoid")
+    with pytest.raises(PlanError, match=DIFFERS):
+        plan(randomise(BehindLogits(ends_in_float)), (6, 4))
+
+
+def test_a_forward_that_asserts_its_dtype_is_planned():
+    class Asserting(Small):
+        def forward(self, images: Tensor) -> Tensor:
+            assert next(self.parameters()).dtype == torch.float32
+            return super().forward(images)
+
+    assert plan(randomise(Asserting()), (6, 4)).macs
+
+
+def test_functions_in_containers_that_refer_to_the_model():
+    model = randomise(Small()).double()
+    model.acts = {"tanh": [lambda x, model=model: torch.tanh(x), lambda x: x * len(model.acts)]}
+    model.function = lambda x: model.acts["tanh"][1](model.acts["tanh"][0](x))
+    assert plan(model, (6, 4)).macs
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_the_data_of_a_parameter_is_read_when_it_is_drawn(frozen):
+    class Scaled(Small):
+        def __init__(self) -> None:
+            super().__init__(lambda x: x)
+            self.scale = nn.Parameter(torch.ones(1), requires_grad=not frozen)
+            self.weight = nn.Parameter(torch.ones(8, 1), requires_grad=not frozen)
+
+        def forward(self, images: Tensor) -> Tensor:
+            x = self.first(self.images(images)) * self.scale.data
+            return self.logits(self.out(x + self.weight.T.mean()))
+
+    model = randomise(Scaled()).double()
+    for scale in (1.0, -2.0):
+        model.scale.data.fill_(scale)
+        drawn = pixelsr.sample(model, 2, image_size=(5, 4))
+        assert torch.equal(drawn, pixelsr.sample(model, 2, image_size=(5, 4), method="ancestral"))
+
+
+# Indexing.
+
+
+class Indexed(Network):
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.first = MaskedConv2d(3, 8, 3, "A", out_parts=2)
+        self.out = MaskedConv2d(8, 24, 1, "B", in_parts=2)
+        self.function = function
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.logits(self.out(self.function(self.first(self.images(images)))))
+
+
+SLICES = {
+    "halves": lambda y: torch.cat([torch.tanh(y[:, :4]) * torch.sigmoid(y[:, 4:]), y[:, 4:]], 1),
+    "one channel for all": lambda y: y * torch.sigmoid(y[:, :1]),
+    "a channel added": lambda y: y[:, 0:1] + y,
+    "from the end": lambda y: torch.cat([y[:, :-4], y[:, -4:]], 1),
+    "a step": lambda y: y - y[:, :2:4],
+    "an ellipsis": lambda y: torch.cat([y[..., :4, :, :], y[:, 4:, ...]], 1),
+    "written out": lambda y: torch.cat([y[:, 0:4, :, :], y[:, 4:8, :, :]], 1),
+    "of a sum": lambda y: (y + y)[:, :8],
+    "all": lambda y: y[:],
+}
+
+
+@pytest.mark.parametrize("function", SLICES.values(), ids=SLICES.keys())
+@pytest.mark.parametrize("engine", ["cpu", "reference"])
+def test_slices_of_channels_are_drawn_as_the_network_computes(function, engine):
+    model = randomise(Indexed(function)).double()
+    drawn = pixelsr.sample(model, 2, image_size=(5, 4), engine=engine)
+    assert torch.equal(drawn, pixelsr.sample(model, 2, image_size=(5, 4), method="ancestral"))
+
+
+REFUSED = {
+    "a list": (lambda y: y[:, [7, 6, 5, 4, 3, 2, 1, 0]], r"first\[:, \[7, 6, 5, 4, 3, 2, 1, 0\]\]"),
+    "rows": (lambda y: y[:, :, 0:1], r"indexing first\[:, :, 0:1\]"),
+    "rows by a list": (lambda y: y[:, :, [1, 2, 3, 0]], "indexing first"),
+    "columns": (lambda y: y[..., 1:], r"indexing first\[\.\.\., 1:\]"),
+    "a sample": (lambda y: y[0], r"indexing first\[0\]"),
+    "a channel": (lambda y: y[:, 0], r"indexing first\[:, 0\]"),
+    "a new dimension": (lambda y: y[:, None], r"indexing first\[:, None\]"),
+    "no channel": (lambda y: torch.cat([y, y[:, 8:]], 1), r"first\[:, 8:\] chooses no channel"),
+    "chunks not taken apart": (lambda y: torch.cat(y.chunk(2, 1), 1), "cat of chunk"),
+    "a part that is not there": (lambda y: y.chunk(2, 1)[2], "cannot be planned as it is called"),
+}
+
+
+@pytest.mark.parametrize(("function", "says"), REFUSED.values(), ids=REFUSED.keys())
+def test_any_other_index_is_refused_by_name(function, says):
+    with pytest.raises(PlanError, match=says):
+        plan(randomise(Indexed(function)), (4, 4))
+
+
+def test_a_part_of_a_sequential_is_refused():
+    class Part(Small):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Sequential(self.first, nn.Tanh(), nn.Identity())
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.logits(self.out(self.net[:-1](self.images(images))))
+
+    with pytest.raises(PlanError, match="Part cannot be traced"):
+        plan(randomise(Part()), (4, 4))
+
+
+class BehindLogits(Small):
+    def __init__(self, change) -> None:
+        super().__init__()
+        self.change = change
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.change(super().forward(images))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda logits: logits[:, :8],
+        lambda logits: torch.cat([logits.chunk(2, 1)[1], logits.chunk(2, 1)[0]], 1),
+        lambda logits: torch.cat([logits[:, :, :1]] * 3, 2),
+    ],
+    ids=["slice", "chunk", "cat"],
+)
+def test_the_levels_of_logits_are_not_taken_for_channels(change):
+    with pytest.raises(PlanError, match="behind functional"):
+        plan(randomise(BehindLogits(change)), (4, 4))
+
+
+def test_pointwise_functions_behind_the_logits_are_planned():
+    model = randomise(BehindLogits(lambda logits: torch.tanh(logits) * 3)).double()
+    drawn = pixelsr.sample(model, 2, image_size=(5, 4))
+    assert torch.equal(drawn, pixelsr.sample(model, 2, image_size=(5, 4), method="ancestral"))
+
+
+# Inputs that a network does not read.
+
+
+class LowResUnread(Network):
+    magnification = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = MaskedConv2d(3, 6, 3, "A")
+        self.offset = nn.Parameter(torch.zeros(6, 1, 1))
+        self.out = MaskedConv2d(6, 24, 1, "B")
+
+    def forward(self, images: Tensor, low_res: Tensor) -> Tensor:
+        return self.logits(self.out(self.first(self.images(images)) + torch.exp(self.offset)))
+
+
+class ImagesUnread(LowResUnread):
+    def forward(self, images: Tensor, low_res: Tensor) -> Tensor:
+        x = self.images(low_res).repeat_interleave(2, 2).repeat_interleave(2, 3)
+        return self.logits(self.out(self.first(x)))
+
+
+@pytest.mark.parametrize("make", [LowResUnread, ImagesUnread])
+@pytest.mark.parametrize("engine", ["cpu", "reference"])
+def test_a_network_that_never_reads_one_of_its_inputs_is_drawn(make, engine):
+    model = randomise(make()).double()
+    given = inputs(model, 2)
+    drawn = pixelsr.sample(model, 3, **given, engine=engine)
+    assert torch.equal(drawn, pixelsr.sample(model, 3, **given, method="ancestral"))
+
+
+def test_levels_that_logits_do_not_have_are_refused():
+    model = randomise(Small()).double()
+    model.levels = 4
+    for method in ("cached", "ancestral"):
+        with pytest.raises(ValueError, match=r"logits|4 levels"):
+            pixelsr.sample(model, 1, image_size=(4, 4), method=method)
+
+
+def test_a_network_that_needs_a_small_image_says_so():
+    with pytest.raises(PlanError, match="PixelRecursiveSR needs the size of a low_res"):
+        plan(network("PixelRecursiveSR-gated"), (6, 4))

@@ -1,0 +1,414 @@
+"""Edits: the logits of a changed picture, at the cost of what the change reaches."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pixelsr import ops, sampling
+from pixelsr.models import PixelCNN
+from pixelsr.nn import MaskedConv2d
+from pixelsr.sampling import Evaluation
+from pixelsr.sampling.incremental import maps
+from pixelsr.sampling.plan import Plan, Product
+from tests.support.helpers import randomise
+from tests.support.networks import NETWORKS, Network, inputs, network
+
+SIZE = (6, 4)
+ENGINES = ["reference"] if ops.WHY_NOT_COMPILED else ["reference", "cpu"]
+
+
+class Uneven(Network):
+    """Channels of one stage that reach differently far, side by side and added to each other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.narrow = MaskedConv2d(3, 6, 1, "A")
+        self.wide = MaskedConv2d(3, 6, 5, "A")
+        self.mix = MaskedConv2d(6, 12, 1, "B", out_parts=2)
+        self.out = MaskedConv2d(12, 24, 1, "B", in_parts=2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.images(images)
+        both = torch.tanh(torch.cat([self.narrow(x), self.wide(x)], 1))
+        narrow, _ = both.chunk(2, 1)
+        return self.logits(self.out(both * torch.sigmoid(self.mix(narrow) + both)))
+
+
+def make(name: str) -> nn.Module:
+    return randomise(Uneven()).double() if name == "Uneven" else network(name)
+
+
+def pictures(model: nn.Module, n: int = 2, size: tuple[int, int] = SIZE) -> Tensor:
+    return torch.randint(model.levels, (n, model.colours, *size), dtype=torch.uint8)
+
+
+def others(model: nn.Module, images: Tensor) -> Tensor:
+    """Pictures that differ everywhere."""
+    step = torch.randint(1, model.levels, images.shape, dtype=torch.uint8)
+    return ((images.int() + step) % model.levels).to(torch.uint8)
+
+
+def small_pictures(model: nn.Module, n: int = 2) -> dict[str, Tensor]:
+    what = inputs(model, count=n, size=SIZE)
+    return {"low_res": what["low_res"]} if "low_res" in what else {}
+
+
+@torch.no_grad()
+def check(state: Evaluation, model: nn.Module, images: Tensor, **low_res: Tensor) -> None:
+    """The state is that of these images, as one forward pass has it."""
+    assert torch.equal(state.images, images)
+    torch.testing.assert_close(state.logits, model(images, **low_res), rtol=1e-12, atol=1e-12)
+
+
+def scattered(images: Tensor, share: float) -> Tensor:
+    return torch.rand(images.shape) < share
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", [*NETWORKS, "Uneven"])
+def test_edits_in_any_order_equal_a_fresh_forward_pass(name, engine):
+    torch.manual_seed(0)
+    model = make(name)
+    images, low_res = pictures(model, 3), small_pictures(model, 3)
+    state = sampling.evaluate(model, images, engine=engine, **low_res)
+    check(state, model, images, **low_res)
+    for share in (0.03, 0.1, 0.01, 0.5, 1):
+        values, mask = pictures(model, 3), scattered(images, share)
+        state.edit(values, mask)
+        images = torch.where(mask, values, images)
+        check(state, model, images, **low_res)
+
+
+@pytest.mark.parametrize("name", ["Dilated", "GatedPixelCNN", "PixelCNN-2-colours-5x5"])
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (5, 1), (3, 7)])
+def test_odd_sizes_are_equal_too(name, size):
+    torch.manual_seed(0)
+    model = network(name)
+    images = pictures(model, size=size)
+    state = sampling.evaluate(model, images)
+    for _ in range(3):
+        values, mask = pictures(model, size=size), scattered(images, 0.2)
+        state.edit(values, mask)
+        images = torch.where(mask, values, images)
+        check(state, model, images)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", ["PixelCNN", "GatedPixelCNN", "Dilated"])
+def test_single_pixels_of_pictures_larger_than_what_they_reach(name, engine):
+    torch.manual_seed(0)
+    model = network(name)
+    images = pictures(model, 3, (24, 26))
+    state = sampling.evaluate(model, images, engine=engine)
+    for places in ([(0, 0)], [(23, 25)], [(11, 12)], [(5, 25), (9, 20)], [(0, 13), (20, 0)]):
+        mask = torch.zeros_like(images, dtype=torch.bool)
+        for sample, (row, col) in enumerate(places, start=3 - len(places)):
+            mask[sample, :, row, col] = True
+        images = torch.where(mask, others(model, images), images)
+        state.edit(images, mask)
+        check(state, model, images)
+
+
+def test_pictures_larger_than_what_is_gathered_at_once_are_equal_too(monkeypatch):
+    monkeypatch.setattr(maps, "_SITES_AT_ONCE", 7)
+    model = network("PixelCNN")
+    images = pictures(model)
+    state = sampling.evaluate(model, images)
+    check(state, model, images)
+    new = others(model, images)
+    state.edit(new, torch.ones_like(images, dtype=torch.bool))
+    check(state, model, new)
+
+
+# What an edit costs.
+
+
+def predicted_macs(old: Evaluation, new: Evaluation, plan: Plan) -> int:
+    """Each channel's multiply-adds, at every place where two evaluations have it differ."""
+    total = 0
+    for placed in plan.placed:
+        step = placed.step
+        if isinstance(step, Product) and step.src:
+            a, b = (state._engine.map(step.out.buffer) for state in (old, new))
+            differ = (a != b)[..., step.out.first : step.out.first + step.out.count]
+            total += int(differ.sum()) * step.macs // step.out.count
+    return total
+
+
+LINEAR = {name: lambda x, *_: x for name in ("relu", "tanh", "sigmoid", "elu")}
+
+
+@pytest.mark.parametrize("name", [*NETWORKS, "Uneven"])
+def test_an_edit_costs_the_channels_that_it_can_change(name, monkeypatch):
+    """No function hides a difference here: what an edit reaches is what differs."""
+    monkeypatch.setattr(maps, "OPCODES", {**maps.OPCODES, **LINEAR})
+    torch.manual_seed(0)
+    model = make(name)
+    images, low_res = pictures(model), small_pictures(model)
+    low_res["engine"] = "reference"  # whose functions these are
+    state = sampling.evaluate(model, images, **low_res)
+    plan = state._plan
+    assert state.macs == 2 * plan.macs
+    for share in (0, 0.02, 0.1):
+        mask = scattered(images, share)
+        mask[0, -1, 2, 1] = True  # one colour of a pixel, in one of the pictures
+        new = torch.where(mask, others(model, images), images)
+        state.edit(new, mask)
+        before = sampling.evaluate(model, images, **low_res)
+        after = sampling.evaluate(model, new, **low_res)
+        assert state.macs == predicted_macs(before, after, plan) < 2 * plan.macs
+        images = new
+
+
+def reached(layer: MaskedConv2d, changed: Tensor) -> Tensor:
+    """Where a layer's outputs read a changed input, bool ``[N, out, H, W]``."""
+    taps = layer.mask().double()
+    padded = F.conv2d(changed.double(), taps, padding=layer.padding, dilation=layer.dilation)
+    return padded > 0
+
+
+def cost(layer: MaskedConv2d, outputs: Tensor) -> int:
+    """Live multiply-adds of some of a layer's outputs, bool ``[N, out, H, W]``."""
+    return int((layer.mask().sum((1, 2, 3)) * outputs.sum((0, 2, 3))).sum())
+
+
+def pixelcnn_macs(model: PixelCNN, changed: Tensor) -> int:
+    """Multiply-adds of what a PixelCNN computes from the changed values, layer by layer."""
+    stream = reached(model.first, changed)
+    total = cost(model.first, stream)
+    for block in model.blocks:
+        down = reached(block.down, stream)
+        conv = reached(block.conv, down)
+        stream = stream | reached(block.up, conv)
+        total += cost(block.down, down) + cost(block.conv, conv) + cost(block.up, stream)
+    hidden = reached(model.head.hidden, stream)
+    return (
+        total
+        + cost(model.head.hidden, hidden)
+        + cost(model.head.out, reached(model.head.out, hidden))
+    )
+
+
+@pytest.mark.parametrize("name", ["PixelCNN", "PixelCNN-2-colours-5x5"])
+def test_an_edit_costs_the_live_taps_of_its_receptive_field(name):
+    torch.manual_seed(0)
+    model = network(name)
+    images = pictures(model, size=(12, 9))
+    state = sampling.evaluate(model, images)
+    for share in (0.002, 0.01, 0.1):
+        mask = scattered(images, share)
+        state.edit(others(model, images), mask)
+        assert state.macs == pixelcnn_macs(model, mask)
+        images = state.images.clone()
+
+
+def test_the_multiply_adds_are_those_that_are_done(monkeypatch):
+    done = []
+
+    model = network("GatedPixelCNN")
+    images = pictures(model)
+    state = sampling.evaluate(model, images)
+    run = state._engine.run
+
+    def counting(work: maps.Work) -> None:
+        done.extend(state._cells.cells[cell].macs * len(sites) for cell, sites in work)
+        run(work)
+
+    monkeypatch.setattr(state._engine, "run", counting)
+    state.edit(others(model, images), scattered(images, 0.1))
+    assert state.macs == sum(done) > 0
+
+
+def test_one_pixel_of_64x64_costs_a_small_part_of_the_forward_pass():
+    model = randomise(PixelCNN(channels=4, layers=5, head_channels=8, levels=8)).double()
+    images = pictures(model, 1, (64, 64))
+    state = sampling.evaluate(model, images)
+    forward, mask = state.macs, torch.zeros_like(images, dtype=torch.bool)
+    mask[:, :, 20, 30] = True
+    state.edit(others(model, images), mask)
+    assert 0 < state.macs < forward / 30
+    check(state, model, state.images)
+
+
+@pytest.mark.parametrize("name", ["PixelCNN", "GatedPixelCNN"])
+def test_the_last_value_of_a_picture_is_read_by_none(name):
+    model = network(name)
+    images = pictures(model)
+    state = sampling.evaluate(model, images)
+    mask = torch.zeros_like(images, dtype=torch.bool)
+    mask[:, -1, -1, -1] = True
+    state.edit(others(model, images), mask)
+    assert state.macs == 0
+    check(state, model, state.images)
+    mask[:, 0, -1, -1] = True  # red too: only green and blue of the same pixel read it
+    state.edit(others(model, state.images), mask)
+    assert state.macs > 0
+    check(state, model, state.images)
+
+
+@pytest.mark.parametrize("mask_all", [False, True])
+def test_an_edit_that_changes_nothing_costs_nothing(mask_all):
+    model = network("GatedPixelCNN")
+    images = pictures(model)
+    state = sampling.evaluate(model, images)
+    before, mask = state.logits.clone(), torch.full(images.shape, mask_all)
+    state.edit(images if mask_all else others(model, images), mask)
+    assert state.macs == 0
+    assert torch.equal(state.logits, before)
+    assert torch.equal(state.images, images)
+
+
+def test_only_values_that_are_others_count():
+    model = network("PixelCNN")
+    images = pictures(model)
+    one, two = sampling.evaluate(model, images), sampling.evaluate(model, images)
+    mask = torch.zeros_like(images, dtype=torch.bool)
+    mask[1, 1, 2, 2] = True
+    new = torch.where(mask, others(model, images), images)
+    one.edit(new, mask)
+    two.edit(new, ~mask | mask)
+    assert one.macs == two.macs > 0
+    assert torch.equal(one.logits, two.logits)
+
+
+def test_one_edit_serves_all_pictures():
+    model = network("GatedPixelCNN")
+    images = pictures(model, 3)
+    state = sampling.evaluate(model, images)
+    values, mask = pictures(model, 1), scattered(images[:1], 0.1)
+    state.edit(values, mask)
+    check(state, model, torch.where(mask, values, images))
+
+
+# What a state keeps, and what it refuses.
+
+
+class GreenFromAbove(Network):
+    """The logits of green are known first, so that the plan has them before those of red."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.above = MaskedConv2d(3, 24, 3, "V-first")
+        self.left = MaskedConv2d(3, 24, 3, "A")
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.images(images)
+        red, _, blue = self.left(x).chunk(3, 1)
+        _, green, _ = self.above(x).chunk(3, 1)
+        return self.logits(torch.cat([red, green, blue], 1))
+
+
+def test_colours_may_stand_in_another_order_in_the_plan():
+    model = randomise(GreenFromAbove()).double()
+    images = pictures(model)
+    state = sampling.evaluate(model, images)
+    assert [span.first for span in state._plan.logits] == [8, 0, 16]
+    new = others(model, images)
+    state.edit(new, torch.ones_like(images, dtype=torch.bool))
+    check(state, model, new)
+
+
+def test_the_images_given_are_not_changed():
+    model = network("PixelCNN")
+    images = pictures(model)
+    given = images.clone()
+    state = sampling.evaluate(model, images)
+    state.edit(others(model, images), torch.ones_like(images, dtype=torch.bool))
+    assert torch.equal(images, given)
+
+
+def test_the_weights_are_those_of_evaluate():
+    model = network("PixelCNN")
+    images = pictures(model)
+    new, everywhere = others(model, images), torch.ones_like(images, dtype=torch.bool)
+    expected = model(new).detach()
+    state = sampling.evaluate(model, images)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    state.edit(new, everywhere)
+    torch.testing.assert_close(state.logits, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_logits_have_the_dtype_of_the_cached_path(dtype):
+    model = network("GatedPixelCNN", dtype)
+    images = pictures(model)
+    state, expected = sampling.evaluate(model, images), sampling.logits(model, images)
+    torch.testing.assert_close(state.logits, expected, rtol=1e-5, atol=1e-5)
+    assert not state.logits.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"images": [1]}, "images must be a uint8 tensor, got list"),
+        ({"images": torch.zeros(2, 3, 6, 4)}, r"images must be uint8 \[N, 3, h, w\].*float32"),
+        ({"images": torch.full((2, 3, 6, 4), 8, dtype=torch.uint8)}, "images holds the value 8"),
+        ({"engine": "fast"}, "engine must be auto or one of"),
+        ({"engine": "cuda"}, "engine 'cuda' cannot run"),
+        ({"low_res": torch.zeros(2, 3, 3, 2, dtype=torch.uint8)}, "PixelCNN takes no low_res"),
+    ],
+)
+def test_what_cannot_be_evaluated_is_refused(change, says):
+    model = network("PixelCNN")
+    arguments = {"images": pictures(model), **change}
+    with pytest.raises((ValueError, TypeError), match=says):
+        sampling.evaluate(model, **arguments)
+
+
+def test_a_small_picture_is_asked_for_each_picture():
+    model = network("PixelRecursiveSR-gated")
+    with pytest.raises(ValueError, match="low_res must hold 3 pictures, got 2"):
+        sampling.evaluate(model, pictures(model, 3), **small_pictures(model, 2))
+    with pytest.raises(ValueError, match="PixelRecursiveSR needs low_res"):
+        sampling.evaluate(model, pictures(model, 3))
+
+
+VALUES = torch.zeros(2, 3, 6, 4, dtype=torch.uint8)
+
+
+@pytest.mark.parametrize(
+    ("values", "mask", "says"),
+    [
+        (0, VALUES.bool(), "values must be a uint8 tensor, got int"),
+        (VALUES.int(), VALUES.bool(), r"values must be uint8 \[N, 3, 6, 4\].*int32"),
+        (VALUES[:, :, :5], VALUES.bool(), r"values must be uint8 \[N, 3, 6, 4\].*2, 3, 5, 4"),
+        (VALUES.repeat(2, 1, 1, 1), VALUES.bool(), "values must hold 1 or 2 pictures, got 4"),
+        (VALUES, True, "mask must be a bool tensor, got bool"),
+        (VALUES, VALUES, r"mask must be bool \[2, 3, 6, 4\], got torch.uint8"),
+        (VALUES, VALUES.bool()[:1], r"mask must be bool \[2, 3, 6, 4\], got torch.bool \[1"),
+        (VALUES + 8, ~VALUES.bool(), "values holds the value 8; the model has 8 levels"),
+    ],
+)
+def test_what_is_no_edit_is_refused_and_changes_nothing(values, mask, says):
+    model = network("PixelCNN")
+    images = pictures(model)
+    state = sampling.evaluate(model, images)
+    with pytest.raises((ValueError, TypeError), match=says):
+        state.edit(values, mask)
+    check(state, model, images)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", ["PixelCNN", "PixelRecursiveSR-gated"])
+def test_a_state_made_in_inference_mode_is_edited_outside_of_it(name, engine):
+    model = network(name)
+    with torch.inference_mode():
+        images, low_res = pictures(model), small_pictures(model)
+        state = sampling.evaluate(model, images, engine=engine, **low_res)
+    new = others(model, images)
+    state.edit(new, torch.ones_like(new, dtype=torch.bool))
+    check(state, model, new, **low_res)
+    with torch.inference_mode():
+        state.edit(images, torch.ones_like(new, dtype=torch.bool))
+    check(state, model, images, **low_res)
+
+
+def test_values_that_are_not_taken_may_be_anything():
+    model = network("PixelCNN")
+    images = pictures(model)
+    state = sampling.evaluate(model, images)
+    state.edit(VALUES + 255, VALUES.bool())
+    check(state, model, images)

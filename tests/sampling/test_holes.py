@@ -1,0 +1,119 @@
+"""A small hole in a known picture costs what leads to its values, wherever it is."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import pixelsr
+from pixelsr import ops
+from pixelsr.models import PixelCNN
+from pixelsr.sampling import plan
+from pixelsr.sampling.engines.cpu.engine import CpuEngine
+from pixelsr.sampling.plan import Schedule, macs_with_known
+from pixelsr.sampling.request import make_request
+from tests.sampling.plan.test_plan import executed_macs, prefilled_macs
+from tests.support.helpers import randomise
+from tests.support.networks import network
+
+SIZE = (14, 16)
+ENGINES = ["reference"] if ops.WHY_NOT_COMPILED else ["reference", "cpu"]
+
+
+def hole(rows: slice, cols: slice, colours: slice = slice(None)) -> Tensor:
+    """A mask of all that is known, ``[1, 3, 14, 16]``."""
+    known = torch.ones(1, 3, *SIZE, dtype=torch.bool)
+    known[:, colours, rows, cols] = False
+    return known
+
+
+HOLES = {
+    "middle": hole(slice(9, 11), slice(6, 9)),
+    "right edge": hole(slice(8, 9), slice(14, 16)),
+    "last value": hole(slice(13, 14), slice(15, 16), slice(2, 3)),
+    "first value": hole(slice(0, 1), slice(0, 1), slice(0, 1)),
+    "first row": hole(slice(0, 1), slice(5, 7)),
+    "two": hole(slice(6, 7), slice(3, 4)) & hole(slice(12, 13), slice(9, 10)),
+}
+
+
+def arguments(name: str, n: int = 2) -> tuple[nn.Module, dict[str, object]]:
+    model = network(name)
+    options: dict[str, object] = {"n": n, "temperature": 0.5, "image_size": SIZE}
+    if hasattr(model, "magnification"):
+        small = (1, 3, SIZE[0] // model.magnification, SIZE[1] // model.magnification)
+        options["low_res"] = torch.randint(model.levels, small, dtype=torch.uint8)
+    return model, options
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("where", HOLES)
+@pytest.mark.parametrize("name", ["PixelCNN", "GatedPixelCNN", "Dilated", "HintAbove"])
+def test_the_pictures_are_those_of_the_whole_network(name, where, engine):
+    torch.manual_seed(0)
+    model, options = arguments(name)
+    options["known"] = torch.randint(model.levels, (1, 3, *SIZE), dtype=torch.uint8)
+    options["known_mask"] = HOLES[where]
+    drawn = pixelsr.sample(model, engine=engine, **options)
+    assert torch.equal(drawn, pixelsr.sample(model, method="ancestral", **options))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("name", ["PixelCNN", "GatedPixelCNN", "PixelRecursiveSR-gated"])
+def test_each_sample_may_have_a_hole_of_its_own(name, engine):
+    model, options = arguments(name)
+    options["known"] = torch.randint(model.levels, (2, 3, *SIZE), dtype=torch.uint8)
+    options["known_mask"] = torch.cat([HOLES["middle"], HOLES["right edge"]])
+    drawn = pixelsr.sample(model, engine=engine, **options)
+    assert torch.equal(drawn, pixelsr.sample(model, method="ancestral", **options))
+
+
+@pytest.mark.skipif(ops.WHY_NOT_COMPILED is not None, reason="the C++ kernels are not built")
+def test_the_cpp_engine_begins_each_step_where_the_schedule_says():
+    model, known = network("GatedPixelCNN"), torch.zeros(1, 3, *SIZE, dtype=torch.uint8)
+    mask = hole(slice(9, 14), slice(0, 16))
+    request = make_request(model, 1, SIZE, None, known, mask, 0, "model")
+    engine = CpuEngine(plan(model, SIZE), request)
+    begins = engine.code[engine.program.first_rows].tolist()
+    assert begins == list(engine.schedule.first_rows)
+    assert max(begins) == 9  # the horizontal stack
+    assert len(set(begins)) > 2  # a layer of the vertical one begins later than that below
+
+
+@pytest.mark.parametrize("where", HOLES)
+def test_the_engine_does_the_predicted_multiply_adds(where, monkeypatch):
+    model = network("PixelCNN")
+    made = plan(model, SIZE)
+    unknown = ~HOLES[where][0]
+    prefilled = prefilled_macs(made, unknown)
+    executed = executed_macs(model, HOLES[where], monkeypatch, image_size=SIZE)
+    assert executed == macs_with_known(made, unknown) - prefilled
+
+
+def test_the_window_is_what_unknown_values_depend_on():
+    """A layer of 7x7 and two of 3x3 reach 3 + 2 rows up, and as many columns to both sides."""
+    made = plan(network("PixelCNN"), SIZE)
+    schedule = Schedule(made, ~HOLES["middle"][0])
+    assert (schedule.first_row, schedule.cols) == (9 - 5, range(6 - 5, 9 + 5))
+    last = Schedule(made, ~HOLES["last value"][0])
+    assert (last.first_row, last.cols) == (13 - 5, range(15 - 5, 16))
+
+
+def test_a_hole_in_a_large_picture_costs_no_more_than_in_a_small_one():
+    model = randomise(PixelCNN(channels=4, layers=2, head_channels=8, levels=8)).double()
+    costs = []
+    for size in (24, 96):
+        unknown = torch.zeros(3, size, size, dtype=torch.bool)
+        unknown[:, size // 2, size // 2] = True
+        costs.append(macs_with_known(plan(model, (size, size)), unknown))
+    assert costs[0] == costs[1]
+
+
+def test_noise_and_known_values_are_those_of_the_whole_picture():
+    """A picture with a hole is completed to itself, by its own noise."""
+    model, options = arguments("PixelCNN")
+    pictures = pixelsr.sample(model, **options)
+    for mask in HOLES.values():
+        again = pixelsr.sample(
+            model, known=pictures, known_mask=mask.expand_as(pictures), **options
+        )
+        assert torch.equal(again, pictures)

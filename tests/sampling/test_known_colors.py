@@ -1,0 +1,70 @@
+"""Known values that differ from colour to colour, and leading rows that are all known."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import pixelsr
+from experiments.ablation.models import GatedPixelCNNGreyMasks
+from pixelsr import functional
+from pixelsr.nn import MaskedConv2d
+from tests.support.helpers import randomise
+
+
+def assert_methods_agree(model: nn.Module, n: int, **what: object) -> None:
+    expected = pixelsr.sample(model, n, method="ancestral", **what)
+    for engine in ("cpu", "reference"):
+        assert torch.equal(pixelsr.sample(model, n, engine=engine, **what), expected), engine
+
+
+@pytest.mark.parametrize("unknown", [[(0, 1, 1), (2, 5, 5)], [(2, 0, 0), (1, 7, 7), (0, 3, 2)]])
+def test_colours_whose_logits_are_one_cell(unknown):
+    sizes = {"first_kernel_size": 3, "kernel_size": 3, "head_channels": 8}
+    model = randomise(GatedPixelCNNGreyMasks(channels=8, layers=1, **sizes)).double().eval()
+    mask = torch.ones(1, 3, 8, 8, dtype=torch.bool)
+    for colour, row, col in unknown:
+        mask[0, colour, row, col] = False
+    known = torch.full((1, 3, 8, 8), 100, dtype=torch.uint8)
+    what = {"image_size": (8, 8), "known": known, "known_mask": mask}
+    assert_methods_agree(model, 2, **what)
+    drawn = pixelsr.sample(model, 2, **what)
+    assert torch.equal(drawn, pixelsr.sample(model, 2, max_batch=1, **what))
+
+
+def test_fewer_channels_than_colours():
+    sizes = {"first_kernel_size": 3, "kernel_size": 3, "head_channels": 2, "levels": 8}
+    model = randomise(pixelsr.GatedPixelCNN(channels=2, layers=1, **sizes)).double().eval()
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.rand(4, 3, 5, 6, generator=generator) < 0.8
+    known = torch.randint(8, mask.shape, dtype=torch.uint8, generator=generator)
+    what = {"image_size": (5, 6), "known": known, "known_mask": mask}
+    assert_methods_agree(model, 4, **what)
+    drawn = pixelsr.sample(model, 4, **what)
+    assert torch.equal(drawn, pixelsr.sample(model, 4, max_batch=1, **what))
+
+
+class Offset(nn.Module):
+    """A parameter of one value a channel, added to a map that masked taps read."""
+
+    colours, levels = 1, 16
+
+    def __init__(self, first: int, out: int, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.first = MaskedConv2d(1, 8, first, "A", 1)
+        self.out = MaskedConv2d(8, 16, out, "B", 1)
+        self.offset = nn.Parameter(torch.zeros(shape))
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = functional.scale_levels(images, 1, 16, self.out.weight.dtype)
+        return functional.to_logits(self.out(self.first(x) + self.offset), 1, 16)
+
+
+@pytest.mark.parametrize("leading", range(1, 6))
+@pytest.mark.parametrize("shape", [(8, 1, 1), (), (1, 8, 1, 1), (8, 6, 1), (8, 1, 4)], ids=str)
+@pytest.mark.parametrize("kernels", [(1, 3), (3, 3), (5, 3)], ids=str)
+def test_known_leading_rows_of_a_network_with_a_broadcast_parameter(kernels, shape, leading):
+    model = randomise(Offset(*kernels, shape)).double().eval()
+    mask = torch.zeros(1, 1, 6, 4, dtype=torch.bool)
+    mask[:, :, :leading] = True
+    known = torch.randint(16, mask.shape, dtype=torch.uint8)
+    assert_methods_agree(model, 3, image_size=(6, 4), known=known, known_mask=mask, seed=1)

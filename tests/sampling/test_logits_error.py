@@ -1,0 +1,386 @@
+"""Logits that no value can be drawn from, and forbidden levels, in every engine and method.
+
+The logits of a network are made faulty by the small picture that it is given: each value says what
+is added to the logits of the same pixel and colour.
+"""
+
+import pickle
+import sys
+from collections.abc import Iterator
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import pixelsr
+from pixelsr import LogitsError, ops, sampling
+from pixelsr.nn import MaskedConv2d
+from pixelsr.ops.registry import HAS_TRITON
+from pixelsr.sampling.api import sample_sharded
+from pixelsr.sampling.engines.cpu import engine as cpu_engine
+from pixelsr.sampling.engines.cuda import engine as cuda_engine
+from pixelsr.utils.distributed import Workers
+from tests.support.emulator.build import HERE, build
+from tests.support.helpers import randomise
+from tests.support.networks import Network
+
+pytestmark = pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered")
+INF = float("inf")
+NAN, PLUS, NONE, SOME, BOTH = 1, 2, 3, 4, 5
+"""Values of the small picture: NaN or +inf at a level, -inf at all or some, and NaN beside +inf."""
+FOUND = {NAN: "NaN", PLUS: "+inf", NONE: "-inf at every level", BOTH: "NaN"}
+ALLOWED = [2, 5, 6]
+SIZE = (2, 3)
+HALVES = ["float16", "bfloat16"]
+
+
+class Marked(Network):
+    """The past matters as ever; `low_res`, of the size of the picture, marks logits."""
+
+    magnification = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = MaskedConv2d(3, 7, 3, "A")
+        self.out = MaskedConv2d(7, 24, 3, "B")
+
+    def forward(self, images: Tensor, low_res: Tensor) -> Tensor:
+        features = self.out(torch.relu(self.first(self.images(images))))
+        return self.logits(features + marks(low_res).flatten(1, 2).to(self.out.weight.dtype))
+
+
+def marks(low_res: Tensor) -> Tensor:
+    """What is added to the logits: ``[N, C, L, H, W]``."""
+    added = torch.zeros(8, 8)  # [mark, level]
+    added[NAN, 7] = added[BOTH, 2] = torch.nan
+    added[PLUS, 1] = added[BOTH, 6] = INF
+    added[NONE] = -INF
+    added[SOME] = -INF
+    added[SOME, ALLOWED] = 0
+    return added[low_res.long()].movedim(-1, 2)
+
+
+def network(dtype: torch.dtype = torch.float32) -> nn.Module:
+    return randomise(Marked()).to(dtype).eval()
+
+
+@pytest.fixture(scope="module")
+def emulated() -> Iterator[None]:
+    if sys.platform != "linux":
+        pytest.skip("fibers need Linux here")
+    torch.ops.load_library(build([HERE / "run_tiles.cpp"], "run_tiles"))
+    cuda_engine.EMULATES = True
+    yield
+    cuda_engine.EMULATES = False
+
+
+@pytest.fixture(params=["reference", "cpu", "triton", "cuda", "ancestral"])
+def how(request) -> dict[str, str]:
+    """Method and engine."""
+    if request.param == "ancestral":
+        return {"method": "ancestral"}
+    if request.param == "cpu" and ops.WHY_NOT_COMPILED:
+        pytest.skip(ops.WHY_NOT_COMPILED)
+    if request.param == "triton":
+        if not HAS_TRITON:
+            pytest.skip("triton is not installed")
+        request.getfixturevalue("quick_interpreter")
+    if request.param == "cuda":
+        request.getfixturevalue("emulated")
+    return {"engine": request.param}
+
+
+def marked(*places: tuple[int, int, int, int, int], count: int = 2) -> Tensor:
+    """Small pictures with marks: (mark, input, row, column, colour)."""
+    low_res = torch.zeros(count, 3, *SIZE, dtype=torch.uint8)
+    for mark, number, row, col, colour in places:
+        low_res[number, colour, row, col] = mark
+    return low_res
+
+
+def error_of(how: dict[str, str], low_res: Tensor, **options) -> LogitsError:
+    with pytest.raises(LogitsError) as caught:
+        pixelsr.sample(network(), low_res=low_res, **how, **options)
+    return caught.value
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    ("mark", "temperature"), [*((mark, 1.0) for mark in FOUND), (NAN, 0), (PLUS, 1e300)]
+)
+def test_a_fault_is_refused_by_name(mark, temperature, how):
+    error = error_of(how, marked((mark, 1, 1, 2, 1)), n=2, temperature=temperature)
+    assert (error.sample, error.position, error.found) == (2, (1, 2, 1), FOUND[mark])
+    assert str(error) == (
+        f"the logits of sample 2 at row 1, column 2, colour 1 hold {FOUND[mark]}; "
+        "expected finite numbers, or -inf at some of the levels"
+    )
+
+
+def test_it_is_the_first_in_raster_order_and_there_of_the_lowest_sample(how, monkeypatch):
+    """The threads of the C++ engine have samples of their own: each finds another fault first."""
+    monkeypatch.setattr(cpu_engine, "usable_processors", lambda: 4)
+    before = torch.get_num_threads()
+    torch.set_num_threads(4)
+    places = [(NAN, 0, 1, 0, 0), (PLUS, 3, 0, 1, 2), (NONE, 2, 0, 1, 2), (NAN, 1, 0, 2, 0)]
+    try:
+        error = error_of(how, marked(*places, count=4))
+    finally:
+        torch.set_num_threads(before)
+    assert (error.sample, error.position, error.found) == (2, (0, 1, 2), FOUND[NONE])
+
+
+@pytest.mark.parametrize("place", [(0, 0, 0), (1, 2, 2)])
+def test_the_first_and_the_last_value(place, how):
+    assert error_of(how, marked((NAN, 0, *place))).position == place
+
+
+def test_the_second_tile_of_samples(how):
+    error = error_of(how, marked((PLUS, 17, 0, 1, 0), count=18))
+    assert (error.sample, error.position) == (17, (0, 1, 0))
+
+
+def test_the_sample_is_counted_in_the_result_however_it_is_batched(how):
+    low_res = marked((NAN, 1, 1, 2, 1), count=3)
+    error = error_of(how, low_res, n=2, max_batch=1, first_index=40)
+    assert (error.sample, error.position) == (2, (1, 2, 1))
+
+
+def test_shared_leading_rows_are_drawn_below(how):
+    """Rows that samples of an input share are run once; faults there concern nobody."""
+    known = torch.zeros(1, 3, *SIZE, dtype=torch.uint8)
+    mask = known.bool()
+    mask[:, :, 0] = True
+    low_res = marked((NAN, 0, 0, 1, 0), (PLUS, 1, 1, 0, 0))
+    error = error_of(how, low_res, n=2, known=known, known_mask=mask)
+    assert (error.sample, error.position, error.found) == (2, (1, 0, 0), "+inf")
+
+
+def test_known_values_are_not_checked(how):
+    """Known in the faulty sample alone, so that the position is drawn in the others."""
+    low_res = marked((NAN, 0, 1, 2, 1), (NONE, 1, 1, 0, 0))
+    mask = torch.zeros(2, 3, *SIZE, dtype=torch.bool)
+    mask[0, 1, 1, 2] = mask[1, 0, 1, 0] = True
+    known = torch.full(mask.shape, 3, dtype=torch.uint8)
+    images = pixelsr.sample(network(), low_res=low_res, known=known, known_mask=mask, **how)
+    assert (images[mask] == 3).all()
+    swapped = {"known": known, "known_mask": mask.flip(0)}
+    with pytest.raises(LogitsError, match="sample 1 at row 1, column 0, colour 0 hold -inf"):
+        pixelsr.sample(network(), low_res=low_res, **swapped, **how)
+
+
+def test_a_caller_who_draws_gets_the_logits_as_they_are(how):
+    if "method" in how:
+        pytest.skip("no steps")
+    low_res = marked((NAN, 0, 0, 0, 1), (NONE, 1, 0, 0, 0))
+    state = sampling.start(network(), low_res=low_res, **how)
+    first = state.step()
+    second = state.step(torch.tensor([1, 2]))
+    assert first[0].isfinite().all()
+    assert (first[1] == -INF).all()
+    assert second.isnan().nonzero().tolist() == [[0, 7]]
+
+
+# What is drawn.
+
+
+def reference(images: Tensor, low_res: Tensor, temperature: float) -> Tensor:
+    """The values by the definition, from the logits that the images led to; float64."""
+    with torch.no_grad():
+        logits = network(torch.float64)(images, low_res).permute(0, 3, 4, 2, 1)
+    if temperature:
+        noise = sampling.noise.gumbel_noise(
+            0, 0, len(images), 0, logits[0, ..., 0].numel(), 8, images.device
+        )
+        scores = logits.float() / torch.tensor(temperature).float() + noise.view(logits.shape)
+    else:
+        scores = logits
+    return scores.masked_fill(logits == -INF, -INF).argmax(-1).permute(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize("temperature", [0, 0.5, 1e30, 1e300])
+def test_a_forbidden_level_is_never_drawn(temperature, how):
+    """1e300 is infinite in float32."""
+    low_res = torch.full((2, 3, *SIZE), SOME, dtype=torch.uint8)
+    low_res[:, :, 1] = 0
+    images = pixelsr.sample(network(), low_res=low_res, temperature=temperature, **how)
+    drawn = images[low_res == SOME].unique().tolist()
+    assert set(drawn) <= set(ALLOWED)
+    assert len(drawn) > 1
+    assert torch.equal(images, reference(images, low_res, temperature))
+
+
+class Vast(Network):
+    """The same vast logits for every picture, and one that is forbidden."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.out = MaskedConv2d(3, 24, 3, "A")
+        nn.init.zeros_(self.out.weight)
+        self.out.bias.data = torch.tensor([0.0, -3e38, -2e38, *[-3e38] * 5]).repeat(3)
+        self.register_buffer("shift", torch.tensor([-INF, *[0.0] * 7]).repeat(3).view(24, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.logits(self.out(self.images(images)) + self.shift)
+
+
+def test_a_forbidden_level_is_not_drawn_where_all_scores_underflow(how):
+    images = pixelsr.sample(Vast().eval(), image_size=(2, 2), temperature=1e-3, **how)
+    assert (images == 1).all()  # the lowest of those that tie
+
+
+@pytest.mark.parametrize("weights", HALVES)
+def test_16_bit_weights_forbid_levels_too(weights, how):
+    low_res = torch.full((2, 3, *SIZE), SOME, dtype=torch.uint8)
+    model = network(getattr(torch, weights))
+    for options in ({"weights": weights}, {}):
+        images = pixelsr.sample(
+            network() if options else model, low_res=low_res, temperature=2.0, **options, **how
+        )
+        assert set(images.unique().tolist()) <= set(ALLOWED)
+
+
+# Infinite activations.
+
+
+class Overflowing(Network):
+    """Activations that overflow where the pixel to the left is large."""
+
+    def __init__(self, function) -> None:
+        super().__init__()
+        self.first = MaskedConv2d(3, 6, 3, "A")
+        self.second = MaskedConv2d(6, 6, 3, "B")
+        self.out = MaskedConv2d(6, 24, 1, "B")
+        self.function = function
+
+    def forward(self, images: Tensor) -> Tensor:
+        hidden = self.function(3000 * self.first(self.images(images)))
+        return self.logits(self.out(self.second(hidden)))
+
+
+@pytest.mark.parametrize("dtype", ["float32", *HALVES])
+def test_infinite_activations_end_in_the_error(dtype, how):
+    """exp(3000 x) is infinite in float32, too."""
+    model = randomise(Overflowing(torch.exp)).to(getattr(torch, dtype)).eval()
+    with pytest.raises(LogitsError, match=r"hold (NaN|\+inf); expected finite numbers"):
+        pixelsr.sample(model, 4, image_size=(2, 2), **how)
+
+
+@pytest.mark.parametrize("weights", HALVES)
+def test_infinite_activations_with_rounded_weights_end_in_the_error(weights, how):
+    model = randomise(Overflowing(torch.exp)).eval()
+    with pytest.raises(LogitsError, match=r"hold (NaN|\+inf); expected finite numbers"):
+        pixelsr.sample(model, 4, image_size=(2, 2), weights=weights, **how)
+
+
+def test_features_beyond_float16_are_no_other_number(how):
+    """Hidden values of 1e5 are right where features are float32, else refused."""
+    model = randomise(Overflowing(lambda x: 300 * torch.relu(x))).eval()
+    options = {"image_size": (2, 2), "weights": "float16", "temperature": 0}
+    expected = pixelsr.sample(model, 4, engine="reference", **options)
+    try:
+        images = pixelsr.sample(model, 4, **options, **how)
+    except LogitsError:
+        assert how == {"engine": "cuda"} or how == {"engine": "triton"}
+    else:
+        assert torch.equal(images, expected)
+
+
+# The error itself.
+
+
+def test_the_error_survives_a_process():
+    error = LogitsError(3, (0, 1, 2), "NaN")
+    again = pickle.loads(pickle.dumps(error))
+    assert isinstance(again, ValueError)
+    assert (str(again), again.position) == (str(error), (0, 1, 2))
+
+
+class Two(Workers):
+    """The second of two workers, whose first one has sent an error."""
+
+    def gather(self, value):
+        return [LogitsError(0, (2, 0, 0), "NaN"), value]
+
+
+def test_every_worker_raises_the_first_error():
+    low_res = marked((NAN, 2, 1, 2, 1), count=4)
+    with pytest.raises(LogitsError, match="sample 2 at row 1, column 2"):
+        sample_sharded(Two(rank=1, count=2), network(), low_res=low_res)
+    with pytest.raises(LogitsError, match="sample 0 at row 2, column 0"):
+        sample_sharded(Two(rank=1, count=2), network(), low_res=0 * low_res)
+
+
+# Nothing turns NaN or an infinity into another number on the way.
+
+EXTREMES = [torch.nan, INF, -INF, 3e38, -3e38, 1e38, -1e38, 1e5, -1e5, 200.0, -200.0, 88.5]
+EXTREMES += [-88.5, 87.5, -87.5, 45.0, -45.0, 21.0, -21.0, 1e-40, -1e-40, 0.0, 1.0, -1.0]
+
+
+class Extreme(Network):
+    """A function of given numbers, a and b, of which the small picture chooses the pairs."""
+
+    magnification = 1
+
+    def __init__(self, function, parts: int) -> None:
+        super().__init__()
+        self.zero = MaskedConv2d(3, 24 * parts, 1, "A", out_parts=parts)
+        nn.init.zeros_(self.zero.weight)
+        nn.init.zeros_(self.zero.bias)
+        self.function, self.parts = function, parts
+
+    def forward(self, images: Tensor, low_res: Tensor) -> Tensor:
+        numbers = extremes(low_res, self.parts).to(self.zero.weight.dtype)
+        given = self.zero(self.images(images)) + numbers
+        if self.parts == 1:
+            return self.logits(self.function(given))
+        a, b = given.chunk(2, 1)
+        return self.logits(self.function(a, b))
+
+
+def extremes(low_res: Tensor, parts: int) -> Tensor:
+    """``[N, 24 * parts, 1, 1]``: all of the numbers, and with two parts again, rolled."""
+    number = 8 * low_res[:, 0, 0].long() + low_res[:, 1, 0].long()
+    shifts = number * torch.tensor([[0, 1]])[:, :parts]  # [N, parts]
+    places = (torch.arange(24) + shifts.unsqueeze(2)) % 24
+    return torch.tensor(EXTREMES)[places].flatten(1)[:, :, None, None]
+
+
+FUNCTIONS = {
+    "neg": lambda x: -x,
+    "exp": torch.exp,
+    "relu": torch.relu,
+    "relu of a formula": lambda x: torch.relu(-x),
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+    "elu": lambda x: nn.functional.elu(x, 0.7),
+    "silu": nn.functional.silu,
+    "add": torch.add,
+    "sub": torch.sub,
+    "mul": torch.mul,
+    "div": torch.div,
+    "gate": lambda a, b: torch.tanh(a) * torch.sigmoid(b),
+    "gate of a formula": lambda a, b: torch.tanh(-a) * torch.sigmoid(-b),
+}
+BINARY = ["add", "sub", "mul", "div", "gate", "gate of a formula"]
+
+
+@pytest.mark.filterwarnings("ignore:divide by zero encountered")
+@pytest.mark.parametrize("dtype", ["float32", "float64", *HALVES])
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_of_extreme_numbers_are_those_of_pytorch(name, dtype, how):
+    engine = how.get("engine")
+    if engine is None or (dtype == "float64" and engine not in ("reference", "cpu")):
+        pytest.skip("no engine, or none for float64")
+    parts, dtype = 2 if name in BINARY else 1, getattr(torch, dtype)
+    model = Extreme(FUNCTIONS[name], parts).to(dtype).eval()
+    number = torch.arange(24 if parts == 2 else 1)
+    digits = torch.stack([number // 8, number % 8, 0 * number], 1)  # of 8 levels
+    low_res = digits.to(torch.uint8)[:, :, None, None]
+    images = torch.zeros(len(low_res), 3, 1, 1, dtype=torch.uint8)
+    found = sampling.logits(model, images, low_res=low_res, engine=engine)
+    given = extremes(low_res, parts).to(dtype).to(found.dtype) + 0  # as the zeros are added
+    expected = model.logits(FUNCTIONS[name](*given.chunk(parts, 1)))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6, equal_nan=True)

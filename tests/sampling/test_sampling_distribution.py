@@ -1,0 +1,77 @@
+"""Samples against the probabilities of all pictures: 3x3, one colour, two levels."""
+
+import itertools
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import pixelsr
+from pixelsr import sampling
+from pixelsr.functional import nats
+from pixelsr.models import GatedPixelCNN
+from tests.support.helpers import randomise
+
+
+def tiny_model() -> nn.Module:
+    """Without biases, which would outweigh the past."""
+    sizes = {"channels": 6, "layers": 2, "kernel_size": 3, "head_channels": 8}
+    model = randomise(GatedPixelCNN(**sizes, colours=1, levels=2))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("bias"):
+                parameter.zero_()
+    return model.double().eval()
+
+
+def all_pictures() -> Tensor:
+    bits = torch.tensor(list(itertools.product((0, 1), repeat=9)), dtype=torch.uint8)
+    return bits.view(512, 1, 3, 3)
+
+
+SHARP = 0.1  # a temperature at which a sampler that ignores the past is found out
+
+
+def probabilities(model: nn.Module) -> Tensor:
+    with torch.inference_mode():
+        return (-nats(model(all_pictures()) / SHARP, all_pictures())).exp()
+
+
+def chi_square_p(counts: Tensor, expected: Tensor) -> float:
+    """The p-value of counts against what is expected; bins of under 10 are pooled."""
+    small = expected < 10
+    counts = torch.cat([counts[~small], counts[small].sum().view(1)])
+    expected = torch.cat([expected[~small], expected[small].sum().view(1)])
+    statistic = ((counts - expected) ** 2 / expected).sum()
+    freedom = torch.tensor((len(counts) - 1) / 2, dtype=torch.float64)
+    return float(torch.special.gammaincc(freedom, statistic / 2))
+
+
+def counts_of(pictures: Tensor) -> Tensor:
+    index = (pictures.flatten(1).long() * (2 ** torch.arange(8, -1, -1))).sum(1)
+    return torch.bincount(index, minlength=512).double()
+
+
+def test_probabilities_of_all_pictures_sum_to_one():
+    assert probabilities(tiny_model()).sum().item() == pytest.approx(1, abs=1e-12)
+
+
+def test_sample_frequencies_match_the_probabilities():
+    model, n = tiny_model(), 20_000
+    pictures = pixelsr.sample(model, n, image_size=(3, 3), temperature=SHARP)
+    assert chi_square_p(counts_of(pictures), probabilities(model) * n) > 1e-3
+
+
+@pytest.mark.parametrize("wrong", ["floor of the expectation", "the past ignored"])
+def test_a_wrong_sampler_does_not_match_the_probabilities(wrong):
+    model, n = tiny_model(), 5_000
+    state = sampling.start(model, n, image_size=(3, 3))
+    logits, generator = state.step(), torch.Generator().manual_seed(0)
+    while logits is not None:
+        p = (logits / SHARP).softmax(-1)
+        if wrong == "floor of the expectation":
+            values = p[:, 1].floor().long()
+        else:
+            values = p.mean(0).multinomial(n, replacement=True, generator=generator)
+        logits = state.step(values)
+    assert chi_square_p(counts_of(state.images), probabilities(model) * n) < 1e-6

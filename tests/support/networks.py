@@ -1,0 +1,231 @@
+"""Small networks of every class, and compositions of layers that are not in `pixelsr.models`."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from pixelsr import functional
+from pixelsr.models import ConditioningNetwork, GatedPixelCNN, PixelCNN, PixelRecursiveSR
+from pixelsr.nn import GatedLayer, GatedMaskedConv2d, MaskedConv2d
+from tests.support.helpers import randomise
+
+
+class Network(nn.Module):
+    """A composition with 3 colours and 8 levels."""
+
+    colours, levels = 3, 8
+
+    def images(self, images: Tensor) -> Tensor:
+        dtype = next(self.parameters()).dtype
+        return functional.scale_levels(images, self.colours, self.levels, dtype)
+
+    def logits(self, features: Tensor) -> Tensor:
+        return functional.to_logits(features, self.colours, self.levels)
+
+
+class Concatenated(Network):
+    """Both stacks joined, and joined again with the first layer, before the output."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.vertical = MaskedConv2d(3, 4, 5, "V-first")
+        self.horizontal = MaskedConv2d(3, 6, (1, 5), "A")
+        self.layer = GatedLayer(6, 3)
+        self.widen = nn.Conv2d(4, 6, 1)
+        self.mixed = MaskedConv2d(12, 7, 3, "B", in_parts=2)
+        self.out = MaskedConv2d(7, 24, 1, "B")
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.images(images)
+        first = self.horizontal(x)
+        _, horizontal = self.layer(self.widen(self.vertical(x)), first)
+        return self.logits(self.out(torch.tanh(self.mixed(torch.cat([horizontal, first], dim=1)))))
+
+
+class OtherGate(Network):
+    """relu(a) * sigmoid(b) - c / 2, from three parts of one convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = MaskedConv2d(3, 7, 3, "A")
+        self.parts = MaskedConv2d(7, 21, 3, "B", out_parts=3)
+        self.out = MaskedConv2d(7, 24, 1, "B")
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = functional.scale_levels(images, 3, 8, self.first.weight.dtype)
+        first = self.first(x)
+        a, b, c = self.parts(nn.functional.elu(first)).chunk(3, dim=1)
+        gated = torch.relu(a) * b.sigmoid() - c / 2
+        return self.logits(self.out(gated + first))
+
+
+class Dilated(Network):
+    """Dilated masked convolutions, a dead group that is only its bias, and a sum of three."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = MaskedConv2d(3, 6, 3, "A", dilation=2)
+        self.own = MaskedConv2d(3, 6, 1, "A")
+        self.second = MaskedConv2d(6, 6, 3, "B", dilation=3)
+        self.skip = MaskedConv2d(6, 6, 1, "B", bias=False)
+        self.out = MaskedConv2d(6, 24, 1, "B")
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.images(images)
+        first = self.first(x) + self.own(x)
+        return self.logits(self.out(torch.tanh(self.second(first) + self.skip(first) + first)))
+
+
+class Conditioned(Network):
+    """A small picture that enters the prior's own layers, not only the logits."""
+
+    magnification = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = nn.ConvTranspose2d(3, 6, 2, stride=2)
+        self.first = MaskedConv2d(3, 6, 3, "A")
+        self.second = MaskedConv2d(6, 6, 3, "B")
+        self.out = MaskedConv2d(6, 24, 1, "B")
+
+    def forward(self, images: Tensor, low_res: Tensor) -> Tensor:
+        hint = torch.fft.fft2(self.up(self.images(low_res))).real  # any operation will do here
+        hidden = self.second(torch.tanh(self.first(self.images(images)) + hint))
+        return self.logits(self.out(torch.relu(hidden)))
+
+
+class HintAbove(Network):
+    """Features of the small picture that masked taps read in the rows above."""
+
+    magnification = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = nn.ConvTranspose2d(3, 6, 2, stride=2)
+        self.first = MaskedConv2d(3, 6, 3, "A")
+        self.mixed = MaskedConv2d(12, 24, 3, "B", in_parts=2)
+
+    def forward(self, images: Tensor, low_res: Tensor) -> Tensor:
+        joined = torch.cat([self.up(self.images(low_res)), self.first(self.images(images))], dim=-3)
+        return self.logits(self.mixed(joined))
+
+
+class Broadcast(Network):
+    """A scalar, a bias of one dimension less, and one channel that weighs all others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.zeros(()))
+        self.offset = nn.Parameter(torch.zeros(6, 1, 1))
+        self.first = MaskedConv2d(3, 6, 3, "A")
+        self.weigh = MaskedConv2d(3, 1, (3, 3), "V-first")
+        self.out = MaskedConv2d(6, 24, 1, "B")
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.images(images)
+        first = (1 - self.first(x)) * torch.sigmoid(self.weigh(x)) + self.offset
+        return self.logits(self.out(first + self.alpha * torch.relu(first)) + self.alpha)
+
+
+class ReadTwice(Network):
+    """A module called twice, a sum read twice by one reader, dropout, and in-place forms."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = MaskedConv2d(3, 6, 3, "A")
+        self.again = MaskedConv2d(6, 6, 3, "B")
+        self.dropout = nn.Dropout(0.5)
+        self.relu = nn.ReLU(inplace=True)
+        self.out = MaskedConv2d(6, 24, (1, 1), "B")
+
+    def forward(self, images: Tensor) -> Tensor:
+        first = self.dropout(self.again(self.first(self.images(images))))
+        doubled = first + first
+        doubled += self.again(doubled + doubled)  # in place, of what no gradient needs
+        a, b, c = torch.chunk(-doubled, chunks=3, dim=1)
+        return self.logits(self.out(self.relu(torch.cat(tensors=[a * a, b, c + 1], dim=-3) + 1)))
+
+
+class TwoOutputs(Network):
+    """The levels of a colour from two layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = MaskedConv2d(3, 6, 3, "A")
+        self.low = MaskedConv2d(6, 12, 1, "A")
+        self.high = MaskedConv2d(6, 12, 1, "A")
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = torch.relu(self.first(self.images(images)))
+        low_red, low_green, low_blue = self.low(x).chunk(3, 1)
+        red, green, blue = self.high(x).chunk(3, 1)
+        return self.logits(torch.cat([low_red, red, low_green, green, low_blue, blue], 1))
+
+
+class BeforeTheGate(Network):
+    """Gates of which one, both or none is read later, in the rows above too; and what is added."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = GatedMaskedConv2d(3, 14, 3, "A", out_parts=2)
+        self.both = MaskedConv2d(21, 14, 3, "B", in_parts=3, out_parts=2)
+        self.only = GatedMaskedConv2d(14, 12, (3, 1), "B", in_parts=2, out_parts=2)
+        self.unused = GatedMaskedConv2d(6, 6, 1, "B")
+        self.out = MaskedConv2d(6, 24, 1, "B")
+
+    def forward(self, images: Tensor) -> Tensor:
+        gated, before = self.first(self.images(images))
+        mixed = self.both(torch.cat([before, gated], dim=1), add=before)
+        h, _ = self.only(mixed, add=torch.tanh(self.only(mixed)[1]))
+        return self.logits(self.out(h, add=None) + self.out(self.unused(h, h)[1]))
+
+
+def _sr(prior: nn.Module) -> PixelRecursiveSR:
+    conditioning = ConditioningNetwork(channels=4, blocks=1, magnification=2, levels=8)
+    return PixelRecursiveSR(prior, conditioning)
+
+
+def _gated(**options: int) -> GatedPixelCNN:
+    return GatedPixelCNN(
+        **{"channels": 7, "layers": 2, "head_channels": 10, "levels": 8, **options}
+    )
+
+
+def _pixelcnn(**options: int) -> PixelCNN:
+    return PixelCNN(**{"channels": 5, "layers": 3, "head_channels": 10, "levels": 8, **options})
+
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "GatedPixelCNN": _gated,
+    "GatedPixelCNN-grey-binary": lambda: _gated(colours=1, levels=2),
+    "GatedPixelCNN-2-colours": lambda: _gated(colours=2, kernel_size=3),
+    "GatedPixelCNN-4-colours-256-levels": lambda: _gated(colours=4, levels=256, head_channels=12),
+    "PixelCNN": _pixelcnn,
+    "PixelCNN-2-colours-5x5": lambda: _pixelcnn(colours=2, kernel_size=5),
+    "PixelRecursiveSR-gated": lambda: _sr(_gated()),
+    "PixelRecursiveSR-pixelcnn": lambda: _sr(_pixelcnn()),
+    "Concatenated": Concatenated,
+    "OtherGate": OtherGate,
+    "Dilated": Dilated,
+    "Conditioned": Conditioned,
+    "HintAbove": HintAbove,
+    "Broadcast": Broadcast,
+    "ReadTwice": ReadTwice,
+    "TwoOutputs": TwoOutputs,
+    "BeforeTheGate": BeforeTheGate,
+}
+
+
+def network(name: str, dtype: torch.dtype = torch.float64) -> nn.Module:
+    """A randomised network, whose past matters."""
+    return randomise(NETWORKS[name]()).to(dtype).eval()
+
+
+def inputs(model: nn.Module, count: int = 1, size: tuple[int, int] = (6, 4)) -> dict[str, object]:
+    """The arguments that say what to draw: `low_res` where the model takes one, or `image_size`."""
+    if not hasattr(model, "magnification"):
+        return {"image_size": size}
+    shape = (count, model.colours, size[0] // model.magnification, size[1] // model.magnification)
+    generator = torch.Generator().manual_seed(1)
+    return {"low_res": torch.randint(model.levels, shape, dtype=torch.uint8, generator=generator)}

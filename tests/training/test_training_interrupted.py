@@ -1,0 +1,172 @@
+"""Runs that are killed, interrupted, or out of disk: nothing is lost but the last stretch."""
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from pixelsr.data.crop import from_tensor
+from pixelsr.training.checkpoint import read_checkpoint
+from tests.cli.test_train_command import TINY
+from tests.support.helpers import slow
+from tests.training.test_training import pictures
+
+STEPS = 150
+OPTIONS = [
+    *TINY,
+    "--steps",
+    STEPS,
+    "--checkpoint-every",
+    7,
+    "--validate-every",
+    20,
+    "--log-every",
+    1,
+]
+OPTIONS += ["--grid", 1]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("pictures")
+    for k, image in enumerate(pictures(10)):
+        from_tensor(image).save(path / f"{k}.png")
+    return path
+
+
+def start(folder, out, *more, **options):
+    command = [sys.executable, "-m", "pixelsr.cli", "train", folder, "--val", folder, "-o", out]
+    return subprocess.Popen(
+        list(map(str, [*command, *OPTIONS, *more])),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        **options,
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(folder, tmp_path_factory):
+    """A run that nothing happens to."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    with start(folder, out) as process:
+        _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    return out
+
+
+def assert_same_run(out, whole):
+    for name in ("checkpoint.safetensors", "model/model.safetensors"):
+        expected, got = load_file(whole / name), load_file(out / name)
+        assert expected.keys() == got.keys()
+        assert [key for key in expected if not torch.equal(expected[key], got[key])] == []
+    figures = []
+    for path in (out, whole):
+        entries = [json.loads(line) for line in (path / "log.jsonl").read_text().splitlines()]
+        figures.append([e["validation"] for e in entries if "validation" in e])
+    assert figures[0] == figures[1]
+    last = f"samples/step-{STEPS:07d}.png"
+    with Image.open(out / last) as drawn, Image.open(whole / last) as expected:
+        assert drawn.tobytes() == expected.tobytes()
+    assert not list(out.rglob("*.partial"))
+
+
+@pytest.mark.parametrize("times", [2, slow(8)])
+def test_a_run_killed_at_random_moments_ends_with_the_same_weights(folder, whole, tmp_path, times):
+    out = tmp_path / "out"
+    moments, kills = random.Random(0), 0
+    for _ in range(30):
+        resume = ["--resume"] if (out / "checkpoint.safetensors").exists() else []
+        with start(folder, out, *resume) as process:
+            lives = kills < times and process.stdout.readline()  # it has begun
+            if lives:
+                time.sleep(moments.uniform(0.05, 1.0))
+                process.kill()
+            _, errors = process.communicate(timeout=300)
+        if process.returncode == 0:
+            break
+        assert process.returncode == -signal.SIGKILL, errors
+        kills += 1
+    assert kills == times
+    assert process.returncode == 0
+    assert_same_run(out, whole)
+
+
+def test_a_run_that_is_interrupted_ends_with_the_same_weights(folder, whole, tmp_path):
+    out = tmp_path / "out"
+    with start(folder, out) as process:
+        while not process.stdout.readline().startswith("step 10 "):
+            assert process.poll() is None, process.stderr.read()
+        process.send_signal(signal.SIGTERM)
+        text, _ = process.communicate(timeout=300)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert text.splitlines()[-1].startswith("Saved at step 1")
+    with start(folder, out, "--resume") as process:
+        _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert_same_run(out, whole)
+
+
+def test_a_full_disk_stops_the_run_and_keeps_the_last_checkpoint(folder, whole, tmp_path):
+    # No file may grow beyond this: the raw pictures fit, and a checkpoint does not.
+    size = (whole / "checkpoint.safetensors").stat().st_size
+    out = tmp_path / "out"
+    with start(folder, out, "--steps", 10) as process:
+        process.communicate(timeout=300)
+    before = (out / "checkpoint.safetensors").read_bytes()
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, size // 2))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    with start(folder, out, "--resume", preexec_fn=limit) as process:
+        _, errors = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert errors == f"Error: {out / 'checkpoint.safetensors'} cannot be written: File too large\n"
+    assert (out / "checkpoint.safetensors").read_bytes() == before
+    assert read_checkpoint(out / "checkpoint.safetensors")[1]["step"] == 10
+    assert not list(out.rglob("*.partial"))
+
+
+# Where nothing can be shown any more
+
+
+@pytest.mark.parametrize("lost", ["full", slow("closed")])
+def test_a_run_that_cannot_show_itself_saves_and_says_so(folder, whole, tmp_path, lost):
+    out = tmp_path / "out"
+    read, write = os.pipe()
+    stdout = open("/dev/full", "w") if lost == "full" else write  # noqa: SIM115
+    command = [sys.executable, "-m", "pixelsr.cli", "train", folder, "--val", folder, "-o", out]
+    command += [*OPTIONS, "--log-every", 5]
+    with subprocess.Popen(
+        list(map(str, command)), stdout=stdout, stderr=subprocess.PIPE, text=True
+    ) as process:
+        os.close(write)
+        if lost == "closed":
+            while b"step 5 " not in os.read(read, 10_000):
+                assert process.poll() is None, process.stderr.read()
+        os.close(read)
+        _, errors = process.communicate(timeout=300)
+    assert process.returncode == 1, errors
+    if lost == "full":  # the first line already
+        assert errors == "Error: standard output cannot be written: No space left on device\n"
+        assert not out.exists()
+        return
+    step = read_checkpoint(out / "checkpoint.safetensors")[1]["step"]
+    assert errors == (
+        "Error: standard output cannot be written: Broken pipe; "
+        f"{out / 'checkpoint.safetensors'} holds the state after {step} steps\n"
+    )
+    with start(folder, out, "--resume") as process:
+        _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    assert_same_run(out, whole)

@@ -1,0 +1,54 @@
+"""A forked child draws as its parent does, whatever the parent has run before."""
+
+import multiprocessing
+import subprocess
+import sys
+
+import pytest
+
+from tests.support.helpers import slow
+
+SCRIPT = """
+import multiprocessing, sys
+import torch
+import pixelsr
+
+torch.set_num_threads(2)
+what = sys.argv[1]
+model = pixelsr.GatedPixelCNN(channels=32, layers=2, head_channels=32, levels=8).eval()
+
+
+def draw(method):
+    return pixelsr.sample(model, 2, image_size=(8, 8), method=method).tolist()
+
+
+def child(queue):
+    queue.put((torch.get_num_threads(), draw("cached"), draw("ancestral")))
+
+
+if what == "sampled":
+    draw("cached")
+elif what == "multiplied":
+    torch.randn(500, 500) @ torch.randn(500, 500)
+context = multiprocessing.get_context("fork")
+queue = context.Queue()
+process = context.Process(target=child, args=(queue,))
+process.start()
+threads, cached, ancestral = queue.get(timeout=100)
+process.join(10)
+assert process.exitcode == 0
+assert cached == draw("cached") and ancestral == draw("ancestral")
+assert torch.get_num_threads() == 2
+print(threads)
+"""
+
+
+@pytest.mark.skipif(
+    "fork" not in multiprocessing.get_all_start_methods(), reason="this system does not fork"
+)
+@pytest.mark.parametrize("parent", ["sampled", slow("multiplied")])
+def test_a_forked_child_draws_with_one_thread(parent):
+    run = [sys.executable, "-c", SCRIPT, parent]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=200, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "1\n"
