@@ -3,7 +3,7 @@
 It is in no paper: dilated masked convolutions in two branches, concatenated, with a gate of another
 kind. The sampler has never seen it, and still computes each of its features once.
 
-    python examples/own_network.py PICTURES -o run --steps 500
+    python examples/own_network.py IMAGES -o run --steps 500
 """
 
 import dataclasses
@@ -16,11 +16,11 @@ from torch import Tensor, nn
 import pixelsr
 from pixelsr import functional
 from pixelsr.data.crop import from_tensor
-from pixelsr.data.image_io import save_picture
-from pixelsr.data.load import load_pictures
+from pixelsr.data.image_io import save_image
+from pixelsr.data.load import load_images
 from pixelsr.models import Config, PixelModel
 from pixelsr.nn import MaskedConv2d
-from pixelsr.training import Budget, Intervals, Recipe, RunFiles, Trainer
+from pixelsr.training import Budget, Intervals, RunDir, Trainer, TrainingConfig
 from pixelsr.training.progress import display
 
 
@@ -30,19 +30,19 @@ class DilatedConfig(Config):
 
     channels: int = 24
     layers: int = 4
-    colours: int = 3
+    colors: int = 3
     levels: int = 256
 
 
 class Branches(nn.Module):
     """``x + out(swish(near(x), far(x)))``: two masked convolutions, one of them dilated."""
 
-    def __init__(self, channels: int, colours: int) -> None:
+    def __init__(self, channels: int, colors: int) -> None:
         super().__init__()
-        self.near = MaskedConv2d(channels, channels, 3, "B", colours)
-        self.far = MaskedConv2d(channels, channels, 3, "B", colours, dilation=3)
-        # Two concatenated maps go in: each of the two parts is cut into colour groups by itself.
-        self.out = MaskedConv2d(2 * channels, channels, 1, "B", colours, in_parts=2)
+        self.near = MaskedConv2d(channels, channels, 3, "B", colors)
+        self.far = MaskedConv2d(channels, channels, 3, "B", colors, dilation=3)
+        # Two concatenated maps go in: each of the two parts is cut into color groups by itself.
+        self.out = MaskedConv2d(2 * channels, channels, 1, "B", colors, in_parts=2)
 
     def forward(self, x: Tensor) -> Tensor:
         both = torch.cat([self.near(x), self.far(x)], dim=1)
@@ -58,38 +58,38 @@ class DilatedPixelCNN(PixelModel):
     def __init__(self, **options: int) -> None:
         super().__init__()
         self.config = c = DilatedConfig(**options)
-        self.first = MaskedConv2d(c.colours, c.channels, 5, "A", c.colours)
-        self.branches = nn.Sequential(*(Branches(c.channels, c.colours) for _ in range(c.layers)))
-        self.out = MaskedConv2d(c.channels, c.colours * c.levels, 1, "B", c.colours)
+        self.first = MaskedConv2d(c.colors, c.channels, 5, "A", c.colors)
+        self.branches = nn.Sequential(*(Branches(c.channels, c.colors) for _ in range(c.layers)))
+        self.out = MaskedConv2d(c.channels, c.colors * c.levels, 1, "B", c.colors)
 
     def forward(self, images: Tensor) -> Tensor:
         c = self.config
-        x = self.first(functional.scale_levels(images, c.colours, c.levels, self.dtype))
-        return functional.to_logits(self.out(self.branches(x)), c.colours, c.levels)
+        x = self.first(functional.normalize_images(images, c.colors, c.levels, self.dtype))
+        return functional.to_logits(self.out(self.branches(x)), c.colors, c.levels)
 
 
 @click.command()
-@click.argument("pictures")
+@click.argument("folder")
 @click.option("-o", "--out", required=True, type=click.Path(path_type=Path))
 @click.option("--steps", default=500, show_default=True)
 @click.option("--size", default=16, show_default=True)
-def main(pictures: str, out: Path, steps: int, size: int) -> None:
-    """Train a DilatedPixelCNN on PICTURES, and draw from it."""
+def main(folder: str, out: Path, steps: int, size: int) -> None:
+    """Train a DilatedPixelCNN on the images of FOLDER, and draw from it."""
     torch.manual_seed(0)
     model = DilatedPixelCNN()
     pixelsr.check_causality(model)  # raises where an output reads the future
     plan = pixelsr.sampling.plan(model, (size, size))
-    print(f"{plan.macs / 1e6:.0f} million multiply-adds draw a {size}x{size} picture")
+    print(f"{plan.macs / 1e6:.0f} million multiply-adds draw a {size}x{size} image")
 
-    images = load_pictures(pictures, size, print)
-    recipe, budget = Recipe(batch=16, lr=3e-3, warmup=20), Budget(steps=steps)
-    files = RunFiles(out)
+    images = load_images(folder, size, print)
+    recipe, budget = TrainingConfig(batch=16, lr=3e-3, warmup=20), Budget(steps=steps)
+    files = RunDir(out)
     Trainer(model, images, None, files, recipe, budget, Intervals(), display()).run()
 
     model = DilatedPixelCNN.from_pretrained(out / "model")
     drawn = pixelsr.sample(model, n=4, image_size=(size, size), seed=0)
-    save_picture(from_tensor(torch.cat(list(drawn), dim=2)), out / "drawn.png")
-    print(f"four pictures in {out / 'drawn.png'}")
+    save_image(from_tensor(torch.cat(list(drawn), dim=2)), out / "drawn.png")
+    print(f"four images in {out / 'drawn.png'}")
 
 
 if __name__ == "__main__":

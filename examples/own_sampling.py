@@ -1,6 +1,6 @@
-"""A sampling rule of your own, one colour step at a time: the k likeliest values, no others.
+"""A sampling rule of your own, one color step at a time: the k likeliest values, no others.
 
-`pixelsr.sampling.start` gives the logits of one value of all pictures at a time, and takes the
+`pixelsr.sampling.start` gives the logits of one value of all images at a time, and takes the
 values that you choose: for top-k, guidance, scoring, or a mixture of models.
 
     python examples/own_sampling.py --model faces-8x32 -o top-k.png
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 import pixelsr
-from pixelsr.data.crop import from_tensor, small_picture
-from pixelsr.data.image_io import open_picture, save_picture
+from pixelsr.data.crop import from_tensor, small_image
+from pixelsr.data.image_io import open_image, save_image
 
 SAMPLES = Path(pixelsr.__file__).parent / "samples"
 
@@ -35,14 +35,14 @@ def top_k(logits: Tensor, k: int, generator: torch.Generator) -> Tensor:
 def main(model: str, photo: Path, out: Path, n: int, k: int) -> None:
     """Enlarge a photo with top-k draws."""
     network = pixelsr.PixelRecursiveSR.from_pretrained(model)
-    small = small_picture(open_picture(photo), magnification=network.magnification)
+    small = small_image(open_image(photo), scale_factor=network.scale_factor)
     state = pixelsr.sampling.start(network, n=n, low_res=small.low_res[None])
     generator = torch.Generator().manual_seed(0)
     logits = state.step()  # of the first value
     while logits is not None:
         logits = state.step(top_k(logits, k, generator))
-    save_picture(from_tensor(torch.cat(list(state.images), dim=2)), out)
-    print(f"{n} pictures in {out}")
+    save_image(from_tensor(torch.cat(list(state.images), dim=2)), out)
+    print(f"{n} images in {out}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from pixelsr.cli.options import PATH, model_option, threads_option
 from pixelsr.utils.signals import Interrupt
 from pixelsr.utils.system import keep_freed_memory
 
-from . import EXPERIMENTS, SCALES, Task, run
+from . import EXPERIMENTS, SCALES, ExperimentConfig, run
 
 LIST = "\n".join(f"  {name}: {about}" for name, about in EXPERIMENTS.items())
 
@@ -53,7 +53,7 @@ LIST = "\n".join(f"  {name}: {about}" for name, about in EXPERIMENTS.items())
     metavar="FOLDER",
     type=PATH,
     help="Holds mnist/, the idx files of MNIST, gzipped or not, and faces/, with train/ and val/, "
-    "folders of pictures; or is that of the two which the experiment needs.",
+    "folders of images; or is that of the two which the experiment needs.",
 )
 @model_option("faces-8x32")
 @click.option(
@@ -82,7 +82,7 @@ LIST = "\n".join(f"  {name}: {about}" for name, about in EXPERIMENTS.items())
     type=click.IntRange(0, 2**63 - 1),
     default=0,
     show_default=True,
-    help="Of first weights, order of the pictures and draws.",
+    help="Of first weights, order of the images and draws.",
 )
 @threads_option
 def experiment(name: str, out: Path, device: str, **options: Any) -> None:
@@ -92,7 +92,7 @@ def experiment(name: str, out: Path, device: str, **options: Any) -> None:
     check_folder(out)
     with Interrupt() as interrupt:
         where = find_device(device)
-        task = Task(out, device=where, stop=lambda: interrupt.requested, **options)
+        task = ExperimentConfig(out, device=where, stop=lambda: interrupt.requested, **options)
         finished = run(name, task)
     if finished:
         click.echo(f"Done: figures and plots are in {out}.")

@@ -28,15 +28,15 @@ HALF, TF32, IEEE = "half", "tf32", "ieee"
 PRODUCTS: dict[tuple[str, str], Config] = {
     (HALF, "wide"): Config(128, 128, 64, 8, 5, "64x128 a warpgroup, four 32 KB stages in flight"),
     (HALF, "narrow"): Config(128, 64, 64, 4, 4, "up to 64 outputs; two programs a multiprocessor"),
-    (HALF, "few"): Config(256, 16, 64, 4, 4, "gradient to a picture: long columns, few outputs"),
+    (HALF, "few"): Config(256, 16, 64, 4, 4, "gradient to an image: long columns, few outputs"),
     (HALF, "lanes"): Config(64, 64, 32, 4, 2, "a first layer, 3 channels x 24 taps: 3 steps"),
     (TF32, "wide"): Config(128, 128, 32, 8, 5, "the bytes of 16 bits, half as many inputs"),
     (TF32, "narrow"): Config(128, 64, 32, 4, 5, "the bytes of 16 bits, half as many inputs"),
-    (TF32, "few"): Config(128, 16, 32, 4, 4, "gradient to a picture"),
+    (TF32, "few"): Config(128, 16, 32, 4, 4, "gradient to an image"),
     (TF32, "lanes"): Config(64, 64, 32, 4, 2, "a first layer"),
     (IEEE, "wide"): Config(64, 64, 16, 8, 3, "no matrix instructions: 16 sums a thread"),
     (IEEE, "narrow"): Config(64, 32, 16, 4, 3, "no matrix instructions: 16 sums a thread"),
-    (IEEE, "few"): Config(64, 16, 16, 4, 3, "gradient to a picture"),
+    (IEEE, "few"): Config(64, 16, 16, 4, 3, "gradient to an image"),
     (IEEE, "lanes"): Config(64, 32, 16, 4, 2, "a first layer"),
 }
 """Of the forward pass and the gradient to the input, by precision and kind."""

@@ -5,7 +5,7 @@ class CausalityError(ValueError):
     """An output of a network reads a value that is drawn at the same time or later.
 
     Attributes:
-        output, input: (row, column, colour) of the two; None where no pair was measured.
+        output, input: (row, column, color) of the two; None where no pair was measured.
         mode: "train" or "eval", the mode that the network was in; None likewise.
     """
 
@@ -29,7 +29,7 @@ class LogitsError(ValueError):
 
     Attributes:
         sample: index of the sample among all that are drawn.
-        position: (row, column, colour) of the value.
+        position: (row, column, color) of the value.
         found: "NaN", "+inf" or "-inf at every level".
     """
 
@@ -38,8 +38,8 @@ class LogitsError(ValueError):
         self.sample, self.position, self.found = sample, position, found
 
     def __str__(self) -> str:
-        row, column, colour = self.position
+        row, column, color = self.position
         return (
-            f"the logits of sample {self.sample} at row {row}, column {column}, colour {colour} "
+            f"the logits of sample {self.sample} at row {row}, column {column}, color {color} "
             f"hold {self.found}; expected finite numbers, or -inf at some of the levels"
         )

@@ -1,7 +1,7 @@
-"""The definition of a causal mask: which taps of a kernel, and which colour groups, are live.
+"""The definition of a causal mask: which taps of a kernel, and which color groups, are live.
 
 Every other part of the package asks here. Pixels are drawn in raster order: row by row, left to
-right, colour by colour; a tap is live when the value that it reads was drawn before.
+right, color by color; a tap is live when the value that it reads was drawn before.
 """
 
 from functools import lru_cache
@@ -16,8 +16,8 @@ from pixelsr.utils.transforms import is_transformed
 MaskType = Literal["A", "B", "V-first", "V"]
 """What a masked convolution may read.
 
-"A": the past, and at its own pixel the colour groups *before* its own (the first layer).
-"B": the past, and at its own pixel the colour groups up to its own.
+"A": the past, and at its own pixel the color groups *before* its own (the first layer).
+"B": the past, and at its own pixel the color groups up to its own.
 "V-first": the rows strictly above.
 "V": the rows above and the whole current row, for inputs that know only the rows above.
 """
@@ -39,33 +39,33 @@ def check_dilation(dilation: int) -> None:
         raise ValueError(f"dilation must be a positive int, got {dilation!r}")
 
 
-def group_sizes(channels: int, colours: int) -> list[int]:
-    """Sizes of the contiguous colour groups: the first `channels % colours` have one more."""
-    return [channels // colours + (group < channels % colours) for group in range(colours)]
+def group_sizes(channels: int, colors: int) -> list[int]:
+    """Sizes of the contiguous color groups: the first `channels % colors` have one more."""
+    return [channels // colors + (group < channels % colors) for group in range(colors)]
 
 
 @lru_cache
-def channel_groups(channels: int, colours: int, parts: int = 1) -> tuple[int, ...]:
-    """The colour group of each channel; each of the `parts` equal pieces is grouped by itself."""
-    if colours < 1:
-        raise ValueError(f"colours must be positive, got {colours}")
+def channel_groups(channels: int, colors: int, parts: int = 1) -> tuple[int, ...]:
+    """The color group of each channel; each of the `parts` equal pieces is grouped by itself."""
+    if colors < 1:
+        raise ValueError(f"colors must be positive, got {colors}")
     if parts < 1 or channels % parts:
         raise ValueError(f"{channels} channels cannot be cut into {parts} equal parts")
     own = channels // parts
-    sizes = group_sizes(own, min(colours, own))  # groups of no channel have no part in it
+    sizes = group_sizes(own, min(colors, own))  # groups of no channel have no part in it
     return tuple(group for group, size in enumerate(sizes) for _ in range(size)) * parts
 
 
-def check_first_groups(mask_type: str, in_channels: int, colours: int, in_parts: int) -> None:
-    """Raise ValueError where an input of mask "A" lacks a colour group.
+def check_first_groups(mask_type: str, in_channels: int, colors: int, in_parts: int) -> None:
+    """Raise ValueError where an input of mask "A" lacks a color group.
 
     Outputs of the groups after the missing one would read their own pixel.
     """
-    if mask_type == "A" and 0 < in_channels < colours * in_parts:
+    if mask_type == "A" and 0 < in_channels < colors * in_parts:
         parts = "" if in_parts == 1 else f" in {in_parts} parts"
         raise ValueError(
-            f'mask_type "A" with {colours} colour groups needs an input channel for each, got '
-            f"{in_channels}{parts}; for grey images pass colours=1"
+            f'mask_type "A" with {colors} color groups needs an input channel for each, got '
+            f"{in_channels}{parts}; for gray images pass colors=1"
         )
 
 
@@ -83,23 +83,23 @@ def _build_mask(
     in_channels: int,
     kernel_size: tuple[int, int],
     mask_type: str,
-    colours: int,
+    colors: int,
     in_parts: int,
     out_parts: int,
     device: torch.device,
 ) -> Tensor:
     check_mask(mask_type, kernel_size)
-    centre_row, centre_col = kernel_size[0] // 2, kernel_size[1] // 2
+    center_row, center_col = kernel_size[0] // 2, kernel_size[1] // 2
     mask = torch.zeros(out_channels, in_channels, *kernel_size, dtype=torch.bool, device=device)
-    mask[:, :, :centre_row] = True
+    mask[:, :, :center_row] = True
     if mask_type == "V":
-        mask[:, :, centre_row] = True
+        mask[:, :, center_row] = True
     if mask_type in ("A", "B"):
-        mask[:, :, centre_row, :centre_col] = True
-        reads = torch.tensor(channel_groups(in_channels, colours, in_parts), device=device)
-        own = torch.tensor(channel_groups(out_channels, colours, out_parts), device=device)
-        centre = reads[None, :] < own[:, None] if mask_type == "A" else reads <= own[:, None]
-        mask[:, :, centre_row, centre_col] = centre
+        mask[:, :, center_row, :center_col] = True
+        reads = torch.tensor(channel_groups(in_channels, colors, in_parts), device=device)
+        own = torch.tensor(channel_groups(out_channels, colors, out_parts), device=device)
+        center = reads[None, :] < own[:, None] if mask_type == "A" else reads <= own[:, None]
+        mask[:, :, center_row, center_col] = center
     return mask
 
 
@@ -112,7 +112,7 @@ def causal_mask(
     kernel_size: tuple[int, int],
     mask_type: str,
     *,
-    colours: int = 3,
+    colors: int = 3,
     in_parts: int = 1,
     out_parts: int = 1,
     device: torch.device | str = "cpu",
@@ -122,7 +122,7 @@ def causal_mask(
     Args:
         out_channels, in_channels, kernel_size: the shape of the weight; odd kernel sizes.
         mask_type: "A", "B", "V-first" or "V" (see `MaskType`).
-        colours: colour groups; with n channels, group g has n // colours + (g < n % colours).
+        colors: color groups; with n channels, group g has n // colors + (g < n % colors).
         in_parts, out_parts: equal pieces (gate halves, concatenated maps) grouped each by itself.
     Returns:
         bool ``[out_channels, in_channels, kh, kw]``, true where the tap is live; shared between
@@ -138,7 +138,7 @@ def causal_mask(
         in_channels,
         (kernel_size[0], kernel_size[1]),
         mask_type,
-        colours,
+        colors,
         in_parts,
         out_parts,
         torch.device(device),

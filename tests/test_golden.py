@@ -19,9 +19,9 @@ from pixelsr.data.crop import area_resize, to_tensor
 from pixelsr.sampling.noise import gumbel_noise
 from pixelsr.training.state import State
 from pixelsr.utils.distributed import Workers
-from tests.support.helpers import randomise
+from tests.support.helpers import randomize
 from tests.support.networks import NETWORKS, inputs
-from tests.training.test_training import RECIPE, pictures, small_model
+from tests.training.test_training import CONFIG, random_images, small_model
 
 GOLDEN = Path(__file__).parent / "golden.json"
 RECURRENT = {
@@ -37,7 +37,7 @@ def digest(images: Tensor) -> str:
 
 
 def make(name: str) -> nn.Module:
-    return randomise(MAKERS[name]()).double().eval()
+    return randomize(MAKERS[name]()).double().eval()
 
 
 def drawn(name: str, engine: str) -> dict[str, str]:
@@ -64,12 +64,12 @@ def losses(name: str) -> list[float]:
     """The negative log-likelihoods of four images, in nats."""
     model = make(name)
     random = torch.Generator().manual_seed(3)
-    shape = (4, model.colours, 6, 4)
+    shape = (4, model.colors, 6, 4)
     images = torch.randint(model.levels, shape, dtype=torch.uint8, generator=random)
     low_res = inputs(model, count=4).get("low_res")
     with torch.no_grad():
         logits = model(images) if low_res is None else model(images, low_res)
-    return functional.nats(logits, images).tolist()
+    return functional.nll(logits, images).tolist()
 
 
 def trained() -> dict[str, list[float]]:
@@ -77,8 +77,8 @@ def trained() -> dict[str, list[float]]:
 
     The first weights are random: initial ones are rounded differently by other processors.
     """
-    state = State(randomise(small_model()).double(), RECIPE, Workers())
-    bits = [state.advance(pictures(8, seed=step).chunk(2), lr=0.01) for step in range(5)]
+    state = State(randomize(small_model()).double(), CONFIG, Workers())
+    bits = [state.advance(random_images(8, seed=step).chunk(2), lr=0.01) for step in range(5)]
     squares = [float(p.detach().square().sum()) for p in state.model.parameters()]
     return {"bits": bits, "squares": squares}
 

@@ -17,16 +17,16 @@ EVERY = [
 ]
 
 
-@pytest.mark.parametrize("colours", [1, 2, 3, 4])
+@pytest.mark.parametrize("colors", [1, 2, 3, 4])
 @pytest.mark.parametrize("channels", range(14))
-def test_groups_share_the_channels_and_the_first_ones_take_what_is_left_over(channels, colours):
-    sizes = group_sizes(channels, colours)
-    assert sizes == [channels // colours + (g < channels % colours) for g in range(colours)]
+def test_groups_share_the_channels_and_the_first_ones_take_what_is_left_over(channels, colors):
+    sizes = group_sizes(channels, colors)
+    assert sizes == [channels // colors + (g < channels % colors) for g in range(colors)]
     assert sum(sizes) == channels
     assert max(sizes) - min(sizes) <= 1
 
 
-def test_fewer_channels_than_colours_leave_the_last_groups_empty():
+def test_fewer_channels_than_colors_leave_the_last_groups_empty():
     assert group_sizes(2, 3) == [1, 1, 0]
     assert channel_groups(2, 3) == (0, 1)
 
@@ -38,7 +38,7 @@ def test_each_part_is_grouped_by_itself():
 
 
 def _is_live(kind, row, column, reads, own):
-    """May group `own` of the output read group `reads` of the input, so far off the centre?"""
+    """May group `own` of the output read group `reads` of the input, so far off the center?"""
     if row != 0:
         return row < 0
     if kind in ("V", "V-first"):
@@ -50,26 +50,26 @@ def _is_live(kind, row, column, reads, own):
 
 @pytest.mark.parametrize(("kernel", "kind"), EVERY, ids=str)
 @pytest.mark.parametrize(
-    ("out_channels", "in_channels", "colours", "in_parts", "out_parts"),
+    ("out_channels", "in_channels", "colors", "in_parts", "out_parts"),
     [(7, 3, 3, 1, 1), (8, 4, 3, 1, 2), (4, 12, 2, 3, 1), (2, 2, 4, 1, 1), (3, 5, 1, 1, 1)],
 )
 def test_a_mask_is_what_its_definition_says(
-    kernel, kind, out_channels, in_channels, colours, in_parts, out_parts
+    kernel, kind, out_channels, in_channels, colors, in_parts, out_parts
 ):
     mask = causal_mask(
         out_channels,
         in_channels,
         kernel,
         kind,
-        colours=colours,
+        colors=colors,
         in_parts=in_parts,
         out_parts=out_parts,
     )
     assert mask.dtype == torch.bool
     assert mask.shape == (out_channels, in_channels, *kernel)
     own, reads = (
-        channel_groups(out_channels, colours, out_parts),
-        channel_groups(in_channels, colours, in_parts),
+        channel_groups(out_channels, colors, out_parts),
+        channel_groups(in_channels, colors, in_parts),
     )
     for o, i, row, column in itertools.product(*map(range, mask.shape)):
         offset = (row - kernel[0] // 2, column - kernel[1] // 2)
@@ -111,7 +111,7 @@ def test_a_mask_made_while_tracing_or_in_inference_mode_is_not_kept_for_later():
         ((6, 3, (4, 3), "A", {}), r"kernel_size must be odd and positive, got \(4, 3\)"),
         ((6, 3, (3, 0), "A", {}), r"kernel_size must be odd and positive, got \(3, 0\)"),
         ((6, 3, (1, 3), "V-first", {}), r"needs a kernel of 3 rows or more, got \(1, 3\)"),
-        ((6, 3, (3, 3), "A", {"colours": 0}), "colours must be positive, got 0"),
+        ((6, 3, (3, 3), "A", {"colors": 0}), "colors must be positive, got 0"),
         ((6, 3, (3, 3), "A", {"in_parts": 2}), "3 channels cannot be cut into 2 equal parts"),
         ((6, 3, (3, 3), "A", {"out_parts": 0}), "6 channels cannot be cut into 0 equal parts"),
     ],

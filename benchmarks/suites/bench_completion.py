@@ -1,4 +1,4 @@
-"""The lower half of pictures drawn by the C++ engine, beside whole pictures of the same batch.
+"""The lower half of images drawn by the C++ engine, beside whole images of the same batch.
 
 And beside what it took while every step ran in all known rows that any step needs, its answer the
 same. All three turn by turn.
@@ -14,9 +14,9 @@ from pixelsr.bench.timing import median_ratio, seconds
 from pixelsr.sampling import plan
 from pixelsr.sampling.plan import Plan, Schedule, macs_with_known
 
-PICTURES, ROUNDS = 16, 7
+IMAGES, ROUNDS = 16, 7
 NETWORKS: dict[str, dict[str, int]] = {
-    "digits": {"channels": 24, "layers": 6, "head_channels": 64, "colours": 1, "levels": 8},
+    "digits": {"channels": 24, "layers": 6, "head_channels": 64, "colors": 1, "levels": 8},
     "faces": {"channels": 48, "layers": 6, "kernel_size": 3, "head_channels": 128},
     "paper": {},
 }
@@ -27,13 +27,13 @@ def test_completion(benchmark, monkeypatch: pytest.MonkeyPatch, name: str) -> No
     torch.manual_seed(0)
     model = pixelsr.GatedPixelCNN(**NETWORKS[name]).eval()
     side = 28 if name == "digits" else 32
-    shape = model.colours, side, side
-    images = torch.randint(model.levels, (PICTURES, *shape), dtype=torch.uint8)
+    shape = model.colors, side, side
+    images = torch.randint(model.levels, (IMAGES, *shape), dtype=torch.uint8)
     known = torch.zeros(1, *shape, dtype=torch.bool)
     known[:, :, : side // 2] = True
 
     def draw(**options: torch.Tensor) -> torch.Tensor:
-        return pixelsr.sample(model, PICTURES, image_size=(side, side), engine="cpu", **options)
+        return pixelsr.sample(model, IMAGES, image_size=(side, side), engine="cpu", **options)
 
     def half() -> torch.Tensor:
         return draw(known=images, known_mask=known.expand_as(images))
@@ -55,11 +55,9 @@ def test_completion(benchmark, monkeypatch: pytest.MonkeyPatch, name: str) -> No
     whole, after, before = (own[-ROUNDS:] for own in times.values())
     made = plan(model, (side, side))
     told = benchmark.extra_info
-    told["multiply-adds, of a whole picture"] = round(
-        macs_with_known(made, ~known[0]) / made.macs, 3
-    )
-    told["time, of a whole picture"] = round(median_ratio(after, whole), 3)
-    told["time with every step, of a whole picture"] = round(median_ratio(before, whole), 3)
+    told["multiply-adds, of a whole image"] = round(macs_with_known(made, ~known[0]) / made.macs, 3)
+    told["time, of a whole image"] = round(median_ratio(after, whole), 3)
+    told["time with every step, of a whole image"] = round(median_ratio(before, whole), 3)
     told["time, of that with every step"] = round(median_ratio(after, before), 3)
     print("\n", name, dict(told))
 

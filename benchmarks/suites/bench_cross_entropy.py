@@ -1,6 +1,6 @@
 """The loss from features, forward and backward, beside the plain path through the logits.
 
-The sizes are those of the paper's output layers at 32x32, 1024 maps of B and 32 of A; 8 pictures in
+The sizes are those of the paper's output layers at 32x32, 1024 maps of B and 32 of A; 8 images in
 float32 on a CPU: a GPU is for `benchmarks.tools.gpu`. The plain path makes the logits of both, adds
 them, and takes the cross-entropy of the sum and of A.
 """
@@ -13,10 +13,10 @@ from torch import Tensor
 
 from pixelsr import functional
 from pixelsr.bench.timing import median_ratio, seconds
-from pixelsr.functional import Output
+from pixelsr.functional import LogitsHead
 
 Loss = Callable[[], Tensor]
-COLOURS, LEVELS, CHANNELS, HIDDEN, CONDITIONING = 3, 256, 64, 1024, 32
+COLORS, LEVELS, CHANNELS, HIDDEN, CONDITIONING = 3, 256, 64, 1024, 32
 IMAGES, SIZE, ROUNDS = 8, (32, 32), 5
 TOLERANCE = 1e-3
 """Of gradients, relative to the largest."""
@@ -24,7 +24,7 @@ TOLERANCE = 1e-3
 
 def layers(
     device: torch.device, dtype: torch.dtype, images: int, size: tuple[int, int]
-) -> tuple[Output, Output]:
+) -> tuple[LogitsHead, LogitsHead]:
     """B's hidden and output layer with their input, and A's output layer with its own."""
 
     def normal(*shape: int) -> Tensor:
@@ -37,38 +37,38 @@ def layers(
     def zeros(count: int) -> Tensor:
         return torch.zeros(count, device=device, dtype=dtype, requires_grad=True)
 
-    out = COLOURS * LEVELS
+    out = COLORS * LEVELS
     features, alone = (normal(images, n, *size).requires_grad_() for n in (CHANNELS, CONDITIONING))
-    prior = Output(
+    prior = LogitsHead(
         features, weight(out, HIDDEN), zeros(out), weight(HIDDEN, CHANNELS), zeros(HIDDEN)
     )
-    return prior, Output(alone, weight(out, CONDITIONING), zeros(out))
+    return prior, LogitsHead(alone, weight(out, CONDITIONING), zeros(out))
 
 
-def hidden_maps(prior: Output) -> Output:
+def hidden_maps(prior: LogitsHead) -> LogitsHead:
     """With the hidden layer applied, as a forward pass keeps it."""
     made = functional.masked_conv2d(
         prior.features, prior.hidden_weight, prior.hidden_bias, mask_type="B", backend="reference"
     )
     maps = F.relu(made).detach().contiguous(memory_format=torch.channels_last)
-    return Output(maps.requires_grad_(), prior.weight, prior.bias)
+    return LogitsHead(maps.requires_grad_(), prior.weight, prior.bias)
 
 
-def plain_loss(images: Tensor, prior: Output, conditioning: Output) -> Tensor:
+def plain_loss(images: Tensor, prior: LogitsHead, conditioning: LogitsHead) -> Tensor:
     b = functional.masked_conv2d(*prior[:3], mask_type="B", backend="reference")
     a = F.conv2d(*conditioning[:3])
-    a, b = (functional.to_logits(logits, COLOURS, LEVELS) for logits in (a, b))
-    return (functional.nats(a + b, images) + functional.nats(a, images)).mean()
+    a, b = (functional.to_logits(logits, COLORS, LEVELS) for logits in (a, b))
+    return (functional.nll(a + b, images) + functional.nll(a, images)).mean()
 
 
-def our_loss(images: Tensor, prior: Output, conditioning: Output) -> Tensor:
+def our_loss(images: Tensor, prior: LogitsHead, conditioning: LogitsHead) -> Tensor:
     both, alone = functional.pixel_cross_entropy(images, prior, conditioning)
     return (both + alone).mean()
 
 
 def test_loss_from_features(benchmark, device: torch.device) -> None:
     torch.manual_seed(0)
-    images = torch.randint(LEVELS, (IMAGES, COLOURS, *SIZE), dtype=torch.uint8, device=device)
+    images = torch.randint(LEVELS, (IMAGES, COLORS, *SIZE), dtype=torch.uint8, device=device)
     prior, conditioning = layers(device, torch.float32, IMAGES, SIZE)
     kept = hidden_maps(prior)
     leaves = [t for output in (kept, conditioning) for t in output if t is not None]

@@ -1,8 +1,8 @@
-"""One changed pixel of a 64x64 picture, five masked 3x3 layers of 64 channels: an edit that brings
+"""One changed pixel of a 64x64 image, five masked 3x3 layers of 64 channels: an edit that brings
 the logits up to date, and one forward pass, in turns.
 
-The last layer gives the logits. With 256 levels, as pictures have them, these are 768 maps; with 4,
-the least favourable to edits, 12, and what an edit costs beside its arithmetic weighs most.
+The last layer gives the logits. With 256 levels, as images have them, these are 768 maps; with 4,
+the least favorable to edits, 12, and what an edit costs beside its arithmetic weighs most.
 """
 
 import statistics
@@ -15,32 +15,32 @@ from torch import Tensor, nn
 from pixelsr import functional, sampling
 from pixelsr.nn import MaskedConv2d
 
-COLOURS, SIZE, CHANNELS = 3, (64, 64), 64
+COLORS, SIZE, CHANNELS = 3, (64, 64), 64
 ROUNDS = 15
 
 
 class Network(nn.Module):
     """Five layers of 3x3, of which the last gives the logits."""
 
-    colours = COLOURS
+    colors = COLORS
 
     def __init__(self, levels: int) -> None:
         super().__init__()
         self.levels = levels
-        first = MaskedConv2d(COLOURS, CHANNELS, 3, "A")
+        first = MaskedConv2d(COLORS, CHANNELS, 3, "A")
         others = [MaskedConv2d(CHANNELS, CHANNELS, 3, "B") for _ in range(3)]
         activated = [part for layer in (first, *others) for part in (layer, nn.ReLU())]
-        self.layers = nn.Sequential(*activated, MaskedConv2d(CHANNELS, COLOURS * levels, 3, "B"))
+        self.layers = nn.Sequential(*activated, MaskedConv2d(CHANNELS, COLORS * levels, 3, "B"))
 
     def forward(self, images: Tensor) -> Tensor:
-        x = functional.scale_levels(images, COLOURS, self.levels, self.layers[0].weight.dtype)
-        return functional.to_logits(self.layers(x), COLOURS, self.levels)
+        x = functional.normalize_images(images, COLORS, self.levels, self.layers[0].weight.dtype)
+        return functional.to_logits(self.layers(x), COLORS, self.levels)
 
 
 def one_pixel(levels: int) -> tuple[Tensor, Tensor]:
     """Values, and a mask of one pixel, anywhere."""
     row, col = (int(torch.randint(side, ())) for side in SIZE)
-    mask = torch.zeros(1, COLOURS, *SIZE, dtype=torch.bool)
+    mask = torch.zeros(1, COLORS, *SIZE, dtype=torch.bool)
     mask[:, :, row, col] = True
     return torch.randint(levels, mask.shape, dtype=torch.uint8), mask
 
@@ -55,8 +55,8 @@ def test_an_edit_against_the_forward_pass(
         pytest.skip(why)
     torch.manual_seed(0)
     model = Network(levels).eval().to(device)
-    images = torch.randint(levels, (1, COLOURS, *SIZE), dtype=torch.uint8, device=device)
-    state = sampling.evaluate(model, images, engine=engine)
+    images = torch.randint(levels, (1, COLORS, *SIZE), dtype=torch.uint8, device=device)
+    state = sampling.incremental_logits(model, images, engine=engine)
     ratios = []
 
     def seconds(work) -> float:

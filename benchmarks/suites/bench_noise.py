@@ -1,4 +1,4 @@
-"""The noise of a 32x32 picture with 256 levels: the C++ kernel against the PyTorch reference."""
+"""The noise of a 32x32 image with 256 levels: the C++ kernel against the PyTorch reference."""
 
 import statistics
 import time

@@ -92,7 +92,7 @@ class Loop(nn.Module):
 
 
 def products_of_a_pixel(layer: nn.Module) -> int:
-    """Live multiply-adds of a forward pass; with one colour only taps to the right are dead."""
+    """Live multiply-adds of a forward pass; with one color only taps to the right are dead."""
     h = CHANNELS
     recurrence, taps = (3 * h * 4 * h, 2) if isinstance(layer, RowLSTMLayer) else (4 * h * 4 * h, 1)
     gates = 4 * h if isinstance(layer, RowLSTMLayer) else 8 * h
@@ -107,7 +107,7 @@ def peak_products(device: torch.device, dtype: torch.dtype, size: int = 2048) ->
 
 def make_layer(kind: str, device: torch.device, dtype: torch.dtype) -> Layer:
     torch.manual_seed(0)
-    layer = KINDS[kind](CHANNELS, colours=1)
+    layer = KINDS[kind](CHANNELS, colors=1)
     with torch.no_grad():
         layer.initial_state.normal_()
     return layer.to(device, dtype)

@@ -1,7 +1,7 @@
-"""Drawing pictures from a PixelRNN with the C++ engine, beside one forward pass of the same batch.
+"""Drawing images from a PixelRNN with the C++ engine, beside one forward pass of the same batch.
 
-Row LSTM and Diagonal BiLSTM of 12 layers, 16 pictures of 32x32, both turn by turn: what is asked is
-a picture for at most two forward passes.
+Row LSTM and Diagonal BiLSTM of 12 layers, 16 images of 32x32, both turn by turn: what is asked is
+an image for at most two forward passes.
 """
 
 import statistics
@@ -12,7 +12,7 @@ import torch
 import pixelsr
 from pixelsr.bench.timing import median_ratio, seconds
 
-CHANNELS, PICTURES, SIZE, ROUNDS = 64, 16, 32, 5
+CHANNELS, IMAGES, SIZE, ROUNDS = 64, 16, 32, 5
 
 
 @pytest.mark.parametrize("make", [pixelsr.RowLSTM, pixelsr.DiagonalBiLSTM])
@@ -20,11 +20,11 @@ def test_sampling(benchmark, make: type[pixelsr.RowLSTM] | type[pixelsr.Diagonal
     torch.manual_seed(0)
     device = torch.device("cpu")
     model = make(channels=CHANNELS).eval()
-    images = torch.randint(256, (PICTURES, 3, SIZE, SIZE), dtype=torch.uint8)
+    images = torch.randint(256, (IMAGES, 3, SIZE, SIZE), dtype=torch.uint8)
     times: dict[str, list[float]] = {"drawing": [], "forward pass": []}
 
     def draw() -> None:
-        pixelsr.sample(model, PICTURES, image_size=(SIZE, SIZE), engine="cpu")
+        pixelsr.sample(model, IMAGES, image_size=(SIZE, SIZE), engine="cpu")
 
     @torch.inference_mode()
     def forward() -> None:
@@ -35,9 +35,9 @@ def test_sampling(benchmark, make: type[pixelsr.RowLSTM] | type[pixelsr.Diagonal
         times["forward pass"].append(seconds(device, forward))
 
     benchmark.pedantic(measure_once, rounds=ROUNDS, warmup_rounds=1)
-    drawing, passing = (own[-ROUNDS:] for own in times.values())
+    sampler, passing = (own[-ROUNDS:] for own in times.values())
     told = benchmark.extra_info
-    told["forward passes a picture"] = round(median_ratio(drawing, passing), 2)
-    for name, own in (("drawing", drawing), ("forward pass", passing)):
-        told[f"{name}: milliseconds a picture"] = round(1e3 * statistics.median(own) / PICTURES, 1)
+    told["forward passes an image"] = round(median_ratio(sampler, passing), 2)
+    for name, own in (("drawing", sampler), ("forward pass", passing)):
+        told[f"{name}: milliseconds an image"] = round(1e3 * statistics.median(own) / IMAGES, 1)
     print("\n", make.__name__, dict(told))

@@ -1,6 +1,6 @@
 """One step of training, ours beside the same network in plain PyTorch.
 
-On a CPU the bundled model's size, 8 pictures, float32; a GPU is for `benchmarks.tools.gpu`. Plain
+On a CPU the bundled model's size, 8 images, float32; a GPU is for `benchmarks.tools.gpu`. Plain
 is ``F.conv2d(x, weight * mask)`` for each masked layer, and a loss from logits. Both end in a step
 of AdamW.
 """
@@ -16,7 +16,7 @@ from pixelsr import functional
 from pixelsr.bench.passes import on_backend
 from pixelsr.bench.timing import median_ratio, seconds
 from pixelsr.data.downsample import area_average
-from pixelsr.training.loss import Objective
+from pixelsr.training.loss import TrainingLoss
 
 IMAGES, ROUNDS = 8, 5
 TOLERANCE = 2e-2
@@ -31,9 +31,9 @@ class PlainObjective(nn.Module):
         self.model = model
 
     def forward(self, images: Tensor) -> Tensor:
-        conditioning = self.model.conditioning(area_average(images, self.model.magnification))
+        conditioning = self.model.conditioning(area_average(images, self.model.scale_factor))
         total = functional.add_logits(conditioning, self.model.prior(images))
-        terms = [functional.nats(logits, images).mean() for logits in (total, conditioning)]
+        terms = [functional.nll(logits, images).mean() for logits in (total, conditioning)]
         return torch.stack(terms) / images[0].numel()
 
 
@@ -56,8 +56,8 @@ def make_step(objective: nn.Module, dtype: torch.dtype) -> Callable[[Tensor], Te
 def live_products(
     model: pixelsr.PixelRecursiveSR, size: tuple[int, int], low_res_size: tuple[int, int]
 ) -> int:
-    """Multiply-adds of a forward pass of one picture; dead taps are not counted."""
-    small = torch.zeros(1, model.colours, *low_res_size, dtype=torch.uint8, device=model.device)
+    """Multiply-adds of a forward pass of one image; dead taps are not counted."""
+    small = torch.zeros(1, model.colors, *low_res_size, dtype=torch.uint8, device=model.device)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model.conditioning(small)
     plan = pixelsr.sampling.plan(model, size, low_res_size)
@@ -72,7 +72,7 @@ def test_training_step(benchmark, device: torch.device) -> None:
     images = images.contiguous(memory_format=torch.channels_last)
     plain = PlainObjective(on_backend(model, "reference"))
     run = {
-        "ours": make_step(Objective(model), torch.float32),
+        "ours": make_step(TrainingLoss(model), torch.float32),
         "plain": make_step(plain, torch.float32),
     }
     losses = [step(images) for step in run.values()]

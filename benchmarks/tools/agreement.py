@@ -1,6 +1,6 @@
 """Training with the Triton kernels beside training in plain PyTorch, from the same start.
 
-    python -m benchmarks.tools.agreement PICTURES --out benchmarks/results/agreement/gpu.json
+    python -m benchmarks.tools.agreement IMAGES --out benchmarks/results/agreement/gpu.json
 
 Both see the same batches in the same precision. Kernels that are right differ by rounding, and
 training makes rounding grow; how far two right runs drift apart is what a third run shows, the
@@ -20,8 +20,8 @@ from torch import Tensor, nn
 import pixelsr
 from pixelsr.bench import machine
 from pixelsr.bench.passes import on_backend
-from pixelsr.data.load import load_pictures
-from pixelsr.training.loss import Objective
+from pixelsr.data.load import load_images
+from pixelsr.training.loss import TrainingLoss
 
 from ..suites.bench_training_step import PlainObjective, make_step
 
@@ -47,7 +47,7 @@ def compare(
     plain = on_backend(start, "reference")
     contiguous = copy.deepcopy(plain).to(memory_format=torch.contiguous_format)
     return {
-        "triton": curve(Objective(ours), batches, dtype),
+        "triton": curve(TrainingLoss(ours), batches, dtype),
         "plain": curve(PlainObjective(plain), batches, dtype),
         "plain, contiguous": curve(PlainObjective(contiguous), batches, dtype),
     }
@@ -59,20 +59,20 @@ def apart(curves: dict[str, list[float]], one: str, other: str) -> float:
 
 
 @click.command()
-@click.argument("pictures", type=click.Path(exists=True, path_type=Path))
+@click.argument("folder", type=click.Path(exists=True, path_type=Path))
 @click.option("--model", help="A model to start from. [default: the paper's size, untrained]")
 @click.option("--steps", default=200, show_default=True, type=click.IntRange(min=1))
 @click.option("--batch", default=32, show_default=True, type=click.IntRange(min=1))
 @click.option("--precision", default="bfloat16", type=click.Choice(list(DTYPES)))
 @click.option("--out", type=click.Path(path_type=Path), help="JSON file.")
 def main(
-    pictures: Path, model: str | None, steps: int, batch: int, precision: str, out: Path | None
+    folder: Path, model: str | None, steps: int, batch: int, precision: str, out: Path | None
 ) -> None:
     """Train three times from one start, and tell how far the losses are apart."""
     torch.manual_seed(0)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     start = pixelsr.PixelRecursiveSR.from_pretrained(model) if model else pixelsr.PixelRecursiveSR()
-    images = load_pictures(pictures, 32, click.echo)
+    images = load_images(folder, 32, click.echo)
     order = torch.randint(len(images), (steps, batch))
     batches = [images[some].to(device, memory_format=torch.channels_last) for some in order]
     curves = compare(start.to(device).train(), batches, DTYPES[precision])

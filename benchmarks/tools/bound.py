@@ -1,4 +1,4 @@
-"""What no engine can beat: pictures a second by arithmetic, and by the weights that are read.
+"""What no engine can beat: images a second by arithmetic, and by the weights that are read.
 
 An engine that draws tiles of S samples reads all weights of a pixel once for each pixel of a tile,
 from the L2 cache: 16-bit weights are more than a multiprocessor can hold.
@@ -10,18 +10,18 @@ from typing import Any
 
 from pixelsr.sampling.engines.cuda.engine import CudaEngine
 from pixelsr.sampling.engines.cuda.memory_layout import UNIT
-from pixelsr.sampling.engines.cuda.program import Tape
+from pixelsr.sampling.engines.cuda.program import CudaProgram
 
 FLOPS = 400e12
 """Of 16-bit products, in practice, an H100 or H200 a second; a large product alone has 700e12."""
 L2_BYTES = 6e12
 """Read from L2 a second; 5e12 to 7e12 were seen."""
-ROW_LIST, LEFT_LIST, FIRST_COLOUR_LIST = 0, 2, 4
+ROW_LIST, LEFT_LIST, FIRST_COLOR_LIST = 0, 2, 4
 
 
 @dataclasses.dataclass(frozen=True)
 class Reads:
-    """Bytes of weights that a tile reads for one picture of each of its samples.
+    """Bytes of weights that a tile reads for one image of each of its samples.
 
     Attributes:
         of_rows: by the row stage.
@@ -36,23 +36,23 @@ class Reads:
         return self.of_rows + self.of_pixels
 
 
-def reads_of(tape: Tape) -> Reads:
+def reads_of(cuda_program: CudaProgram) -> Reads:
     """What a tape makes a tile read."""
-    height, width = tape.plan.image_size
-    members = tape.tiles.cut.members
-    table = tape.table.tolist()
+    height, width = cuda_program.plan.image_size
+    cluster_size = cuda_program.tiles.cut.cluster_size
+    table = cuda_program.table.tolist()
     lists, pixels, rows, end = table[:4]
     pixel_runs = [table[i : i + 4] for i in range(pixels, rows, 4)]
     counts = [tuple(table[i : i + 2]) for i in range(lists, pixels, 2)]
-    row_count = max(first + count for first, count in counts[: LEFT_LIST * members])
+    row_count = max(first + count for first, count in counts[: LEFT_LIST * cluster_size])
     size = (end - rows) // max(1, row_count)
     row_runs = [table[i : i + size] for i in range(rows, end, size)]
-    sizes = _sizes(tape, [run[0] for run in (*pixel_runs, *row_runs)])
+    sizes = _sizes(cuda_program, [run[0] for run in (*pixel_runs, *row_runs)])
 
     def of_list(number: int) -> list[tuple[int, int]]:
-        return counts[number * members : (number + 1) * members]
+        return counts[number * cluster_size : (number + 1) * cluster_size]
 
-    stages = [LEFT_LIST, *(FIRST_COLOUR_LIST + 2 * c for c in range(tape.plan.colours + 1))]
+    stages = [LEFT_LIST, *(FIRST_COLOR_LIST + 2 * c for c in range(cuda_program.plan.colors + 1))]
     pixel = sum(
         sizes[pixel_runs[first + i][0]]
         for stage in stages
@@ -60,22 +60,22 @@ def reads_of(tape: Tape) -> Reads:
         for i in range(count)
     )
     row = 0
-    for member, (first, count) in enumerate(of_list(ROW_LIST)):
-        share = width * (member + 1) // members - width * member // members
+    for rank, (first, count) in enumerate(of_list(ROW_LIST)):
+        share = width * (rank + 1) // cluster_size - width * rank // cluster_size
         for run in row_runs[first : first + count]:
             row += sizes[run[0]] * -(-share // max(1, run[2]))  # anew for so many columns at once
     return Reads(height * row, height * width * pixel)
 
 
-def _sizes(tape: Tape, offsets: list[int]) -> dict[int, int]:
+def _sizes(cuda_program: CudaProgram, offsets: list[int]) -> dict[int, int]:
     """Bytes of each run, from where it begins to where the next one does."""
-    begins = sorted({*offsets, len(tape.packets) // UNIT})
+    begins = sorted({*offsets, len(cuda_program.packets) // UNIT})
     return {a: (b - a) * UNIT for a, b in itertools.pairwise(begins)}
 
 
 def bound(engine: CudaEngine) -> dict[str, Any]:
-    """Pictures a second by both, the lower of which is the bound, and what they are computed of."""
-    cut, reads = engine.cut, reads_of(engine.tape)
+    """Images a second by both, the lower of which is the bound, and what they are computed of."""
+    cut, reads = engine.cut, reads_of(engine.cuda_program)
     by = {
         "arithmetic": FLOPS / (2 * engine.plan.macs),
         "L2": cut.samples * L2_BYTES / reads.total,
@@ -83,7 +83,7 @@ def bound(engine: CudaEngine) -> dict[str, Any]:
     which = min(by, key=by.__getitem__)
     return {
         "which": which,
-        "pictures_per_second": by[which],
+        "images_per_second": by[which],
         "by_arithmetic": by["arithmetic"],
         "by_l2": by["L2"],
         "macs": engine.plan.macs,

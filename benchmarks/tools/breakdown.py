@@ -9,13 +9,13 @@ from typing import Any
 import torch
 
 import pixelsr
+from pixelsr.bench.engine_choices import EngineChoice, request_of
 from pixelsr.bench.inputs import Batch
-from pixelsr.bench.samplers import Sampler, request_of
 from pixelsr.bench.timing import seconds
 from pixelsr.sampling.engines.buffers import packed_values
 from pixelsr.sampling.engines.cuda.engine import EVENTS, CudaEngine
 from pixelsr.sampling.methods import plan_of
-from pixelsr.sampling.sampler import Drawing
+from pixelsr.sampling.sampler import Sampler
 
 CALL, NOTHING, REQUEST = "call", "call that draws nothing", "request"
 IMAGE_STAGE, KERNEL, TICKING = "image stage", "kernel", "kernel, with clocks"
@@ -26,7 +26,7 @@ class Breakdown:
     """Of one batch.
 
     Attributes:
-        values: height, width and colours of a picture.
+        values: height, width and colors of an image.
         tile: samples of a tile, blocks that share it, and how many tiles there are.
         seconds: medians, by part: a whole call; one where all is known, which has the host's work
             and the image stage in it; checking the arguments; the image stage; drawing, without and
@@ -49,13 +49,13 @@ class Breakdown:
 
     def as_json(self) -> dict[str, Any]:
         """What was measured, and what follows from it."""
-        height, width, colours = self.values
+        height, width, colors = self.values
         events = self.event_seconds
-        steps = (events["colours"] + events["draw"]) / (height * width * colours)
+        steps = (events["colors"] + events["draw"]) / (height * width * colors)
         return {
             **dataclasses.asdict(self),
             "event_seconds": events,
-            "colour_step_seconds": steps,
+            "color_step_seconds": steps,
             "left_seconds": events["left"] / (height * width),
             "row_stage_seconds": events["row stage"] / height,
         }
@@ -65,7 +65,7 @@ def events_of(engine: CudaEngine) -> tuple[float, dict[str, float]]:
     """Seconds of a draw while the clocks are read, and the mean clocks of a tile by event."""
     shape = engine.tiles, len(EVENTS)
     engine.ticks = torch.zeros(shape, dtype=torch.int64, device=engine.device)
-    taken = seconds(engine.device, engine.draw, Drawing(0, 1.0))
+    taken = seconds(engine.device, engine.draw, Sampler(0, 1.0))
     clocks = engine.ticks.double().mean(0).tolist()
     return taken, dict(zip(EVENTS, clocks, strict=True))
 
@@ -93,11 +93,11 @@ def break_down(batch: Batch, weights: str, rounds: int) -> Breakdown:
     made = plan_of(request)
     engine = CudaEngine(made, request)
     parts: dict[str, Callable[[], object]] = {
-        CALL: partial(Sampler("cuda", weights), batch),
+        CALL: partial(EngineChoice("cuda", weights), batch),
         NOTHING: partial(draw_nothing, batch, weights),
         REQUEST: partial(request_of, batch, weights),
         IMAGE_STAGE: partial(packed_values, made, request),
-        KERNEL: lambda: engine.draw(Drawing(0, 1.0)),
+        KERNEL: lambda: engine.draw(Sampler(0, 1.0)),
     }
     for part in parts.values():
         part()
@@ -109,10 +109,10 @@ def break_down(batch: Batch, weights: str, rounds: int) -> Breakdown:
     found[TICKING], clocks = events_of(engine)
     tile = {
         "samples": engine.cut.samples,
-        "blocks": engine.cut.members,
+        "blocks": engine.cut.cluster_size,
         "tiles": engine.tiles,
-        "bytes": engine.tape.units * 16,
+        "bytes": engine.cuda_program.units * 16,
     }
     return Breakdown(
-        weights, len(batch), (*batch.image_size, batch.model.colours), tile, found, clocks
+        weights, len(batch), (*batch.image_size, batch.model.colors), tile, found, clocks
     )

@@ -4,13 +4,13 @@ import statistics
 from collections.abc import Iterator
 from typing import Any
 
-from pixelsr.bench import Figure, Report, times_faster
+from pixelsr.bench import Measurement, Report, times_faster
 from pixelsr.bench.report import CACHED, CACHED_LOOP, CROPPED_LOOP, NAIVE_LOOP
 
 PUBLISHED = {1: 2, 16: 18, 64: 61, 256: 183}
-"""Times faster than the naive loop, by pictures at once: PixelCNN++, arXiv 1704.06001."""
+"""Times faster than the naive loop, by images at once: PixelCNN++, arXiv 1704.06001."""
 HEADS = (
-    *("pictures at once", "drawn by", "milliseconds", "pictures a second"),
+    *("images at once", "drawn by", "milliseconds", "images a second"),
     *("against the naive loop", "published", "against the row-cropped loop"),
     "against the cached loop",
 )
@@ -41,9 +41,9 @@ def gpu_table(report: Report, found: dict[str, Any]) -> str:
     return "\n".join(parts)
 
 
-def _rows(figures: list[Figure]) -> Iterator[list[str]]:
-    rivals = {figure.method: figure for figure in figures}
-    for figure in figures:
+def _rows(results: list[Measurement]) -> Iterator[list[str]]:
+    rivals = {figure.method: figure for figure in results}
+    for figure in results:
         if figure.method != CACHED:
             continue
         batch = figure.batch
@@ -53,14 +53,14 @@ def _rows(figures: list[Figure]) -> Iterator[list[str]]:
             f"{batch:,}",
             f"`{figure.engine}`, {figure.weights}",
             f"{1e3 * statistics.median(figure.seconds):,.1f}",
-            f"{figure.pictures_per_second:,.0f}",
+            f"{figure.images_per_second:,.0f}",
             naive,
             published,
             *others,
         ]
 
 
-def _faster(figure: Figure, rival: Figure | None) -> str:
+def _faster(figure: Measurement, rival: Measurement | None) -> str:
     """How many times faster than a rival, with two digits that count."""
     if rival is None:
         return ""
@@ -71,17 +71,17 @@ def _faster(figure: Figure, rival: Figure | None) -> str:
 def _plain_loops(found: dict[str, Any]) -> Iterator[str]:
     reasons = {batch: why for batch, why in found["cached_loop"].items() if why}
     for batch, reason in reasons.items():
-        yield f"The cached loop of {batch} pictures could not be captured: {reason}.\n"
+        yield f"The cached loop of {batch} images could not be captured: {reason}.\n"
 
 
 def _one_input(found: dict[str, Any]) -> Iterator[str]:
     if not found["one_input"]:
         return
-    best = max(found["one_input"], key=lambda one: one["pictures_per_second"])
+    best = max(found["one_input"], key=lambda one: one["images_per_second"])
     yield (
-        "Each picture has a small picture of its own. As samples of one small picture, "
+        "Each image has a small image of its own. As samples of one small image, "
         f"{best['batch']:,} at once, `{best['engine']}` draws "
-        f"{best['pictures_per_second']:,.0f} pictures a second.\n"
+        f"{best['images_per_second']:,.0f} images a second.\n"
     )
 
 
@@ -90,25 +90,25 @@ def _bound(report: Report, found: dict[str, Any]) -> Iterator[str]:
     if not bound:
         return
     batch = max(report.batches)
-    speeds = [one.pictures_per_second for one in report.of_batch(batch) if one.engine == "cuda"]
+    speeds = [one.images_per_second for one in report.of_batch(batch) if one.engine == "cuda"]
     reads = sum(bound["bytes_of_a_tile"].values()) / 1e9
     by = "reading the weights" if bound["which"] == "L2" else "arithmetic"
     yield (
-        f"What `cuda` cannot beat: {bound['by_arithmetic']:,.0f} pictures a second by arithmetic "
+        f"What `cuda` cannot beat: {bound['by_arithmetic']:,.0f} images a second by arithmetic "
         f"({2 * bound['macs'] / 1e9:.1f} GFLOP each, "
         f"{bound['flops_per_second'] / 1e12:.0f} TFLOP/s), "
         f"{bound['by_l2']:,.0f} by reading the weights ({reads:.2f} GB for each tile of "
-        f"{bound['samples_of_a_tile']} pictures, from L2 at "
+        f"{bound['samples_of_a_tile']} images, from L2 at "
         f"{bound['l2_bytes_per_second'] / 1e12:.0f} TB/s). With {batch:,} at once it comes to "
-        f"{max(speeds) / bound['pictures_per_second']:.0%} of the lower one, by {by}.\n"
+        f"{max(speeds) / bound['images_per_second']:.0%} of the lower one, by {by}.\n"
     )
 
 
 def _breakdown(found: dict[str, Any]) -> Iterator[str]:
     if not found["breakdown"]:
         return
-    heads = ("pictures at once", "drawing, ms", "row stage", "left", "colours", "draw", "other")
-    more = ("a colour step, µs", "image stage, ms", "a call that draws nothing, ms")
+    heads = ("images at once", "drawing, ms", "row stage", "left", "colors", "draw", "other")
+    more = ("a color step, µs", "image stage, ms", "a call that draws nothing, ms")
     yield "Where the time of `cuda` goes:\n"
     yield _markdown((*heads, *more), [_parts(one) for one in found["breakdown"]])
 
@@ -116,12 +116,12 @@ def _breakdown(found: dict[str, Any]) -> Iterator[str]:
 def _parts(one: dict[str, Any]) -> list[str]:
     events, seconds = one["event_seconds"], one["seconds"]
     whole = sum(events.values())
-    named = [events[name] / whole for name in ("row stage", "left", "colours", "draw")]
+    named = [events[name] / whole for name in ("row stage", "left", "colors", "draw")]
     return [
         f"{one['batch']:,}",
         f"{1e3 * seconds['kernel']:.1f}",
         *(f"{share:.0%}" for share in (*named, 1 - sum(named))),
-        f"{1e6 * one['colour_step_seconds']:.2f}",
+        f"{1e6 * one['color_step_seconds']:.2f}",
         f"{1e3 * seconds['image stage']:.1f}",
         f"{1e3 * seconds['call that draws nothing']:.1f}",
     ]

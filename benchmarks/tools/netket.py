@@ -1,4 +1,4 @@
-"""pixelsr beside NetKet, another cached sampler, at NetKet's own task: 16 binary 28x28 pictures.
+"""pixelsr beside NetKet, another cached sampler, at NetKet's own task: 16 binary 28x28 images.
 
     python -m benchmarks.tools.netket --python /elsewhere/bin/python
 
@@ -8,14 +8,14 @@ jax compiles is compiled before.
 
 NetKet's `FastARNNConv2D` is a chain of masked convolutions with SELU between them. Its kernel of
 3 x 5 is the upper part of one of 5 x 5 with mask A in the first layer and B in the others, of one
-colour; the last layer's two outputs are log psi of the two spins, and p = |psi|^2, so the logits
+color; the last layer's two outputs are log psi of the two spins, and p = |psi|^2, so the logits
 are twice that. There is no output layer besides. `Chain` below is that network with the same
 parameters: the same live taps, padding, inputs (-1 and 1) and dtype (float32). Before the clock
 starts, it is given NetKet's weights, and its probabilities are compared with NetKet's.
 
 What differs: NetKet adds up all 15 taps of a kernel, of which 3 or 2 are zero by its mask, while
 pixelsr leaves them out; NetKet draws from its own random numbers, pixelsr from its Gumbel noise, by
-which a picture is the same in any batch; NetKet compiles for one batch size and network, while
+which an image is the same in any batch; NetKet compiles for one batch size and network, while
 pixelsr plans, and packs weights, within the time that is measured, as far as it does not remember.
 """
 
@@ -37,8 +37,8 @@ from torch import Tensor, nn
 
 import pixelsr
 from pixelsr import functional
-from pixelsr.bench import samplers
-from pixelsr.bench.samplers import Sampler
+from pixelsr.bench import engine_choices
+from pixelsr.bench.engine_choices import EngineChoice
 from pixelsr.bench.timing import median_ratio, seconds
 from pixelsr.nn import MaskedConv2d
 
@@ -68,7 +68,7 @@ class Chain(nn.Module):
         images, uint8 ``[N, 1, H, W]``, to logits ``[N, 2, 1, H, W]``.
     """
 
-    colours, levels = 1, 2
+    colors, levels = 1, 2
 
     def __init__(self, task: Task) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class Chain(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Tensor:
-        x = functional.scale_levels(images, 1, 2, torch.float32)
+        x = functional.normalize_images(images, 1, 2, torch.float32)
         for k, layer in enumerate(self.layers):
             x = layer(SELU_SCALE * F.elu(x, SELU_ALPHA) if k else x)
         return functional.to_logits(2 * x, 1, 2)
@@ -104,7 +104,7 @@ class Chain(nn.Module):
 
 
 def check_the_same_probabilities(chain: Chain, arrays: dict[str, np.ndarray]) -> float:
-    """The largest difference of a conditional probability, on pictures that NetKet drew.
+    """The largest difference of a conditional probability, on images that NetKet drew.
 
     Raises:
         ValueError: it is above `TOLERANCE`.
@@ -165,7 +165,7 @@ def netket(python: Path, task: Task) -> Iterator[NetKet]:
             yield NetKet(process, weights)
 
 
-def compare(theirs: NetKet, task: Task, sampler: Sampler, rounds: int) -> dict[str, Any]:
+def compare(theirs: NetKet, task: Task, sampler: EngineChoice, rounds: int) -> dict[str, Any]:
     """The seconds of both in turns, and the median of the ratios, ours / theirs."""
     chain = Chain(task).eval()
     chain.load(theirs.arrays)
@@ -210,7 +210,7 @@ def main(
     with netket(python, task) as theirs:
         versions = {**theirs.versions, "pixelsr": pixelsr.__version__, "torch": torch.__version__}
         click.echo(f"{dataclasses.asdict(task)}\n{versions}")
-        found = [compare(theirs, task, sampler, rounds) for sampler in samplers(CPU, engines)]
+        found = [compare(theirs, task, sampler, rounds) for sampler in engine_choices(CPU, engines)]
     for result in found:
         ours, other = (statistics.median(result[key]) for key in ("seconds", "netket_seconds"))
         click.echo(

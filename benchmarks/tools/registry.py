@@ -17,7 +17,7 @@ class Suite(NamedTuple):
 
 SUITES = {
     "bench_sampling": Suite(
-        "The paper-size model's 32x32 pictures: every engine, the two simple loops, and one "
+        "The paper-size model's 32x32 images: every engine, the two simple loops, and one "
         "forward pass.",
         (
             "tests/sampling/plan/test_plan.py",
@@ -38,11 +38,11 @@ SUITES = {
         ),
     ),
     "bench_completion": Suite(
-        "The lower half of pictures by the C++ engine, beside whole pictures.",
+        "The lower half of images by the C++ engine, beside whole images.",
         ("tests/sampling/plan/test_plan.py", "tests/sampling/test_holes.py"),
     ),
     "bench_edits": Suite(
-        "Logits after one pixel of a 64x64 picture has changed: an edit, and one forward pass.",
+        "Logits after one pixel of a 64x64 image has changed: an edit, and one forward pass.",
         ("tests/sampling/test_edits.py", "tests/nn/test_layers.py"),
     ),
     "bench_masked_conv": Suite(
@@ -77,10 +77,10 @@ SUITES = {
         ),
     ),
     "bench_pixelrnn_sampling": Suite(
-        "Pictures from a PixelRNN by the C++ engine, beside one forward pass.",
+        "Images from a PixelRNN by the C++ engine, beside one forward pass.",
         ("tests/sampling/test_recurrent_sampling.py", "tests/models/test_pixelrnn.py"),
     ),
     "bench_noise": Suite(
-        "The noise of a picture: the C++ kernel, and PyTorch.", ("tests/ops/test_noise.py",)
+        "The noise of an image: the C++ kernel, and PyTorch.", ("tests/ops/test_noise.py",)
     ),
 }

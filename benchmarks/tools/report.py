@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pixelsr.bench import Figure, Growth, Report, plot, times_faster
+from pixelsr.bench import Growth, Measurement, Report, plot, times_faster
 from pixelsr.bench.report import CACHED, CROPPED, CROPPED_LOOP, NAIVE_LOOP
 
 from .gpu_steps.loops import join
@@ -37,7 +37,7 @@ def table(report: Report) -> str:
         f"On {machine['device']} ({machine['threads']} threads, torch {machine['torch']}, "
         f"{report.date[:10]}):",
         "",
-        "| pictures at once | drawn by | forward passes a picture | against the naive loop | "
+        "| images at once | drawn by | forward passes an image | against the naive loop | "
         "against the row-cropped loop |",
         "| --- | --- | --- | --- | --- |",
         *(row for batch in report.batches for row in _rows(report.of_batch(batch))),
@@ -46,10 +46,10 @@ def table(report: Report) -> str:
     return "\n".join([*rows, *grown]) + "\n"
 
 
-def _rows(figures: list[Figure]) -> Iterable[str]:
-    by_method = {figure.method: figure for figure in figures}
+def _rows(results: list[Measurement]) -> Iterable[str]:
+    by_method = {figure.method: figure for figure in results}
     naive, cropped = by_method[NAIVE_LOOP], by_method[CROPPED_LOOP]
-    for figure in figures:
+    for figure in results:
         if figure.method == CACHED:
             yield (
                 f"| {figure.batch} | {_engine(figure)} | {figure.forward_passes:.2f} | "
@@ -57,10 +57,10 @@ def _rows(figures: list[Figure]) -> Iterable[str]:
                 f"{times_faster(figure, cropped):,.0f} times faster |"
             )
     passes = by_method[CROPPED].forward_passes
-    yield f"| {figures[0].batch} | a forward pass, cropped | {passes:.2f} | | |"
+    yield f"| {results[0].batch} | a forward pass, cropped | {passes:.2f} | | |"
 
 
-def _engine(figure: Figure | Growth) -> str:
+def _engine(figure: Measurement | Growth) -> str:
     weights = "" if figure.weights == "model" else f", {figure.weights}"
     return f"`{figure.engine}`{weights}"
 
@@ -68,8 +68,8 @@ def _engine(figure: Figure | Growth) -> str:
 def _growth(growth: Growth) -> str:
     (height, width), (large_height, large_width) = growth.image_sizes
     return (
-        f"\nWith {_engine(growth)}, a pixel of a {large_width}x{large_height} picture takes "
-        f"{growth.time_per_pixel:.2f} times as long as one of a {width}x{height} picture."
+        f"\nWith {_engine(growth)}, a pixel of a {large_width}x{large_height} image takes "
+        f"{growth.time_per_pixel:.2f} times as long as one of a {width}x{height} image."
     )
 
 
@@ -105,11 +105,10 @@ def netket_file(file: Path) -> Path:
     return file.parent / "netket" / file.name
 
 
-def figures(files: Iterable[Path]) -> str:
+def results(files: Iterable[Path]) -> str:
     """The README's section: for each machine its table and its plot."""
     return "\n".join(
-        f"{_table_of(file)}{_netket(file)}\n![Pictures a second]({plot_of(file)})\n"
-        for file in files
+        f"{_table_of(file)}{_netket(file)}\n![Images a second]({plot_of(file)})\n" for file in files
     )
 
 
@@ -129,7 +128,7 @@ def _netket(file: Path) -> str:
     best = min(found["results"], key=lambda result: result["ratio"])
     task, version = found["task"], found["versions"]["netket"]
     return (
-        f"\n{task['samples']} binary {task['side']}x{task['side']} pictures of the network that "
+        f"\n{task['samples']} binary {task['side']}x{task['side']} images of the network that "
         f"NetKet {version} samples with a cache of its own, in turns with it: "
         f"`{best['engine']}` takes {best['ratio']:.2f} of NetKet's time "
         "([how](benchmarks/tools/netket.py)).\n"
@@ -141,7 +140,7 @@ def main() -> None:
     before, rest = readme.read_text().split(BEGIN)
     _, after = rest.split(END)
     files = result_files()
-    text = figures(files)
+    text = results(files)
     for file in files:
         (ROOT / plot_of(file)).write_bytes(plot.draw_plot(read_report(file)))
     readme.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")

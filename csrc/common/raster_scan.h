@@ -1,4 +1,4 @@
-// The order in which pictures are drawn: what is run for which row, pixel and colour.
+// The order in which images are drawn: what is run for which row, pixel and color.
 #pragma once
 
 #include <cstdint>
@@ -7,19 +7,19 @@
 
 namespace pixelsr {
 
-// The place in raster order that a run has come to. Without a colour the row is still to begin.
+// The place in raster order that a run has come to. Without a color the row is still to begin.
 struct Cursor {
-  int64_t row, col, colour;
+  int64_t row, col, color;
 };
 constexpr int64_t ROW_BEGINS = -1;
 
 // What has to be computed, as pixelsr/sampling/plan/schedule.py says.
 struct Order {
-  int64_t height, width, colours;
+  int64_t height, width, colors;
   int64_t first_col, cols;      // what is computed of a row
   int64_t rows;                 // to run before returning
   const bool* unknown;          // [H, W, C], in any sample
-  const int64_t* last_unknown;  // [H, W], the last unknown colour, or -1
+  const int64_t* last_unknown;  // [H, W], the last unknown color, or -1
   const int64_t* stop;          // [H, W], how many stages of the pixel are run
 
   PIXELSR_HOST_DEVICE bool row_has_unknown(int64_t row) const {
@@ -35,11 +35,11 @@ struct Order {
 // finds that value chosen.
 //
 // The visitor has: begin_row(row, resumes), run_known_row(), run_row(), begin_pixel(col, resumes),
-// run_left(col, with_head), run_colour(col, colour, with_head), draw(cursor) -> bool,
+// run_left(col, with_head), run_color(col, color, with_head), draw(cursor) -> bool,
 // load_value(cursor), end_pixel(col), end_row().
 template <class Visitor>
 PIXELSR_HOST_DEVICE Cursor walk(const Order& order, Cursor at, Visitor&& visit) {
-  bool resumes = at.colour != ROW_BEGINS;
+  bool resumes = at.color != ROW_BEGINS;
   const int64_t last_row = at.row + order.rows;
   const int64_t end = last_row < order.height ? last_row : order.height;
   if (!resumes) at.col = order.first_col;
@@ -55,15 +55,15 @@ PIXELSR_HOST_DEVICE Cursor walk(const Order& order, Cursor at, Visitor&& visit) 
       const int64_t last = order.last_unknown[pixel], stop = order.stop[pixel];
       visit.begin_pixel(at.col, resumes);
       if (!resumes) visit.run_left(at.col, last >= 0);
-      for (at.colour = resumes ? at.colour : 0; at.colour < stop; ++at.colour) {
-        if (!resumes) visit.run_colour(at.col, at.colour, at.colour <= last);
-        if (at.colour == order.colours) continue;
-        const bool unknown = order.unknown[pixel * order.colours + at.colour];
+      for (at.color = resumes ? at.color : 0; at.color < stop; ++at.color) {
+        if (!resumes) visit.run_color(at.col, at.color, at.color <= last);
+        if (at.color == order.colors) continue;
+        const bool unknown = order.unknown[pixel * order.colors + at.color];
         if (unknown && !resumes && !visit.draw(at)) return at;
         resumes = false;
         visit.load_value(at);
       }
-      if (stop <= order.colours) return {order.height, 0, ROW_BEGINS};  // the last value of all
+      if (stop <= order.colors) return {order.height, 0, ROW_BEGINS};  // the last value of all
       visit.end_pixel(at.col);
     }
     visit.end_row();

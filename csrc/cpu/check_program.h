@@ -38,7 +38,7 @@ class ProgramCheck {
 
   // What holds wherever steps run.
   void check() const {
-    check_picture();
+    check_image();
     int64_t end = 0;
     for (const Buffer& buffer : program_.buffers) end = check_buffer(buffer, end);
     check_image_stage();
@@ -88,21 +88,21 @@ class ProgramCheck {
     STD_TORCH_CHECK(holds, "the program cannot be run: ", words...);
   }
 
-  void check_picture() const {
+  void check_image() const {
     const Program& p = program_;
-    require(p.height >= 1 && p.width >= 1 && p.colours >= 1 && p.levels >= 1 && p.levels <= 256,
-            "its pictures have ", p.colours, " colours of ", p.levels, " levels, ", p.height, " x ",
+    require(p.height >= 1 && p.width >= 1 && p.colors >= 1 && p.levels >= 1 && p.levels <= 256,
+            "its images have ", p.colors, " colors of ", p.levels, " levels, ", p.height, " x ",
             p.width, " pixels");
     require(p.size >= 0, "its buffers take ", p.size, " values");
-    require(static_cast<int64_t>(p.logits.size()) == p.colours, "it has logits of ",
-            p.logits.size(), " colours, expected ", p.colours);
+    require(static_cast<int64_t>(p.logits.size()) == p.colors, "it has logits of ", p.logits.size(),
+            " colors, expected ", p.colors);
     for (const Span& span : p.logits) {
       check_span(span, "the logits");
       require(span.count == p.levels && is_here(span), "logits of ", span.count,
               " levels, expected ", p.levels, " at the pixel itself");
     }
-    require(is_buffer(p.image) && p.buffers[p.image].channels >= p.colours,
-            "its buffer of the picture is ", p.image);
+    require(is_buffer(p.image) && p.buffers[p.image].channels >= p.colors,
+            "its buffer of the image is ", p.image);
   }
 
   // Buffers stand one behind the other; gives where this one ends.
@@ -129,8 +129,8 @@ class ProgramCheck {
     check_span(step.out, "what a step writes");
     for (const Span& arg : step.args) check_span(arg, "what a step reads");
     require(is_here(step.out), "step ", number, " writes to another pixel");
-    require(step.colour >= 0 && step.colour <= program_.colours, "step ", number, " has colour ",
-            step.colour);
+    require(step.color >= 0 && step.color <= program_.colors, "step ", number, " has color ",
+            step.color);
     require(step.padding >= 0 && step.padding <= MOST_PADDING, "step ", number, " has padding ",
             step.padding, ", expected 0 to ", MOST_PADDING);
     require(step.first_row >= 0 && step.first_row <= program_.height, "step ", number,

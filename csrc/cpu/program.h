@@ -14,7 +14,7 @@ namespace pixelsr {
 
 // [rows, samples, padded, channels] in the storage, from `offset * samples` on; see steps.py. The
 // storage goes on behind the buffers: with the noise of a row, where a plan is run to draw. So many
-// columns to the right of the picture are a part of it: `padding`.
+// columns to the right of the image are a part of it: `padding`.
 struct Buffer {
   int64_t offset, rows, left, padded, channels, padding;
 };
@@ -23,7 +23,7 @@ struct Span {
   int64_t buffer, first, count, dr, dc;
 };
 
-// Neighbouring columns of the window of a product: `length` values from (row + dr, col + dc) on.
+// Neighboring columns of the window of a product: `length` values from (row + dr, col + dc) on.
 struct Segment {
   int64_t dr, dc, length;
 };
@@ -36,14 +36,14 @@ constexpr int64_t MOST_PADDING = 1024;
 constexpr int64_t MOST_NUMBER = int64_t{1} << 48;
 
 enum class Kind : int64_t { PRODUCT, FORMULA };
-enum class When : int64_t { ROW, LEFT, COLOUR };
+enum class When : int64_t { ROW, LEFT, COLOR };
 
 constexpr int64_t NO_SCAN = 0;
 
 struct Step {
   Kind kind;
   When when;
-  int64_t colour;
+  int64_t color;
   bool head;
   int64_t scan;  // a number
   bool reverse;  // the scan's direction
@@ -61,7 +61,7 @@ struct Step {
 };
 
 struct Program {
-  int64_t height, width, colours, levels;
+  int64_t height, width, colors, levels;
   int64_t image;  // a buffer
   int64_t size;   // of all buffers of one sample
   std::vector<Span> logits;
@@ -117,7 +117,7 @@ class ProgramReader {
     Step step{};
     step.kind = static_cast<Kind>(choice("kind", 2));
     step.when = static_cast<When>(choice("when", 3));
-    step.colour = number();
+    step.color = number();
     step.head = flag("head");
     step.scan = number();
     step.reverse = flag("reverse");

@@ -1,4 +1,4 @@
-// run_cells_: steps at any places of whole pictures, for edits.
+// run_cells_: steps at any places of whole images, for edits.
 
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>

@@ -1,4 +1,4 @@
-// run_plan_: draws pictures by a plan, records the logits of given ones, or runs the plan up to the
+// run_plan_: draws images by a plan, records the logits of given ones, or runs the plan up to the
 // logits of the next value.
 // forget_session: frees what run_plan_ has kept of a batch.
 

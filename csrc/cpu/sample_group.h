@@ -78,8 +78,8 @@ class Group {
     void run_left(int64_t col, bool with_head) {
       group.run_list(group.left_[with_head], col, thread);
     }
-    void run_colour(int64_t col, int64_t colour, bool with_head) {
-      group.run_list(group.colours_[with_head][colour], col, thread);
+    void run_color(int64_t col, int64_t color, bool with_head) {
+      group.run_list(group.colors_[with_head][color], col, thread);
     }
     bool draw(const Cursor& at) {
       group.barrier_.wait(group.threads_);
@@ -107,7 +107,7 @@ class Group {
 
   bool wants_noise() const { return job_.draw && job_.temperature > 0; }
   int64_t column_of(int64_t site) const { return order_.first_col + site % order_.cols; }
-  // How many pixels a row has, for steps that run at so many columns beyond the picture.
+  // How many pixels a row has, for steps that run at so many columns beyond the image.
   int64_t sites_of_row(int64_t padding) const { return samples_ * (order_.cols + padding); }
 
   // Sites: where in a row of a buffer the pixels of a batch stand.
@@ -131,7 +131,7 @@ class Group {
     }
   }
 
-  // The most columns to the right of the picture that a step runs at, or a value has.
+  // The most columns to the right of the image that a step runs at, or a value has.
   int64_t padding() const {
     int64_t most = 0;
     for (const Step& step : program_.steps) most = std::max(most, step.padding);
@@ -179,11 +179,11 @@ class Group {
     for (const bool head : {false, true}) {
       left_[head] =
           at_pixels([&](const Step& s) { return s.when == When::LEFT && (head || !s.head); });
-      for (int64_t colour = 0; colour <= program_.colours; ++colour) {
+      for (int64_t color = 0; color <= program_.colors; ++color) {
         const auto due = [&](const Step& step) {
-          return step.when == When::COLOUR && step.colour == colour && (head || !step.head);
+          return step.when == When::COLOR && step.color == color && (head || !step.head);
         };
-        colours_[head].push_back(at_pixels(due));
+        colors_[head].push_back(at_pixels(due));
       }
     }
   }
@@ -219,7 +219,7 @@ class Group {
     }
   }
 
-  // At the columns to the right of the picture, where nothing is drawn.
+  // At the columns to the right of the image, where nothing is drawn.
   void run_padding(int64_t thread) {
     for (size_t i = 0; i < padding_.size(); ++i) {
       run_list(padding_[i], program_.width + static_cast<int64_t>(i), thread);
@@ -274,9 +274,9 @@ class Group {
 
   void load_known(int64_t row, int64_t first, int64_t last) {
     for (int64_t site = first; site < last; ++site) {
-      for (int64_t colour = 0; colour < program_.colours; ++colour) {
+      for (int64_t color = 0; color < program_.colors; ++color) {
         T* image = row_of(program_.image, 0) + whole_rows_[0][program_.image][site];
-        image[colour] = *image_at(site / order_.cols, {row, column_of(site), colour});
+        image[color] = *image_at(site / order_.cols, {row, column_of(site), color});
       }
     }
   }
@@ -301,21 +301,21 @@ class Group {
   }
 
   void make_noise(int64_t row, int64_t first, int64_t last) {
-    const int64_t colours = program_.colours;
+    const int64_t colors = program_.colors;
     for (int64_t site = first; site < last; ++site) {
-      const int64_t in_picture = row * program_.width + column_of(site);
+      const int64_t in_image = row * program_.width + column_of(site);
       const uint64_t sample = job_.first_index + first_sample_ + site / order_.cols;
-      for (int64_t colour = 0; colour < colours; ++colour) {
-        const int64_t position = in_picture * colours + colour;
+      for (int64_t color = 0; color < colors; ++color) {
+        const int64_t position = in_image * colors + color;
         if (!order_.unknown[position]) continue;
-        job_.parameters.kernels->noise(noise_of(site, colour), program_.levels, job_.seed, sample,
+        job_.parameters.kernels->noise(noise_of(site, color), program_.levels, job_.seed, sample,
                                        static_cast<uint32_t>(position));
       }
     }
   }
 
-  float* noise_of(int64_t site, int64_t colour) const {
-    const int64_t value = (first_sample_ * order_.cols + site) * program_.colours + colour;
+  float* noise_of(int64_t site, int64_t color) const {
+    const int64_t value = (first_sample_ * order_.cols + site) * program_.colors + color;
     return job_.noise + value * program_.levels;
   }
 
@@ -326,24 +326,24 @@ class Group {
   }
 
   int64_t index(int64_t sample, const Cursor& at) const {
-    return place_in_picture(at) + (first_sample_ + sample) * picture_size();
+    return place_in_image(at) + (first_sample_ + sample) * image_size();
   }
 
-  int64_t picture_size() const { return program_.colours * program_.height * program_.width; }
+  int64_t image_size() const { return program_.colors * program_.height * program_.width; }
 
-  int64_t place_in_picture(const Cursor& at) const {
-    return (at.colour * program_.height + at.row) * program_.width + at.col;
+  int64_t place_in_image(const Cursor& at) const {
+    return (at.color * program_.height + at.row) * program_.width + at.col;
   }
 
   void draw(const Cursor& at) {
-    const Span& span = program_.logits[at.colour];
+    const Span& span = program_.logits[at.color];
     const int64_t levels = program_.levels;
     for (int64_t sample = 0; sample < samples_; ++sample) {
-      const int64_t known = (first_sample_ + sample) * job_.known_stride + place_in_picture(at);
+      const int64_t known = (first_sample_ + sample) * job_.known_stride + place_in_image(at);
       if (job_.known[known]) continue;
       const T* logits = this->at(span, 0, at.col) + pixels_[span.buffer][sample];
       const int64_t site = sample * order_.cols + at.col - order_.first_col;
-      const float* noise = noise_of(site, at.colour);
+      const float* noise = noise_of(site, at.color);
       Best<T> best{0, -1};
       bool doubtful = !(job_.temperature < INFINITY);  // then +inf has no score that tells
       for (int64_t level = 0; level < levels; ++level) {
@@ -360,7 +360,7 @@ class Group {
 
   // Copies the logits of a position, whose values are those that the images hold.
   void record(const Cursor& at) {
-    const Span& span = program_.logits[at.colour];
+    const Span& span = program_.logits[at.color];
     for (int64_t sample = 0; sample < samples_; ++sample) {
       const T* logits = this->at(span, 0, at.col) + pixels_[span.buffer][sample];
       std::copy(logits, logits + span.count, job_.logits + index(sample, at) * span.count);
@@ -374,12 +374,12 @@ class Group {
       kind = std::max(kind, kind_of(logits[level]));
     }
     const int64_t pixel = at.row * program_.width + at.col;
-    record_fault(job_.faults[first_sample_ + sample], pixel * program_.colours + at.colour, kind);
+    record_fault(job_.faults[first_sample_ + sample], pixel * program_.colors + at.color, kind);
   }
 
   // Put the values of a position where the next stages read them.
   void load_value(const Cursor& at) {
-    const Span image{program_.image, at.colour, 1, 0, 0};
+    const Span image{program_.image, at.color, 1, 0, 0};
     for (int64_t sample = 0; sample < samples_; ++sample) {
       this->at(image, 0, at.col)[pixels_[image.buffer][sample]] = *image_at(sample, at);
     }
@@ -395,7 +395,7 @@ class Group {
   std::vector<T*> rows_;                                       // by buffer, then rows up
   std::vector<Stretch> row_, known_row_;
   Schedule left_[2];
-  std::vector<Schedule> colours_[2], padding_;
+  std::vector<Schedule> colors_[2], padding_;
 };
 
 }  // namespace pixelsr

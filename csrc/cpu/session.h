@@ -85,7 +85,7 @@ class Session : public AnySession {
     job_.program = read_rings(RUN_PLAN, call.program, weights_, constants_);
     const Program& p = job_.program;
     check_tensor(RUN_PLAN, "images", call.images, ScalarType::Byte,
-                 {ANY, p.colours, p.height, p.width});
+                 {ANY, p.colors, p.height, p.width});
     job_.samples = call.images.size(0);
     STD_TORCH_CHECK(job_.samples >= 1, RUN_PLAN, ": images must hold a sample, got none");
     check_tensor(RUN_PLAN, "values", call.values, dtype_of<T>, {ANY, ANY});
@@ -103,7 +103,7 @@ class Session : public AnySession {
     take(call);
     int64_t* at = call.cursor.mutable_data_ptr<int64_t>();
     const Cursor reached = run_from({at[0], at[1], at[2]}, threads);
-    at[0] = reached.row, at[1] = reached.col, at[2] = reached.colour;
+    at[0] = reached.row, at[1] = reached.col, at[2] = reached.color;
   }
 
  private:
@@ -126,7 +126,7 @@ class Session : public AnySession {
   void read_order(const PlanCall& call) {
     const Program& p = job_.program;
     check_tensor(RUN_PLAN, "unknown", call.unknown, ScalarType::Bool,
-                 {p.height, p.width, p.colours});
+                 {p.height, p.width, p.colors});
     check_tensor(RUN_PLAN, "last_and_stop", call.last_and_stop, ScalarType::Long,
                  {2, p.height, p.width});
     STD_TORCH_CHECK(call.first_col >= 0 && call.first_col < p.width && call.cols >= 1 &&
@@ -137,22 +137,22 @@ class Session : public AnySession {
     const int64_t* last_and_stop = call.last_and_stop.const_data_ptr<int64_t>();
     control_.assign(last_and_stop, last_and_stop + 2 * pixels);
     const auto* unknown = static_cast<const uint8_t*>(call.unknown.const_data_ptr());
-    mask_.reset(new bool[pixels * p.colours]);
-    for (int64_t i = 0; i < pixels * p.colours; ++i) mask_[i] = unknown[i] != 0;
+    mask_.reset(new bool[pixels * p.colors]);
+    for (int64_t i = 0; i < pixels * p.colors; ++i) mask_[i] = unknown[i] != 0;
     for (int64_t pixel = 0; pixel < pixels; ++pixel) check_pixel(pixel);
-    job_.order = {p.height, p.width,     p.colours,       call.first_col,          call.cols,
+    job_.order = {p.height, p.width,     p.colors,        call.first_col,          call.cols,
                   0,        mask_.get(), control_.data(), control_.data() + pixels};
   }
 
   void check_pixel(int64_t pixel) const {
     const Program& p = job_.program;
-    int64_t expected = p.colours - 1;
-    while (expected >= 0 && !mask_[pixel * p.colours + expected]) --expected;
+    int64_t expected = p.colors - 1;
+    while (expected >= 0 && !mask_[pixel * p.colors + expected]) --expected;
     const int64_t last = control_[pixel], stop = control_[p.height * p.width + pixel];
-    STD_TORCH_CHECK(last == expected, RUN_PLAN, ": last_and_stop has the last unknown colour ",
-                    last, " of pixel ", pixel, ", expected ", expected);
-    STD_TORCH_CHECK(stop >= 0 && stop <= p.colours + 1, RUN_PLAN, ": last_and_stop has ", stop,
-                    " stages of pixel ", pixel, ", expected 0 to ", p.colours + 1);
+    STD_TORCH_CHECK(last == expected, RUN_PLAN, ": last_and_stop has the last unknown color ", last,
+                    " of pixel ", pixel, ", expected ", expected);
+    STD_TORCH_CHECK(stop >= 0 && stop <= p.colors + 1, RUN_PLAN, ": last_and_stop has ", stop,
+                    " stages of pixel ", pixel, ", expected 0 to ", p.colors + 1);
   }
 
   // Each call.
@@ -171,9 +171,9 @@ class Session : public AnySession {
     check_tensor(RUN_PLAN, "constants", call.constants, dtype_of<T>, {constants_});
     check_tensor(RUN_PLAN, "values", call.values, dtype_of<T>, {ANY, job_.values_size});
     check_tensor(RUN_PLAN, "images", call.images, ScalarType::Byte,
-                 {samples, p.colours, p.height, p.width});
+                 {samples, p.colors, p.height, p.width});
     check_tensor(RUN_PLAN, "known_mask", call.known_mask, ScalarType::Bool,
-                 {ANY, p.colours, p.height, p.width});
+                 {ANY, p.colors, p.height, p.width});
     const int64_t inputs = call.values.size(0), masks = call.known_mask.size(0);
     STD_TORCH_CHECK(inputs >= 1 && samples % inputs == 0, RUN_PLAN, ": ", samples, " samples of ",
                     inputs, " inputs");
@@ -190,7 +190,7 @@ class Session : public AnySession {
     const Program& p = job_.program;
     check_tensor(RUN_PLAN, "storage", storage, dtype_of<T>, {ANY});
     const int64_t given = storage.numel();
-    const int64_t noise = job_.samples * job_.order.cols * p.colours * p.levels;
+    const int64_t noise = job_.samples * job_.order.cols * p.colors * p.levels;
     STD_TORCH_CHECK(p.size <= given / job_.samples &&
                         noise * static_cast<int64_t>(sizeof(float)) <=
                             (given - p.size * job_.samples) * static_cast<int64_t>(sizeof(T)),
@@ -206,22 +206,21 @@ class Session : public AnySession {
     if (call.logits.numel() == 0) return;
     STD_TORCH_CHECK(!call.draw, RUN_PLAN, ": logits are recorded without a draw, got draw = True");
     check_tensor(RUN_PLAN, "logits", call.logits, dtype_of<T>,
-                 {job_.samples, p.colours, p.height, p.width, p.levels});
+                 {job_.samples, p.colors, p.height, p.width, p.levels});
   }
 
   void check_cursor(const Tensor& cursor) const {
     const Program& p = job_.program;
     check_tensor(RUN_PLAN, "cursor", cursor, ScalarType::Long, {3});
     const int64_t* at = cursor.const_data_ptr<int64_t>();
-    const int64_t row = at[0], col = at[1] - job_.order.first_col, colour = at[2];
-    const bool is_row = colour == ROW_BEGINS;
+    const int64_t row = at[0], col = at[1] - job_.order.first_col, color = at[2];
+    const bool is_row = color == ROW_BEGINS;
     const bool fits =
         row >= 0 && row <= p.height &&
-        (is_row || (col >= 0 && col < job_.order.cols && colour >= 0 && colour < p.colours));
+        (is_row || (col >= 0 && col < job_.order.cols && color >= 0 && color < p.colors));
     STD_TORCH_CHECK(fits, RUN_PLAN, ": cursor must be a row of ", p.height, ", a column of ",
-                    job_.order.cols, " from ", job_.order.first_col, " on and a colour of ",
-                    p.colours, ", or -1 where the row begins; got ", row, ", ", at[1], ", ",
-                    colour);
+                    job_.order.cols, " from ", job_.order.first_col, " on and a color of ",
+                    p.colors, ", or -1 where the row begins; got ", row, ", ", at[1], ", ", color);
   }
 
   void take(const PlanCall& call) {
@@ -232,7 +231,7 @@ class Session : public AnySession {
     job_.values = call.values.const_data_ptr<T>();
     job_.images = call.images.mutable_data_ptr<uint8_t>();
     job_.known = call.known_mask.const_data_ptr<bool>();
-    job_.known_stride = call.known_mask.size(0) > 1 ? p.colours * p.height * p.width : 0;
+    job_.known_stride = call.known_mask.size(0) > 1 ? p.colors * p.height * p.width : 0;
     job_.logits = call.logits.numel() ? call.logits.mutable_data_ptr<T>() : nullptr;
     job_.faults = call.faults.mutable_data_ptr<int64_t>();
     job_.samples_per_input = job_.samples / call.values.size(0);

@@ -23,7 +23,7 @@ PIXELSR_DEVICE Rows rows_of(const Task& task, int tile) {
   return {{at < task.count ? at : -1, at + 8 < task.count ? at + 8 : -1}, -1};
 }
 
-// The first of the lane's two neighbouring samples, among 8.
+// The first of the lane's two neighboring samples, among 8.
 PIXELSR_DEVICE int first_sample() { return thread() % 4 * 2; }
 
 // What the sums are added to: biases, or what was there before, and another feature map.

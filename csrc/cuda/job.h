@@ -15,7 +15,7 @@ enum Event {
   KNOWN_ROW,
   BEGIN_PIXEL,
   RUN_LEFT,
-  RUN_COLOUR,
+  RUN_COLOR,
   DRAW,
   END_PIXEL,
   EVENTS

@@ -1,4 +1,4 @@
-// The kernel, and its launch on the current stream: one for a whole batch of pictures.
+// The kernel, and its launch on the current stream: one for a whole batch of images.
 
 #include <cuda_runtime.h>
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>

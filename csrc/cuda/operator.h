@@ -1,4 +1,4 @@
-// run_tiles_: draws pictures by a tape, or runs it up to the logits of the next value. A file that
+// run_tiles_: draws images by a tape, or runs it up to the logits of the next value. A file that
 // includes this says how a kernel is launched.
 #pragma once
 
@@ -32,7 +32,7 @@ inline void run_tiles_(torch::stable::Tensor tape, torch::stable::Tensor table,
                        torch::stable::Tensor images, torch::stable::Tensor known_mask,
                        torch::stable::Tensor unknown, torch::stable::Tensor last_and_stop,
                        torch::stable::Tensor logits, torch::stable::Tensor ticks,
-                       torch::stable::Tensor faults, int64_t row, int64_t col, int64_t colour,
+                       torch::stable::Tensor faults, int64_t row, int64_t col, int64_t color,
                        int64_t rows, int64_t first_col, int64_t cols, int64_t seed,
                        int64_t first_index, double temperature, bool draws, int64_t first_tile,
                        int64_t tiles, int64_t operand, int64_t tiles_of_8, int64_t members,
@@ -62,7 +62,7 @@ inline void run_tiles_(torch::stable::Tensor tape, torch::stable::Tensor table,
   job.ticks = ticks.numel() > 0 ? ticks.mutable_data_ptr<int64_t>() : nullptr;
   job.faults = faults.mutable_data_ptr<int64_t>();
   job.first_tile = first_tile;
-  job.from = {row, col, colour};
+  job.from = {row, col, color};
   const int64_t height = images.size(2), width = images.size(3);
   const int64_t* last_unknown = last_and_stop.const_data_ptr<int64_t>();
   job.order = {height,

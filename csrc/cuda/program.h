@@ -80,7 +80,7 @@ struct RowRun {
   int32_t step;
   int32_t cols;       // at once, at most
   int32_t first_row;  // there is nothing to do above it
-  int32_t padding;    // columns to the right of the picture where it runs too
+  int32_t padding;    // columns to the right of the image where it runs too
   Header header;
 };
 
@@ -91,15 +91,15 @@ struct Transfer {
 };
 
 // Values of the image stage: `channels` from `offset` on, for each pixel of rows that are `padding`
-// columns wider than the picture.
+// columns wider than the image.
 struct Values {
   Place ring;
   int32_t offset, channels, padding;
 };
 
-// Lists are numbered: rows, known rows, then left and each colour, each without and with its head;
-// then the columns to the right of the picture, and scans of rows.
-constexpr int ROW_LIST = 0, KNOWN_ROW_LIST = 1, LEFT_LIST = 2, FIRST_COLOUR_LIST = 4;
+// Lists are numbered: rows, known rows, then left and each color, each without and with its head;
+// then the columns to the right of the image, and scans of rows.
+constexpr int ROW_LIST = 0, KNOWN_ROW_LIST = 1, LEFT_LIST = 2, FIRST_COLOR_LIST = 4;
 
 struct List {
   int32_t first, count;  // runs
@@ -109,11 +109,11 @@ struct List {
 struct Contents {
   int32_t lists;  // [list][member]
   int32_t pixel_runs, row_runs;
-  int32_t image_ring, image_window, logits;  // of each colour
+  int32_t image_ring, image_window, logits;  // of each color
   int32_t values, values_count;
   int32_t fetches, fetches_count, stores, stores_count;
-  int32_t all, all_count;         // windows as transfers, where something stands beside the picture
-  int32_t padding;                // columns to the right of the picture that have features
+  int32_t all, all_count;         // windows as transfers, where something stands beside the image
+  int32_t padding;                // columns to the right of the image that have features
   int32_t windows, windows_size;  // in shared memory, in units
   int32_t pixel_slot, row_slot;   // of a packet in shared memory, in units
   int32_t noise, saved;           // in a tile's storage, in units

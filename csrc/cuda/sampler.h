@@ -68,15 +68,15 @@ class Sampler {
     lap(RUN_LEFT);
   }
 
-  PIXELSR_DEVICE void run_colour(int64_t, int64_t colour, bool with_head) {
-    run_pixel(FIRST_COLOUR_LIST + 2 * static_cast<int>(colour) + with_head);
-    lap(RUN_COLOUR);
+  PIXELSR_DEVICE void run_color(int64_t, int64_t color, bool with_head) {
+    run_pixel(FIRST_COLOR_LIST + 2 * static_cast<int>(color) + with_head);
+    lap(RUN_COLOR);
   }
 
   // Draws; or where the caller does, hands out the logits, and keeps the windows.
   PIXELSR_DEVICE bool draw(const Cursor& at) {
     if (!leads_) return job_.draws;
-    const Column logits = tile_.near(in_table<Place>(contents_.logits)[at.colour], col_, 0);
+    const Column logits = tile_.near(in_table<Place>(contents_.logits)[at.color], col_, 0);
     if (job_.draws) {
       draw_samples(at, logits);
     } else {
@@ -96,7 +96,7 @@ class Sampler {
     sync_block();
     if (!leads_ || thread() >= SAMPLES) return;
     const Column image = tile_.near(*in_table<Place>(contents_.image_window), col_, 0);
-    Tile::store(image, static_cast<int>(at.colour), thread(), value_at(at.colour, col_, thread()));
+    Tile::store(image, static_cast<int>(at.color), thread(), value_at(at.color, col_, thread()));
     lap(DRAW);
   }
 
@@ -112,7 +112,7 @@ class Sampler {
     lap(END_PIXEL);
   }
 
-  // The columns to the right of the picture, where nothing is drawn. Windows have there what the
+  // The columns to the right of the image, where nothing is drawn. Windows have there what the
   // rings have: zeros, where nothing is written.
   PIXELSR_DEVICE void end_row() {
     for (int number = 0; number < contents_.padding; ++number) {
@@ -174,7 +174,7 @@ class Sampler {
     transfer(what, dc, [](char* window, const char* ring) { copy_16_bytes(window, ring); });
   }
 
-  // What stands to the left of the picture: the copies are waited for when the first pixel opens.
+  // What stands to the left of the image: the copies are waited for when the first pixel opens.
   PIXELSR_DEVICE void load_beside() {
     enter(static_cast<int>(job_.order.first_col));
     const auto* all = in_table<Transfer>(contents_.all);
@@ -202,7 +202,7 @@ class Sampler {
   }
 
   PIXELSR_DEVICE int first_padding_list() const {
-    return FIRST_COLOUR_LIST + 2 * static_cast<int>(job_.order.colours + 1);
+    return FIRST_COLOR_LIST + 2 * static_cast<int>(job_.order.colors + 1);
   }
 
   // A member's share of the columns that are computed; the last one has those on the right too.
@@ -275,11 +275,11 @@ class Sampler {
   PIXELSR_DEVICE void load_known() const {
     const Place& image = *in_table<Place>(contents_.image_ring);
     const Order& order = job_.order;
-    for_each(order.cols * order.colours * SAMPLES, [&](int64_t i) {
+    for_each(order.cols * order.colors * SAMPLES, [&](int64_t i) {
       const int col = static_cast<int>(order.first_col + i % order.cols);
       const int sample = static_cast<int>(i / order.cols % SAMPLES);
-      const int colour = static_cast<int>(i / order.cols / SAMPLES);
-      Tile::store(tile_.ring(image, 0, col), colour, sample, value_at(colour, col, sample));
+      const int color = static_cast<int>(i / order.cols / SAMPLES);
+      Tile::store(tile_.ring(image, 0, col), color, sample, value_at(color, col, sample));
     });
   }
 
@@ -302,9 +302,9 @@ class Sampler {
     }
   }
 
-  // [column][colour][level][sample]
-  PIXELSR_DEVICE float* noise_of(int64_t col, int64_t colour) const {
-    const int64_t position = (col - job_.order.first_col) * job_.order.colours + colour;
+  // [column][color][level][sample]
+  PIXELSR_DEVICE float* noise_of(int64_t col, int64_t color) const {
+    const int64_t position = (col - job_.order.first_col) * job_.order.colors + color;
     return reinterpret_cast<float*>(tile_.storage(contents_.noise)) +
            position * SAMPLES * job_.levels;
   }
@@ -313,16 +313,16 @@ class Sampler {
   PIXELSR_DEVICE void make_noise() const {
     const Order& order = job_.order;
     const int blocks = static_cast<int>(job_.levels + 3) / 4;
-    for_each(order.cols * order.colours * blocks * SAMPLES, [&](int64_t i) {
+    for_each(order.cols * order.colors * blocks * SAMPLES, [&](int64_t i) {
       const int sample = static_cast<int>(i % SAMPLES);
       const int rest = static_cast<int>(i / SAMPLES), block = rest % blocks, value = rest / blocks;
-      const int colours = static_cast<int>(order.colours), colour = value % colours;
-      const int64_t col = order.first_col + value / colours;
-      const int64_t position = (row_ * order.width + col) * colours + colour;
+      const int colors = static_cast<int>(order.colors), color = value % colors;
+      const int64_t col = order.first_col + value / colors;
+      const int64_t position = (row_ * order.width + col) * colors + color;
       if (first_sample_ + sample >= job_.samples || !order.unknown[position]) return;
       const Words words = noise_words(job_.seed, job_.first_index + first_sample_ + sample,
                                       static_cast<uint32_t>(position), block);
-      float* to = noise_of(col, colour) + 4 * block * SAMPLES + sample;
+      float* to = noise_of(col, color) + 4 * block * SAMPLES + sample;
       for (int k = 0; k < 4 && 4 * block + k < job_.levels; ++k) {
         to[k * SAMPLES] = gumbel_of_word(words.value[k]);
       }
@@ -331,20 +331,20 @@ class Sampler {
 
   // Values of pixels.
 
-  PIXELSR_DEVICE int64_t place_in_picture(int64_t colour, int64_t col) const {
-    return (colour * job_.order.height + row_) * job_.order.width + col;
+  PIXELSR_DEVICE int64_t place_in_image(int64_t color, int64_t col) const {
+    return (color * job_.order.height + row_) * job_.order.width + col;
   }
 
-  PIXELSR_DEVICE uint8_t* image_at(int64_t colour, int64_t col, int64_t sample) const {
-    const int64_t picture = job_.order.colours * job_.order.height * job_.order.width;
-    return job_.images + (first_sample_ + sample) * picture + place_in_picture(colour, col);
+  PIXELSR_DEVICE uint8_t* image_at(int64_t color, int64_t col, int64_t sample) const {
+    const int64_t image = job_.order.colors * job_.order.height * job_.order.width;
+    return job_.images + (first_sample_ + sample) * image + place_in_image(color, col);
   }
 
-  PIXELSR_DEVICE float value_at(int64_t colour, int64_t col, int64_t sample) const {
-    return first_sample_ + sample < job_.samples ? *image_at(colour, col, sample) : 0;
+  PIXELSR_DEVICE float value_at(int64_t color, int64_t col, int64_t sample) const {
+    return first_sample_ + sample < job_.samples ? *image_at(color, col, sample) : 0;
   }
 
-  // body(sample of the tile, level): neighbouring lanes have neighbouring samples, as logits and
+  // body(sample of the tile, level): neighboring lanes have neighboring samples, as logits and
   // noise stand.
   template <class Body>
   PIXELSR_DEVICE void for_each_level(Body body) const {
@@ -355,7 +355,7 @@ class Sampler {
 
   // Each thread has the best of its levels, then each warp, then one thread for each sample.
   PIXELSR_DEVICE void draw_samples(const Cursor& at, const Column& logits) const {
-    const float* noise = noise_of(at.col, at.colour);
+    const float* noise = noise_of(at.col, at.color);
     Best<float> best{0, -1};
     int kind = FORBIDDEN;
     for_each_level([&](int own, int level) {
@@ -386,11 +386,11 @@ class Sampler {
       best = better(best, of_warps[at_other]);
       kind = kind > kinds[at_other] ? kind : kinds[at_other];
     }
-    const int64_t place = place_in_picture(at.colour, col_), sample = first_sample_ + thread();
+    const int64_t place = place_in_image(at.color, col_), sample = first_sample_ + thread();
     if (job_.known[sample * job_.known_stride + place]) return;
-    *image_at(at.colour, at.col, thread()) = static_cast<uint8_t>(best.level < 0 ? 0 : best.level);
+    *image_at(at.color, at.col, thread()) = static_cast<uint8_t>(best.level < 0 ? 0 : best.level);
     const int64_t pixel = at.row * job_.order.width + at.col;
-    record_fault(job_.faults[sample], pixel * job_.order.colours + at.colour, kind);
+    record_fault(job_.faults[sample], pixel * job_.order.colors + at.color, kind);
   }
 
   const Job& job_;

@@ -1,4 +1,4 @@
-"""Models that lack one part each: a term of the loss, the colour masks, the second stack.
+"""Models that lack one part each: a term of the loss, the color masks, the second stack.
 
 And the sizes and the budget at which they are compared with the whole.
 """
@@ -17,9 +17,9 @@ from pixelsr.models import ConditioningNetwork, GatedPixelCNN, PixelModel, Pixel
 from pixelsr.models.base import Layers, is_plain
 from pixelsr.models.pixelcnn import GatedPixelCNNConfig, Head
 from pixelsr.nn import GatedMaskedConv2d, MaskedConv2d, init
-from pixelsr.training import Recipe
+from pixelsr.training import TrainingConfig
 
-MAGNIFICATION = 4
+SCALE_FACTOR = 4
 
 
 class PixelRecursiveSROneTerm(PixelRecursiveSR):
@@ -31,34 +31,34 @@ class PixelRecursiveSROneTerm(PixelRecursiveSR):
         return super().terms(images, low_res, conditioning_scale)[:1]
 
 
-class GatedPixelCNNGreyMasks(GatedPixelCNN):
-    """Masks of pixels alone: given the past pixels, the colours of a pixel are independent.
+class GatedPixelCNNGrayMasks(GatedPixelCNN):
+    """Masks of pixels alone: given the past pixels, the colors of a pixel are independent.
 
-    Every mask is that of one colour: A shuts all of the own pixel, B nothing of its features. The
+    Every mask is that of one color: A shuts all of the own pixel, B nothing of its features. The
     first weights are those of `GatedPixelCNN`, scaled so that signals keep their size with more
     live taps.
 
     Args:
         **options: the fields of `GatedPixelCNNConfig`.
     Shape:
-        images, uint8 ``[N, colours, H, W]``, to logits ``[N, levels, colours, H, W]``.
+        images, uint8 ``[N, colors, H, W]``, to logits ``[N, levels, colors, H, W]``.
     """
 
     def __init__(self, **options: int) -> None:
         super().__init__(**options)
         for layer in self.modules():
             if isinstance(layer, MaskedConv2d):
-                _open_colours(layer)
+                _open_colors(layer)
 
     def output_layers(self) -> Layers | None:
-        """None: losses without logits mask the colours of these layers."""
+        """None: losses without logits mask the colors of these layers."""
         return None
 
 
 @torch.no_grad()
-def _open_colours(layer: MaskedConv2d) -> None:
+def _open_colors(layer: MaskedConv2d) -> None:
     before = layer.mask("cpu").sum().item()
-    layer.colours = 1
+    layer.colors = 1
     layer.weight.mul_(math.sqrt(before / layer.mask("cpu").sum().item()))
 
 
@@ -68,17 +68,15 @@ class OneStackLayer(nn.Module):
     Args:
         channels: p; the convolution emits 2 p.
         kernel_size: n, odd.
-        colours: colour groups.
+        colors: color groups.
     Shape:
         ``[N, channels, H, W]`` to the same.
     """
 
-    def __init__(self, channels: int, kernel_size: int, colours: int) -> None:
+    def __init__(self, channels: int, kernel_size: int, colors: int) -> None:
         super().__init__()
-        self.conv = GatedMaskedConv2d(
-            channels, 2 * channels, kernel_size, "B", colours, out_parts=2
-        )
-        self.out = MaskedConv2d(channels, channels, 1, "B", colours)
+        self.conv = GatedMaskedConv2d(channels, 2 * channels, kernel_size, "B", colors, out_parts=2)
+        self.out = MaskedConv2d(channels, channels, 1, "B", colors)
         # As strong as the two convolutions that reach the gate of the layer with two stacks.
         init.normal_(self.conv, gain=math.sqrt(2))
         init.normal_(self.out)
@@ -94,7 +92,7 @@ class OneStackPixelCNN(PixelModel):
     Args:
         **options: the fields of `GatedPixelCNNConfig`.
     Shape:
-        images, uint8 ``[N, colours, H, W]``, to logits ``[N, levels, colours, H, W]``.
+        images, uint8 ``[N, colors, H, W]``, to logits ``[N, levels, colors, H, W]``.
     """
 
     Config = GatedPixelCNNConfig
@@ -103,12 +101,12 @@ class OneStackPixelCNN(PixelModel):
     def __init__(self, **options: int) -> None:
         super().__init__()
         self.config = c = GatedPixelCNNConfig(**options)
-        self.first = MaskedConv2d(c.colours, c.channels, c.first_kernel_size, "A", c.colours)
+        self.first = MaskedConv2d(c.colors, c.channels, c.first_kernel_size, "A", c.colors)
         init.normal_(self.first)
         self.layers = nn.ModuleList(
-            OneStackLayer(c.channels, c.kernel_size, c.colours) for _ in range(c.layers)
+            OneStackLayer(c.channels, c.kernel_size, c.colors) for _ in range(c.layers)
         )
-        self.head = Head(c.channels, c.head_channels, c.colours, c.levels)
+        self.head = Head(c.channels, c.head_channels, c.colors, c.levels)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.features(images))
@@ -118,7 +116,7 @@ class OneStackPixelCNN(PixelModel):
 
     def features(self, images: Tensor) -> Tensor:
         c = self.config
-        x = self.first(functional.scale_levels(images, c.colours, c.levels, self.dtype))
+        x = self.first(functional.normalize_images(images, c.colors, c.levels, self.dtype))
         for layer in self.layers:
             x = layer(x)
         return F.relu(x)
@@ -129,20 +127,20 @@ class Scale:
     """Sizes and budget.
 
     Args:
-        side: of the pictures.
+        side: of the images.
         prior: options of the `GatedPixelCNN`.
         one_stack: channels of `OneStackPixelCNN`, for as many live parameters.
         blocks: of the `ConditioningNetwork`.
         recipe: of all models.
         steps: of each.
-        turns: that they are cut into; after each the held-out pictures are measured.
+        turns: that they are cut into; after each the held-out images are measured.
     """
 
     side: int
     prior: Mapping[str, int]
     one_stack: int
     blocks: int
-    recipe: Recipe
+    recipe: TrainingConfig
     steps: int
     turns: int
 
@@ -153,7 +151,7 @@ SCALES = {
         prior={"channels": 30, "layers": 5, "kernel_size": 3, "head_channels": 96},
         one_stack=42,
         blocks=2,
-        recipe=Recipe(batch=8, lr=3e-3, warmup=50, floor=0, ema=0.99),
+        recipe=TrainingConfig(batch=8, lr=3e-3, warmup=50, floor=0, ema=0.99),
         steps=1_500,
         turns=3,
     ),
@@ -162,7 +160,7 @@ SCALES = {
         prior={"channels": 64, "layers": 20, "kernel_size": 5, "head_channels": 1024},
         one_stack=79,
         blocks=6,
-        recipe=Recipe(batch=32, optimizer="rmsprop", lr=4e-4, floor=0),
+        recipe=TrainingConfig(batch=32, optimizer="rmsprop", lr=4e-4, floor=0),
         steps=100_000,
         turns=40,
     ),
@@ -171,27 +169,27 @@ SCALES = {
 
 def build(name: str, scale: Scale) -> PixelModel:
     """An untrained model of an arm, by the name that it has in the figures."""
-    if name == "prior-grey-masks":
-        return GatedPixelCNNGreyMasks(**scale.prior)
+    if name == "prior-gray-masks":
+        return GatedPixelCNNGrayMasks(**scale.prior)
     if name == "prior-one-stack":
         return OneStackPixelCNN(**{**scale.prior, "channels": scale.one_stack})
     prior = GatedPixelCNN(**scale.prior)
     if name == "prior":
         return prior
-    conditioning = ConditioningNetwork(blocks=scale.blocks, magnification=MAGNIFICATION)
+    conditioning = ConditioningNetwork(blocks=scale.blocks, scale_factor=SCALE_FACTOR)
     kind = PixelRecursiveSR if name == "sum" else PixelRecursiveSROneTerm
     return kind(prior, conditioning)
 
 
 def visible_share(kind: type[PixelModel], layers: int, kernel_size: int, side: int) -> float:
-    """How much of its past the centre of a square picture reads, as a fraction of the pixels.
+    """How much of its past the center of a square image reads, as a fraction of the pixels.
 
-    Measured on a narrow network of one colour: which pixels are read depends on kernels and depth,
+    Measured on a narrow network of one color: which pixels are read depends on kernels and depth,
     not on channels.
     """
     size = {"layers": layers, "kernel_size": kernel_size, "channels": 8, "head_channels": 16}
     torch.manual_seed(0)
-    model = kind(**size, colours=1, levels=2)
+    model = kind(**size, colors=1, levels=2)
     row = column = side // 2
     seen = receptive_field(model, (side, side), (row, column))
     return int(seen.sum()) / (row * side + column)

@@ -4,13 +4,13 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from ..support.plots import COLOURS, canvas, tidy
-from ..support.report_text import ALIKE, again, budget, machine, picture, table
-from ..support.results import Figures
+from ..support.plots import COLORS, canvas, tidy
+from ..support.report_text import ALIKE, again, budget, image, machine, table
+from ..support.results import Results
 
 NAME = "ablation"
 SIGHT = 15
-"""The side of the pictures on which the blind spot is measured, at their centre."""
+"""The side of the images on which the blind spot is measured, at their center."""
 IGNORED = 0.1
 """A network is called ignored where another's input costs less than this part of the usual."""
 
@@ -28,18 +28,18 @@ ARMS = {
     "sum": Arm("sum, both terms of the loss", "both terms"),
     "sum-one-term": Arm("sum, without the second term", "without the\nsecond term", "sum"),
     "prior": Arm("prior", "prior"),
-    "prior-grey-masks": Arm("prior, without colour masks", "without\ncolour masks", "prior"),
+    "prior-gray-masks": Arm("prior, without color masks", "without\ncolor masks", "prior"),
     "prior-one-stack": Arm("prior, one stack: a blind spot", "with a\nblind spot", "prior"),
 }
 SUMS = ("sum", "sum-one-term")
 
 
-def draw_arms(figures: Figures) -> Any:
+def draw_arms(results: Results) -> Any:
     """A dot a seed and arm, those of one seed joined; a bar at the mean."""
-    arms = figures["arms"]
+    arms = results["arms"]
     panels = {
         "bits per dimension, sum": {name: arms[name]["bits"] for name in SUMS},
-        "bits that another's small picture costs": {name: arms[name]["input"] for name in SUMS},
+        "bits that another's small image costs": {name: arms[name]["input"] for name in SUMS},
         "bits per dimension, prior": {
             name: facts["bits"] for name, facts in arms.items() if name not in SUMS
         },
@@ -49,30 +49,30 @@ def draw_arms(figures: Figures) -> Any:
     every = figure.subplots(1, len(panels), width_ratios=ratios)
     seeds = list(arms["prior"]["seeds"])
     for axes, (title, panel) in zip(every, panels.items(), strict=True):
-        places = range(len(panel))
+        positions = range(len(panel))
         for k, seed in enumerate(seeds):
             values = [one["each"][k] for one in panel.values()]
-            colour = COLOURS[k % len(COLOURS)]
-            axes.plot(places, values, "o-", color=colour, linewidth=0.8, label=f"seed {seed}")
+            color = COLORS[k % len(COLORS)]
+            axes.plot(positions, values, "o-", color=color, linewidth=0.8, label=f"seed {seed}")
         means = [one["mean"] for one in panel.values()]
-        axes.scatter(places, means, marker="_", s=500, color="#333333", label="mean")
+        axes.scatter(positions, means, marker="_", s=500, color="#333333", label="mean")
         tidy(axes, "", title)
-        axes.set_xticks(places, [ARMS[name].label for name in panel])
+        axes.set_xticks(positions, [ARMS[name].label for name in panel])
         axes.set_xlim(-0.5, len(panel) - 0.5)
         axes.grid(visible=False, axis="x")
     every[-1].legend(frameon=False, fontsize=8)
     return figure
 
 
-def section(figures: Mapping[str, Any]) -> str:
-    """The paragraphs, table and pictures of the documents."""
-    parts = _method(figures), _table(figures), _outcome(figures), _pictures(figures)
+def section(results: Mapping[str, Any]) -> str:
+    """The paragraphs, table and images of the documents."""
+    parts = _method(results), _table(results), _outcome(results), _images(results)
     return "\n\n".join(parts)
 
 
-def _method(figures: Mapping[str, Any]) -> str:
-    settings, arms = figures["settings"], figures["arms"]
-    side, small = settings["size"][0], settings["size"][0] // settings["magnification"]
+def _method(results: Mapping[str, Any]) -> str:
+    settings, arms = results["settings"], results["arms"]
+    side, small = settings["size"][0], settings["size"][0] // settings["scale_factor"]
     prior = arms["prior"]["model"]
     seconds = [one["seconds"] for facts in arms.values() for one in facts["seeds"].values()]
     sizes = (
@@ -86,20 +86,20 @@ def _method(figures: Mapping[str, Any]) -> str:
         f"{prior['kernel_size']}x{prior['kernel_size']} and {prior['channels']} channels, alone or "
         f"in the sum A + B with the conditioning network A ({sizes}). One budget for all: "
         f"{budget(settings)}{ALIKE} for all models of a seed. Each is trained with "
-        f"{settings['seeds']} seeds (first weights, order of the pictures). "
+        f"{settings['seeds']} seeds (first weights, order of the images). "
         "Measured is the average of the weights "
         f"(decay {settings['recipe']['ema']:g}) of the best validation on "
-        f"{settings['held_out_pictures']:,} held-out training pictures, on all "
-        f"{settings['test_pictures']:,} pictures of people that are in no training picture. "
-        f"Training took {sum(seconds) / 60:.0f} minutes in all on {machine(figures)}."
+        f"{settings['held_out_images']:,} held-out training images, on all "
+        f"{settings['test_images']:,} images of people that are in no training image. "
+        f"Training took {sum(seconds) / 60:.0f} minutes in all on {machine(results)}."
     )
 
 
-def _table(figures: Mapping[str, Any]) -> str:
+def _table(results: Mapping[str, Any]) -> str:
     header = ["", "live parameters", "bits per dimension", "more than the whole"]
-    header += ["A alone", "B alone", "another's small picture costs"]
+    header += ["A alone", "B alone", "another's small image costs"]
     rows = []
-    for name, facts in figures["arms"].items():
+    for name, facts in results["arms"].items():
         arm, alone = ARMS[name], ["", "", ""]
         if name in SUMS:
             seeds = list(facts["seeds"].values())
@@ -117,14 +117,14 @@ def _plus_minus(summary: Mapping[str, Any], sign: str = "") -> str:
     return f"{summary['mean']:{sign}.3f} ± {summary['deviation']:.3f}"
 
 
-def _outcome(figures: Mapping[str, Any]) -> str:
-    seeds = figures["settings"]["seeds"]
+def _outcome(results: Mapping[str, Any]) -> str:
+    seeds = results["settings"]["seeds"]
     spread = (
         f"± is the standard deviation over the {seeds} seeds, of the differences that of the "
         "differences seed by seed; one that is no larger than its own deviation, or has not the "
         "same sign with every seed, is called undecided."
     )
-    return "\n\n".join((spread, _terms(figures), _masks(figures), _blind_spot(figures)))
+    return "\n\n".join((spread, _terms(results), _masks(results), _blind_spot(results)))
 
 
 def _is_decided(summary: Mapping[str, Any]) -> bool:
@@ -140,9 +140,9 @@ def _verdict(summary: Mapping[str, Any], seeds: int) -> str:
     return f"{abs(summary['mean']):.3f} bits {word}, with each of the {seeds} seeds"
 
 
-def _terms(figures: Mapping[str, Any]) -> str:
+def _terms(results: Mapping[str, Any]) -> str:
     """Whether A is ignored without its own term."""
-    seeds, arms = figures["settings"]["seeds"], figures["arms"]
+    seeds, arms = results["settings"]["seeds"], results["arms"]
     whole, part = (arms[name]["input"]["mean"] for name in SUMS)
     change = _verdict(arms["sum-one-term"]["more_input"], seeds)
     if whole <= arms["sum"]["input"]["deviation"]:
@@ -157,32 +157,32 @@ def _terms(figures: Mapping[str, Any]) -> str:
     return (
         "**The second term of the loss**, -log softmax(A)[y]. The paper: without it the sum would "
         "be explained by B alone, and A ignored. How much the sum heeds its input is what it costs "
-        f"to give each face the small picture of another: {whole:.3f} bits with both terms, "
+        f"to give each face the small image of another: {whole:.3f} bits with both terms, "
         f"{part:.3f} without the second, which is {change}. {claim}. The sum itself takes "
         f"{_verdict(arms['sum-one-term']['more'], seeds)}, when the term is left out; A alone is "
         "then no distribution that was trained, and its bits only say so."
     )
 
 
-def _masks(figures: Mapping[str, Any]) -> str:
-    seeds, arms = figures["settings"]["seeds"], figures["arms"]
-    lacking = arms["prior-grey-masks"]
+def _masks(results: Mapping[str, Any]) -> str:
+    seeds, arms = results["settings"]["seeds"], results["arms"]
+    lacking = arms["prior-gray-masks"]
     return (
-        "**Colour masks.** Without them green does not know the red of its own pixel, nor blue "
+        "**Color masks.** Without them green does not know the red of its own pixel, nor blue "
         f"red and green; the prior takes {_verdict(lacking['more'], seeds)}. It has "
         f"{lacking['parameters'] / arms['prior']['parameters'] - 1:+.0%} live parameters, as no "
-        "tap between colours is shut."
+        "tap between colors is shut."
     )
 
 
-def _blind_spot(figures: Mapping[str, Any]) -> str:
-    seeds, arms = figures["settings"]["seeds"], figures["arms"]
-    lacking, visible = arms["prior-one-stack"], figures["visible"]
+def _blind_spot(results: Mapping[str, Any]) -> str:
+    seeds, arms = results["settings"]["seeds"], results["arms"]
+    lacking, visible = arms["prior-one-stack"], results["visible"]
     ratio = lacking["parameters"] / arms["prior"]["parameters"] - 1
     return (
         "**The blind spot.** One stack of the same gates, residuals, kernels and depth, "
         f"{lacking['model']['channels']} channels wide for as many live parameters "
-        f"({ratio:+.1%}), instead of two. At the centre of {SIGHT}x{SIGHT} pixels the two stacks "
+        f"({ratio:+.1%}), instead of two. At the center of {SIGHT}x{SIGHT} pixels the two stacks "
         f"read {visible['prior']:.0%} of the pixels before, the one "
         f"{visible['prior-one-stack']:.1%}; the rest, above on the right, is its blind spot. It "
         f"takes {_verdict(lacking['more'], seeds)}. That two stacks do better, the claim of "
@@ -197,15 +197,15 @@ def _reproduces(more: Mapping[str, Any]) -> str:
     return "reproduces" if more["mean"] > 0 else "does not reproduce at this size and budget"
 
 
-def _pictures(figures: Mapping[str, Any]) -> str:
-    seed = figures["settings"]["recipe"]["seed"]
+def _images(results: Mapping[str, Any]) -> str:
+    seed = results["settings"]["recipe"]["seed"]
     return "\n\n".join(
         (
-            picture(NAME, "Bits per dimension of each seed, with the part and without it"),
-            picture(
+            image(NAME, "Bits per dimension of each seed, with the part and without it"),
+            image(
                 f"{NAME}-samples",
-                f"Samples of the sums from the same small pictures and noise, seed {seed}",
+                f"Samples of the sums from the same small images and noise, seed {seed}",
             ),
-            again(figures),
+            again(results),
         )
     )

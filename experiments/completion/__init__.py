@@ -1,6 +1,6 @@
 """What fits the other half? Digits and faces completed, and what it costs.
 
-A picture is drawn value by value, each from those before it; values that are given are not drawn
+An image is drawn value by value, each from those before it; values that are given are not drawn
 but read. So one model completes whatever is hidden. A prior of digits and one of faces are trained
 here; faces are completed by a model that was trained before too.
 """

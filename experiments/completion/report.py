@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-from ..support.plots import COLOURS, canvas, tidy
-from ..support.report_text import again, budget, machine, picture, table, trained_before
-from ..support.results import Figures
+from ..support.plots import COLORS, canvas, tidy
+from ..support.report_text import again, budget, image, machine, table, trained_before
+from ..support.results import Results
 from .parts import LOWER, WHOLE
 
 NAME = "completion"
@@ -24,15 +24,15 @@ SURE = 2
 Facts = Mapping[str, Any]
 
 
-def section(figures: Mapping[str, Any]) -> str:
-    """The paragraph, tables and pictures of the documents."""
+def section(results: Mapping[str, Any]) -> str:
+    """The paragraph, tables and images of the documents."""
     parts = _method, _scores, _outcome, _times, _cost
-    return "\n\n".join((*(part(figures) for part in parts), _pictures(figures)))
+    return "\n\n".join((*(part(results) for part in parts), _images(results)))
 
 
-def _method(figures: Mapping[str, Any]) -> str:
-    settings, ways = figures["settings"], figures["ways"]
-    minutes = sum(figures["seconds"].values()) / 60
+def _method(results: Mapping[str, Any]) -> str:
+    settings, ways = results["settings"], results["ways"]
+    minutes = sum(results["seconds"].values()) / 60
     priors = "; ".join(
         f"{name}, in {ways[name]['model']['levels']} levels, by one of "
         f"{ways[name]['model']['layers']} layers and {ways[name]['model']['channels']} channels, "
@@ -40,10 +40,10 @@ def _method(figures: Mapping[str, Any]) -> str:
         for name in (DIGITS, FACES)
     )
     return (
-        "A part of each picture is kept and the rest drawn, by `pixelsr.sample(known=, "
+        "A part of each image is kept and the rest drawn, by `pixelsr.sample(known=, "
         "known_mask=)`: the lower half, or a hole made of a disc and a stroke. Two Gated PixelCNNs "
         f'are trained for it, scale "{settings["scale"]}" ({BUDGET_NOTES[settings["scale"]]}): '
-        f"{priors}. That took {minutes:.0f} minutes in all on {machine(figures)}. "
+        f"{priors}. That took {minutes:.0f} minutes in all on {machine(results)}. "
         f"{_faces(PurePath(settings['model']).name, ways[MODEL])} Test digits and held-out faces "
         f"are completed.\n\n{_measures(settings, ways)}"
     )
@@ -56,7 +56,7 @@ def _faces(model: str, way: Facts) -> str:
         return f"Faces are completed by `{model}` too, a {way['model']['class']}, {before}."
     return (
         f"Faces are completed by `{model}` too, the sum of a conditioning network and a prior, "
-        f"{before}. Its conditioning network sees a small picture: with a half hidden, that of the "
+        f"{before}. Its conditioning network sees a small image: with a half hidden, that of the "
         "whole face, hidden pixels included; with a hole, that of the kept pixels."
     )
 
@@ -64,10 +64,10 @@ def _faces(model: str, way: Facts) -> str:
 def _measures(settings: Mapping[str, Any], ways: Mapping[str, Facts]) -> str:
     return (
         f"{settings['samples']} samples are drawn of each of "
-        f"{ways[DIGITS]['parts'][LOWER]['pictures']} digits and "
-        f"{ways[FACES]['parts'][LOWER]['pictures']} faces. Distances are root mean "
+        f"{ways[DIGITS]['parts'][LOWER]['images']} digits and "
+        f"{ways[FACES]['parts'][LOWER]['images']} faces. Distances are root mean "
         "squares over the hidden values, in intensities from 0 to 1: between the samples of one "
-        "picture, and from them to the original. Were the model exact, both would be the same for "
+        "image, and from them to the original. Were the model exact, both would be the same for "
         "a lower half, a ratio of 1; in a hole not even then, as a prior does not see what is kept "
         "below it. Bits are -log2 p(lower half | what is seen) of the "
         "original for each hidden value. They are exact, as the lower half is what is drawn last; "
@@ -75,10 +75,10 @@ def _measures(settings: Mapping[str, Any], ways: Mapping[str, Facts]) -> str:
     )
 
 
-def _scores(figures: Mapping[str, Any]) -> str:
+def _scores(results: Mapping[str, Any]) -> str:
     header = ["", "hidden", "share", "between samples", "to the original", "ratio"]
-    rows, titles = [], _titles(figures)
-    for name, way in figures["ways"].items():
+    rows, titles = [], _titles(results)
+    for name, way in results["ways"].items():
         for part, score in way["parts"].items():
             exact = way["lower_half_bits"] if part == LOWER else None
             rows.append(
@@ -95,19 +95,19 @@ def _scores(figures: Mapping[str, Any]) -> str:
     return table([*header, "bits a hidden value"], rows)
 
 
-def _outcome(figures: Mapping[str, Any]) -> str:
-    """Whether kept values came back, how diverse samples are, what the small picture is worth."""
-    ways, titles = figures["ways"], _titles(figures)
+def _outcome(results: Mapping[str, Any]) -> str:
+    """Whether kept values came back, how diverse samples are, what the small image is worth."""
+    ways, titles = results["ways"], _titles(results)
     verdicts = "; ".join(_diversity(titles[name], way) for name, way in ways.items())
     sentences = [_kept(ways), f"Samples of a lower half are, {verdicts}."]
     if ways[MODEL]["model"]["class"] == SUM:
-        sentences.append(_small_picture(figures))
-    return " ".join((*sentences, "± is the standard error over the pictures."))
+        sentences.append(_small_image(results))
+    return " ".join((*sentences, "± is the standard error over the images."))
 
 
-def _titles(figures: Mapping[str, Any]) -> dict[str, str]:
+def _titles(results: Mapping[str, Any]) -> dict[str, str]:
     """Of the ways, as a sentence names them."""
-    model = PurePath(figures["settings"]["model"]).name
+    model = PurePath(results["settings"]["model"]).name
     return {DIGITS: "digits", FACES: "faces, the prior", MODEL: f"faces, {model}"}
 
 
@@ -132,11 +132,11 @@ def _diversity(title: str, way: Facts) -> str:
     return f"for {title}, {verdict}"
 
 
-def _small_picture(figures: Mapping[str, Any]) -> str:
+def _small_image(results: Mapping[str, Any]) -> str:
     """The prior beside the sum, in bits of the lower half; face by face."""
-    both, prior = (figures["ways"][name] for name in (MODEL, FACES))
+    both, prior = (results["ways"][name] for name in (MODEL, FACES))
     told, alone = (way["lower_half_bits"]["mean"] for way in (both, prior))
-    saved = figures["bits_saved_by_model"]
+    saved = results["bits_saved_by_model"]
     if abs(saved["mean"]) <= SURE * saved["standard_error"]:
         worth = "makes no difference in bits beyond two standard errors"
     else:
@@ -152,27 +152,27 @@ def _small_picture(figures: Mapping[str, Any]) -> str:
         beside = f"where guessing evenly takes {even:g}"
     off = [way["parts"][LOWER]["from_truth"] for way in (prior, both)]
     return (
-        f"The sum, told the small picture of the whole, {worth}: "
+        f"The sum, told the small image of the whole, {worth}: "
         f"{told:.2f} against {alone:.2f} by the prior, {beside}. Bits are measured "
         "with the original before each value, while a sample goes on from its own: those of the "
         f"prior are {off[0] / off[1]:.1f} times as far from the original as those of the sum."
     )
 
 
-def _times(figures: Mapping[str, Any]) -> str:
+def _times(results: Mapping[str, Any]) -> str:
     header = ["", "drawn", "share of the values", "multiply-adds", "time"]
-    rows, titles = [], _titles(figures)
-    for name, way in figures["ways"].items():
+    rows, titles = [], _titles(results)
+    for name, way in results["ways"].items():
         for part, side in way["times"]["sides"].items():
             ratios = [f"{side['macs']:.2f}", f"{side['time']:.2f}"]
             rows.append([titles[name], part, f"{side['hidden']:.0%}", *ratios])
     return table(header, rows)
 
 
-def _cost(figures: Mapping[str, Any]) -> str:
-    """Whether a completion takes less than a whole picture."""
-    titles = _titles(figures)
-    timed = {titles[name]: way["times"] for name, way in figures["ways"].items()}
+def _cost(results: Mapping[str, Any]) -> str:
+    """Whether a completion takes less than a whole image."""
+    titles = _titles(results)
+    timed = {titles[name]: way["times"] for name, way in results["ways"].items()}
     first = next(iter(timed.values()))
     rounds = len(first["sides"][WHOLE]["seconds"])
     engines = " and ".join(dict.fromkeys(times["engine"] for times in timed.values()))
@@ -188,50 +188,50 @@ def _cost(figures: Mapping[str, Any]) -> str:
     if dear:
         pays = f"do not always save time: not in the {', nor in the '.join(dear)}"
     else:
-        pays = "save time: each completion takes less than a whole picture"
-    is_sum = figures["ways"][MODEL]["model"]["class"] == SUM
-    small = "; a small picture's network runs as for the whole" if is_sum else ""
+        pays = "save time: each completion takes less than a whole image"
+    is_sum = results["ways"][MODEL]["model"]["class"] == SUM
+    small = "; a small image's network runs as for the whole" if is_sum else ""
     return (
         f"Times are those of a batch of {first['batch']} by the engine {engines}, all four drawn "
-        f"in turns, {rounds} rounds after one to warm up; a whole picture is 1, and the median of "
+        f"in turns, {rounds} rounds after one to warm up; a whole image is 1, and the median of "
         "the rounds' ratios is given. Multiply-adds are what the plan predicts for the C++ engine: "
         "kept rows are not drawn, but features of them that lead to a drawn value are computed"
         f"{small}. A lower half takes {lower} of the time of "
-        f"a whole picture. Known pixels {pays}."
+        f"a whole image. Known pixels {pays}."
     )
 
 
-def _pictures(figures: Mapping[str, Any]) -> str:
+def _images(results: Mapping[str, Any]) -> str:
     return "\n\n".join(
         (
-            picture(NAME, "The time of completions, a whole picture being 1"),
-            picture(f"{NAME}-digits", "Lower halves of digits: kept, eight samples, original"),
-            picture(f"{NAME}-portraits", "Lower halves of two portraits, by both models"),
-            picture(f"{NAME}-holes", "A hole in digits and portraits"),
+            image(NAME, "The time of completions, a whole image being 1"),
+            image(f"{NAME}-digits", "Lower halves of digits: kept, eight samples, original"),
+            image(f"{NAME}-portraits", "Lower halves of two portraits, by both models"),
+            image(f"{NAME}-holes", "A hole in digits and portraits"),
             f"The held-out faces, which are not ours to show, are in `photos-{NAME}.png`, which "
-            f"the command writes too. {again(figures)}",
+            f"the command writes too. {again(results)}",
         )
     )
 
 
-def draw_times(figures: Figures) -> Any:
+def draw_times(results: Results) -> Any:
     """A bar for each completion, and a mark at its multiply-adds."""
-    titles = _titles(figures)
+    titles = _titles(results)
     sides = {
         f"{titles[name]}: {part}": side
-        for name, way in figures["ways"].items()
+        for name, way in results["ways"].items()
         for part, side in way["times"]["sides"].items()
         if part != WHOLE
     }
     figure = canvas(8, 0.8 + 0.32 * len(sides))
     axes = figure.add_subplot()
-    places = range(len(sides))
-    axes.barh(places, [side["time"] for side in sides.values()], color=COLOURS[0], label="time")
+    positions = range(len(sides))
+    axes.barh(positions, [side["time"] for side in sides.values()], color=COLORS[0], label="time")
     macs = [side["macs"] for side in sides.values()]
-    axes.plot(macs, places, "|", color=COLOURS[1], ms=16, mew=3, label="multiply-adds")
-    axes.set_yticks(places, list(sides))
+    axes.plot(macs, positions, "|", color=COLORS[1], ms=16, mew=3, label="multiply-adds")
+    axes.set_yticks(positions, list(sides))
     axes.invert_yaxis()
     axes.axvline(1, color="#333333", linewidth=0.8)
-    tidy(axes, "a whole picture is 1", "")
+    tidy(axes, "a whole image is 1", "")
     axes.legend(frameon=False, fontsize=9, loc="lower right")
     return figure

@@ -1,4 +1,4 @@
-"""What is in a picture of two corners, found by a program that knows real digits alone."""
+"""What is in an image of two corners, found by a program that knows real digits alone."""
 
 import dataclasses
 from collections import Counter
@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .pictures import corners, elsewhere, place
+from .images import corners, elsewhere, place
 
 VERDICTS = ("exactly one", "none", "two", "blend", "misshapen")
 """A digit in one corner and nothing else; nothing anywhere; a digit in each; something in both
@@ -30,7 +30,7 @@ class Thresholds:
     Args:
         nothing: ink, the sum of intensities from 0 to 1, below which there is nothing.
         dimmest: mean of its `BRIGHTEST` pixels.
-        roughest: squared differences of neighbours, in sum, over squared intensities.
+        roughest: squared differences of neighbors, in sum, over squared intensities.
         farthest: distance to the nearest training digit, over the length of the digit as a vector.
     """
 
@@ -71,7 +71,7 @@ class Judge:
         return _ink(images) < self.thresholds.nothing
 
     def verdicts(self, images: Tensor) -> list[str]:
-        """One of `VERDICTS` for each picture, ``[N, C, 2 h, 2 w]``."""
+        """One of `VERDICTS` for each image, ``[N, C, 2 h, 2 w]``."""
         found = [(self.digits(corner), self.nothing(corner)) for corner in corners(images)]
         (digit, empty), (second_digit, second_empty) = found
         clean = self.nothing(elsewhere(images))
@@ -98,7 +98,7 @@ def count(verdicts: Sequence[str]) -> dict[str, int]:
 
 
 def examples(digits: Tensor, seed: int) -> dict[str, tuple[str, Tensor]]:
-    """Pictures whose verdict is known: what they are, the verdict, and the pictures.
+    """Images whose verdict is known: what they are, the verdict, and the images.
 
     Args:
         digits: real ones that the judge has not seen, from 0 to 1, ``[N, C, h, w]``.

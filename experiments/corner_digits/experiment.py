@@ -7,19 +7,19 @@ from torch import Tensor
 
 from pixelsr.data.quantize import from_levels, to_levels
 from pixelsr.models import PixelModel
-from pixelsr.training import Recipe
+from pixelsr.training import TrainingConfig
 from pixelsr.training.loss import bits_per_dimension
 from pixelsr.utils.progress import track
 
-from ..support.config import Task
+from ..support.config import ExperimentConfig
 from ..support.digits import Digits
 from ..support.interleaved_training import Plan, read_log, train_in_turns, trained
 from ..support.plots import check_installed, write_plot, write_sheet
-from ..support.results import FINISHED, Figures, begin, write_figures
+from ..support.results import FINISHED, Results, begin, write_figures
 from ..support.statistics import binomial_test, wilson
 from .classifier import VERDICTS, Judge, count, examples
+from .images import SCALE_FACTOR, corners, digits, load_corners, scaled, told_of
 from .models import BATCH, TITLES, answers, make
-from .pictures import MAGNIFICATION, corners, digits, load_corners, scaled, told_of
 from .report import NAME, draw_verdicts
 
 COLUMNS = 12
@@ -32,11 +32,11 @@ class Scale:
 
     Args:
         levels: of intensity.
-        prior, conditioning: options of B and A, beside colours and levels.
+        prior, conditioning: options of B and A, beside colors and levels.
         steps: of each model.
-        turns: that they are cut into; after each the held-out pictures are measured.
-        batch, lr: of the `Recipe`.
-        validation: held-out pictures.
+        turns: that they are cut into; after each the held-out images are measured.
+        batch, lr: of the `TrainingConfig`.
+        validation: held-out images.
         samples: drawn of each model.
     """
 
@@ -78,74 +78,76 @@ SCALES = {
 """The networks of "paper" are those of the paper's faces."""
 
 
-def run(task: Task) -> bool:
+def run(task: ExperimentConfig) -> bool:
     """Train, draw, judge; see `experiments.run`."""
     check_installed()
-    pictures, scale = load_corners(task.pictures(NAME), task.seed), SCALES[task.scale]
-    plan = _plan(task, scale, pictures)
+    images, scale = load_corners(task.images(NAME), task.seed), SCALES[task.scale]
+    plan = _plan(task, scale, images)
     path = task.out / f"{NAME}.json"
-    figures = begin(task, NAME, _settings(task, scale, plan, pictures))
-    if FINISHED in figures:
+    results = begin(task, NAME, _settings(task, scale, plan, images))
+    if FINISHED in results:
         return True
-    if "models" not in figures:
-        figures["models"] = {name: _facts(_make(name, scale, task)) for name in TITLES}
+    if "models" not in results:
+        results["models"] = {name: _facts(_make(name, scale, task)) for name in TITLES}
     makers = {name: functools.partial(_make, name, scale, task) for name in TITLES}
     if not train_in_turns(makers, plan, task.out, task.stop):
         return False
-    for name, facts in figures["models"].items():
+    for name, facts in results["models"].items():
         facts["seconds"] = read_log(task.out / name)[-1]["seconds"]
-    truth = to_levels(pictures.test[: figures["settings"]["samples"]], scale.levels)
-    drawn = _draw(figures, task, plan, truth)
+    truth = to_levels(images.test[: results["settings"]["samples"]], scale.levels)
+    drawn = _draw(results, task, plan, truth)
     if len(drawn) < len(TITLES):
         return False
-    _judge(figures, drawn, pictures, truth, task.seed)
-    write_figures(path, figures)
-    write_plot(path.with_suffix(".png"), draw_verdicts(figures))
+    _judge(results, drawn, images, truth, task.seed)
+    write_figures(path, results)
+    write_plot(path.with_suffix(".png"), draw_verdicts(results))
     write_sheet(task.out / f"{NAME}-samples.png", _rows(drawn, truth, scale.levels))
     return True
 
 
-def _plan(task: Task, scale: Scale, pictures: Digits) -> Plan:
-    recipe = Recipe(batch=scale.batch, lr=scale.lr, floor=0, ema=0.99, flip=False, seed=task.seed)
-    validation = pictures.held_out[: scale.validation]
-    return Plan.of(pictures.train, validation, recipe, task.steps or scale.steps, scale.turns)
+def _plan(task: ExperimentConfig, scale: Scale, images: Digits) -> Plan:
+    recipe = TrainingConfig(
+        batch=scale.batch, lr=scale.lr, floor=0, ema=0.99, flip=False, seed=task.seed
+    )
+    validation = images.held_out[: scale.validation]
+    return Plan.of(images.train, validation, recipe, task.steps or scale.steps, scale.turns)
 
 
-def _settings(task: Task, scale: Scale, plan: Plan, pictures: Digits) -> Figures:
+def _settings(task: ExperimentConfig, scale: Scale, plan: Plan, images: Digits) -> Results:
     """All that the figures depend on, beside the machine and the models."""
     return {
         "scale": task.scale,
         **plan.settings(),
-        "samples": min(scale.samples, len(pictures.test)),
-        "size": list(pictures.test.shape[2:]),
+        "samples": min(scale.samples, len(images.test)),
+        "size": list(images.test.shape[2:]),
         "levels": scale.levels,
-        "checksum": pictures.checksum,
+        "checksum": images.checksum,
     }
 
 
-def _make(name: str, scale: Scale, task: Task) -> PixelModel:
-    shared = {"colours": 1, "levels": scale.levels}
-    conditioning = {"magnification": MAGNIFICATION} | scale.conditioning
+def _make(name: str, scale: Scale, task: ExperimentConfig) -> PixelModel:
+    shared = {"colors": 1, "levels": scale.levels}
+    conditioning = {"scale_factor": SCALE_FACTOR} | scale.conditioning
     model = make(name, scale.prior | shared, conditioning | shared, task.seed)
     return model.to(task.device)
 
 
-def _facts(model: PixelModel) -> Figures:
+def _facts(model: PixelModel) -> Results:
     parameters = sum(weight.numel() for weight in model.parameters())
     return {"model": model.describe(), "parameters": parameters}
 
 
-def _draw(figures: Figures, task: Task, plan: Plan, truth: Tensor) -> dict[str, Tensor]:
-    """What each model answers, told of true pictures; fewer models where `task.stop` says so.
+def _draw(results: Results, task: ExperimentConfig, plan: Plan, truth: Tensor) -> dict[str, Tensor]:
+    """What each model answers, told of true images; fewer models where `task.stop` says so.
 
     Bits per dimension are measured on the way, and how far answers are from what was told: the
-    mean absolute difference of the small pictures, 1 being from black to white.
+    mean absolute difference of the small images, 1 being from black to white.
     """
-    levels = figures["settings"]["levels"]
+    levels = results["settings"]["levels"]
     held_out = to_levels(plan.validation, levels)
     low_res = told_of(truth, levels)
     drawn: dict[str, Tensor] = {}
-    for name, facts in figures["models"].items():
+    for name, facts in results["models"].items():
         if task.stop():
             break
         model = trained(task.out / name, task.device)
@@ -160,21 +162,20 @@ def _draw(figures: Figures, task: Task, plan: Plan, truth: Tensor) -> dict[str, 
 
 
 def _judge(
-    figures: Figures, drawn: dict[str, Tensor], pictures: Digits, truth: Tensor, seed: int
+    results: Results, drawn: dict[str, Tensor], data: Digits, truth: Tensor, seed: int
 ) -> None:
-    """The verdicts on each model's pictures, and the judge's own errors."""
-    levels = figures["settings"]["levels"]
+    """The verdicts on each model's images, and the judge's own errors."""
+    levels = results["settings"]["levels"]
     known, held_out = (
-        scaled(digits(to_levels(part, levels)), levels)
-        for part in (pictures.train, pictures.held_out)
+        scaled(digits(to_levels(part, levels)), levels) for part in (data.train, data.held_out)
     )
     judge = Judge(known, held_out)
-    figures["thresholds"] = {
+    results["thresholds"] = {
         name: round(value, 4) for name, value in dataclasses.asdict(judge.thresholds).items()
     }
-    certain = {"real pictures": (VERDICTS[0], scaled(truth, levels))}
+    certain = {"real images": (VERDICTS[0], scaled(truth, levels))}
     certain |= examples(scaled(digits(truth), levels), seed)
-    figures["judge"] = {
+    results["judge"] = {
         name: {"expected": verdict, "counts": count(judge.verdicts(images))}
         for name, (verdict, images) in track(list(certain.items()), "judging", True)
     }
@@ -182,21 +183,21 @@ def _judge(
         verdicts = judge.verdicts(scaled(images, levels))
         first, second = (corner.flatten(1).sum(1) for corner in corners(images.int()))
         one = [verdict == VERDICTS[0] for verdict in verdicts]
-        figures["models"][name] |= shares(count(verdicts)) | split(
+        results["models"][name] |= shares(count(verdicts)) | split(
             sum(here and bool(more) for here, more in zip(one, first > second, strict=True)),
             sum(one),
         )
 
 
-def shares(counts: dict[str, int]) -> Figures:
+def shares(counts: dict[str, int]) -> Results:
     """Counts of the verdicts, and for each the interval of its share."""
     trials = sum(counts.values())
     intervals = {name: _rounded(wilson(found, trials)) for name, found in counts.items()}
     return {"counts": counts, "intervals": intervals}
 
 
-def split(first: int, one: int) -> Figures:
-    """How many of the pictures of exactly one digit have it in the first corner."""
+def split(first: int, one: int) -> Results:
+    """How many of the images of exactly one digit have it in the first corner."""
     if not one:
         return {"first_corner": None}
     p = float(f"{binomial_test(first, one):.3g}")
@@ -209,10 +210,10 @@ def _rounded(interval: tuple[float, float]) -> list[float]:
 
 
 def _rows(drawn: dict[str, Tensor], truth: Tensor, levels: int) -> dict[str, Tensor]:
-    """Of the sheet: inputs, answers of each model, true pictures, of the same digits."""
+    """Of the sheet: inputs, answers of each model, true images, of the same digits."""
     low_res = told_of(truth[:COLUMNS], levels)
-    inputs = low_res.repeat_interleave(MAGNIFICATION, 2).repeat_interleave(MAGNIFICATION, 3)
+    inputs = low_res.repeat_interleave(SCALE_FACTOR, 2).repeat_interleave(SCALE_FACTOR, 3)
     rows = {"what the models are told (the PixelCNN is not)": inputs}
     rows |= {TITLES[name]: images[:COLUMNS] for name, images in drawn.items()}
-    rows["true pictures"] = truth[:COLUMNS]
+    rows["true images"] = truth[:COLUMNS]
     return {name: from_levels(images, levels) for name, images in rows.items()}

@@ -10,7 +10,7 @@ from pixelsr.sampling import sample
 
 from ..support.independent_draws import draw_independently
 from ..support.statistics import Regression
-from .pictures import MAGNIFICATION, told_of
+from .images import SCALE_FACTOR, told_of
 
 TITLES = {
     "regression": "L2 regression",
@@ -20,13 +20,13 @@ TITLES = {
 }
 """The models, as a sentence names them."""
 BATCH = 100
-"""Pictures drawn at once; they do not depend on it."""
+"""Images drawn at once; they do not depend on it."""
 
 
 class Corner(PixelModel):
-    """Is told what `told_of` leaves of a picture."""
+    """Is told what `told_of` leaves of an image."""
 
-    def shrink(self, images: Tensor) -> Tensor:
+    def downsample(self, images: Tensor) -> Tensor:
         return told_of(images, self.levels)
 
 
@@ -56,7 +56,7 @@ def make(name: str, prior: dict[str, int], conditioning: dict[str, int], seed: i
 
 @torch.inference_mode()
 def answers(model: PixelModel, low_res: Tensor, seed: int) -> Tensor:
-    """A picture for each small one; of the prior, which is told none, as many.
+    """An image for each small one; of the prior, which is told none, as many.
 
     Args:
         low_res: uint8 ``[N, C, h, w]``.
@@ -71,5 +71,5 @@ def answers(model: PixelModel, low_res: Tensor, seed: int) -> Tensor:
     draw_from = functools.partial(sample, seed=seed, max_batch=BATCH, progress=True)
     if isinstance(model, CornerSR):
         return draw_from(model, low_res=low_res).cpu()
-    height, width = (MAGNIFICATION * side for side in low_res.shape[2:])
+    height, width = (SCALE_FACTOR * side for side in low_res.shape[2:])
     return draw_from(model, len(low_res), image_size=(height, width)).cpu()

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from pixelsr.evaluation import metrics
-from pixelsr.evaluation.super_resolution import bicubic, each, nearest_neighbours, score
+from pixelsr.evaluation.super_resolution import bicubic, each, nearest_neighbors, score
 from pixelsr.models import ConditioningNetwork, PixelModel, PixelRecursiveSR
 from pixelsr.sampling import sample
 from pixelsr.training.loss import bits_per_dimension
 
 from ..support.independent_draws import draw_independently
-from ..support.results import Figures
+from ..support.results import Results
 from ..support.statistics import Regression
 
 TAUS = 1.0, 1.1, 1.2
@@ -30,9 +30,9 @@ class Method:
     Args:
         title: of its row in the table, and of its column on a sheet.
         enlarge: uint8 ``[M, C, h, w]`` to ``[M * draws, C, H, W]``.
-        draws: answers to each small picture.
+        draws: answers to each small image.
         bits: name of the model whose bits per dimension stand in its row; None where it has none.
-        publishable: its pictures are made, not taken from the photos.
+        publishable: its images are made, not taken from the photos.
     """
 
     title: str
@@ -42,15 +42,15 @@ class Method:
     publishable: bool = True
 
 
-def baselines(train: Tensor, magnification: int) -> list[Method]:
+def baselines(train: Tensor, scale_factor: int) -> list[Method]:
     """What needs no model."""
 
     def nearest(low_res: Tensor) -> Tensor:
-        return train[nearest_neighbours(low_res, train, magnification, 256, progress=True)]
+        return train[nearest_neighbors(low_res, train, scale_factor, 256, progress=True)]
 
     return [
-        Method("bicubic", lambda low_res: bicubic(low_res, magnification, 256), publishable=False),
-        Method("nearest neighbour", nearest, publishable=False),
+        Method("bicubic", lambda low_res: bicubic(low_res, scale_factor, 256), publishable=False),
+        Method("nearest neighbor", nearest, publishable=False),
     ]
 
 
@@ -75,7 +75,7 @@ def independent(name: str, model: ConditioningNetwork, seed: int) -> Method:
 
 
 def prior(name: str, model: PixelModel, size: tuple[int, int], seed: int) -> Method:
-    """B alone, which sees no small picture."""
+    """B alone, which sees no small image."""
 
     def enlarge(low_res: Tensor) -> Tensor:
         n = len(low_res) * DRAWS
@@ -108,27 +108,27 @@ def bits(model: PixelModel, images: Tensor) -> float | None:
     return round(next(iter(bits_per_dimension(model, images, BATCH).values())), 4)
 
 
-def measure(method: Method, answers: Tensor, truth: Tensor, low_res: Tensor) -> Figures:
-    """The scores of `pixelsr.evaluation`; pSNR and SSIM between two draws for one small picture.
+def measure(method: Method, answers: Tensor, truth: Tensor, low_res: Tensor) -> Results:
+    """The scores of `pixelsr.evaluation`; pSNR and SSIM between two draws for one small image.
 
     Where the draws have the true distribution, the photo is but another draw: then two draws are
     to each other as each is to the photo. `excess` is what of it is missing, in dB: the mean over
     the faces and its standard error.
     """
     scores = score(answers, truth, low_res, 256, BATCH)
-    figures: Figures = {k: _rounded(v) for k, v in dataclasses.asdict(scores).items()}
+    results: Results = {k: _rounded(v) for k, v in dataclasses.asdict(scores).items()}
     if method.draws > 1:
         one, other = answers.unflatten(0, (-1, method.draws))[:, :2].unbind(1)
         between = each(metrics.psnr, one, other, BATCH)
         to_photo = [each(metrics.psnr, drawn, truth, BATCH) for drawn in (one, other)]
         excess = between - torch.stack(to_photo).mean(0)
         error = excess.std() / math.sqrt(len(excess)) if len(excess) > 1 else excess.new_tensor(0)
-        figures["psnr_between_draws"] = _rounded(between.mean().item())
-        figures["excess"] = [_rounded(excess.mean().item()), _rounded(error.item())]
+        results["psnr_between_draws"] = _rounded(between.mean().item())
+        results["excess"] = [_rounded(excess.mean().item()), _rounded(error.item())]
         if scores.ssim is not None:
             between = each(metrics.ssim, one, other, BATCH)
-            figures["ssim_between_draws"] = _rounded(between.mean().item())
-    return figures
+            results["ssim_between_draws"] = _rounded(between.mean().item())
+    return results
 
 
 def _rounded(value: float | None) -> float | None:

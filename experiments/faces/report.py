@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
-from ..support.plots import COLOURS, canvas, tidy
-from ..support.report_text import ALIKE, again, budget, machine, picture, table, trained_before
-from ..support.results import Figures
+from ..support.plots import COLORS, canvas, tidy
+from ..support.report_text import ALIKE, again, budget, image, machine, table, trained_before
+from ..support.results import Results
 
 NAME = "faces"
 FIRST = 1.0
@@ -15,23 +15,23 @@ SURE = 2
 """Standard errors that a difference has to be of, to be called one."""
 
 
-def section(figures: Mapping[str, Any]) -> str:
-    """The paragraphs, table and pictures of the documents."""
-    return "\n\n".join((_method(figures), _table(figures), _outcome(figures), _pictures(figures)))
+def section(results: Mapping[str, Any]) -> str:
+    """The paragraphs, table and images of the documents."""
+    return "\n\n".join((_method(results), _table(results), _outcome(results), _images(results)))
 
 
-def _method(figures: Mapping[str, Any]) -> str:
-    settings, models = figures["settings"], figures["models"]
+def _method(results: Mapping[str, Any]) -> str:
+    settings, models = results["settings"], results["models"]
     minutes = sum(facts["seconds"] or 0 for facts in models.values()) / 60
     sizes = {name: f"{facts['parameters'] / 1000:,.0f} thousand" for name, facts in models.items()}
     other = PurePath(settings["model"]).name
     return (
-        f"All {settings['pictures']} held-out faces, of people who are not in the training "
-        "pictures, made 8x8 by area averages and enlarged to 32x32 in every way. Trained here, "
+        f"All {settings['images']} held-out faces, of people who are not in the training "
+        "images, made 8x8 by area averages and enlarged to 32x32 in every way. Trained here, "
         f'scale "{settings["scale"]}", each on one budget: L2 regression, A alone (every value by '
         f"itself, cross-entropy; {sizes['conditioning']} parameters), B alone (a Gated PixelCNN "
         f"that sees no input; {sizes['prior']}) and their sum ({sizes['sum']}): "
-        f"{budget(settings)}{ALIKE}. That took {minutes:.0f} minutes in all on {machine(figures)}. "
+        f"{budget(settings)}{ALIKE}. That took {minutes:.0f} minutes in all on {machine(results)}. "
         f"Beside them stands `{other}` ({sizes['other']} parameters), trained before"
         f"{trained_before(other)}. What draws has drawn twice for each face, seed "
         f"{settings['recipe']['seed']}, nothing picked.\n\n"
@@ -43,14 +43,14 @@ def _method(figures: Mapping[str, Any]) -> str:
     )
 
 
-def _table(figures: Mapping[str, Any]) -> str:
-    mean = figures["methods"]["L2 regression"]["consistency"]
-    multi_scale = any(scores["ms_ssim"] is not None for scores in figures["methods"].values())
+def _table(results: Mapping[str, Any]) -> str:
+    mean = results["methods"]["L2 regression"]["consistency"]
+    multi_scale = any(scores["ms_ssim"] is not None for scores in results["methods"].values())
     header = ["", "bits per dimension", "pSNR, dB", "SSIM", *(["MS-SSIM"] if multi_scale else [])]
     header += ["consistency", "of that of L2", "pSNR of two draws", "SSIM of two draws"]
     rows = []
-    for title, scores in figures["methods"].items():
-        model = figures["models"][scores["model"]] if scores["model"] else {}
+    for title, scores in results["methods"].items():
+        model = results["models"][scores["model"]] if scores["model"] else {}
         bits = model.get("bits_per_dimension")
         row = [title, _number(bits, 3), _number(scores["psnr"], 2), _number(scores["ssim"], 3)]
         row += [_number(scores["ms_ssim"], 3)] if multi_scale else []
@@ -58,7 +58,7 @@ def _table(figures: Mapping[str, Any]) -> str:
         row.append(_number(scores.get("psnr_between_draws"), 2))
         row.append(_number(scores.get("ssim_between_draws"), 3))
         rows.append(row)
-    note = "" if multi_scale else "\n\nMS-SSIM is not defined for pictures as small as these."
+    note = "" if multi_scale else "\n\nMS-SSIM is not defined for images as small as these."
     return table(header, rows) + note
 
 
@@ -66,9 +66,9 @@ def _number(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:.{digits}f}"
 
 
-def _outcome(figures: Mapping[str, Any]) -> str:
+def _outcome(results: Mapping[str, Any]) -> str:
     """What the figures say of the claims."""
-    models, scores = figures["models"], figures["methods"]
+    models, scores = results["models"], results["methods"]
     bits = {name: models[name]["bits_per_dimension"] for name in ("sum", "prior", "conditioning")}
     better = bits["sum"] < min(bits["prior"], bits["conditioning"])
     drawn = scores[f"A + B, tau {FIRST}"]
@@ -84,12 +84,12 @@ def _outcome(figures: Mapping[str, Any]) -> str:
         f"draw is. The best consistency has {faithful}, where the photos themselves would have 0. "
         "What is drawn value by value strays: a draw of the sum has "
         f"{noise:.1f} times the consistency error of L2 regression (root mean squares: "
-        f"{_grey(drawn)} and {_grey(mean)} grey levels of 255; of B alone, which is blind to the "
-        f"input, {_grey(scores['B alone'])}) and {_less(mean, drawn)} in pSNR. {_variety(drawn)}"
+        f"{_gray(drawn)} and {_gray(mean)} gray levels of 255; of B alone, which is blind to the "
+        f"input, {_gray(scores['B alone'])}) and {_less(mean, drawn)} in pSNR. {_variety(drawn)}"
     )
 
 
-def _grey(scores: Mapping[str, Any]) -> str:
+def _gray(scores: Mapping[str, Any]) -> str:
     return f"{255 * scores['consistency'] ** 0.5:.1f}"
 
 
@@ -111,34 +111,34 @@ def _variety(drawn: Mapping[str, Any]) -> str:
     )
 
 
-def _pictures(figures: Mapping[str, Any]) -> str:
+def _images(results: Mapping[str, Any]) -> str:
     return "\n\n".join(
         (
-            picture(NAME, "Consistency against pSNR, a point a method"),
-            picture(f"{NAME}-portraits", "Two portraits enlarged in every way"),
-            picture(f"{NAME}-draws", "The same held-out faces by every method that makes pictures"),
-            "The photos of these faces, their nearest neighbours and bicubic enlargements, "
+            image(NAME, "Consistency against pSNR, a point a method"),
+            image(f"{NAME}-portraits", "Two portraits enlarged in every way"),
+            image(f"{NAME}-draws", "The same held-out faces by every method that makes images"),
+            "The photos of these faces, their nearest neighbors and bicubic enlargements, "
             f"which are not ours to show, stand beside the draws in `photos-{NAME}.png`, which the "
-            "command writes too. " + again(figures),
+            "command writes too. " + again(results),
         )
     )
 
 
-def draw_scores(figures: Figures) -> Any:
+def draw_scores(results: Results) -> Any:
     """Consistency against pSNR: a point a method, a line through one at several tau."""
     figure = canvas(8, 5)
     axes = figure.add_subplot()
-    series: dict[str, list[Figures]] = {}
-    for title, scores in figures["methods"].items():
+    series: dict[str, list[Results]] = {}
+    for title, scores in results["methods"].items():
         series.setdefault(title.split(",")[0], []).append(scores)
     for title, points in series.items():
         x, y = ([scores[key] for scores in points] for key in ("psnr", "consistency"))
         draws = "psnr_between_draws" in points[0]
-        axes.plot(x, y, "o-", color=COLOURS[0 if draws else 1], markersize=5)
+        axes.plot(x, y, "o-", color=COLORS[0 if draws else 1], markersize=5)
         axes.annotate(title, (x[0], y[0]), (6, 4), textcoords="offset points", fontsize=9)
     axes.set_yscale("log")
     axes.margins(x=0.2)
-    tidy(axes, "pSNR against the photo, dB", "consistency: squared error of the small picture")
+    tidy(axes, "pSNR against the photo, dB", "consistency: squared error of the small image")
     axes.set_title(
         "Right and down is nearer to the photo; blue draws, orange has one answer",
         fontsize=10,

@@ -10,33 +10,33 @@ import torch
 from torch import Tensor
 
 from pixelsr.data.crop import from_tensor
-from pixelsr.data.load import load_pictures
+from pixelsr.data.load import load_images
 from pixelsr.data.quantize import from_levels, to_levels
 from pixelsr.models import PixelRecursiveSR
 from pixelsr.models.sizes import small_side
 from pixelsr.sampling import sample
 from pixelsr.utils.atomic_write import write_whole
 
-from ..support.config import Task
+from ..support.config import ExperimentConfig
 from ..support.faces import find_folder, free_portraits
 from ..support.plots import write_sheet
-from ..support.results import Figures, begin
+from ..support.results import Results, begin
 from .report import NAME
 
 PAIRS = {"small": 40, "paper": 200}
 TEMPERATURE = 1.0
 BATCH = 40
-"""Drawn at once; no picture depends on it."""
+"""Drawn at once; no image depends on it."""
 PAGE = Path(__file__).with_name("page.html")
 PLACE = '{"pairs": []}'
 """In the page, where the study goes."""
 
 
-def run(task: Task) -> bool:
+def run(task: ExperimentConfig) -> bool:
     """Draw, and write the page; see `experiments.run`."""
     model = _load(task.model)
-    side = small_side(task.model, model) * model.magnification
-    held_out = load_pictures(find_folder(task.pictures(NAME)) / "val", side, lambda sentence: None)
+    side = small_side(task.model, model) * model.scale_factor
+    held_out = load_images(find_folder(task.images(NAME)) / "val", side, lambda sentence: None)
     portraits = free_portraits(side)
     count = min(PAIRS[task.scale], len(held_out))
     chosen = torch.arange(count) * len(held_out) // count
@@ -45,17 +45,17 @@ def run(task: Task) -> bool:
         "model": Path(task.model).name,
         "parameters": sum(weight.numel() for weight in model.parameters()),
         "size": side,
-        "small_size": side // model.magnification,
+        "small_size": side // model.scale_factor,
         "temperature": TEMPERATURE,
         "seed": task.seed,
-        "held_out_pictures": len(held_out),
+        "held_out_images": len(held_out),
         "checksum": f"{zlib.crc32(held_out.numpy().data):08x}",
-        "pictures": chosen.tolist(),
+        "images": chosen.tolist(),
     }
-    figures = begin(task, NAME, settings)
+    results = begin(task, NAME, settings)
     free = torch.stack(list(portraits.values()))
     photos = to_levels(torch.cat((held_out[chosen], free)), model.levels)
-    low_res = model.shrink(photos)
+    low_res = model.downsample(photos)
     drawn = sample(
         model.to(task.device),
         low_res=low_res,
@@ -65,10 +65,10 @@ def run(task: Task) -> bool:
         progress=True,
     )
     shown = [from_levels(images.cpu(), model.levels) for images in (low_res, drawn, photos)]
-    page = make_page(figures, *(images[:count] for images in shown))
+    page = make_page(results, *(images[:count] for images in shown))
     write_whole(task.out / f"{NAME}.html", page.encode())
     small, *large = (images[count:] for images in shown)
-    columns = [torch.nn.functional.interpolate(small, scale_factor=model.magnification), *large]
+    columns = [torch.nn.functional.interpolate(small, scale_factor=model.scale_factor), *large]
     captions = [f"{settings['small_size']}x{settings['small_size']} input", "sample", "photo"]
     rows = dict(zip(portraits, torch.stack(columns, 1), strict=True))
     write_sheet(task.out / f"{NAME}.png", rows, captions, max(1, 192 // side))
@@ -77,21 +77,21 @@ def run(task: Task) -> bool:
 
 def _load(name: str) -> PixelRecursiveSR:
     model = PixelRecursiveSR.from_pretrained(name)
-    if model.colours != 3:
-        raise ValueError(f"--model {name} has {model.colours} colours, expected 3, as a photo has")
+    if model.colors != 3:
+        raise ValueError(f"--model {name} has {model.colors} colors, expected 3, as a photo has")
     return model
 
 
-def make_page(figures: Figures, low_res: Tensor, drawn: Tensor, photos: Tensor) -> str:
+def make_page(results: Results, low_res: Tensor, drawn: Tensor, photos: Tensor) -> str:
     """The study as one HTML file that needs nothing else.
 
     Args:
         low_res, drawn, photos: uint8 ``[K, 3, h, w]`` and ``[K, 3, H, W]``, intensities.
     """
-    settings = figures["settings"]
-    names = "picture", "input", "sample", "photo"
-    columns = settings["pictures"], *(map(_data_uri, images) for images in (low_res, drawn, photos))
-    told = "model", "size", "small_size", "temperature", "seed", "held_out_pictures", "checksum"
+    settings = results["settings"]
+    names = "image", "input", "sample", "photo"
+    columns = settings["images"], *(map(_data_uri, images) for images in (low_res, drawn, photos))
+    told = "model", "size", "small_size", "temperature", "seed", "held_out_images", "checksum"
     study = {name: settings[name] for name in told}
     study["pairs"] = [dict(zip(names, pair, strict=True)) for pair in zip(*columns, strict=True)]
     text = json.dumps(study).replace("<", "\\u003c")  # no name ends the script

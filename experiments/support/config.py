@@ -12,7 +12,7 @@ MODEL = "faces-8x32"
 
 
 @dataclasses.dataclass(frozen=True)
-class Task:
+class ExperimentConfig:
     """How an experiment is to be done.
 
     Args:
@@ -24,7 +24,7 @@ class Task:
             that have a use for one.
         device: what trains and draws.
         steps: of each model; None for as many as the scale has.
-        seed: of first weights, order of the pictures and draws.
+        seed: of first weights, order of the images and draws.
         stop: asked after every step; true ends the experiment, to be gone on with.
     """
 
@@ -47,12 +47,12 @@ class Task:
         ]
         return f"python -m experiments {name} --data data --out out{''.join(given)}"
 
-    def pictures(self, name: str) -> Path:
+    def images(self, name: str) -> Path:
         """`data`, for the experiment of this name, which cannot do without.
 
         Raises:
             ValueError: it was not given.
         """
         if self.data is None:
-            raise ValueError(f"{name} needs --data, the folder of its pictures")
+            raise ValueError(f"{name} needs --data, the folder of its images")
         return self.data

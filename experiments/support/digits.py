@@ -1,4 +1,4 @@
-"""MNIST: the digits as they are, and binarised, with the parts that they are used in."""
+"""MNIST: the digits as they are, and binarized, with the parts that they are used in."""
 
 import dataclasses
 import zlib
@@ -7,23 +7,23 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pixelsr.data.binarize import SEED, binarised
-from pixelsr.data.load import load_pictures
+from pixelsr.data.binarize import SEED, binarized
+from pixelsr.data.load import load_images
 
 SIDE = 28
 FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
-BINARISE = "bernoulli"
+BINARIZE = "bernoulli"
 HELD_OUT = 6
-"""One in so many training pictures is held out, the last ones: 10,000 of 60,000."""
-BINARISATION = (
-    f"each pixel once Bernoulli(intensity / 255), by pixelsr.data.binarize.binarise with seed "
-    f"{SEED}, the test pictures numbered on after the training pictures"
+"""One in so many training images is held out, the last ones: 10,000 of 60,000."""
+BINARIZATION = (
+    f"each pixel once Bernoulli(intensity / 255), by pixelsr.data.binarize.binarize with seed "
+    f"{SEED}, the test images numbered on after the training images"
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Digits:
-    """Pictures of digits, uint8 ``[N, 1, S, S]``, intensities of 8 bits, in MNIST's order."""
+    """Images of digits, uint8 ``[N, 1, S, S]``, intensities of 8 bits, in MNIST's order."""
 
     train: Tensor
     held_out: Tensor
@@ -31,11 +31,11 @@ class Digits:
 
     @property
     def checksum(self) -> str:
-        """Of all values: tells the same pictures on any machine."""
+        """Of all values: tells the same images on any machine."""
         return f"{zlib.crc32(self.joined().contiguous().numpy().data):08x}"
 
     def joined(self) -> Tensor:
-        """All pictures, one part after the other."""
+        """All images, one part after the other."""
         return torch.cat((self.train, self.held_out, self.test))
 
     def replaced(self, images: Tensor) -> "Digits":
@@ -51,8 +51,8 @@ def find_files(folder: Path) -> dict[str, Path]:
     """
     found = {}
     for part, name in FILES.items():
-        places = folder, folder / "mnist"
-        paths = [place / file for place in places for file in (name, f"{name}.gz")]
+        positions = folder, folder / "mnist"
+        paths = [place / file for place in positions for file in (name, f"{name}.gz")]
         there = [path for path in paths if path.is_file()]
         if not there:
             raise FileNotFoundError(
@@ -62,26 +62,26 @@ def find_files(folder: Path) -> dict[str, Path]:
     return found
 
 
-def load_grey(folder: Path) -> Digits:
+def load_gray(folder: Path) -> Digits:
     """All digits of MNIST, 255 being ink.
 
     Raises:
-        OSError, ValueError: a file is missing, damaged, or holds too few pictures.
+        OSError, ValueError: a file is missing, damaged, or holds too few images.
     """
     files = find_files(folder)
-    train, test = (load_pictures(file, SIDE, _refuse, colours=1) for file in files.values())
+    train, test = (load_images(file, SIDE, _refuse, colors=1) for file in files.values())
     held_out = len(train) // HELD_OUT
     if not held_out:
         raise ValueError(
-            f"{files['train']} holds {len(train)} pictures, expected at least {HELD_OUT}"
+            f"{files['train']} holds {len(train)} images, expected at least {HELD_OUT}"
         )
     return Digits(train[:-held_out], train[-held_out:], test)
 
 
 def load_digits(folder: Path) -> Digits:
-    """The same, binarised."""
-    grey = load_grey(folder)
-    return grey.replaced(binarised(grey.joined(), 2, BINARISE))
+    """The same, binarized."""
+    gray = load_gray(folder)
+    return gray.replaced(binarized(gray.joined(), 2, BINARIZE))
 
 
 def _refuse(sentence: str) -> None:

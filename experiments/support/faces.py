@@ -1,4 +1,4 @@
-"""Faces: two folders of pictures, of people apart."""
+"""Faces: two folders of images, of people apart."""
 
 import dataclasses
 import zlib
@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 import pixelsr
-from pixelsr.data.crop import small_picture
-from pixelsr.data.image_io import open_picture
-from pixelsr.data.load import load_pictures
+from pixelsr.data.crop import small_image
+from pixelsr.data.image_io import open_image
+from pixelsr.data.load import load_images
 from pixelsr.models.sizes import trained_size
 
 SIDE = 32
 PARTS = "train", "val"
 HELD_OUT = 500
-"""Of the training pictures, the last: they tell the best step of what is trained here."""
+"""Of the training images, the last: they tell the best step of what is trained here."""
 FREE = Path(pixelsr.__file__).parent / "samples"
 """Portraits that are free to show, unlike the photos of most data sets."""
 
@@ -31,7 +31,7 @@ class Portraits:
 
     @property
     def checksum(self) -> str:
-        """Of all values: tells the same pictures on any machine."""
+        """Of all values: tells the same images on any machine."""
         every = torch.cat((self.train, self.held_out, self.val))
         return f"{zlib.crc32(every.numpy().data):08x}"
 
@@ -47,26 +47,26 @@ def find_folder(folder: Path) -> Path:
             return place
     raise FileNotFoundError(
         f"{folder} does not hold train/ and val/, nor does {folder / 'faces'}; expected folders of "
-        "pictures of faces"
+        "images of faces"
     )
 
 
 def load_portraits(folder: Path, side: int = SIDE) -> Portraits:
-    """All pictures of both folders, ``[N, 3, side, side]``; unreadable ones are passed over.
+    """All images of both folders, ``[N, 3, side, side]``; unreadable ones are passed over.
 
     Raises:
-        OSError, ValueError: a folder is missing, or holds no picture of the size.
+        OSError, ValueError: a folder is missing, or holds no image of the size.
     """
     place = find_folder(folder)
-    train, val = (load_pictures(place / part, side, lambda sentence: None) for part in PARTS)
+    train, val = (load_images(place / part, side, lambda sentence: None) for part in PARTS)
     held_out = min(HELD_OUT, len(train) // 2)
     if not held_out:
-        raise ValueError(f"{place / PARTS[0]} holds {len(train)} picture, expected at least 2")
+        raise ValueError(f"{place / PARTS[0]} holds {len(train)} image, expected at least 2")
     return Portraits(train[:-held_out], train[-held_out:], val)
 
 
 def check_trained_size(model: str) -> None:
-    """That a saved model, a folder or a bundled one, was trained on pictures of this size.
+    """That a saved model, a folder or a bundled one, was trained on images of this size.
 
     Raises:
         ValueError: its `training.toml` tells another one.
@@ -74,15 +74,15 @@ def check_trained_size(model: str) -> None:
     side = trained_size(model)
     if side not in (None, SIDE):
         raise ValueError(
-            f"model {model} was trained on {side}x{side} pictures; the faces are {SIDE}x{SIDE}"
+            f"model {model} was trained on {side}x{side} images; the faces are {SIDE}x{SIDE}"
         )
 
 
 def free_portraits(side: int = SIDE) -> dict[str, Tensor]:
     """Two portraits in the public domain by name, uint8 ``[3, side, side]``."""
     return {
-        file.stem.replace("_", " "): small_picture(
-            open_picture(file), size=side, magnification=1
+        file.stem.replace("_", " "): small_image(
+            open_image(file), size=side, scale_factor=1
         ).low_res
         for file in sorted(FREE.glob("*.png"))
     }

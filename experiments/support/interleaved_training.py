@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from pixelsr.models import PixelModel
-from pixelsr.training import Budget, Intervals, Recipe, RunFiles, Trainer
+from pixelsr.training import Budget, Intervals, RunDir, Trainer, TrainingConfig
 from pixelsr.training.run_dir import CHECKPOINT, LOG, MODEL
 from pixelsr.training.run_dir import read_log as read_file
 
@@ -22,20 +22,20 @@ class Plan:
 
     Args:
         images, validation: uint8 ``[N, C, H, W]``, as of `Trainer`.
-        recipe: with its seed; so all models see the same pictures in the same order.
+        recipe: with its seed; so all models see the same images in the same order.
         steps: of each model.
         turn: steps until it is the next model's turn; each turn ends with a validation.
     """
 
     images: Tensor
     validation: Tensor
-    recipe: Recipe
+    recipe: TrainingConfig
     steps: int
     turn: int
 
     @classmethod
     def of(
-        cls, images: Tensor, validation: Tensor, recipe: Recipe, steps: int, turns: int
+        cls, images: Tensor, validation: Tensor, recipe: TrainingConfig, steps: int, turns: int
     ) -> "Plan":
         """So many steps, cut into so many turns."""
         return cls(images, validation, recipe, steps, max(1, steps // turns))
@@ -46,8 +46,8 @@ class Plan:
             "steps": self.steps,
             "turn": self.turn,
             "recipe": dataclasses.asdict(self.recipe),
-            "training_pictures": len(self.images),
-            "held_out_pictures": len(self.validation),
+            "training_images": len(self.images),
+            "held_out_images": len(self.validation),
         }
 
 
@@ -101,7 +101,7 @@ def _train(
         model,
         plan.images,
         plan.validation,
-        RunFiles(out, resume=(out / CHECKPOINT).is_file()),
+        RunDir(out, resume=(out / CHECKPOINT).is_file()),
         plan.recipe,
         Budget(plan.steps),
         Intervals(log=50, validate=plan.turn, checkpoint=plan.turn),

@@ -9,11 +9,11 @@ from typing import Any
 from torch import Tensor
 
 from pixelsr.data.crop import from_tensor
-from pixelsr.data.image_io import decode_picture
+from pixelsr.data.image_io import decode_image
 from pixelsr.utils.atomic_write import write_whole
 from pixelsr.utils.contact_sheet import Row, draw_sheet
 
-COLOURS = ("#1f5fbf", "#d95f02", "#1b7837", "#7b3294")
+COLORS = ("#1f5fbf", "#d95f02", "#1b7837", "#7b3294")
 """Of the lines of a plot, in their order."""
 
 
@@ -46,19 +46,19 @@ def tidy(axes: Any, x: str, y: str) -> None:
 
 
 def write_plot(path: Path, figure: Any) -> None:
-    """Write a figure, whole or not at all; in 128 colours, which a plot does not show."""
+    """Write a figure, whole or not at all; in 128 colors, which a plot does not show."""
     file = io.BytesIO()
     figure.savefig(file, format="png")
     packed = io.BytesIO()
-    picture = decode_picture(file.getvalue(), str(path)).quantize(128)
-    picture.save(packed, format="PNG", optimize=True)
+    image = decode_image(file.getvalue(), str(path)).quantize(128)
+    image.save(packed, format="PNG", optimize=True)
     write_whole(path, packed.getvalue())
 
 
 def write_sheet(
     path: Path, rows: Mapping[str, Tensor], captions: Sequence[str] = (), scale: int = 3
 ) -> None:
-    """Write a file, whole or not at all: a row of pictures over each name.
+    """Write a file, whole or not at all: a row of images over each name.
 
     Args:
         rows: uint8 ``[K, C, H, W]``, intensities of 8 bits; all of one size, and equally many.

@@ -4,22 +4,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 OPTIMIZERS = {"adamw": "AdamW", "rmsprop": "RMSProp"}
-ALIKE = "; the same pictures in the same order"
+ALIKE = "; the same images in the same order"
 """Said after the budget of several models."""
 TRAINED_BEFORE = {
-    "faces-8x32": ", for some three hours on two CPU cores, on all training pictures, those held "
+    "faces-8x32": ", for some three hours on two CPU cores, on all training images, those held "
     "out included; its best step, the last, was told by the faces that are measured here",
 }
 """How bundled models were, by name."""
 
 
 def budget(settings: Mapping[str, Any]) -> str:
-    """How each model was trained, from the "steps", "recipe" and "training_pictures"."""
+    """How each model was trained, from the "steps", "recipe" and "training_images"."""
     recipe = settings["recipe"]
-    passes = settings["steps"] * recipe["batch"] / settings["training_pictures"]
+    passes = settings["steps"] * recipe["batch"] / settings["training_images"]
     return (
-        f"{settings['steps']:,} steps of {recipe['batch']} pictures, {passes:.1f} passes over "
-        f"{settings['training_pictures']:,} training pictures; {OPTIMIZERS[recipe['optimizer']]}, "
+        f"{settings['steps']:,} steps of {recipe['batch']} images, {passes:.1f} passes over "
+        f"{settings['training_images']:,} training images; {OPTIMIZERS[recipe['optimizer']]}, "
         f"learning rate {recipe['lr']:g} after {recipe['warmup']} steps of warm-up, then "
         f"{_decay(recipe)}; gradients clipped at {recipe['clip']:g}"
     )
@@ -32,9 +32,9 @@ def _decay(recipe: Mapping[str, Any]) -> str:
     return f"down to {end} by a cosine"
 
 
-def machine(figures: Mapping[str, Any]) -> str:
+def machine(results: Mapping[str, Any]) -> str:
     """The machine that made the figures."""
-    facts = figures["machine"]
+    facts = results["machine"]
     threads = f"{facts['threads']} thread{'s' * (facts['threads'] != 1)}"
     return f"{facts['device']} ({threads}, torch {facts['torch']})"
 
@@ -47,15 +47,15 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     )
 
 
-def picture(file: str, caption: str) -> str:
-    """A picture that lies with the figures."""
+def image(file: str, caption: str) -> str:
+    """An image that lies with the figures."""
     return f"![{caption}](results/{file}.png)"
 
 
-def again(figures: Mapping[str, Any]) -> str:
+def again(results: Mapping[str, Any]) -> str:
     """The command, and where all figures are."""
-    name = figures["experiment"]
-    command = figures.get("command", f"python -m experiments {name} --data data --out out")
+    name = results["experiment"]
+    command = results.get("command", f"python -m experiments {name} --data data --out out")
     return f"`{command}` does it again, [{name}.json](results/{name}.json) has all figures."
 
 

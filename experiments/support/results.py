@@ -10,35 +10,35 @@ from pixelsr.bench.timing import machine
 from pixelsr.training.config import difference
 from pixelsr.utils.atomic_write import write_whole
 
-from .config import Task
+from .config import ExperimentConfig
 
-Figures = dict[str, Any]
+Results = dict[str, Any]
 FINISHED = "finished"
 """In the figures of an experiment that is done; it is not done again."""
 
 
-def read_figures(path: Path) -> Figures:
+def read_figures(path: Path) -> Results:
     """The figures in a file.
 
     Raises:
         ValueError: it holds something else.
     """
     try:
-        figures = json.loads(path.read_text())
+        results = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path} does not hold the figures of an experiment: {error}") from None
-    if not isinstance(figures, dict) or not isinstance(figures.get("settings"), dict):
+    if not isinstance(results, dict) or not isinstance(results.get("settings"), dict):
         raise ValueError(f'{path} does not hold the figures of an experiment: no "settings"')
-    return figures
+    return results
 
 
-def write_figures(path: Path, figures: Figures) -> None:
+def write_figures(path: Path, results: Results) -> None:
     """Write a file, whole or not at all; the folder is made if need be."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, (json.dumps(figures, indent=1, allow_nan=False) + "\n").encode())
+    write_whole(path, (json.dumps(results, indent=1, allow_nan=False) + "\n").encode())
 
 
-def begin(task: Task, name: str, settings: Figures) -> Figures:
+def begin(task: ExperimentConfig, name: str, settings: Results) -> Results:
     """The figures of the experiment that `task.out` holds, or of a new one; written.
 
     The machine is that of the beginning.
@@ -55,18 +55,18 @@ def begin(task: Task, name: str, settings: Figures) -> Figures:
         "settings": settings,
         "machine": machine(torch.device(task.device)),
     }
-    figures = new | before
-    write_figures(path, figures)
-    return figures
+    results = new | before
+    write_figures(path, results)
+    return results
 
 
-def finish(task: Task, name: str) -> None:
+def finish(task: ExperimentConfig, name: str) -> None:
     """Mark the figures as those of a finished experiment."""
     path = task.out / f"{name}.json"
     write_figures(path, read_figures(path) | {FINISHED: True})
 
 
-def _check_settings(path: Path, settings: Figures) -> Figures | None:
+def _check_settings(path: Path, settings: Results) -> Results | None:
     """The figures of an experiment with these settings that the file holds; None without a file.
 
     Raises:
@@ -74,7 +74,7 @@ def _check_settings(path: Path, settings: Figures) -> Figures | None:
     """
     if not path.exists():
         return None
-    figures = read_figures(path)
-    if clause := difference(figures["settings"], settings):
+    results = read_figures(path)
+    if clause := difference(results["settings"], settings):
         raise ValueError(f"{path} is of another run: {clause}; choose another folder")
-    return figures
+    return results

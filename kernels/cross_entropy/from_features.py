@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..configs import HALF, IEEE, TF32, Config
 from ..precision import input_precision, matmul_precision
-from .logits_tile import logits_of_tile, place_of_tile
+from .logits_tile import logits_of_tile, position_of_tile
 
 FORWARD: dict[tuple[str, str], Config] = {
     (HALF, "many"): Config(64, 128, 64, 4, 3, "two programs at once: products beside exponentials"),
@@ -36,7 +36,7 @@ Layer = tuple[Tensor, Tensor, Tensor | None]
 
 @triton.jit
 def _pixel_cross_entropy_kernel(
-    nats_ptr,
+    nll_ptr,
     log_sums_ptr,
     targets_ptr,
     x_ptr,
@@ -51,7 +51,7 @@ def _pixel_cross_entropy_kernel(
     a_channels,
     one_over_scale,
     target_pixel: tl.int64,
-    target_colour,
+    target_color,
     x_pixel: tl.int64,
     x_channel,
     weight_output,
@@ -60,7 +60,7 @@ def _pixel_cross_entropy_kernel(
     a_channel,
     a_weight_output,
     a_weight_channel,
-    COLOURS: tl.constexpr,
+    COLORS: tl.constexpr,
     MASKED: tl.constexpr,
     HAS_BIAS: tl.constexpr,
     HAS_A: tl.constexpr,
@@ -71,19 +71,19 @@ def _pixel_cross_entropy_kernel(
     WIDEN: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """log sum exp(logits), and that minus the target's logit, of one colour of a tile of pixels.
+    """log sum exp(logits), and that minus the target's logit, of one color of a tile of pixels.
 
     The logits are (x @ weight.T + bias + a @ a_weight.T + a_bias) / scale, with the first product
     masked or not, and the second there or not.
     """
-    colour = tl.program_id(0) % COLOURS
-    pixel, in_pixels, target = place_of_tile(
-        tl.program_id(0) // COLOURS,
-        colour,
+    color = tl.program_id(0) % COLORS
+    pixel, in_pixels, target = position_of_tile(
+        tl.program_id(0) // COLORS,
+        color,
         targets_ptr,
         pixels,
         target_pixel,
-        target_colour,
+        target_color,
         BLOCK_P,
     )
     peak = tl.full([BLOCK_P], float("-inf"), tl.float32)
@@ -101,7 +101,7 @@ def _pixel_cross_entropy_kernel(
             pixel,
             in_pixels,
             level,
-            colour,
+            color,
             levels,
             channels,
             a_channels,
@@ -114,7 +114,7 @@ def _pixel_cross_entropy_kernel(
             a_channel,
             a_weight_output,
             a_weight_channel,
-            COLOURS,
+            COLORS,
             MASKED,
             HAS_BIAS,
             HAS_A,
@@ -131,9 +131,9 @@ def _pixel_cross_entropy_kernel(
         hit += tl.sum(tl.where(level[None, :] == target[:, None], logits, 0.0), 1)
         peak = higher
     log_sum = peak + tl.log(total)
-    out = pixel * COLOURS + colour
+    out = pixel * COLORS + color
     tl.store(log_sums_ptr + out, log_sum, mask=in_pixels)
-    tl.store(nats_ptr + out, log_sum - hit, mask=in_pixels)
+    tl.store(nll_ptr + out, log_sum - hit, mask=in_pixels)
 
 
 @triton.jit
@@ -155,7 +155,7 @@ def _pixel_cross_entropy_grad_kernel(
     a_channels,
     one_over_scale,
     target_pixel: tl.int64,
-    target_colour,
+    target_color,
     x_pixel: tl.int64,
     x_channel,
     weight_output,
@@ -165,7 +165,7 @@ def _pixel_cross_entropy_grad_kernel(
     a_weight_output,
     a_weight_channel,
     HAS_ADD: tl.constexpr,
-    COLOURS: tl.constexpr,
+    COLORS: tl.constexpr,
     MASKED: tl.constexpr,
     HAS_BIAS: tl.constexpr,
     HAS_A: tl.constexpr,
@@ -176,20 +176,20 @@ def _pixel_cross_entropy_grad_kernel(
     WIDEN: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """grad (softmax(logits) - onehot) / scale + add, of a tile of pixels and of levels of a colour.
+    """grad (softmax(logits) - onehot) / scale + add, of a tile of pixels and of levels of a color.
 
     The logits are those of the forward kernel, made once more, and softmax is
     exp(logits - log_sums).
     """
     tiles = tl.cdiv(levels, BLOCK_L)
-    colour = tl.program_id(0) // tiles % COLOURS
-    pixel, in_pixels, target = place_of_tile(
-        tl.program_id(0) // tiles // COLOURS,
-        colour,
+    color = tl.program_id(0) // tiles % COLORS
+    pixel, in_pixels, target = position_of_tile(
+        tl.program_id(0) // tiles // COLORS,
+        color,
         targets_ptr,
         pixels,
         target_pixel,
-        target_colour,
+        target_color,
         BLOCK_P,
     )
     level = tl.program_id(0) % tiles * BLOCK_L + tl.arange(0, BLOCK_L)
@@ -203,7 +203,7 @@ def _pixel_cross_entropy_grad_kernel(
         pixel,
         in_pixels,
         level,
-        colour,
+        color,
         levels,
         channels,
         a_channels,
@@ -216,7 +216,7 @@ def _pixel_cross_entropy_grad_kernel(
         a_channel,
         a_weight_output,
         a_weight_channel,
-        COLOURS,
+        COLORS,
         MASKED,
         HAS_BIAS,
         HAS_A,
@@ -227,11 +227,11 @@ def _pixel_cross_entropy_grad_kernel(
         WIDEN,
         PRECISION,
     )
-    log_sum = tl.load(log_sums_ptr + pixel * COLOURS + colour, mask=in_pixels, other=0)
+    log_sum = tl.load(log_sums_ptr + pixel * COLORS + color, mask=in_pixels, other=0)
     grad = tl.load(grad_ptr + pixel, mask=in_pixels, other=0) * one_over_scale
     onehot = tl.where(level[None, :] == target[:, None], 1.0, 0.0)
     of_logits = (tl.exp(logits - log_sum[:, None]) - onehot) * grad[:, None]
-    at = pixel[:, None] * (COLOURS * levels) + (colour * levels + level)[None, :]
+    at = pixel[:, None] * (COLORS * levels) + (color * levels + level)[None, :]
     exists = in_pixels[:, None] & (level < levels)[None, :]
     if HAS_ADD:
         of_logits += tl.load(add_ptr + at, mask=exists, other=0).to(tl.float32)
@@ -239,14 +239,14 @@ def _pixel_cross_entropy_grad_kernel(
 
 
 def launch_pixel_cross_entropy(
-    nats: Tensor,
+    nll: Tensor,
     log_sums: Tensor,
     targets: Tensor,
     prior: Layer,
     conditioning: Layer | None,
     scale: float,
 ) -> None:
-    """Fill `nats` and `log_sums`, float32 ``[T, P, C]``, contiguous within a term.
+    """Fill `nll` and `log_sums`, float32 ``[T, P, C]``, contiguous within a term.
 
     Args:
         targets: uint8 ``[P, C]``, any strides, as have x and weight of the layers.
@@ -255,7 +255,7 @@ def launch_pixel_cross_entropy(
     grid = (triton.cdiv(len(targets), config.pixels) * targets.shape[1],)
     for term, logits in enumerate(_terms(prior, conditioning, scale)):
         _pixel_cross_entropy_kernel[grid](
-            nats[term], log_sums[term], **_arguments(config, targets, *logits)
+            nll[term], log_sums[term], **_arguments(config, targets, *logits)
         )
 
 
@@ -320,8 +320,8 @@ def _arguments(
         "a_channels": a_x.shape[1],
         "one_over_scale": 1 / scale,
         "target_pixel": targets.stride(0),
-        "target_colour": targets.stride(1),
-        "COLOURS": targets.shape[1],
+        "target_color": targets.stride(1),
+        "COLORS": targets.shape[1],
         "MASKED": masked,
         "HAS_BIAS": bias is not None,
         "HAS_A": other is not None,

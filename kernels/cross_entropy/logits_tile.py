@@ -1,4 +1,4 @@
-"""A tile of logits, of pixels and the levels of a colour: what the cross-entropy kernels share."""
+"""A tile of logits, of pixels and the levels of a color: what the cross-entropy kernels share."""
 
 import triton
 import triton.language as tl
@@ -74,7 +74,7 @@ def logits_of_tile(
     pixel,
     in_pixels,
     level,
-    colour,
+    color,
     levels,
     channels,
     a_channels,
@@ -87,7 +87,7 @@ def logits_of_tile(
     a_channel,
     a_weight_output,
     a_weight_channel,
-    COLOURS: tl.constexpr,
+    COLORS: tl.constexpr,
     MASKED: tl.constexpr,
     HAS_BIAS: tl.constexpr,
     HAS_A: tl.constexpr,
@@ -99,11 +99,11 @@ def logits_of_tile(
     PRECISION: tl.constexpr,
 ):
     """(x @ weight.T + bias + a @ a_weight.T + a_bias) / scale, of a tile of pixels and levels."""
-    output = colour * levels + level
+    output = color * levels + level
     in_levels = level < levels
     live = channels
-    if MASKED:  # the channels of the colours up to this one
-        live = (colour + 1) * (channels // COLOURS) + tl.minimum(colour + 1, channels % COLOURS)
+    if MASKED:  # the channels of the colors up to this one
+        live = (color + 1) * (channels // COLORS) + tl.minimum(color + 1, channels % COLORS)
     sums = tl.zeros([BLOCK_P, BLOCK_L], tl.float32)
     sums = _add_layer(
         sums,
@@ -150,11 +150,11 @@ def logits_of_tile(
 
 
 @triton.jit
-def place_of_tile(
-    tile, colour, targets_ptr, pixels, target_pixel, target_colour, BLOCK_P: tl.constexpr
+def position_of_tile(
+    tile, color, targets_ptr, pixels, target_pixel, target_color, BLOCK_P: tl.constexpr
 ):
     """The pixels of a tile, which of them exist, and their targets."""
     pixel = tile.to(tl.int64) * BLOCK_P + tl.arange(0, BLOCK_P)
     in_pixels = pixel < pixels
-    at = targets_ptr + pixel * target_pixel + colour * target_colour
+    at = targets_ptr + pixel * target_pixel + color * target_color
     return pixel, in_pixels, tl.load(at, mask=in_pixels, other=0).to(tl.int32)

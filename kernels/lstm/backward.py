@@ -11,17 +11,17 @@ from ..gate import tanh
 from ..precision import dot, matmul_precision
 from .wavefronts import (
     SHARE,
-    front_of,
     is_alone,
     is_inside,
     load,
     options,
-    place_of,
+    position_of,
     samples_of,
     shares,
     store,
     strides,
     tile_of,
+    wavefront_of,
 )
 
 
@@ -43,8 +43,8 @@ def _lstm_grad_kernel(
     states,
     samples,
     works,
-    first_front,
-    last_front,
+    first_wavefront,
+    last_wavefront,
     grad_n: tl.int64,
     grad_h: tl.int64,
     grad_w: tl.int64,
@@ -65,16 +65,24 @@ def _lstm_grad_kernel(
     first_sample, own_samples = samples_of(samples, works, batch)
     parts = 4 * channels
     out_blocks, in_blocks = tl.cdiv(channels, BLOCK_OUT), tl.cdiv(parts, BLOCK_IN)
-    for later in range(first_front, last_front):
-        front = height - 1 - later
+    for later in range(first_wavefront, last_wavefront):
+        wavefront = height - 1 - later
         if DIAGONAL:
-            front += width - 1
-        _, count = front_of(front, height, width, DIAGONAL)
+            wavefront += width - 1
+        _, count = wavefront_of(wavefront, height, width, DIAGONAL)
         all_works = tl.cdiv(own_samples * count, BLOCK_P) * out_blocks
         for work in range(tl.program_id(0) % works, all_works, works):
             tile = work // out_blocks
             sample, state, row, col, exists = tile_of(
-                front, tile, first_sample, own_samples, height, width, DIAGONAL, REVERSE, BLOCK_P
+                wavefront,
+                tile,
+                first_sample,
+                own_samples,
+                height,
+                width,
+                DIAGONAL,
+                REVERSE,
+                BLOCK_P,
             )
             pixel = (sample * height + row) * width + col
             out = work % out_blocks * BLOCK_OUT + tl.arange(0, BLOCK_OUT)
@@ -83,7 +91,7 @@ def _lstm_grad_kernel(
             for step in range(taps * in_blocks):
                 tap = step // in_blocks
                 k = step % in_blocks * BLOCK_IN + tl.arange(0, BLOCK_IN)
-                down, right = place_of(tap, border, DIAGONAL, REVERSE)
+                down, right = position_of(tap, border, DIAGONAL, REVERSE)
                 seen = is_inside(row - down, col - right, exists, height, width)
                 at = ((pixel - (down * width + right)) * parts)[:, None] + k[None, :]
                 used = k < parts
@@ -97,7 +105,7 @@ def _lstm_grad_kernel(
             of_hidden += load(at + out[None, :], inside)
             at = (pixel * channels)[:, None] + out[None, :]
             now = load(cell_ptr + at, inside)
-            down, right = place_of(border, border, DIAGONAL, REVERSE)
+            down, right = position_of(border, border, DIAGONAL, REVERSE)
             goes_on = is_inside(row - down, col - right, exists, height, width)
             began = is_inside(row + down, col + right, exists, height, width)[:, None]
             began = began & written[None, :]

@@ -12,17 +12,17 @@ from ..gate import tanh
 from ..precision import dot, matmul_precision
 from .wavefronts import (
     SHARE,
-    front_of,
     is_alone,
     is_inside,
     load,
     options,
-    place_of,
+    position_of,
     samples_of,
     shares,
     store,
     strides,
     tile_of,
+    wavefront_of,
 )
 
 
@@ -43,8 +43,8 @@ def _lstm_kernel(
     border,
     samples,
     works,
-    first_front,
-    last_front,
+    first_wavefront,
+    last_wavefront,
     gates_n: tl.int64,
     gates_h: tl.int64,
     gates_w: tl.int64,
@@ -64,18 +64,26 @@ def _lstm_kernel(
     """o, f, i, g = gates + sum over taps of hidden[place] w;  c = f c + i g;  hidden = o tanh(c).
 
     The weights are a matrix, a row for each tap and channel that is read. What the initial state
-    adds to the gates stands in `edge`: beyond the picture all hidden states are zero. Where nothing
+    adds to the gates stands in `edge`: beyond the image all hidden states are zero. Where nothing
     is kept, strides of zero let the cells that carry on a state share one place.
     """
     first_sample, own_samples = samples_of(samples, works, batch)
     out_blocks, in_blocks = tl.cdiv(channels, BLOCK_OUT), tl.cdiv(channels, BLOCK_IN)
-    for front in range(first_front, last_front):
-        _, count = front_of(front, height, width, DIAGONAL)
+    for wavefront in range(first_wavefront, last_wavefront):
+        _, count = wavefront_of(wavefront, height, width, DIAGONAL)
         all_works = tl.cdiv(own_samples * count, BLOCK_P) * out_blocks
         for work in range(tl.program_id(0) % works, all_works, works):
             tile = work // out_blocks
             sample, state, row, col, exists = tile_of(
-                front, tile, first_sample, own_samples, height, width, DIAGONAL, REVERSE, BLOCK_P
+                wavefront,
+                tile,
+                first_sample,
+                own_samples,
+                height,
+                width,
+                DIAGONAL,
+                REVERSE,
+                BLOCK_P,
             )
             pixel = (sample * height + row) * width + col
             out = work % out_blocks * BLOCK_OUT + tl.arange(0, BLOCK_OUT)
@@ -87,7 +95,7 @@ def _lstm_kernel(
             for step in range(taps * in_blocks):
                 tap = step // in_blocks
                 k = step % in_blocks * BLOCK_IN + tl.arange(0, BLOCK_IN)
-                down, right = place_of(tap, border, DIAGONAL, REVERSE)
+                down, right = position_of(tap, border, DIAGONAL, REVERSE)
                 seen = is_inside(row + down, col + right, exists, height, width)
                 at = ((pixel + (down * width + right)) * channels)[:, None] + k[None, :]
                 used = k < channels
@@ -104,7 +112,7 @@ def _lstm_kernel(
                 w = tl.load(at + 3 * channels, mask=live, other=0)
                 g = dot(x, w.to(OPERANDS), g, PRECISION)
             inside = exists[:, None] & written[None, :]
-            down, right = place_of(border, border, DIAGONAL, REVERSE)
+            down, right = position_of(border, border, DIAGONAL, REVERSE)
             goes_on = is_inside(row + down, col + right, exists, height, width)[:, None]
             goes_on = goes_on & written[None, :]
             starts = inside & (goes_on == 0)

@@ -23,7 +23,7 @@ MOST_CELLS = 2**30
 
 
 @triton.jit
-def front_of(number, height, width, DIAGONAL: tl.constexpr):
+def wavefront_of(number, height, width, DIAGONAL: tl.constexpr):
     """The first of its states, and how many it has."""
     if DIAGONAL:
         first = tl.maximum(0, number - width + 1)
@@ -43,7 +43,7 @@ def samples_of(samples, works, batch):
 
 @triton.jit
 def tile_of(
-    front,
+    wavefront,
     tile,
     first_sample,
     samples,
@@ -54,24 +54,24 @@ def tile_of(
     BLOCK: tl.constexpr,
 ):
     """Sample, state, row and column of a front's cells, and do they exist? [BLOCK] each."""
-    first, count = front_of(front, height, width, DIAGONAL)
+    first, count = wavefront_of(wavefront, height, width, DIAGONAL)
     number = tile * BLOCK + tl.arange(0, BLOCK)
     exists = number < samples * count
     sample = first_sample + number // count
     state = first + number % count
     if DIAGONAL:
         row = state
-        col = front - state
+        col = wavefront - state
         if REVERSE:
             col = width - 1 - col
     else:
-        row = state * 0 + front
+        row = state * 0 + wavefront
         col = state
     return sample, state, row, col, exists
 
 
 @triton.jit
-def place_of(tap, border, DIAGONAL: tl.constexpr, REVERSE: tl.constexpr):
+def position_of(tap, border, DIAGONAL: tl.constexpr, REVERSE: tl.constexpr):
     """Of what a tap reads: rows down and columns to the right of the cell."""
     if DIAGONAL:
         down = tap - 1
@@ -104,14 +104,14 @@ class Share(NamedTuple):
         programs: how many there are.
         samples: of each program.
         works: programs that own the same samples.
-        first_front, last_front: those that are walked, the last one not included.
+        first_wavefront, last_wavefront: those that are walked, the last one not included.
     """
 
     programs: int
     samples: int
     works: int
-    first_front: int
-    last_front: int
+    first_wavefront: int
+    last_wavefront: int
 
 
 SHARE = list(Share._fields[1:])

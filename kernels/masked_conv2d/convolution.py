@@ -8,14 +8,20 @@ from torch import Tensor
 from ..configs import Config, choose_grad_weight, choose_product
 from ..gate import tanh
 from ..precision import conv_precision, dot, input_precision
-from .live_blocks import Layer, Products, forward_products, grad_input_products, places_in_products
+from .live_blocks import (
+    Layer,
+    Products,
+    forward_products,
+    grad_input_products,
+    positions_in_products,
+)
 
 PROGRAMS = 512
 """That a gradient to the weight is cut into, about: several for each multiprocessor."""
 
 
 @triton.jit
-def _places(tile, pixels, height, width, BLOCK_P: tl.constexpr, INDEX: tl.constexpr):
+def _positions(tile, pixels, height, width, BLOCK_P: tl.constexpr, INDEX: tl.constexpr):
     """The pixels of a tile, counted through all images; image, row, column; do they exist?"""
     pixel = (tl.zeros([BLOCK_P], INDEX) + tile) * BLOCK_P + tl.arange(0, BLOCK_P)
     col, line = pixel % width, pixel // width
@@ -43,7 +49,7 @@ def _entry(table_ptr, entry, in_channels, BLOCK_IN: tl.constexpr, LANES: tl.cons
 
 @triton.jit
 def _seen(row, col, exists, height, width):
-    """Is there a pixel in this row and column? Outside of the picture all is zero."""
+    """Is there a pixel in this row and column? Outside of the image all is zero."""
     return exists & (row >= 0) & (row < height) & (col >= 0) & (col < width)
 
 
@@ -94,7 +100,7 @@ def _masked_conv2d_kernel(
     half = out_channels // 2 if GATED else out_channels
     out_blocks = tl.cdiv(half, BLOCK_OUT)
     tile, block = tl.program_id(0) // out_blocks, tl.program_id(0) % out_blocks
-    pixel, image, row, col, exists = _places(tile, pixels, height, width, BLOCK_P, INDEX)
+    pixel, image, row, col, exists = _positions(tile, pixels, height, width, BLOCK_P, INDEX)
     x_at = (x_ptr + image * x_n + row * x_h + col * x_w)[:, None]  # [P, 1]
     out = block * BLOCK_OUT + tl.arange(0, BLOCK_OUT)
     written = out < half
@@ -165,7 +171,7 @@ def _masked_conv2d_grad_weight_kernel(
     out = tl.load(owner_ptr + entry) * BLOCK_OUT + tl.arange(0, BLOCK_OUT)
     total = tl.zeros([BLOCK_IN, BLOCK_OUT], tl.float32)
     for tile in range(split * tiles_a_split, (split + 1) * tiles_a_split):
-        pixel, image, row, col, exists = _places(tile, pixels, height, width, BLOCK_P, INDEX)
+        pixel, image, row, col, exists = _positions(tile, pixels, height, width, BLOCK_P, INDEX)
         seen = _seen(row[None, :] + down, col[None, :] + right, exists[None, :], height, width)
         x_at = x_ptr + (image * x_n + row * x_h + col * x_w)[None, :] + step
         x = tl.load(x_at, mask=seen & used[:, None], other=0.0)  # [BLOCK_IN, P]
@@ -315,5 +321,5 @@ def launch_grad_weight(x: Tensor, grad: Tensor, out: Tensor, layer: Layer) -> No
             num_warps=config.warps,
             num_stages=config.stages,
         )
-    place, live = places_in_products(layer, *sizes)
+    place, live = positions_in_products(layer, *sizes)
     out.copy_(torch.where(live, partial.sum(0).flatten()[place], 0) if partial.numel() else 0)

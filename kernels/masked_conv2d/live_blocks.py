@@ -2,8 +2,8 @@
 
 A masked convolution is a sum of matrix products, one for each tap: the channels of the pixel that
 the tap reads, times the tap's weights. Cut into blocks of output and of input channels, many of
-these products are wholly masked: every block of a dead tap, and at the centre tap the blocks of
-colour groups that an output may not read. Only the others are listed, from the mask itself.
+these products are wholly masked: every block of a dead tap, and at the center tap the blocks of
+color groups that an output may not read. Only the others are listed, from the mask itself.
 """
 
 import dataclasses
@@ -111,7 +111,7 @@ def grad_input_products(layer: Layer, block_out: int, block_in: int) -> Products
 
 @lru_cache(maxsize=256)
 @torch.inference_mode(False)
-def places_in_products(layer: Layer, block_out: int, block_in: int) -> tuple[Tensor, Tensor]:
+def positions_in_products(layer: Layer, block_out: int, block_in: int) -> tuple[Tensor, Tensor]:
     """Where each weight's gradient stands among the blocks, and whether it is live.
 
     Returns:

@@ -31,7 +31,7 @@ def _kinds(base, logits_at, exists, levels, BLOCK: tl.constexpr):
 @triton.jit(
     do_not_specialize=[
         *("row", "first_col", "cols", "size", "known_size", "samples"),
-        *("height", "width", "colours", "levels", "logits"),
+        *("height", "width", "colors", "levels", "logits"),
     ]
 )
 def _faults_kernel(
@@ -48,26 +48,26 @@ def _faults_kernel(
     samples,
     height,
     width,
-    colours,
+    colors,
     levels,
     logits,
     BLOCK_M: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
     """Check one value of a row, of a tile of samples."""
-    tile, value = tl.program_id(0) // (cols * colours), tl.program_id(0) % (cols * colours)
-    col, colour = first_col + value // colours, value % colours
-    marks_ptr = schedule_ptr + (row * width + col) * (colours + 1)
-    if tl.load(marks_ptr + 1 + colour) != 0:
+    tile, value = tl.program_id(0) // (cols * colors), tl.program_id(0) % (cols * colors)
+    col, color = first_col + value // colors, value % colors
+    marks_ptr = schedule_ptr + (row * width + col) * (colors + 1)
+    if tl.load(marks_ptr + 1 + color) != 0:
         sample = (tile * BLOCK_M + tl.arange(0, BLOCK_M)).to(tl.int64)
         exists = sample < samples
-        place = (colour * height + row) * width + col
+        place = (color * height + row) * width + col
         known = tl.load(known_ptr + sample * known_size + place, mask=exists, other=1)
         base = storage_ptr + (tile * BLOCK_M).to(tl.int64) * size
         at = tl.arange(0, BLOCK_M) * size
-        logits_at = span_at(table_ptr + logits + SPAN * colour, at, row, col)
+        logits_at = span_at(table_ptr + logits + SPAN * color, at, row, col)
         kind = _kinds(base, logits_at, exists, levels, BLOCK)
-        position = ((row * width + col) * colours + colour).to(tl.int64)
+        position = ((row * width + col) * colors + color).to(tl.int64)
         faulty = (known == 0) & (kind != 1)
         tl.atomic_min(faults_ptr + sample, 4 * position + kind, mask=faulty)
 
@@ -78,7 +78,7 @@ def launch_faults(
     schedule: Tensor,
     faults: Tensor,
     logits: int,
-    colours: int,
+    colors: int,
     levels: int,
     row: int,
     cols: range,
@@ -94,7 +94,7 @@ def launch_faults(
     """
     samples, size = batch.storage.shape
     height, width = known_mask.shape[2:]
-    _faults_kernel[(triton.cdiv(samples, SAMPLES) * len(cols) * colours,)](
+    _faults_kernel[(triton.cdiv(samples, SAMPLES) * len(cols) * colors,)](
         batch.storage,
         batch.table,
         known_mask.view(torch.uint8),
@@ -108,7 +108,7 @@ def launch_faults(
         samples,
         height,
         width,
-        colours,
+        colors,
         levels,
         logits,
         BLOCK_M=SAMPLES,

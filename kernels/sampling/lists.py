@@ -3,8 +3,8 @@
 import triton
 import triton.language as tl
 
-from .rows import FORMULA_LANES, SAMPLES, Batch
-from .steps import FORMULA, GATE, formula, product
+from .rows import POINTWISE_LANES, SAMPLES, Batch
+from .steps import GATE, POINTWISE, pointwise, product
 
 
 @triton.jit
@@ -21,7 +21,7 @@ def run_list(
     BLOCK_M: tl.constexpr,
     BLOCK_OUT: tl.constexpr,
     BLOCK_K: tl.constexpr,
-    BLOCK_FORMULA: tl.constexpr,
+    BLOCK_POINTWISE: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
     """The tasks of a list, one after the other; a barrier where one reads what others wrote, and
@@ -32,9 +32,9 @@ def run_list(
         if tl.load(first_ptr + 2 * number + 1) != 0:
             tl.debug_barrier()
         count = tl.load(task_ptr + 1)
-        if tl.load(task_ptr) == FORMULA:
-            for block in range((count + BLOCK_FORMULA - 1) // BLOCK_FORMULA):
-                formula(
+        if tl.load(task_ptr) == POINTWISE:
+            for block in range((count + BLOCK_POINTWISE - 1) // BLOCK_POINTWISE):
+                pointwise(
                     table_ptr,
                     task_ptr,
                     constants_ptr,
@@ -45,7 +45,7 @@ def run_list(
                     col,
                     block,
                     BLOCK_M,
-                    BLOCK_FORMULA,
+                    BLOCK_POINTWISE,
                 )
         elif tl.load(task_ptr + 2) == GATE:
             for block in range((count + BLOCK_OUT - 1) // BLOCK_OUT):
@@ -105,7 +105,7 @@ def _columns_kernel(
     BLOCK_M: tl.constexpr,
     BLOCK_OUT: tl.constexpr,
     BLOCK_K: tl.constexpr,
-    BLOCK_FORMULA: tl.constexpr,
+    BLOCK_POINTWISE: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
     """A list at some columns of a row, to the right or to the left, of a tile of samples."""
@@ -126,7 +126,7 @@ def _columns_kernel(
             BLOCK_M,
             BLOCK_OUT,
             BLOCK_K,
-            BLOCK_FORMULA,
+            BLOCK_POINTWISE,
             PRECISION,
         )
 
@@ -155,7 +155,7 @@ def launch_columns(batch: Batch, list_at: int, row: int, cols: range) -> None:
         BLOCK_M=SAMPLES,
         BLOCK_OUT=config.pixel_out,
         BLOCK_K=config.inputs,
-        BLOCK_FORMULA=FORMULA_LANES,
+        BLOCK_POINTWISE=POINTWISE_LANES,
         PRECISION="ieee",
         num_warps=config.pixel_warps,
         num_stages=config.stages,

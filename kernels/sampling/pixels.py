@@ -1,4 +1,4 @@
-"""All pixels of a row of many pictures in one launch, drawn one after the other."""
+"""All pixels of a row of many images in one launch, drawn one after the other."""
 
 import torch
 import triton
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..gumbel_noise import gumbel
 from .lists import run_list
-from .rows import FORMULA_LANES, SAMPLES, Batch
+from .rows import POINTWISE_LANES, SAMPLES, Batch
 from .steps import SPAN, span_at
 
 LEVELS_OF_FOUR = 16
@@ -56,7 +56,7 @@ def _drawn(
 @triton.jit(
     do_not_specialize=[
         *("row", "size", "samples", "known_size", "start", "stop", "resumes", "pauses"),
-        *("height", "width", "colours", "levels", "lists", "logits", "image"),
+        *("height", "width", "colors", "levels", "lists", "logits", "image"),
         *("seed", "first_index", "temperature"),
     ]
 )
@@ -78,7 +78,7 @@ def _pixels_kernel(
     samples,
     height,
     width,
-    colours,
+    colors,
     levels,
     lists,
     logits,
@@ -89,13 +89,13 @@ def _pixels_kernel(
     BLOCK_M: tl.constexpr,
     BLOCK_OUT: tl.constexpr,
     BLOCK_K: tl.constexpr,
-    BLOCK_FORMULA: tl.constexpr,
+    BLOCK_POINTWISE: tl.constexpr,
     FOURS: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
     """The pixels of a row, stage by stage, of a tile of samples; nobody else touches these.
 
-    A pixel has colours + 2 stages: left, and colour 0 .. colours. Stages `start` to `stop`, counted
+    A pixel has colors + 2 stages: left, and color 0 .. colors. Stages `start` to `stop`, counted
     through the row, are run; one that resumes goes on after its tasks, and the last one that pauses
     ends before its draw: between the two, the caller chooses the values.
     """
@@ -104,14 +104,14 @@ def _pixels_kernel(
     wide = sample.to(tl.int64)
     base = storage_ptr + (tl.program_id(0) * BLOCK_M).to(tl.int64) * size
     at = tl.arange(0, BLOCK_M) * size
-    stages = colours + 2
+    stages = colors + 2
     for stage_of_row in range(start, stop):
         col, stage = stage_of_row // stages, stage_of_row % stages
-        colour = stage - 1
-        marks_ptr = schedule_ptr + (row * width + col) * (colours + 1)
+        color = stage - 1
+        marks_ptr = schedule_ptr + (row * width + col) * (colors + 1)
         last_unknown = tl.load(marks_ptr)
         if (stage_of_row > start) | (resumes == 0):
-            head = tl.where(stage == 0, last_unknown >= 0, colour <= last_unknown)
+            head = tl.where(stage == 0, last_unknown >= 0, color <= last_unknown)
             run_list(
                 table_ptr,
                 table_ptr + lists + 2 * (2 * stage + head.to(tl.int32)),
@@ -125,19 +125,19 @@ def _pixels_kernel(
                 BLOCK_M,
                 BLOCK_OUT,
                 BLOCK_K,
-                BLOCK_FORMULA,
+                BLOCK_POINTWISE,
                 PRECISION,
             )
-        draws_here = (stage > 0) & (colour < colours)
+        draws_here = (stage > 0) & (color < colors)
         if draws_here & ((stage_of_row + 1 < stop) | (pauses == 0)):
-            place = (colour * height + row) * width + col
-            image_at = images_ptr + wide * (colours * height * width) + place
+            place = (color * height + row) * width + col
+            image_at = images_ptr + wide * (colors * height * width) + place
             value = tl.load(image_at, mask=exists, other=0).to(tl.int32)
             chosen = (stage_of_row == start) & (resumes != 0)
-            if (tl.load(marks_ptr + 1 + colour) != 0) & (not chosen):
+            if (tl.load(marks_ptr + 1 + color) != 0) & (not chosen):
                 tl.debug_barrier()
-                logits_at = span_at(table_ptr + logits + SPAN * colour, at, row, col)
-                position = (row * width + col) * colours + colour
+                logits_at = span_at(table_ptr + logits + SPAN * color, at, row, col)
+                position = (row * width + col) * colors + color
                 drawn = _drawn(
                     base,
                     logits_at,
@@ -152,7 +152,7 @@ def _pixels_kernel(
                 known = tl.load(known_ptr + wide * known_size + place, mask=exists, other=1)
                 value = tl.where(known != 0, value, drawn)
                 tl.store(image_at, value.to(tl.uint8), mask=exists)
-            value_at = base + (span_at(table_ptr + image, at, row, col) + colour)
+            value_at = base + (span_at(table_ptr + image, at, row, col) + color)
             tl.store(value_at, value.to(tl.float32), mask=exists)
 
 
@@ -161,7 +161,7 @@ def launch_pixels(
     images: Tensor,
     known_mask: Tensor,
     schedule: Tensor,
-    places: tuple[int, int, int],
+    positions: tuple[int, int, int],
     levels: int,
     row: int,
     stages: range,
@@ -175,14 +175,14 @@ def launch_pixels(
 
     Args:
         images: uint8 ``[samples, C, H, W]``; known_mask: bool, the same, or of one sample for all.
-        schedule: int32 ``[H, W, 1 + C]``: the last unknown colour, and is each one unknown?
+        schedule: int32 ``[H, W, 1 + C]``: the last unknown color, and is each one unknown?
         places: of the lists, the logits and the image in the table.
         stages: counted through the row, C + 2 a pixel.
         resumes: the first stage's values were chosen; pauses: those of the last one will be.
         temperature: 0 for the mode.
     """
     samples, size = batch.storage.shape
-    _, colours, height, width = images.shape
+    _, colors, height, width = images.shape
     config = batch.config
     known_size = known_mask.stride(0) if len(known_mask) > 1 else 0
     _pixels_kernel[(triton.cdiv(samples, SAMPLES),)](
@@ -203,16 +203,16 @@ def launch_pixels(
         samples,
         height,
         width,
-        colours,
+        colors,
         levels,
-        *places,
+        *positions,
         seed,
         first_index,
         float(temperature),
         BLOCK_M=SAMPLES,
         BLOCK_OUT=config.pixel_out,
         BLOCK_K=config.inputs,
-        BLOCK_FORMULA=FORMULA_LANES,
+        BLOCK_POINTWISE=POINTWISE_LANES,
         FOURS=LEVELS_OF_FOUR,
         PRECISION="ieee",
         num_warps=config.pixel_warps,

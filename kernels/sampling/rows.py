@@ -1,4 +1,4 @@
-"""Tasks of a plan at whole rows of many pictures: a launch for each."""
+"""Tasks of a plan at whole rows of many images: a launch for each."""
 
 from dataclasses import dataclass
 
@@ -7,11 +7,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from .steps import formula, product
+from .steps import pointwise, product
 
 SAMPLES = 16
 """Of a tile of single pixels: the smallest side of a matrix instruction."""
-FORMULA_LANES = 32
+POINTWISE_LANES = 32
 """Channels of a formula at once: its stack of eight is in registers."""
 
 
@@ -27,7 +27,7 @@ class Config:
         reason: why these.
     """
 
-    places: int
+    positions: int
     out: int
     pixel_out: int
     inputs: int
@@ -38,7 +38,7 @@ class Config:
 
 
 HALF = Config(
-    64, 64, 128, 64, 8, 16, 3, "a colour group of 128 is one step, with one tile in flight"
+    64, 64, 128, 64, 8, 16, 3, "a color group of 128 is one step, with one tile in flight"
 )
 IEEE = Config(32, 64, 64, 16, 4, 8, 2, "no matrix instructions: all of a block is in registers")
 
@@ -66,7 +66,7 @@ class Batch:
 
 
 @triton.jit
-def _places(storage_ptr, size, samples, first_col, cols, tile, BLOCK_M: tl.constexpr):
+def _positions(storage_ptr, size, samples, first_col, cols, tile, BLOCK_M: tl.constexpr):
     """Places of a row, sample by sample: the storage of the first one's sample, and where those of
     the others stand behind it; columns; do they exist?
     """
@@ -99,7 +99,7 @@ def _row_product_kernel(
 ):
     """A product, at all places of a row."""
     tile, block = tl.program_id(0) // out_blocks, tl.program_id(0) % out_blocks
-    base, at, col, exists = _places(storage_ptr, size, samples, first_col, cols, tile, BLOCK_M)
+    base, at, col, exists = _positions(storage_ptr, size, samples, first_col, cols, tile, BLOCK_M)
     product(
         table_ptr,
         table_ptr + task,
@@ -120,7 +120,7 @@ def _row_product_kernel(
 
 
 @triton.jit(do_not_specialize=["task", "row", "samples", "first_col", "cols", "size", "out_blocks"])
-def _row_formula_kernel(
+def _row_pointwise_kernel(
     storage_ptr,
     table_ptr,
     constants_ptr,
@@ -136,9 +136,9 @@ def _row_formula_kernel(
 ):
     """A pointwise formula, at all places of a row."""
     tile, block = tl.program_id(0) // out_blocks, tl.program_id(0) % out_blocks
-    base, at, col, exists = _places(storage_ptr, size, samples, first_col, cols, tile, BLOCK_M)
+    base, at, col, exists = _positions(storage_ptr, size, samples, first_col, cols, tile, BLOCK_M)
     task_ptr = table_ptr + task
-    formula(table_ptr, task_ptr, constants_ptr, base, at, exists, row, col, block, BLOCK_M, BLOCK)
+    pointwise(table_ptr, task_ptr, constants_ptr, base, at, exists, row, col, block, BLOCK_M, BLOCK)
 
 
 def launch_row_product(
@@ -148,7 +148,7 @@ def launch_row_product(
     samples, size = batch.storage.shape
     config = batch.config
     out_blocks = triton.cdiv(count, config.out)
-    _row_product_kernel[(triton.cdiv(samples * len(cols), config.places) * out_blocks,)](
+    _row_product_kernel[(triton.cdiv(samples * len(cols), config.positions) * out_blocks,)](
         batch.storage,
         batch.table,
         batch.weights,
@@ -161,7 +161,7 @@ def launch_row_product(
         len(cols),
         out_blocks,
         GATED=gated,
-        BLOCK_M=config.places,
+        BLOCK_M=config.positions,
         BLOCK_OUT=config.out,
         BLOCK_K=config.inputs,
         PRECISION="ieee",
@@ -170,11 +170,11 @@ def launch_row_product(
     )
 
 
-def launch_row_formula(batch: Batch, task: int, count: int, row: int, cols: range) -> None:
+def launch_row_pointwise(batch: Batch, task: int, count: int, row: int, cols: range) -> None:
     """Run a formula of `count` outputs at the columns of a row."""
     samples, size = batch.storage.shape
-    out_blocks = triton.cdiv(count, FORMULA_LANES)
-    _row_formula_kernel[(triton.cdiv(samples * len(cols), SAMPLES) * out_blocks,)](
+    out_blocks = triton.cdiv(count, POINTWISE_LANES)
+    _row_pointwise_kernel[(triton.cdiv(samples * len(cols), SAMPLES) * out_blocks,)](
         batch.storage,
         batch.table,
         batch.constants,
@@ -186,5 +186,5 @@ def launch_row_formula(batch: Batch, task: int, count: int, row: int, cols: rang
         len(cols),
         out_blocks,
         BLOCK_M=SAMPLES,
-        BLOCK=FORMULA_LANES,
+        BLOCK=POINTWISE_LANES,
     )

@@ -20,7 +20,7 @@ import triton.language as tl
 
 from ..gate import tanh
 
-FORMULA = tl.constexpr(1)
+POINTWISE = tl.constexpr(1)
 SPAN = tl.constexpr(5)  # fields
 RELU, GATE = tl.constexpr(1), tl.constexpr(2)  # functions
 # Opcodes of formulas, see OPCODES of pixelsr/sampling/engines/packing.py.
@@ -211,7 +211,7 @@ def _binary(opcode, x, y):
 
 
 @triton.jit
-def formula(
+def pointwise(
     table_ptr,
     task_ptr,
     constants_ptr,

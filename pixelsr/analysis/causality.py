@@ -13,17 +13,17 @@ from pixelsr.utils.levels import check_level_count
 from pixelsr.utils.modules import copy_model, unwrap
 
 _MODES = ("eval", "train")
-_TRIALS = 12  # base pictures at most; several, because a dead ReLU hides what it would have read
+_TRIALS = 12  # base images at most; several, because a dead ReLU hides what it would have read
 _PATIENCE = 4  # so many in a row that show no new read are enough
 _BATCH_PIXELS = 2048  # of one forward pass in eval mode, which bounds the memory
 
 
 class Position(NamedTuple):
-    """One value of a picture."""
+    """One value of an image."""
 
     row: int
     column: int
-    colour: int
+    color: int
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,15 +32,15 @@ class CausalityReport:
 
     Attributes:
         reads: bool ``[outputs, inputs]``, both in raster order, index
-            ``(row * W + column) * C + colour``: whether a change of the input was seen to change
+            ``(row * W + column) * C + color``: whether a change of the input was seen to change
             any level's logit of the output, in either mode.
         image_size: ``(H, W)``.
-        colours: C.
+        colors: C.
     """
 
     reads: Tensor
     image_size: tuple[int, int]
-    colours: int
+    colors: int
 
     @property
     def blind(self) -> list[tuple[Position, Position]]:
@@ -50,13 +50,13 @@ class CausalityReport:
         return [(self._position(output), self._position(input)) for output, input in pairs]
 
     def _position(self, index: int) -> Position:
-        return _position(index, self.image_size[1], self.colours)
+        return _position(index, self.image_size[1], self.colors)
 
     def __str__(self) -> str:
         height, width = self.image_size
         blind, total = self.blind, len(self.reads) * (len(self.reads) - 1) // 2
-        head = f"causal in train and eval mode, on {height}x{width} pixels of {self.colours} colour"
-        head += "" if self.colours == 1 else "s"
+        head = f"causal in train and eval mode, on {height}x{width} pixels of {self.colors} color"
+        head += "" if self.colors == 1 else "s"
         if not blind:
             return f"{head}; no blind spot: every output reads all of its past"
         groups: dict[str, list[tuple[Position, Position]]] = {}
@@ -70,9 +70,9 @@ class CausalityReport:
 
     def _example(self, output: Position, input: Position) -> str:
         same = output[:2] == input[:2]
-        what = _colour(input, self.colours) if same else _name(input, self.colours)
+        what = _color(input, self.colors) if same else _name(input, self.colors)
         where = " of its own pixel" if same else ""
-        return f"{_name(output, self.colours)} never reads {what}{where}"
+        return f"{_name(output, self.colors)} never reads {what}{where}"
 
 
 def relation(output: Position, input: Position) -> str:
@@ -80,8 +80,8 @@ def relation(output: Position, input: Position) -> str:
     if output == input:
         return "itself"
     if output[:2] == input[:2]:
-        when = "a later" if input.colour > output.colour else "an earlier"
-        return f"{when} colour of its own pixel"
+        when = "a later" if input.color > output.color else "an earlier"
+        return f"{when} color of its own pixel"
     if output.row == input.row:
         return f"a pixel to the {'right' if input.column > output.column else 'left'}"
     return f"a row {'below' if input.row > output.row else 'above'}"
@@ -93,15 +93,15 @@ def check_causality(
     image_size: tuple[int, int] = (5, 4),
     low_res: Tensor | None = None,
     *,
-    colours: int = 3,
+    colors: int = 3,
     levels: int = 256,
 ) -> CausalityReport:
     """Prove by perturbation that no output of a network reads itself or what is drawn later.
 
-    Every value of random pictures is changed in turn, in train and in eval mode, and the logits of
-    both pictures are compared bit for bit. This works on a deep copy, in float64 on the CPU where
+    Every value of random images is changed in turn, in train and in eval mode, and the logits of
+    both images are compared bit for bit. This works on a deep copy, in float64 on the CPU where
     the network can run so, else as it is; the network itself, its mode and the state of the random
-    generators stay as they were. In train mode every picture passes alone, so that a normalisation
+    generators stay as they were. In train mode every image passes alone, so that a normalization
     over space shows; dropout repeats itself between the two passes. The parameters are taken as
     they are: what a zero weight hides is not seen, so that a network is better checked at random
     ones.
@@ -109,10 +109,10 @@ def check_causality(
     Args:
         model: any module, called as ``model(images)`` or ``model(images, low_res)`` with uint8
             images ``[N, C, H, W]``, that gives logits ``[N, L, C, H, W]``.
-        image_size: ``(H, W)``; rounded up to multiples of ``model.magnification``, if it has one.
+        image_size: ``(H, W)``; rounded up to multiples of ``model.scale_factor``, if it has one.
         low_res: uint8 ``[1, C, h, w]``; None for random ones where the model has a
-            ``magnification``.
-        colours, levels: C and L, where the model's attributes of these names, or those of its
+            ``scale_factor``.
+        colors, levels: C and L, where the model's attributes of these names, or those of its
             ``config``, do not say.
     Returns:
         the report: `reads`, `blind`, and a summary as its `str`.
@@ -126,10 +126,10 @@ def check_causality(
     model = unwrap(model)
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    colours, levels = _sizes(model, colours, levels)
+    colors, levels = _sizes(model, colors, levels)
     height, width = _image_size(model, image_size, low_res)
-    probe = _Probe(model, (colours, height, width), levels, low_res)
-    values = colours * height * width
+    probe = _Probe(model, (colors, height, width), levels, low_res)
+    values = colors * height * width
     reads = torch.zeros(values, values, dtype=torch.bool, device="cpu")
     for mode in _MODES:
         stale = trial = 0
@@ -137,26 +137,26 @@ def check_causality(
             before = int(reads.sum())
             for inputs, changed in probe.changes(mode, trial):  # changed: [inputs, outputs]
                 reads[:, inputs] |= changed.T
-            _refuse_future(reads, width, colours, mode)
+            _refuse_future(reads, width, colors, mode)
             stale = stale + 1 if int(reads.sum()) == before else 0
             trial += 1
-    return CausalityReport(reads, (height, width), colours)
+    return CausalityReport(reads, (height, width), colors)
 
 
 def _patience(mode: str, reads: Tensor) -> int:
-    """Pictures in a row without a new read that are enough: fewer where no past can be missing."""
+    """Images in a row without a new read that are enough: fewer where no past can be missing."""
     missing = not bool((reads | torch.ones_like(reads).triu()).all())
     return _PATIENCE if missing and mode == "eval" else 1
 
 
 class _Probe:
-    """A private copy of the network, run on pairs of pictures that differ in one value."""
+    """A private copy of the network, run on pairs of images that differ in one value."""
 
     def __init__(
         self, model: nn.Module, shape: tuple[int, int, int], levels: int, low_res: Tensor | None
     ) -> None:
         self.shape, self.levels, self.low_res = shape, levels, low_res
-        self.magnification = getattr(model, "magnification", None)
+        self.scale_factor = getattr(model, "scale_factor", None)
         self.model, self.device = copy_model(model), torch.device("cpu")
         try:
             self.model.to("cpu", torch.float64)
@@ -170,9 +170,9 @@ class _Probe:
 
     def changes(self, mode: str, trial: int) -> Iterator[tuple[slice, Tensor]]:
         """For a chunk of inputs, and then the next: which outputs each of them changes."""
-        picture, low_res, shifts = self._draw(trial)
-        chunk = max(1, _BATCH_PIXELS // picture[0].numel()) if mode == "eval" else 1
-        same = _to_raster(picture).repeat(chunk, 1)  # [chunk, values]
+        image, low_res, shifts = self._draw(trial)
+        chunk = max(1, _BATCH_PIXELS // image[0].numel()) if mode == "eval" else 1
+        same = _to_raster(image).repeat(chunk, 1)  # [chunk, values]
         base = self._logits(mode, trial, _from_raster(same, self.shape), low_res)
         for start in range(0, shifts.numel(), chunk):
             inputs = slice(start, min(start + chunk, shifts.numel()))
@@ -184,20 +184,20 @@ class _Probe:
             yield inputs, _to_raster(differs)[: inputs.stop - inputs.start]
 
     def _base(self, mode: str) -> Tensor:
-        picture, low_res, _ = self._draw(0)
-        return self._logits(mode, 0, picture, low_res)
+        image, low_res, _ = self._draw(0)
+        return self._logits(mode, 0, image, low_res)
 
     def _draw(self, trial: int) -> tuple[Tensor, Tensor | None, Tensor]:
-        """A picture, a small picture, and by how much each value will change (never by 0)."""
+        """An image, a small image, and by how much each value will change (never by 0)."""
         random = torch.Generator().manual_seed(trial)
-        colours, height, width = self.shape
-        picture = _random_picture((1, *self.shape), self.levels, random)
-        count = (picture.numel(),)
+        colors, height, width = self.shape
+        image = _random_image((1, *self.shape), self.levels, random)
+        count = (image.numel(),)
         shifts = torch.randint(1, self.levels, count, generator=random, device="cpu")
-        if self.low_res is not None or self.magnification is None:
-            return picture, self.low_res, shifts
-        small = (1, colours, height // self.magnification, width // self.magnification)
-        return picture, _random_picture(small, self.levels, random), shifts
+        if self.low_res is not None or self.scale_factor is None:
+            return image, self.low_res, shifts
+        small = (1, colors, height // self.scale_factor, width // self.scale_factor)
+        return image, _random_image(small, self.levels, random), shifts
 
     @torch.no_grad()
     def _logits(self, mode: str, seed: int, images: Tensor, low_res: Tensor | None) -> Tensor:
@@ -215,8 +215,8 @@ class _Probe:
         return logits.cpu()
 
     def _check(self, logits: Tensor, images: Tensor) -> None:
-        colours, height, width = self.shape
-        expected = [images.shape[0], self.levels, colours, height, width]
+        colors, height, width = self.shape
+        expected = [images.shape[0], self.levels, colors, height, width]
         if not isinstance(logits, Tensor):
             raise ValueError(f"model must return a tensor of logits, got {type(logits).__name__}")
         if list(logits.shape) != expected:
@@ -227,15 +227,15 @@ class _Probe:
             raise ValueError("model gives NaN logits, of which nothing can be told")
 
 
-def _sizes(model: nn.Module, colours: int, levels: int) -> tuple[int, int]:
+def _sizes(model: nn.Module, colors: int, levels: int) -> tuple[int, int]:
     """C and L from the model's attributes, else from its config, else as given."""
     for owner in (getattr(model, "config", None), model):
-        colours = getattr(owner, "colours", colours)
+        colors = getattr(owner, "colors", colors)
         levels = getattr(owner, "levels", levels)
-    if not isinstance(colours, int) or colours < 1:
-        raise ValueError(f"colours must be a positive int, got {colours}")
+    if not isinstance(colors, int) or colors < 1:
+        raise ValueError(f"colors must be a positive int, got {colors}")
     check_level_count(levels)
-    return colours, levels
+    return colors, levels
 
 
 def _image_size(
@@ -246,7 +246,7 @@ def _image_size(
         raise ValueError(f"image_size must be two positive ints (H, W), got {image_size!r}")
     if low_res is not None and (low_res.dim() != 4 or low_res.shape[0] != 1):
         raise ValueError(f"low_res must be [1, C, h, w], got {list(low_res.shape)}")
-    times = getattr(model, "magnification", None)
+    times = getattr(model, "scale_factor", None)
     if times is None:
         return sizes[0], sizes[1]
     height, width = (-(-size // times) * times for size in sizes)
@@ -258,37 +258,37 @@ def _image_size(
     return height, width
 
 
-def _refuse_future(reads: Tensor, width: int, colours: int, mode: str) -> None:
+def _refuse_future(reads: Tensor, width: int, colors: int, mode: str) -> None:
     """Raise where an output reads the future: the first such output, the latest that it reads."""
     future = reads.triu()
     if not future.any():
         return
     first = int(future.any(1).nonzero()[0])
     latest = int(future[first].nonzero()[-1])
-    output, input = (_position(index, width, colours) for index in (first, latest))
+    output, input = (_position(index, width, colors) for index in (first, latest))
     where = relation(output, input)
-    target = "" if where == "itself" else f"{_name(input, colours)}, "
+    target = "" if where == "itself" else f"{_name(input, colors)}, "
     raise CausalityError(
-        f"{_name(output, colours)} reads {target}{where}, in {mode} mode", output, input, mode
+        f"{_name(output, colors)} reads {target}{where}, in {mode} mode", output, input, mode
     )
 
 
-def _position(index: int, width: int, colours: int) -> Position:
-    return Position(index // (width * colours), index // colours % width, index % colours)
+def _position(index: int, width: int, colors: int) -> Position:
+    return Position(index // (width * colors), index // colors % width, index % colors)
 
 
-def _colour(position: Position, colours: int) -> str:
-    if colours == 1:
-        return "grey"
+def _color(position: Position, colors: int) -> str:
+    if colors == 1:
+        return "gray"
     names = ("red", "green", "blue")
-    return names[position.colour] if colours == 3 else f"colour {position.colour}"
+    return names[position.color] if colors == 3 else f"color {position.color}"
 
 
-def _name(position: Position, colours: int) -> str:
-    return f"{_colour(position, colours)} at ({position.row}, {position.column})"
+def _name(position: Position, colors: int) -> str:
+    return f"{_color(position, colors)} at ({position.row}, {position.column})"
 
 
-def _random_picture(shape: tuple[int, ...], levels: int, random: torch.Generator) -> Tensor:
+def _random_image(shape: tuple[int, ...], levels: int, random: torch.Generator) -> Tensor:
     return torch.randint(0, levels, shape, generator=random, dtype=torch.uint8, device="cpu")
 
 
@@ -299,5 +299,5 @@ def _to_raster(images: Tensor) -> Tensor:
 
 def _from_raster(flat: Tensor, shape: tuple[int, int, int]) -> Tensor:
     """The inverse of `_to_raster`."""
-    colours, height, width = shape
-    return flat.view(-1, height, width, colours).permute(0, 3, 1, 2)
+    colors, height, width = shape
+    return flat.view(-1, height, width, colors).permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""What a pixel costs in a picture that is four times as high and wide."""
+"""What a pixel costs in an image that is four times as high and wide."""
 
 import dataclasses
 from typing import Any
@@ -7,8 +7,8 @@ from pixelsr.models import PixelModel
 from pixelsr.sampling.methods import plan_of
 from pixelsr.sampling.plan import Plan
 
+from .engine_choices import EngineChoice, request_of
 from .inputs import check_replay, make_batch
-from .samplers import Sampler, request_of
 from .timing import median_ratio, seconds
 
 FACTOR = 4
@@ -17,13 +17,13 @@ FACTOR = 4
 
 @dataclasses.dataclass(frozen=True)
 class Growth:
-    """One picture of two sizes, drawn by the cached method.
+    """One image of two sizes, drawn by the cached method.
 
     Attributes:
         engine, weights: as for `pixelsr.sample`.
-        image_sizes: height and width of the small picture and of the large one.
-        seconds: of the small picture and of the large one in each round.
-        cache_bytes: of both, what the plan's buffers hold for one picture at 4 bytes a value; the
+        image_sizes: height and width of the small image and of the large one.
+        seconds: of the small image and of the large one in each round.
+        cache_bytes: of both, what the plan's buffers hold for one image at 4 bytes a value; the
             logits of a conditioning network, which are computed beforehand, are not among them.
     """
 
@@ -35,7 +35,7 @@ class Growth:
 
     @property
     def time_per_pixel(self) -> float:
-        """Time a pixel of the large picture, divided by that of the small: the median round's."""
+        """Time a pixel of the large image, divided by that of the small: the median round's."""
         (height, width), (large_height, large_width) = self.image_sizes
         small, large = self.seconds
         return median_ratio(large, small) * height * width / (large_height * large_width)
@@ -61,9 +61,9 @@ class Growth:
 
 
 def measure_growth(
-    model: PixelModel, sampler: Sampler, image_size: tuple[int, int], rounds: int
+    model: PixelModel, sampler: EngineChoice, image_size: tuple[int, int], rounds: int
 ) -> Growth:
-    """Draw a picture of `image_size` and one `FACTOR` times as high and wide, in turns.
+    """Draw an image of `image_size` and one `FACTOR` times as high and wide, in turns.
 
     Raises:
         ValueError: what is drawn is not what the network draws.
@@ -82,7 +82,7 @@ def measure_growth(
 
 
 def cache_bytes(made: Plan) -> int:
-    """What the buffers of a plan hold for one picture, in bytes of float32."""
+    """What the buffers of a plan hold for one image, in bytes of float32."""
     width = made.image_size[1]
     values = (
         buffer.rows * (buffer.left + width + buffer.right) * buffer.channels

@@ -15,12 +15,12 @@ from pixelsr.sampling.request import make_request
 
 @dataclasses.dataclass(frozen=True)
 class Batch:
-    """A batch of pictures for a model.
+    """A batch of images for a model.
 
     Attributes:
         model: in eval mode.
         images: uint8 ``[B, C, H, W]``, random: what one forward pass reads.
-        low_res: uint8 ``[B, C, h, w]``, random, one for each picture; None for a prior.
+        low_res: uint8 ``[B, C, h, w]``, random, one for each image; None for a prior.
         kept: what was made ready for this batch alone, such as CUDA graphs.
     """
 
@@ -38,7 +38,7 @@ class Batch:
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """Height and width of the pictures."""
+        """Height and width of the images."""
         return int(self.images.shape[2]), int(self.images.shape[3])
 
     @property
@@ -55,7 +55,7 @@ class Batch:
         return self.kept[key]
 
     def chunks(self, most: int) -> "tuple[Batch, int]":
-        """Its first pictures, `most` at most, and how often they make up the batch, if not more."""
+        """Its first images, `most` at most, and how often they make up the batch, if not more."""
         count = -(-len(self) // most)
         size = -(-len(self) // count)
         low_res = None if self.low_res is None else self.low_res[:size]
@@ -63,19 +63,19 @@ class Batch:
 
 
 def make_batch(model: PixelModel, samples: int, image_size: tuple[int, int]) -> Batch:
-    """Random pictures where the model is, the same for the same arguments.
+    """Random images where the model is, the same for the same arguments.
 
     Raises:
-        ValueError: the model enlarges, and `image_size` is no multiple of its magnification.
+        ValueError: the model enlarges, and `image_size` is no multiple of its scale factor.
     """
     height, width = image_size
     images = _noise(model, samples, height, width)
     if not isinstance(model, PixelRecursiveSR):
         return Batch(model.eval(), images, None)
-    factor = model.magnification
+    factor = model.scale_factor
     if height % factor or width % factor:
         raise ValueError(
-            f"pictures of {height}x{width} were asked for; the model magnifies by {factor}, "
+            f"images of {height}x{width} were asked for; the model magnifies by {factor}, "
             "expected multiples of that"
         )
     return Batch(model.eval(), images, _noise(model, samples, height // factor, width // factor))
@@ -83,12 +83,12 @@ def make_batch(model: PixelModel, samples: int, image_size: tuple[int, int]) -> 
 
 def _noise(model: PixelModel, samples: int, height: int, width: int) -> Tensor:
     generator = torch.Generator().manual_seed(0)
-    shape = (samples, model.colours, height, width)
+    shape = (samples, model.colors, height, width)
     values = torch.randint(model.levels, shape, dtype=torch.uint8, generator=generator)
     return values.to(model.device)
 
 
-PICTURES = 4
+IMAGES = 4
 """Checked of a batch, at most: their noise takes 3 MB each at 32x32."""
 FLIPS = 0.02
 """The share of values that rounding may flip; a wrong sampler flips most."""
@@ -98,24 +98,24 @@ FLIPS = 0.02
 def flips(batch: Batch, drawn: Tensor, weights: str = "model") -> float:
     """The share of values that the network, in float64, would have drawn otherwise.
 
-    Each is ``argmax(logits + noise)`` with the logits of one pass over the finished picture, so an
+    Each is ``argmax(logits + noise)`` with the logits of one pass over the finished image, so an
     early flip does not drag later values along.
 
     Args:
         drawn: uint8 ``[B, C, H, W]``, with seed 0 at temperature 1.
         weights: as they were for `pixelsr.sample`.
     """
-    drawn = drawn[:PICTURES]
-    inputs = [drawn, *(low_res[:PICTURES] for low_res in batch.inputs[1:])]
+    drawn = drawn[:IMAGES]
+    inputs = [drawn, *(low_res[:IMAGES] for low_res in batch.inputs[1:])]
     n = len(drawn) if batch.low_res is None else 1
     low_res = None if batch.low_res is None else inputs[1]
     request = make_request(batch.model, n, batch.image_size, low_res, None, None, 0, weights)
     logits = copy.deepcopy(request.model).double()(*inputs)  # [N, L, C, H, W]
-    samples, levels, *places = logits.shape
-    colours, height, width = places
-    count = height * width * colours
+    samples, levels, *positions = logits.shape
+    colors, height, width = positions
+    count = height * width * colors
     noise = gumbel_noise(0, 0, samples, 0, count, levels, drawn.device)
-    noise = noise.view(samples, height, width, colours, levels).permute(0, 4, 3, 1, 2)
+    noise = noise.view(samples, height, width, colors, levels).permute(0, 4, 3, 1, 2)
     return float(((logits + noise).argmax(1) != drawn).double().mean())
 
 

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from pixelsr.sampling.methods import start_engine
-from pixelsr.sampling.sampler import Drawing
+from pixelsr.sampling.sampler import Sampler
 
 from . import timing
+from .engine_choices import request_of
 from .inputs import Batch
 from .passes import fast_pass
-from .samplers import request_of
 from .timing import captured, seconds
 
 STEPS = 3
@@ -49,7 +49,7 @@ def cropped_loop_seconds(batch: Batch) -> float:
     for rows in rows_timed(height):
         forms = _forms(batch, rows, partial(cropped_pass, batch, rows))
         by_rows[rows] = min(_quickest(batch, forms) for _ in range(2))
-    return interpolated(by_rows, height) * width * batch.model.colours
+    return interpolated(by_rows, height) * width * batch.model.colors
 
 
 def _forms(
@@ -85,14 +85,14 @@ class Position:
 
     def __init__(self, batch: Batch) -> None:
         self.request = request_of(batch, "model")
-        self.drawing = Drawing(0, 1.0)
+        self.sampler = Sampler(0, 1.0)
         self.positions = start_engine("reference", self.request).positions()
         self.place, self.logits = next(self.positions)
 
     def draw(self, count: int) -> None:
-        """So many values. The last one of a picture is never drawn."""
+        """So many values. The last one of an image is never drawn."""
         for _ in range(count):
-            values = self.drawing.values(self.request, self.place, self.logits)
+            values = self.sampler.values(self.request, self.place, self.logits)
             self.place, self.logits = self.positions.send(values)
 
 
@@ -116,15 +116,15 @@ class CachedLoop:
 
     def _capture(self, batch: Batch) -> tuple[Callable[[], None], Callable[[], None]]:
         """Graphs of a pixel, and of the last pixel of a row with the first of the next."""
-        _, colours, height, width = batch.images.shape
+        _, colors, height, width = batch.images.shape
         if height < ROWS + 1 or width < 4:
-            raise RuntimeError(f"pictures of {width}x{height} are too small for it")
+            raise RuntimeError(f"images of {width}x{height} are too small for it")
         at = Position(batch)
-        at.draw(((ROWS - 1) * width + 1) * colours)
-        pixel = captured(batch.device, lambda: at.draw(colours))
-        at.draw((width - 3) * colours)
-        self.noise = at.drawing._noise  # what the pixel reads; the next row has its own
-        return pixel, captured(batch.device, lambda: at.draw(2 * colours))
+        at.draw(((ROWS - 1) * width + 1) * colors)
+        pixel = captured(batch.device, lambda: at.draw(colors))
+        at.draw((width - 3) * colors)
+        self.noise = at.sampler._noise  # what the pixel reads; the next row has its own
+        return pixel, captured(batch.device, lambda: at.draw(2 * colors))
 
     def seconds(self, batch: Batch) -> float:
         """For the whole batch, which is the one that it was made for, extrapolated."""
@@ -138,9 +138,9 @@ class CachedLoop:
 
     def _plain_seconds(self, batch: Batch) -> float:
         """From the second row, which begins where the first value of it is asked for."""
-        _, colours, height, width = batch.images.shape
+        _, colors, height, width = batch.images.shape
         at = Position(batch)
-        values = width * colours
+        values = width * colors
         if height < ROWS + 1:
             return seconds(batch.device, at.draw, height * values - 1)
         at.draw(values)

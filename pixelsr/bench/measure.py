@@ -8,16 +8,25 @@ from functools import partial
 from pixelsr.models import PixelModel
 
 from . import timing
+from .engine_choices import EngineChoice
 from .growth import measure_growth
 from .inputs import Batch, check_replay, make_batch
 from .loops import cached_loop_seconds, cropped_loop_seconds, naive_loop_seconds
 from .passes import Pass, check_the_same_logits, cropped_pass, dense_pass
-from .report import CACHED, CACHED_LOOP, CROPPED, CROPPED_LOOP, DENSE, NAIVE_LOOP, Figure, Report
-from .samplers import Sampler
+from .report import (
+    CACHED,
+    CACHED_LOOP,
+    CROPPED,
+    CROPPED_LOOP,
+    DENSE,
+    NAIVE_LOOP,
+    Measurement,
+    Report,
+)
 from .timing import machine, seconds
 
 SLOW_ROUNDS = 3
-"""Of what takes seconds to minutes each: slow engines, the loops, and large pictures."""
+"""Of what takes seconds to minutes each: slow engines, the loops, and large images."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +42,7 @@ class _Side:
 
 def measure(
     model: PixelModel,
-    samplers: Sequence[Sampler],
+    engine_choices: Sequence[EngineChoice],
     *,
     image_size: tuple[int, int],
     batches: Sequence[int],
@@ -44,28 +53,30 @@ def measure(
 
     Args:
         model: where it is; it is put into eval mode.
-        samplers: as `sampler.samplers` gives them.
+        samplers: as `sampler.engine_choices` gives them.
         image_size: height and width.
         rounds: how often each side takes its turn; slow ones at most `SLOW_ROUNDS` times.
         report: takes a line before each part of the work.
     Raises:
         ValueError: sides do not give the same answer, so that no speed is stated.
     """
-    figures: list[Figure] = []
+    results: list[Measurement] = []
     for size in batches:
         report(f"batch {size}")
-        figures += measure_batch(make_batch(model, size, image_size), samplers, rounds)
+        results += measure_batch(make_batch(model, size, image_size), engine_choices, rounds)
     growth = []
-    for sampler in samplers:
+    for sampler in engine_choices:
         if not sampler.is_slow:
-            report(f"large pictures, engine {sampler.engine}, weights {sampler.weights}")
+            report(f"large images, engine {sampler.engine}, weights {sampler.weights}")
             growth.append(measure_growth(model, sampler, image_size, min(rounds, SLOW_ROUNDS)))
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
     described = model.describe()
-    return Report(machine(model.device), now, described, image_size, tuple(figures), tuple(growth))
+    return Report(machine(model.device), now, described, image_size, tuple(results), tuple(growth))
 
 
-def measure_batch(batch: Batch, samplers: Sequence[Sampler], rounds: int) -> list[Figure]:
+def measure_batch(
+    batch: Batch, engine_choices: Sequence[EngineChoice], rounds: int
+) -> list[Measurement]:
     """Measure one batch size: each side in turn, and after each a dense forward pass.
 
     Before the clock starts, what each sampler draws is replayed by a forward pass, and the forward
@@ -76,29 +87,29 @@ def measure_batch(batch: Batch, samplers: Sequence[Sampler], rounds: int) -> lis
     """
     dense, cropped = dense_pass(batch), cropped_pass(batch)
     check_the_same_logits(cropped, dense)
-    for sampler in samplers:
-        # Of a slow engine one picture is enough: calls that take a second need no warming up.
+    for sampler in engine_choices:
+        # Of a slow engine one image is enough: calls that take a second need no warming up.
         first = make_batch(batch.model, 1, batch.image_size) if sampler.is_slow else batch
         check_replay(f"engine {sampler.engine}", first, sampler(first), sampler.weights)
-    sides = list(_sides(batch, samplers, cropped, rounds))
+    sides = list(_sides(batch, engine_choices, cropped, rounds))
     taken: list[list[tuple[float, float]]] = [[] for _ in sides]
     for turn in range(rounds):
         for side, times in zip(sides, taken, strict=True):
             if turn < side.rounds:
                 times.append((side.turn(), seconds(batch.device, dense)))
-    figures = [
+    results = [
         _figure(side.method, side.engine, side.weights, batch, times)
         for side, times in zip(sides, taken, strict=True)
     ]
     passes = [(forward, forward) for times in taken for _, forward in times]
-    return [*figures, _figure(DENSE, None, None, batch, passes)]
+    return [*results, _figure(DENSE, None, None, batch, passes)]
 
 
 def _sides(
-    batch: Batch, samplers: Sequence[Sampler], cropped: Pass, rounds: int
+    batch: Batch, engine_choices: Sequence[EngineChoice], cropped: Pass, rounds: int
 ) -> Iterator[_Side]:
     few = min(rounds, SLOW_ROUNDS)
-    for sampler in samplers:
+    for sampler in engine_choices:
         count = few if sampler.is_slow else rounds
         turn = partial(seconds, batch.device, sampler, batch)
         yield _Side(CACHED, sampler.engine, sampler.weights, count, turn)
@@ -115,6 +126,6 @@ def _figure(
     weights: str | None,
     batch: Batch,
     times: Sequence[tuple[float, float]],
-) -> Figure:
+) -> Measurement:
     own, forward = zip(*times, strict=True)
-    return Figure(method, engine, weights, len(batch), own, forward)
+    return Measurement(method, engine, weights, len(batch), own, forward)

@@ -2,7 +2,7 @@
 
 On a CPU it runs in the model's own dtype, as a user would call it. On a GPU it is the strongest
 form that plain PyTorch has: a copy in bfloat16, channels last, the masks multiplied into the
-weights beforehand, replayed as a CUDA graph; large batches `CHUNK` pictures at a time.
+weights beforehand, replayed as a CUDA graph; large batches `CHUNK` images at a time.
 """
 
 import copy
@@ -30,7 +30,7 @@ gross errors: two orders of summation are far apart after twenty layers of rando
 FLOAT_TOLERANCE = 1e-3
 """The same in float32."""
 CHUNK = 256
-"""Pictures of a pass on a GPU, at most; of such a pass the logits alone are 400 MB."""
+"""Images of a pass on a GPU, at most; of such a pass the logits alone are 400 MB."""
 
 
 class _OnBackend(nn.Module):
@@ -106,7 +106,7 @@ def folded(model: nn.Module, cropped: bool, dtype: torch.dtype = torch.bfloat16)
 
 @torch.inference_mode()
 def _checked_copy(batch: Batch, cropped: bool) -> nn.Module:
-    """A folded copy in bfloat16; of one picture, in float64, it computes what the model does."""
+    """A folded copy in bfloat16; of one image, in float64, it computes what the model does."""
     inputs = [images[:1] for images in batch.inputs]
     whole = on_backend(copy.deepcopy(batch.model).double(), "reference")
     ours = folded(batch.model, cropped, torch.float64)
@@ -118,7 +118,7 @@ def fast_pass(batch: Batch, *, cropped: bool, rows: int | None = None) -> Pass:
     """A pass of a folded copy as CUDA graphs, chunk by chunk; gives the logits of the first chunk.
 
     Args:
-        rows: of the prior alone, for so many rows of the pictures; None for the whole network.
+        rows: of the prior alone, for so many rows of the images; None for the whole network.
     """
     return batch.keep((cropped, rows), partial(_make_fast_pass, batch, cropped, rows))
 

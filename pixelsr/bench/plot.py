@@ -1,17 +1,17 @@
-"""Pictures per second against batch, as a picture; needs matplotlib."""
+"""Images per second against batch, as an image; needs matplotlib."""
 
 import importlib.util
 import io
 from collections.abc import Iterator
 from typing import Any
 
-from .report import CACHED, FORWARDS, LOOPS, Figure, Report
+from .report import CACHED, FORWARDS, LOOPS, Measurement, Report
 
-COLOURS = {"cuda": "#1b7837", "triton": "#7b3294", "cpu": "#1f5fbf", "reference": "#d95f02"}
+COLORS = {"cuda": "#1b7837", "triton": "#7b3294", "cpu": "#1f5fbf", "reference": "#d95f02"}
 STYLES = {None: "-", "model": "-", "float16": "--", "bfloat16": ":"}
 MARKERS = {CACHED: "o", **dict.fromkeys(LOOPS, "s"), **dict.fromkeys(FORWARDS, "")}
 SHADES = ("#111111", "#777777", "#444444", "#777777", "#b0b0b0")
-GREYS = dict(zip((*FORWARDS, *LOOPS), SHADES, strict=True))
+GRAYS = dict(zip((*FORWARDS, *LOOPS), SHADES, strict=True))
 
 
 def is_installed() -> bool:
@@ -33,22 +33,22 @@ def draw_plot(report: Report) -> bytes:
     return file.getvalue()
 
 
-def _lines(report: Report) -> Iterator[list[Figure]]:
+def _lines(report: Report) -> Iterator[list[Measurement]]:
     """The figures of each method, engine and weights, the fastest at the largest batch first."""
     last = report.of_batch(max(report.batches))
-    for figure in sorted(last, key=lambda figure: -figure.pictures_per_second):
-        line = [other for other in report.figures if other.name == figure.name]
+    for figure in sorted(last, key=lambda figure: -figure.images_per_second):
+        line = [other for other in report.results if other.name == figure.name]
         yield sorted(line, key=lambda figure: figure.batch)
 
 
-def _draw(axes: Any, line: list[Figure]) -> None:
+def _draw(axes: Any, line: list[Measurement]) -> None:
     first = line[0]
     forward = first.method in FORWARDS
     axes.plot(
         [figure.batch for figure in line],
-        [figure.pictures_per_second for figure in line],
+        [figure.images_per_second for figure in line],
         label=_label(first),
-        color=GREYS.get(first.method) or COLOURS.get(first.engine or "", "#333333"),
+        color=GRAYS.get(first.method) or COLORS.get(first.engine or "", "#333333"),
         linestyle="-." if forward else STYLES[first.weights],
         linewidth=1.2 if forward else 2,
         marker=MARKERS[first.method],
@@ -56,7 +56,7 @@ def _draw(axes: Any, line: list[Figure]) -> None:
     )
 
 
-def _label(figure: Figure) -> str:
+def _label(figure: Measurement) -> str:
     if figure.method in FORWARDS:
         return f"one {figure.name.replace('forward,', 'forward pass,')}"
     return figure.name + (" (from its steps)" if figure.method in LOOPS else "")
@@ -69,10 +69,10 @@ def _decorate(axes: Any, report: Report) -> None:
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter("{x:g}")
     axes.set_xticks(report.batches, [str(batch) for batch in report.batches], minor=False)
-    axes.set_xlabel("pictures at once")
-    axes.set_ylabel("pictures a second")
+    axes.set_xlabel("images at once")
+    axes.set_ylabel("images a second")
     axes.set_title(
-        f"{report.model['class']}, pictures of {width}x{height}\n"
+        f"{report.model['class']}, images of {width}x{height}\n"
         f"{machine['device']}, {machine['threads']} threads, torch {machine['torch']}",
         fontsize=10,
         loc="left",

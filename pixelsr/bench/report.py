@@ -14,14 +14,14 @@ LOOPS, FORWARDS = (CACHED_LOOP, CROPPED_LOOP, NAIVE_LOOP), (DENSE, CROPPED)
 
 
 @dataclasses.dataclass(frozen=True)
-class Figure:
+class Measurement:
     """One way to draw a batch, or to run the network on it.
 
     Attributes:
         method: `CACHED`, one of `LOOPS`, whose times are extrapolated from steps, or one of
             `FORWARDS`, which draw nothing.
         engine, weights: as for `pixelsr.sample`; None where they play no part.
-        batch: pictures.
+        batch: images.
         seconds: for the whole batch, one of each round.
         forward_seconds: of a dense forward pass of the same batch, taken right after each.
     """
@@ -45,7 +45,7 @@ class Figure:
         return median_ratio(self.seconds, self.forward_seconds)
 
     @property
-    def pictures_per_second(self) -> float:
+    def images_per_second(self) -> float:
         """Of the median round."""
         return self.batch / statistics.median(self.seconds)
 
@@ -56,19 +56,19 @@ class Figure:
             "seconds": list(self.seconds),
             "forward_seconds": list(self.forward_seconds),
             "forward_passes": self.forward_passes,
-            "pictures_per_second": self.pictures_per_second,
+            "images_per_second": self.images_per_second,
             "extrapolated": self.method in LOOPS,
         }
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "Figure":
+    def from_json(cls, values: dict[str, Any]) -> "Measurement":
         """The inverse of `as_json`."""
         given = {field.name: values[field.name] for field in dataclasses.fields(cls)}
         times = {name: tuple(given[name]) for name in ("seconds", "forward_seconds")}
         return cls(**{**given, **times})
 
 
-def times_faster(figure: Figure, rival: Figure) -> float:
+def times_faster(figure: Measurement, rival: Measurement) -> float:
     """How many times faster than a rival: the median ratio over the rounds that both had."""
     return median_ratio(rival.seconds, figure.seconds)
 
@@ -81,7 +81,7 @@ class Report:
         machine: device, threads and versions, as `machines.machine` gives them.
         date: UTC, ISO 8601.
         model: the network as `PixelModel.describe` gives it.
-        image_size: height and width of the pictures.
+        image_size: height and width of the images.
         figures: in the order of the batches.
         growth: of each engine that is not slow.
     """
@@ -90,17 +90,17 @@ class Report:
     date: str
     model: dict[str, Any]
     image_size: tuple[int, int]
-    figures: tuple[Figure, ...]
+    results: tuple[Measurement, ...]
     growth: tuple[Growth, ...]
 
     @property
     def batches(self) -> list[int]:
         """The batch sizes, in the order in which they were measured."""
-        return list(dict.fromkeys(figure.batch for figure in self.figures))
+        return list(dict.fromkeys(figure.batch for figure in self.results))
 
-    def of_batch(self, batch: int) -> list[Figure]:
+    def of_batch(self, batch: int) -> list[Measurement]:
         """The figures of one batch size."""
-        return [figure for figure in self.figures if figure.batch == batch]
+        return [figure for figure in self.results if figure.batch == batch]
 
     def as_json(self) -> dict[str, Any]:
         """The report as JSON values."""
@@ -109,7 +109,7 @@ class Report:
             "date": self.date,
             "model": self.model,
             "image_size": list(self.image_size),
-            "figures": [figure.as_json() for figure in self.figures],
+            "figures": [figure.as_json() for figure in self.results],
             "growth": [growth.as_json() for growth in self.growth],
         }
 
@@ -122,6 +122,6 @@ class Report:
             values["date"],
             values["model"],
             (height, width),
-            tuple(map(Figure.from_json, values["figures"])),
+            tuple(map(Measurement.from_json, values["figures"])),
             tuple(map(Growth.from_json, values["growth"])),
         )

@@ -11,8 +11,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from pixelsr.bench import Report, make_batch, measure, plot, samplers
-from pixelsr.bench.report import LOOPS, Figure
+from pixelsr.bench import Report, engine_choices, make_batch, measure, plot
+from pixelsr.bench.report import LOOPS, Measurement
 from pixelsr.models import PixelModel, PixelRecursiveSR
 from pixelsr.models.sizes import SMALL_SIDE, drawn_side
 from pixelsr.sampling.engines import ENGINES
@@ -73,7 +73,7 @@ def _read_engine(text: str) -> str:
     metavar="H or HxW",
     callback=read_size,
     show_default="as the model was trained",
-    help="Height and width of the pictures, in pixels.",
+    help="Height and width of the images, in pixels.",
 )
 @_what(
     "--batch",
@@ -81,7 +81,7 @@ def _read_engine(text: str) -> str:
     metavar="N,N,..",
     default="1,4,16",
     callback=_list_of(_read_batch, f"a list of whole numbers from 1 to {MAX_BATCH}, as 1,16"),
-    help="Pictures at once.",
+    help="Images at once.",
 )
 @_what(
     "--engine",
@@ -108,10 +108,10 @@ def _read_engine(text: str) -> str:
 @_results("--out", metavar="FILE", type=PATH, help="JSON of every time.")
 @_results(
     "--plot",
-    "picture",
+    "image",
     metavar="FILE",
     type=PATH,
-    help="PNG of pictures a second against pictures at once; needs matplotlib.",
+    help="PNG of images a second against images at once; needs matplotlib.",
 )
 def bench(
     model: str | None,
@@ -121,7 +121,7 @@ def bench(
     rounds: int,
     threads: int | None,
     out: Path | None,
-    picture: Path | None,
+    image: Path | None,
 ) -> None:
     """Measure how fast a model is sampled on this machine.
 
@@ -138,7 +138,7 @@ def bench(
 
     Other work on the machine spoils the figures.
     """
-    _check_results(out, picture)
+    _check_results(out, image)
     network, image_size = _load(model, size)
     device = find_device("cpu" if engines == ["cpu"] else "auto")
     if threads:
@@ -146,7 +146,7 @@ def bench(
     network = network.to(device)
     report = measure(
         network,
-        samplers(device, engines, make_batch(network, 1, image_size)),
+        engine_choices(device, engines, make_batch(network, 1, image_size)),
         image_size=image_size,
         batches=batches,
         rounds=rounds,
@@ -154,30 +154,30 @@ def bench(
     )
     if out:
         _write(out, (json.dumps(report.as_json(), indent=2, allow_nan=False) + "\n").encode())
-    if picture:
-        _write(picture, plot.draw_plot(report))
+    if image:
+        _write(image, plot.draw_plot(report))
     _show(report)
 
 
-def _check_results(out: Path | None, picture: Path | None) -> None:
-    if picture and not plot.is_installed():
+def _check_results(out: Path | None, image: Path | None) -> None:
+    if image and not plot.is_installed():
         raise ValueError("--plot: matplotlib is not installed; pip install matplotlib")
-    if picture and picture.suffix.lower() != ".png":
-        raise ValueError(f"--plot {picture}: a plot is a PNG; expected a name that ends in .png")
-    for path in (out, picture):
+    if image and image.suffix.lower() != ".png":
+        raise ValueError(f"--plot {image}: a plot is a PNG; expected a name that ends in .png")
+    for path in (out, image):
         if path:
             check_folder(path.parent)
             check_files([path], [])
-    if out and picture and real_path(out) == real_path(picture):
+    if out and image and real_path(out) == real_path(image):
         raise ValueError(f"--out and --plot are both {out}; expected two files")
 
 
 def _load(model: str | None, size: Size | None) -> tuple[PixelModel, Size]:
-    """The model, and height and width of its pictures."""
+    """The model, and height and width of its images."""
     if model is None:
         torch.manual_seed(0)
         network = PixelRecursiveSR()
-        side = SMALL_SIDE * network.magnification
+        side = SMALL_SIDE * network.scale_factor
         return network, size or (side, side)
     loaded = load_completer(model)
     if size:
@@ -195,7 +195,7 @@ def _show(report: Report) -> None:
     console = Console(highlight=False, emoji=False, markup=False)
     machine = report.machine
     height, width = report.image_size
-    console.print(f"{report.model['class']}, pictures of {width}x{height}", style="bold")
+    console.print(f"{report.model['class']}, images of {width}x{height}", style="bold")
     console.print(
         f"{machine['device']}, {machine['threads']} threads, torch {machine['torch']}, "
         f"{report.date[:10]}"
@@ -207,7 +207,7 @@ def _show(report: Report) -> None:
 
 
 def _speeds(report: Report) -> Table:
-    table = _table("batch", "method", "forward passes a picture", "pictures a second")
+    table = _table("batch", "method", "forward passes an image", "images a second")
     for batch in report.batches:
         table.add_section()
         for figure in report.of_batch(batch):
@@ -215,9 +215,9 @@ def _speeds(report: Report) -> Table:
     return table
 
 
-def _cells(figure: Figure) -> tuple[str, str, str]:
+def _cells(figure: Measurement) -> tuple[str, str, str]:
     star = "* " if figure.method in LOOPS else ""
-    passes, speed = figure.forward_passes, figure.pictures_per_second
+    passes, speed = figure.forward_passes, figure.images_per_second
     return figure.name, f"{star}{_rounded(passes)}", f"{star}{_rounded(speed)}"
 
 

@@ -11,20 +11,20 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from pixelsr.data.binarize import binarised
-from pixelsr.data.crop import Box, centre_square, from_tensor, small_picture, to_tensor
+from pixelsr.data.binarize import binarized
+from pixelsr.data.crop import Box, center_square, from_tensor, small_image, to_tensor
 from pixelsr.data.downsample import area_average, visible_average
-from pixelsr.data.image_io import MAX_SIDE, open_picture
+from pixelsr.data.image_io import MAX_SIDE, open_image
 from pixelsr.data.quantize import from_levels, to_levels
 from pixelsr.models import PixelModel, PixelRecursiveSR
 from pixelsr.models.sizes import drawn_side
-from pixelsr.sampling.api import sample_sharded
+from pixelsr.sampling.api import sample_distributed
 from pixelsr.training.loss import check_size
 from pixelsr.utils.contact_sheet import MAX_ROWS, Row, draw_sheet
 
 from .files import Writer, check_folder, find_photos, photo_files, photo_summary, read_photos
 from .help import examples
-from .models import load_completer, trained_binarise
+from .models import load_completer, trained_binarize
 from .on_main_process import by_first, team
 from .options import (
     PATH,
@@ -40,7 +40,7 @@ KEEP = ("upper", "lower", "left", "right")
 LOW_RES_OF = ("visible", "whole")
 MARKED = 128
 HATCH = 112, 144
-"""Greys of the hidden pixels on the sheet, in turns."""
+"""Grays of the hidden pixels on the sheet, in turns."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,14 +79,14 @@ class _Job:
     "--mask",
     metavar="MASK",
     type=PATH,
-    help="A picture, white where pixels are to be drawn and black where they are kept, of the "
+    help="An image, white where pixels are to be drawn and black where they are kept, of the "
     "size of the photo or of --size; instead of --keep.",
 )
 @click.option(
     "--size",
     metavar="N",
     type=click.IntRange(1, MAX_SIDE),
-    help="Side of the pictures, in pixels.  [default: as the model was trained]",
+    help="Side of the images, in pixels.  [default: as the model was trained]",
 )
 @click.option(
     "--low-res-of",
@@ -111,28 +111,28 @@ def complete(
 ) -> None:
     """Keep a part of each PHOTO and draw the rest, as the model thinks that it may go on.
 
-    Of each photo the centre square (or --box) is averaged down to --size; the mask goes through the
-    same cut, and a pixel is drawn if any part of it is marked: mid grey or lighter. What is kept
-    comes back untouched. A PHOTO that is a folder stands for all pictures below it.
+    Of each photo the center square (or --box) is averaged down to --size; the mask goes through the
+    same cut, and a pixel is drawn if any part of it is marked: mid gray or lighter. What is kept
+    comes back untouched. A PHOTO that is a folder stands for all images below it.
 
-    A PixelRecursiveSR, such as the bundled model, also sees a small picture, 8x8 pixels. With a
+    A PixelRecursiveSR, such as the bundled model, also sees a small image, 8x8 pixels. With a
     mask it is made of what is kept, and where nothing is, of a smooth guess from around it: that
     mends scratches and small holes. With --keep it is made of the whole photo, so that the other
     half is drawn anew from 8x8 pixels. --low-res-of says otherwise; half a face of which nothing
     at all is known comes out as a blur.
 
     Pixels are drawn row by row, from left to right, and none is influenced by what is kept below it
-    or to its right, but through the small picture. So the lower and right borders of a hole may
+    or to its right, but through the small image. So the lower and right borders of a hole may
     show as seams, and so may those of --keep lower and right.
 
-    Of a model of 2 levels, photos are made black and white as the pictures that it was trained on
-    were (each as picture 0 of a data set); where the model does not tell, white from 128 on.
+    Of a model of 2 levels, photos are made black and white as the images that it was trained on
+    were (each as image 0 of a data set); where the model does not tell, white from 128 on.
 
-    Writes each completed picture as OUT/<photo>-1.png and so on, and all of them side by side, with
+    Writes each completed image as OUT/<photo>-1.png and so on, and all of them side by side, with
     what was kept and the original, as OUT/sheet.png, which shows the first 24 photos. OUT is a
     folder.
 
-    Under `torchrun` the workers share the samples; the pictures are the same.
+    Under `torchrun` the workers share the samples; the images are the same.
     """
     if mask is not None and keep is not None:
         raise click.UsageError("--mask says what to keep: give --mask or --keep, not both")
@@ -148,7 +148,7 @@ def complete(
         # None for a prior, which has no inputs: one row of samples, those of photo 1 first.
         small = [part.low_res for part in job.parts if part.low_res is not None]
         writer = Writer(out, job.files, job.network.levels)
-        images = sample_sharded(
+        images = sample_distributed(
             workers,
             job.network.to(device),
             samples if small else len(squares) * samples,
@@ -180,27 +180,27 @@ def _prepare(
 ) -> _Job:
     check_folder(out)
     found = find_photos(photos, out)
-    marked = None if mask is None else to_tensor(open_picture(mask).convert("L"))[0] >= MARKED
+    marked = None if mask is None else to_tensor(open_image(mask).convert("L"))[0] >= MARKED
     network = load_completer(model)
     if low_res_of is not None and not isinstance(network, PixelRecursiveSR):
         raise ValueError(
-            f"model {model} is a {type(network).__name__}, which sees no small picture: "
+            f"model {model} is a {type(network).__name__}, which sees no small image: "
             "--low-res-of is for PixelRecursiveSR"
         )
     side = size or drawn_side(model, network)
     check_size(network, (side, side))
 
     # A photo is given, nothing is measured on it: without a choice in training it is thresholded.
-    binarise = (trained_binarise(model) or "threshold") if network.levels == 2 else None
+    binarize = (trained_binarize(model) or "threshold") if network.levels == 2 else None
 
-    def cut(path: Path, picture: Image.Image) -> _Part:
+    def cut(path: Path, image: Image.Image) -> _Part:
         try:
-            square = _square(picture, side, network.colours, box)
+            square = _square(image, side, network.colors, box)
             if marked is None:
                 hidden = _other_half(keep, side)
             else:
-                hidden = _marked_pixels(marked, picture.size, side, box)
-            square = to_levels(binarised(square[None], network.levels, binarise), network.levels)[0]
+                hidden = _marked_pixels(marked, image.size, side, box)
+            square = to_levels(binarized(square[None], network.levels, binarize), network.levels)[0]
             of = low_res_of or ("whole" if marked is None else "visible")
             return _Part(square, hidden, _low_res(network, square, hidden, of))
         except ValueError as error:
@@ -211,21 +211,21 @@ def _prepare(
     return _Job(network, paths, parts, photo_files(out, paths, samples, inputs))
 
 
-def _square(picture: Image.Image, side: int, colours: int, box: Box | None) -> Tensor:
+def _square(image: Image.Image, side: int, colors: int, box: Box | None) -> Tensor:
     """The square of a photo at the model's size, uint8 [C, side, side]."""
-    cut = min(picture.size) if box is None else box[2] - box[0]
+    cut = min(image.size) if box is None else box[2] - box[0]
     if 0 < cut < side:
         raise ValueError(f"the square to complete is {cut} pixels a side, expected at least {side}")
-    return small_picture(picture, size=side, magnification=1, colours=colours, box=box).low_res
+    return small_image(image, size=side, scale_factor=1, colors=colors, box=box).low_res
 
 
 def _low_res(network: PixelModel, square: Tensor, hidden: Tensor, of: str) -> Tensor | None:
-    """The small picture, uint8 [C, s, s], that a `PixelRecursiveSR` sees; None for a prior."""
+    """The small image, uint8 [C, s, s], that a `PixelRecursiveSR` sees; None for a prior."""
     if not isinstance(network, PixelRecursiveSR):
         return None
     if of == "whole":
-        return area_average(square[None], network.magnification)[0]
-    return visible_average(square[None], hidden[None], network.magnification)[0]
+        return area_average(square[None], network.scale_factor)[0]
+    return visible_average(square[None], hidden[None], network.scale_factor)[0]
 
 
 def _other_half(keep: str, side: int) -> Tensor:
@@ -246,7 +246,7 @@ def _marked_pixels(marked: Tensor, photo: tuple[int, int], side: int, box: Box |
     """Bool [side, side], true where any of the mask's pixels in the cell is marked."""
     size = marked.shape[1], marked.shape[0]
     if size == photo:
-        left, top, right, bottom = box or centre_square(photo)
+        left, top, right, bottom = box or center_square(photo)
         # Its cells are those of the area average: a pixel that lies across a border is in both.
         cells = F.adaptive_max_pool2d(marked[None, top:bottom, left:right].float(), side)
         hidden = cells[0].bool()
@@ -268,13 +268,13 @@ def _sheet(job: _Job, samples: Sequence[Tensor]) -> Image.Image:
     rows = []
     for path, part, images in shown:
         original = from_levels(part.square, job.network.levels)
-        pictures = [_hatched(original, part.hidden), *images, original]
-        rows.append(Row(path.name, [from_tensor(picture) for picture in pictures]))
+        tiles = [_hatched(original, part.hidden), *images, original]
+        rows.append(Row(path.name, [from_tensor(tile) for tile in tiles]))
     return draw_sheet(captions, rows, rows[0].tiles[0].size)
 
 
 def _hatched(image: Tensor, hidden: Tensor) -> Tensor:
-    """The image, its hidden pixels a chequered grey."""
+    """The image, its hidden pixels a chequered gray."""
     line = torch.arange(len(hidden), device="cpu")
     hatch = torch.tensor(HATCH, dtype=torch.uint8, device="cpu")[(line[:, None] + line) % 2]
     return torch.where(hidden, hatch, image)

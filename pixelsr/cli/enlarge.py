@@ -1,4 +1,4 @@
-"""`pixelsr enlarge`: photos in, plausible larger pictures out."""
+"""`pixelsr enlarge`: photos in, plausible larger images out."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -10,10 +10,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from pixelsr.data.crop import Box, SmallPicture, from_tensor, small_picture
+from pixelsr.data.crop import Box, SmallImage, from_tensor, small_image
 from pixelsr.models import PixelRecursiveSR
 from pixelsr.models.sizes import small_side
-from pixelsr.sampling.api import sample_sharded
+from pixelsr.sampling.api import sample_distributed
 from pixelsr.utils.contact_sheet import MAX_ROWS, Row, draw_sheet
 
 from .files import Writer, check_folder, find_photos, photo_files, photo_summary, read_photos
@@ -34,12 +34,12 @@ from .options import (
 class _Job:
     network: PixelRecursiveSR
     photos: list[Path]
-    smalls: list[SmallPicture]
+    smalls: list[SmallImage]
     files: list[Path]  # of photo 1, then of photo 2, ...
 
 
 @click.command(
-    short_help="Draw larger pictures that small photos may have come from.",
+    short_help="Draw larger images that small photos may have come from.",
     epilog=examples(
         "pixelsr enlarge me.jpg -o out --samples 6",
         "pixelsr enlarge photos/ -o out --model run/model --tau 1.1",
@@ -54,21 +54,21 @@ class _Job:
 def enlarge(
     photos: Sequence[Path], out: Path, samples: int, model: str, box: Box | None, **sampling: Any
 ) -> None:
-    """Draw larger pictures that each PHOTO, made small, may have come from.
+    """Draw larger images that each PHOTO, made small, may have come from.
 
-    Of each photo the centre square (or --box) is averaged down to the small size that the model was
-    trained for, 8x8 for the bundled one; a picture that has this size already is taken as it is.
-    Faces should fill the square. A PHOTO that is a folder stands for all pictures below it.
+    Of each photo the center square (or --box) is averaged down to the small size that the model was
+    trained for, 8x8 for the bundled one; an image that has this size already is taken as it is.
+    Faces should fill the square. A PHOTO that is a folder stands for all images below it.
 
-    Writes each drawn picture as OUT/<photo>-1.png and so on, and all of them side by side, with the
+    Writes each drawn image as OUT/<photo>-1.png and so on, and all of them side by side, with the
     input and the original, as OUT/sheet.png, which shows the first 24 photos. OUT is a folder.
 
-    Under `torchrun` the workers share the samples; the pictures are the same.
+    Under `torchrun` the workers share the samples; the images are the same.
     """
     with team(sampling["engine"]) as (workers, device):
         job = by_first(workers, lambda: _prepare(photos, out, samples, model, box))
         writer = Writer(out, job.files, job.network.levels)
-        images = sample_sharded(
+        images = sample_distributed(
             workers,
             job.network.to(device),
             samples,
@@ -89,13 +89,13 @@ def _prepare(photos: Sequence[Path], out: Path, samples: int, model: str, box: B
     network = load_enlarger(model)
     size = small_side(model, network)
 
-    def reduce(path: Path, picture: Image.Image) -> SmallPicture:
+    def reduce(path: Path, image: Image.Image) -> SmallImage:
         try:
-            return small_picture(
-                picture,
+            return small_image(
+                image,
                 size=size,
-                magnification=network.magnification,
-                colours=network.colours,
+                scale_factor=network.scale_factor,
+                colors=network.colors,
                 box=box,
             )
         except ValueError as error:
@@ -117,7 +117,7 @@ def _sheet(job: _Job, samples: Sequence[Tensor]) -> Image.Image:
     return draw_sheet(captions, rows, rows[0].tiles[-1].size)
 
 
-def _tiles(small: SmallPicture, samples: Tensor) -> list[Image.Image]:
+def _tiles(small: SmallImage, samples: Tensor) -> list[Image.Image]:
     tile = from_tensor(small.low_res)
     drawn = [from_tensor(sample) for sample in samples]
     bicubic = tile.resize(drawn[0].size, Image.Resampling.BICUBIC)

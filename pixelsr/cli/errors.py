@@ -36,7 +36,7 @@ class EndsWithSentence(click.Command):
             if not is_out_of_memory(error):
                 raise
             raise click.ClickException(
-                "out of memory; smaller batches need less: --max-batch where pictures are drawn, "
+                "out of memory; smaller batches need less: --max-batch where images are drawn, "
                 "--batch of train and evaluate"
             ) from error
 

@@ -1,4 +1,4 @@
-"""`pixelsr evaluate`: how good a model is, on pictures that it has not seen."""
+"""`pixelsr evaluate`: how good a model is, on images that it has not seen."""
 
 import json as json_format
 from collections.abc import Iterator
@@ -11,8 +11,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from pixelsr.data.binarize import check_binarise, describe_levels
-from pixelsr.data.load import load_pictures
+from pixelsr.data.binarize import check_binarize, describe_levels
+from pixelsr.data.load import load_images
 from pixelsr.evaluation import Enlargement, Report
 from pixelsr.evaluation import evaluate as measure
 from pixelsr.evaluation.metrics import MS_SSIM_SIDE, SSIM_SIDE
@@ -23,11 +23,11 @@ from pixelsr.utils.atomic_write import write_whole
 
 from .files import check_files, check_folder
 from .help import examples
-from .models import trained_binarise
+from .models import trained_binarize
 from .on_main_process import find_device
 from .options import (
-    BINARISE,
-    BINARISE_HELP,
+    BINARIZE,
+    BINARIZE_HELP,
     PATH,
     READERS,
     TEXT,
@@ -39,16 +39,16 @@ from .options import (
 )
 
 SIZE = 32
-"""Side of the pictures, in pixels, where a model does not tell the size that it was trained at."""
+"""Side of the images, in pixels, where a model does not tell the size that it was trained at."""
 METHODS = {
     "model": "drawn by the model",
     "bicubic": "bicubic",
-    "nearest_neighbour": "nearest neighbour",
+    "nearest_neighbor": "nearest neighbor",
 }
 
 
 @click.command(
-    short_help="Measure a model on pictures that it has not seen.",
+    short_help="Measure a model on images that it has not seen.",
     epilog=examples(
         "pixelsr evaluate more/ --model run/model",
         "pixelsr evaluate more/ --model run/model --train photos/ --json report.json",
@@ -60,7 +60,7 @@ METHODS = {
     "--train",
     metavar="FOLDER",
     type=TEXT,
-    help="Pictures that the model was trained on: the nearest of them is a baseline.",
+    help="Images that the model was trained on: the nearest of them is a baseline.",
 )
 @click.option(
     "--samples",
@@ -68,10 +68,10 @@ METHODS = {
     show_default=True,
     metavar="K",
     type=click.IntRange(min=1),
-    help="Drawn of each picture that is enlarged.",
+    help="Drawn of each image that is enlarged.",
 )
 @click.option(
-    "--pictures",
+    "--max-images",
     default=64,
     show_default=True,
     metavar="N",
@@ -84,7 +84,7 @@ METHODS = {
     show_default=True,
     metavar="B",
     type=click.IntRange(min=1),
-    help="Pictures at once: fewer save memory.",
+    help="Images at once: fewer save memory.",
 )
 @seed_option
 @temperature_options
@@ -94,12 +94,12 @@ METHODS = {
     "--size",
     metavar="S",
     type=click.IntRange(min=1),
-    help=f"Side of the pictures, in pixels.  [default: as the model was trained, or {SIZE}]",
+    help=f"Side of the images, in pixels.  [default: as the model was trained, or {SIZE}]",
 )
 @click.option(
-    "--binarise",
-    type=BINARISE,
-    help=f"{BINARISE_HELP}  [default: as the pictures that the model was trained on]",
+    "--binarize",
+    type=BINARIZE,
+    help=f"{BINARIZE_HELP}  [default: as the images that the model was trained on]",
 )
 @click.option(
     "--workers",
@@ -107,7 +107,7 @@ METHODS = {
     show_default=True,
     metavar="W",
     type=READERS,
-    help="Processes that read the pictures; 0 reads them in this one.",
+    help="Processes that read the images; 0 reads them in this one.",
 )
 @click.option(
     "--json",
@@ -120,26 +120,26 @@ def evaluate(
     model: str,
     train: str | None,
     samples: int,
-    pictures: int,
+    max_images: int | None,
     batch: int,
     seed: int,
     temperature: float,
     engine: str,
     size: int | None,
-    binarise: str | None,
+    binarize: str | None,
     workers: int,
     json: Path | None,
 ) -> None:
-    """Measure a model on the pictures in FOLDER, which it should not have been trained on.
+    """Measure a model on the images in FOLDER, which it should not have been trained on.
 
-    Prints bits per dimension: what the model needs, on average, to name one value of a picture;
-    and nats per image. Of a model that enlarges, it also makes --pictures of them small, enlarges
-    them, and prints how near the results are to the true pictures, beside bicubic interpolation
-    and, with --train, the training picture that looks most alike when small.
+    Prints bits per dimension: what the model needs, on average, to name one value of an image;
+    and nats per image. Of a model that enlarges, it also makes --max-images of them small, enlarges
+    them, and prints how near the results are to the true images, beside bicubic interpolation
+    and, with --train, the training image that looks most alike when small.
 
-    A model of fewer levels than 256 is measured on pictures quantised to them, which is printed:
-    bits of other levels do not compare. For 2 levels, grey pictures are binarised as they were for
-    the model's training, or as --binarise says.
+    A model of fewer levels than 256 is measured on images quantized to them, which is printed:
+    bits of other levels do not compare. For 2 levels, gray images are binarized as they were for
+    the model's training, or as --binarize says.
 
     FOLDER, and that of --train, may also be a file or a data set that `pixelsr train` reads.
 
@@ -156,20 +156,20 @@ def evaluate(
         )
     size = size or trained_size(model) or SIZE
     check_size(network, (size, size))
-    binarise = binarise or trained_binarise(model)
-    check_binarise(network.levels, binarise)
-    load = partial(load_pictures, size=size, report=_warn, colours=network.colours, workers=workers)
+    binarize = binarize or trained_binarize(model)
+    check_binarize(network.levels, binarize)
+    load = partial(load_images, size=size, report=_warn, colors=network.colors, workers=workers)
     report = measure(
         network.to(find_device(engine)),
         load(folder),
         train=load(train) if train else None,
         samples=samples,
-        pictures=pictures,
+        max_images=max_images,
         batch=batch,
         seed=seed,
         temperature=temperature,
         engine=engine,
-        binarise=binarise,
+        binarize=binarize,
         progress=True,
     )
     if json:
@@ -190,14 +190,14 @@ def _show(report: Report) -> None:
     console = Console(highlight=False, emoji=False, markup=False)
     size = _by(report.size)
     table = _table(
-        f"{_count(report.pictures, 'picture')} of {size}", "bits per dimension", "nats per image"
+        f"{_count(report.images, 'image')} of {size}", "bits per dimension", "nats per image"
     )
     for name, bits in report.bits_per_dimension.items():
         table.add_row(name, f"{bits:.4f}", f"{report.nats_per_image[name]:.2f}")
     console.print(table)
-    if quantised := describe_levels(report.levels, report.binarise):
-        note = "do not compare these bits with those of other levels or binarisations"
-        console.print(f"the pictures were {quantised}: {note}", soft_wrap=True)
+    if quantized := describe_levels(report.levels, report.binarize):
+        note = "do not compare these bits with those of other levels or binarizations"
+        console.print(f"the images were {quantized}: {note}", soft_wrap=True)
     if report.enlargement:
         console.print()
         console.print(_scores(report.enlargement))
@@ -207,7 +207,7 @@ def _show(report: Report) -> None:
 
 def _scores(enlargement: Enlargement) -> Table:
     table = _table(
-        _count(enlargement.pictures, "picture") + ", enlarged",
+        _count(enlargement.images, "image") + ", enlarged",
         "pSNR, dB",
         "SSIM",
         "MS-SSIM",
@@ -235,7 +235,7 @@ def _notes(enlargement: Enlargement, size: tuple[int, int]) -> Iterator[str]:
         if min(size) < side:
             yield f"{name} is not defined at {_by(size)}: it needs {side} pixels a side"
     if enlargement.train is None:
-        yield "no nearest neighbour: --train names the pictures to look for it in"
+        yield "no nearest neighbor: --train names the images to look for it in"
 
 
 def _table(*heads: str) -> Table:

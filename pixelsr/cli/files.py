@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from pixelsr.data.crop import from_tensor
-from pixelsr.data.image_io import open_picture, save_picture
+from pixelsr.data.image_io import open_image, save_image
 from pixelsr.data.quantize import from_levels
 from pixelsr.data.sources import Folder
 from pixelsr.utils.atomic_write import check_makeable, check_name, real_path
@@ -44,7 +44,7 @@ def find_photos(paths: Sequence[Path], out: Path) -> list[Photo]:
             continue
         found = [Photo(file, named=False) for file in _below(path, out)]
         if not found:
-            raise ValueError(f"{path} is a folder without a picture")
+            raise ValueError(f"{path} is a folder without an image")
         photos += found
     return photos
 
@@ -72,7 +72,7 @@ def read_photos(
     paths, made = [], []
     for photo in photos:
         try:
-            prepared = prepare(photo.path, open_picture(photo.path))
+            prepared = prepare(photo.path, open_image(photo.path))
         except (ValueError, OSError) as error:
             if photo.named:
                 raise
@@ -81,7 +81,7 @@ def read_photos(
         paths.append(photo.path)
         made.append(prepared)
     if not made:
-        raise ValueError("none of the files found is a picture that can be used")
+        raise ValueError("none of the files found is an image that can be used")
     return paths, made
 
 
@@ -95,7 +95,7 @@ def check_folder(folder: Path) -> None:
         OSError: it is a file or a link that leads nowhere, lies in one or in a folder that is
             closed to this user, or has a name that is too long.
     """
-    nearest = check_makeable(folder, "the pictures")
+    nearest = check_makeable(folder, "the images")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise PermissionError(f"{folder} cannot be written: no permission to write to {nearest}")
 
@@ -110,7 +110,7 @@ def check_files(outputs: Iterable[Path], inputs: Sequence[Path]) -> None:
     """
     kept = {real_path(path) for path in inputs}
     for path in outputs:
-        check_name(path, check_makeable(path.parent, "the pictures"))
+        check_name(path, check_makeable(path.parent, "the images"))
         if path.is_dir():
             raise IsADirectoryError(f"{path} is a folder, and would have to be written as a file")
         if real_path(path) in kept:
@@ -146,13 +146,13 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
 
 
 class Writer:
-    """Writes pictures as they are drawn, each whole or not at all.
+    """Writes images as they are drawn, each whole or not at all.
 
     One that cannot be written does not keep the others from being written.
 
     Args:
-        out: the folder, made with the first picture.
-        files: of all pictures.
+        out: the folder, made with the first image.
+        files: of all images.
         levels: of the model that draws them.
     """
 
@@ -188,14 +188,14 @@ class Writer:
         """Write the sheet.
 
         Raises:
-            OSError: it, or a picture before it, cannot be written; the message names the first.
+            OSError: it, or an image before it, cannot be written; the message names the first.
         """
         self._save(self.out / SHEET, sheet)
         self._raise()
 
-    def _save(self, path: Path, picture: Image.Image) -> bool:
+    def _save(self, path: Path, image: Image.Image) -> bool:
         try:
-            save_picture(picture, path)
+            save_image(image, path)
         except OSError as error:
             self.error = self.error or error
             return False
@@ -207,17 +207,17 @@ class Writer:
         if not self.written:
             raise self.error
         raise OSError(
-            f"{self.error}; {self.written:,} of {len(self.files):,} pictures are in {self.out}"
+            f"{self.error}; {self.written:,} of {len(self.files):,} images are in {self.out}"
         ) from None
 
 
-def summary(out: Path, pictures: int, shown: str) -> str:
+def summary(out: Path, images: int, shown: str) -> str:
     """The last line of a command: what was written where, and what of it the sheet shows."""
-    count = "1 picture" if pictures == 1 else f"{pictures:,} pictures"
+    count = "1 image" if images == 1 else f"{images:,} images"
     return f"{count} in {out}, {shown}side by side in {out / SHEET}"
 
 
 def photo_summary(out: Path, photos: int, samples: int) -> str:
-    """The last line of a command that draws `samples` pictures for each photo."""
+    """The last line of a command that draws `samples` images for each photo."""
     shown = "" if photos <= MAX_ROWS else f"those of the first {MAX_ROWS} photos "
     return summary(out, photos * samples, shown)

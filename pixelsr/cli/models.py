@@ -1,6 +1,6 @@
 """The models that the commands take: loaded, and of a kind that fits the command."""
 
-from pixelsr.data.binarize import BINARISATIONS
+from pixelsr.data.binarize import BINARIZATIONS
 from pixelsr.models import ConditioningNetwork, PixelModel, PixelRecursiveSR
 from pixelsr.models.sizes import trained_options
 
@@ -10,28 +10,28 @@ def load_enlarger(model: str) -> PixelRecursiveSR:
 
     Raises:
         FileNotFoundError, ValueError: it cannot be loaded, is of another class, or does not draw
-            256 levels of 1 or 3 colours.
+            256 levels of 1 or 3 colors.
     """
     network = PixelRecursiveSR.from_pretrained(model)
-    if network.levels != 256 or network.colours not in (1, 3):
+    if network.levels != 256 or network.colors not in (1, 3):
         raise ValueError(
-            f"model {model} draws {network.levels} levels of {network.colours} colours; "
-            "photos need 256 levels of 1 or 3 colours"
+            f"model {model} draws {network.levels} levels of {network.colors} colors; "
+            "photos need 256 levels of 1 or 3 colors"
         )
     return network
 
 
 def load_prior(model: str) -> PixelModel:
-    """A model that draws pictures from nothing, on the CPU.
+    """A model that draws images from nothing, on the CPU.
 
     Raises:
-        FileNotFoundError, ValueError: it cannot be loaded, needs a small picture, or does not draw
-            1 or 3 colours.
+        FileNotFoundError, ValueError: it cannot be loaded, needs a small image, or does not draw
+            1 or 3 colors.
     """
     network = PixelModel.from_pretrained(model)
     if isinstance(network, PixelRecursiveSR):
         raise ValueError(
-            f"model {model} needs small pictures, as every PixelRecursiveSR: use `pixelsr enlarge`"
+            f"model {model} needs small images, as every PixelRecursiveSR: use `pixelsr enlarge`"
         )
     return _checked(model, network)
 
@@ -41,23 +41,23 @@ def load_completer(model: str) -> PixelModel:
 
     Raises:
         FileNotFoundError, ValueError: it cannot be loaded, sees no drawn pixel, or does not draw 1
-            or 3 colours.
+            or 3 colors.
     """
     return _checked(model, PixelModel.from_pretrained(model))
 
 
-def trained_binarise(model: str) -> str | None:
-    """How the pictures that a model was trained on were binarised, as its `training.toml` says.
+def trained_binarize(model: str) -> str | None:
+    """How the images that a model was trained on were binarized, as its `training.toml` says.
 
     Returns:
         None where they were not, or the model has no such file.
     Raises:
-        FileNotFoundError, ValueError: as of `trained_options`; or the file names no binarisation.
+        FileNotFoundError, ValueError: as of `trained_options`; or the file names no binarization.
     """
     path, options = trained_options(model)
-    choice: str | None = options.get("binarise")
-    if choice not in (None, *BINARISATIONS):
-        raise ValueError(f"{path}: binarise must be one of {list(BINARISATIONS)}, got {choice!r}")
+    choice: str | None = options.get("binarize")
+    if choice not in (None, *BINARIZATIONS):
+        raise ValueError(f"{path}: binarize must be one of {list(BINARIZATIONS)}, got {choice!r}")
     return choice
 
 
@@ -67,6 +67,6 @@ def _checked(model: str, network: PixelModel) -> PixelModel:
             f"model {model} is a ConditioningNetwork, which sees no pixel drawn before; "
             "expected a prior, such as a GatedPixelCNN"
         )
-    if network.colours not in (1, 3):
-        raise ValueError(f"model {model} draws {network.colours} colours; pictures need 1 or 3")
+    if network.colors not in (1, 3):
+        raise ValueError(f"model {model} draws {network.colors} colors; images need 1 or 3")
     return network

@@ -9,7 +9,7 @@ from typing import Any
 import click
 import torch
 
-from pixelsr.data.binarize import BINARISATIONS
+from pixelsr.data.binarize import BINARIZATIONS
 from pixelsr.data.crop import Box
 from pixelsr.data.image_io import MAX_SIDE
 from pixelsr.sampling.engines import ENGINES
@@ -79,7 +79,7 @@ out_option = click.option(
     metavar="OUT",
     required=True,
     type=PATH,
-    help="Folder for the pictures, made if need be; files of the same names are written over.",
+    help="Folder for the images, made if need be; files of the same names are written over.",
 )
 
 samples_option = click.option(
@@ -87,21 +87,21 @@ samples_option = click.option(
     default=4,
     show_default=True,
     type=click.IntRange(1, 64),
-    help="Pictures drawn for each photo.",
+    help="Images drawn for each photo.",
 )
 
 box_option = click.option(
     "--box",
     metavar="LEFT,TOP,RIGHT,BOTTOM",
     callback=_read_box,
-    help="The square of each photo to take, in pixels.  [default: the centre square]",
+    help="The square of each photo to take, in pixels.  [default: the center square]",
 )
 
 size_option = click.option(
     "--size",
     metavar="H or HxW",
     callback=read_size,
-    help="Height and width of the pictures, in pixels.  [default: as the model was trained]",
+    help="Height and width of the images, in pixels.  [default: as the model was trained]",
 )
 
 seed_option = click.option(
@@ -110,7 +110,7 @@ seed_option = click.option(
     show_default=True,
     type=click.IntRange(0, 2**64 - 1),
     metavar="N",
-    help="The same seed draws the same pictures.",
+    help="The same seed draws the same images.",
 )
 
 engine_option = click.option(
@@ -139,15 +139,15 @@ THREADS: dict[str, Any] = {
 """Of --threads, which are set where the option is read."""
 threads_option = click.option("--threads", expose_value=False, **THREADS)
 
-BINARISE = click.Choice(BINARISATIONS)
-"""Of --binarise."""
-BINARISE_HELP = (
-    "How grey pictures become black and white for a model of 2 levels: white from 128 on, or each "
+BINARIZE = click.Choice(BINARIZATIONS)
+"""Of --binarize."""
+BINARIZE_HELP = (
+    "How gray images become black and white for a model of 2 levels: white from 128 on, or each "
     "value white with probability intensity / 255, drawn once."
 )
 
 READERS = click.IntRange(0, 1024)
-"""Of --workers: processes that read pictures."""
+"""Of --workers: processes that read images."""
 
 max_batch_option = click.option(
     "--max-batch",
@@ -155,7 +155,7 @@ max_batch_option = click.option(
     show_default=True,
     type=click.IntRange(min=1),
     metavar="N",
-    help="Pictures drawn at once, at most: fewer save memory. The pictures stay the same.",
+    help="Images drawn at once, at most: fewer save memory. The images stay the same.",
 )
 
 

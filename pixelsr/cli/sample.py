@@ -1,4 +1,4 @@
-"""`pixelsr sample`: pictures from nothing but a prior."""
+"""`pixelsr sample`: images from nothing but a prior."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from pixelsr.data.crop import from_tensor
 from pixelsr.data.quantize import from_levels
 from pixelsr.models import PixelModel
 from pixelsr.models.sizes import drawn_side
-from pixelsr.sampling.api import sample_sharded
+from pixelsr.sampling.api import sample_distributed
 from pixelsr.utils.contact_sheet import MAX_TILES, draw_grid
 
 from .files import SHEET, Writer, check_files, check_folder, summary
@@ -21,7 +21,7 @@ from .options import Size, model_option, out_option, sampling_options, size_opti
 
 
 @click.command(
-    short_help="Draw pictures from a prior alone.",
+    short_help="Draw images from a prior alone.",
     epilog=examples(
         "pixelsr sample --model prior/model -n 64 -o out",
         "pixelsr sample --model prior/model -n 64 --first-index 64 -o more",
@@ -35,7 +35,7 @@ from .options import Size, model_option, out_option, sampling_options, size_opti
     show_default=True,
     type=click.IntRange(1, 10**6),
     metavar="N",
-    help="Pictures to draw.",
+    help="Images to draw.",
 )
 @size_option
 @click.option(
@@ -51,18 +51,18 @@ from .options import Size, model_option, out_option, sampling_options, size_opti
 def sample(
     out: Path, samples: int, size: Size | None, first_index: int, model: str, **sampling: Any
 ) -> None:
-    """Draw pictures from a prior, such as `pixelsr train --model GatedPixelCNN` trains.
+    """Draw images from a prior, such as `pixelsr train --model GatedPixelCNN` trains.
 
     Writes sample k as OUT/sample-<k + 1>.png, and all of them side by side as OUT/sheet.png. Fewer
     levels than 256 are spread from black to white. OUT is a folder.
 
-    Under `torchrun` the workers share the samples; the pictures are the same.
+    Under `torchrun` the workers share the samples; the images are the same.
     """
     files = [out / f"sample-{first_index + k + 1:04d}.png" for k in range(samples)]
     with team(sampling["engine"]) as (workers, device):
         prior, image_size = by_first(workers, lambda: _prepare(out, files, model, size))
         writer = Writer(out, files, prior.levels)
-        images = sample_sharded(
+        images = sample_distributed(
             workers,
             prior.to(device),
             samples,

@@ -10,11 +10,11 @@ import click
 import torch
 from torch import Tensor
 
-from pixelsr.data.binarize import check_binarise
-from pixelsr.data.load import load_pictures, spread
+from pixelsr.data.binarize import check_binarize
+from pixelsr.data.load import load_images, spread
 from pixelsr.data.sources import common_side
 from pixelsr.models import PixelModel, PixelRecursiveSR
-from pixelsr.training import Budget, Intervals, Recipe, RunFiles, Trainer
+from pixelsr.training import Budget, Intervals, RunDir, Trainer, TrainingConfig
 from pixelsr.training import run_dir as boards
 from pixelsr.training.loss import check_size
 from pixelsr.training.progress import display
@@ -33,21 +33,21 @@ from .train_options import OF_RECIPE, PAPERS_LR, SIZE, train_options
 
 @click.command(
     cls=GroupedCommand,
-    short_help="Train a model on pictures of your own.",
+    short_help="Train a model on images of your own.",
     epilog=examples(
         "pixelsr train photos/ --val more/ -o run --minutes 90",
         "pixelsr train photos/ -o prior --model GatedPixelCNN --steps 20000",
     ),
 )
-@click.argument("pictures", type=TEXT)
+@click.argument("images", type=TEXT)
 @train_options
 @click.pass_context
 def train(context: click.Context, /, out: Path, resume: bool, **options: Any) -> None:
-    """Train a model on PICTURES.
+    """Train a model on IMAGES.
 
-    PICTURES is a folder of pictures, searched through; a file of MNIST's kind, gzipped or not, or
-    the folder that holds it; or hf:NAME, a data set of Hugging Face. Every picture's centre square
-    is averaged down to --size; the small pictures that a PixelRecursiveSR enlarges are averages of
+    IMAGES is a folder of images, searched through; a file of MNIST's kind, gzipped or not, or
+    the folder that holds it; or hf:NAME, a data set of Hugging Face. Every image's center square
+    is averaged down to --size; the small images that a PixelRecursiveSR enlarges are averages of
     those. Default sizes are the papers'.
 
     Ends after --steps or --minutes, whichever comes first, or with --patience. Ctrl-C saves a
@@ -55,7 +55,7 @@ def train(context: click.Context, /, out: Path, resume: bool, **options: Any) ->
     averaged weights of the best validation, for `pixelsr enlarge --model OUT/model`; OUT/log.jsonl
     the figures, OUT/samples what was drawn on the way.
 
-    Under `torchrun` each worker takes --batch pictures a step.
+    Under `torchrun` each worker takes --batch images a step.
     """
     keep_freed_memory()
     with team(options["device"]) as (workers, device):
@@ -77,13 +77,13 @@ def _run(
     recipe = _recipe(options)
     budget = Budget(options["steps"], options["minutes"], options["patience"])
     every = (options[f"{name}_every"] for name in ("log", "validate", "checkpoint"))
-    options["size"] = options["size"] or by_first(workers, lambda: _side(options["pictures"]))
+    options["size"] = options["size"] or by_first(workers, lambda: _side(options["images"]))
     torch.manual_seed(recipe.seed)
     sizes = {name: options[name] for name in NAMES}
     check_training_memory(sizes)
     model = make_model(sizes).to(device)
     _check_model(model, options)
-    files = by_first(workers, lambda: RunFiles(out, resume=resume))
+    files = by_first(workers, lambda: RunDir(out, resume=resume))
     with files.start():
         images, validation = _load(options, model, files, workers)
     recipe = _fitted(recipe, len(images), workers)
@@ -118,47 +118,47 @@ def _check_options(options: dict[str, Any], out: Path) -> None:
     if options["tensorboard"] and not boards.is_installed():
         raise ValueError("--tensorboard: TensorBoard is not installed; pip install tensorboard")
     if options["patience"] and not options["val"]:
-        raise ValueError("--patience counts validations: it needs pictures to validate on, --val")
+        raise ValueError("--patience counts validations: it needs images to validate on, --val")
     folders = (real_path(out), *real_path(out).parents)
-    for name in ("pictures", "val"):
+    for name in ("images", "val"):
         if options[name] and real_path(options[name]) in folders:
             raise ValueError(
-                f"{out} lies in {options[name]}: what the run writes would be read as pictures"
+                f"{out} lies in {options[name]}: what the run writes would be read as images"
             )
 
 
 def _side(where: str) -> int:
-    """Return the side of the pictures where --size does not give it; say so if it is not `SIZE`."""
+    """Return the side of the images where --size does not give it; say so if it is not `SIZE`."""
     side = common_side(where, SIZE)
     if side != SIZE:
-        _warn(f"--size is {side}: that is the side of all pictures in {where}")
+        _warn(f"--size is {side}: that is the side of all images in {where}")
     return side
 
 
 def _check_model(model: PixelModel, options: dict[str, Any]) -> None:
     check_size(model, (options["size"], options["size"]))
-    check_binarise(model.levels, options["binarise"])
+    check_binarize(model.levels, options["binarize"])
     if options["conditioning_weight"] != 1 and not isinstance(model, PixelRecursiveSR):
         raise ValueError(
             f"--conditioning-weight weighs A against B, and a {type(model).__name__} has but one"
         )
 
 
-def _resolved(options: dict[str, Any], model: PixelModel, recipe: Recipe) -> dict[str, Any]:
+def _resolved(options: dict[str, Any], model: PixelModel, recipe: TrainingConfig) -> dict[str, Any]:
     """The options, nothing left to a default, and files by where they are from anywhere."""
     sizes = {} if options["start"] else describe(model)
     paths = {
         name: os.path.abspath(options[name])
-        for name in ("pictures", "val", "start")
+        for name in ("images", "val", "start")
         if options[name] and os.path.exists(options[name])
     }
     return options | sizes | paths | dataclasses.asdict(recipe)
 
 
 def _say_start(trainer: Trainer) -> None:
-    pictures, step = len(trainer.images), trainer.state.step
+    images, step = len(trainer.images), trainer.state.step
     parameters = sum(parameter.numel() for parameter in trainer.state.model.parameters())
-    trainer.display.say(f"{pictures:,} pictures, {parameters:,} parameters, from step {step}")
+    trainer.display.say(f"{images:,} images, {parameters:,} parameters, from step {step}")
 
 
 def _say_end(trainer: Trainer, finished: bool, before: tuple[int, int], out: Path) -> None:
@@ -176,24 +176,24 @@ def _say_end(trainer: Trainer, finished: bool, before: tuple[int, int], out: Pat
     trainer.display.say(sentence)
 
 
-def _recipe(options: dict[str, Any]) -> Recipe:
+def _recipe(options: dict[str, Any]) -> TrainingConfig:
     given = {name: options[name] for name in OF_RECIPE if options[name] is not None}
     if given["optimizer"] == "rmsprop":
         given = {"lr": PAPERS_LR, "schedule": "halving"} | given
     try:
-        return Recipe(**given)
+        return TrainingConfig(**given)
     except ValueError as error:
         name, rest = str(error).split(" ", 1)
         raise ValueError(f"--{name.replace('_', '-')} {rest}") from None
 
 
-def _fitted(recipe: Recipe, pictures: int, workers: Workers) -> Recipe:
-    """The recipe, its batch cut to what there are pictures for; the first worker says so."""
-    batch = pictures // (recipe.accumulate * workers.count)
+def _fitted(recipe: TrainingConfig, images: int, workers: Workers) -> TrainingConfig:
+    """The recipe, its batch cut to what there are images for; the first worker says so."""
+    batch = images // (recipe.accumulate * workers.count)
     if not 1 <= batch < recipe.batch:  # of none at all, the trainer says what it needs
         return recipe
     if workers.is_first:
-        _warn(f"--batch {recipe.batch}: there are {pictures:,} pictures, so it is {batch}")
+        _warn(f"--batch {recipe.batch}: there are {images:,} images, so it is {batch}")
     return dataclasses.replace(recipe, batch=batch)
 
 
@@ -203,21 +203,21 @@ def _wants_tensorboard(options: dict[str, Any]) -> bool:
 
 
 def _load(
-    options: dict[str, Any], model: PixelModel, files: RunFiles, workers: Workers
+    options: dict[str, Any], model: PixelModel, files: RunDir, workers: Workers
 ) -> tuple[Tensor, Tensor | None]:
-    """The pictures to train and to validate on, prepared by the first worker, mapped by all.
+    """The images to train and to validate on, prepared by the first worker, mapped by all.
 
-    A run that is resumed keeps the pictures that it has: it is refused if these are others.
+    A run that is resumed keeps the images that it has: it is refused if these are others.
     """
 
     def load(where: str, name: str) -> Tensor:
         read = partial(
-            load_pictures,
+            load_images,
             where,
             options["size"],
-            colours=model.colours,
+            colors=model.colors,
             workers=options["workers"],
-            store=files.out / "pictures" / name,
+            store=files.out / "images" / name,
             replace=not files.resume,
         )
         prepared: list[Tensor] = []
@@ -231,7 +231,7 @@ def _load(
 
     val = options["val"]
     validation = spread(load(val, "val"), options["val_images"]) if val else None
-    return load(options["pictures"], "train"), validation
+    return load(options["images"], "train"), validation
 
 
 def _warn(sentence: str) -> None:

@@ -33,9 +33,9 @@ OF_PRIOR = ("channels", "layers", "kernel_size", "first_kernel_size", "head_chan
 OF_CONDITIONING = {
     "conditioning_channels": "channels",
     "conditioning_blocks": "blocks",
-    "magnification": "magnification",
+    "scale_factor": "scale_factor",
 }
-OF_BOTH = ("colours", "levels")
+OF_BOTH = ("colors", "levels")
 NAMES = ("start", "model", "prior", *OF_PRIOR, *OF_CONDITIONING, *OF_BOTH)
 
 _BYTES_OF_PARAMETER = 20
@@ -117,13 +117,13 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
         _of_a("--conditioning-channels", "channels", "Width of the network A."),
         _of_a("--conditioning-blocks", "blocks", "Its residual blocks at each size."),
         _size(
-            "--magnification",
+            "--scale-factor",
             "Large side over small side; a power of two. RowLSTM and DiagonalBiLSTM see a small "
-            "picture where it is given.  "
-            f"[default: {ConditioningNetworkConfig.magnification}, of priors none]",
+            "image where it is given.  "
+            f"[default: {ConditioningNetworkConfig.scale_factor}, of priors none]",
         ),
-        _of_prior("colours", "3, or 1 for grey pictures."),
-        _of_prior("levels", "Intensities of a colour, 2 to 256."),
+        _of_prior("colors", "3, or 1 for gray images."),
+        _of_prior("levels", "Intensities of a color, 2 to 256."),
     )
     for option in reversed(options):
         command = option(command)
@@ -149,8 +149,8 @@ def make_model(options: Mapping[str, Any]) -> PixelModel:
     conditioning = {key: given[key] for key in OF_CONDITIONING if key in given}
     a = {OF_CONDITIONING[key]: value for key, value in conditioning.items()} | both
     if name in PRIORS:
-        if issubclass(PRIORS[name], PixelRNN) and "magnification" in conditioning:
-            prior["magnification"] = conditioning.pop("magnification")
+        if issubclass(PRIORS[name], PixelRNN) and "scale_factor" in conditioning:
+            prior["scale_factor"] = conditioning.pop("scale_factor")
         _refuse(conditioning, f"--model {name} has no conditioning network")
         _refuse([key for key in given if key == "prior"], f"--model {name} is a prior itself")
         return _make_prior(name, prior | both)

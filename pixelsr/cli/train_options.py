@@ -8,25 +8,25 @@ from typing import Any
 
 import click
 
-from pixelsr.training import Intervals, Recipe
+from pixelsr.training import Intervals, TrainingConfig
 from pixelsr.training.config import OPTIMIZERS, PRECISIONS, SCHEDULES
 from pixelsr.training.run_dir import find_config
 
 from .config_file import read_config
 from .help import option_of
-from .options import BINARISE, BINARISE_HELP, PATH, READERS, TEXT, THREADS
+from .options import BINARIZE, BINARIZE_HELP, PATH, READERS, TEXT, THREADS
 from .train_model import model_options
 
 Options = tuple[Callable[..., Any], ...]
-OF_RECIPE = tuple(field.name for field in dataclasses.fields(Recipe))
+OF_RECIPE = tuple(field.name for field in dataclasses.fields(TrainingConfig))
 SIZE = 32
-"""Side of the pictures, in pixels, where all of them are larger or their sizes differ."""
+"""Side of the images, in pixels, where all of them are larger or their sizes differ."""
 VALIDATED = 1000
 PAPERS_LR = 4e-4
 """Of RMSProp, in the PRSR paper."""
 DEFAULT_READERS = min(4, os.cpu_count() or 1)
 
-_pictures, _recipe, _run = option_of("Pictures"), option_of("How to train"), option_of("The run")
+_images, _recipe, _run = option_of("Images"), option_of("How to train"), option_of("The run")
 
 
 def _count(option: Callable[..., Any], name: str, help: str, default: int | None = None) -> Any:
@@ -47,95 +47,108 @@ def _read_options(context: click.Context, option: click.Parameter, path: Path | 
 
 
 def train_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """All options of the command, model first; those of `OF_RECIPE` by the names in `Recipe`."""
-    for option in reversed((*_of_pictures(), model_options, *_of_recipe(), *_of_run())):
+    """Add the options of the command, model first; `OF_RECIPE` names fields of `TrainingConfig`."""
+    for option in reversed((*_of_images(), model_options, *_of_recipe(), *_of_run())):
         command = option(command)
     return command
 
 
-def _of_pictures() -> Options:
+def _of_images() -> Options:
     return (
-        _pictures("--val", metavar="PICTURES", type=TEXT, help="Pictures to validate on."),
+        _images("--val", metavar="IMAGES", type=TEXT, help="Images to validate on."),
         _count(
-            _pictures,
+            _images,
             "--val-images",
-            "How many pictures a validation uses at most, spread evenly over all.",
+            "How many images a validation uses at most, spread evenly over all.",
             VALIDATED,
         ),
         _count(
-            _pictures,
+            _images,
             "--size",
-            "Side of the pictures, in pixels.  "
-            f"[default: {SIZE}, or less if all pictures have one smaller size]",
+            "Side of the images, in pixels.  "
+            f"[default: {SIZE}, or less if all images have one smaller size]",
         ),
-        _recipe_of_pictures(),
-        _pictures("--binarise", type=BINARISE, help=BINARISE_HELP),
-        _pictures(
+        _recipe_of_images(),
+        _images("--binarize", type=BINARIZE, help=BINARIZE_HELP),
+        _images(
             "--workers",
             metavar="N",
             type=READERS,
             default=DEFAULT_READERS,
             show_default="one for each core, at most 4",
-            help="Processes that read the pictures; 0: this one does.",
+            help="Processes that read the images; 0: this one does.",
         ),
     )
 
 
-def _recipe_of_pictures() -> Any:
-    return _pictures(
-        "--flip/--no-flip", default=Recipe.flip, help="Mirror half of the pictures, at random."
+def _recipe_of_images() -> Any:
+    return _images(
+        "--flip/--no-flip",
+        default=TrainingConfig.flip,
+        help="Mirror half of the images, at random.",
     )
 
 
 def _of_recipe() -> Options:
     return (
-        _count(_recipe, "--batch", "Pictures that a worker computes at once.", Recipe.batch),
+        _count(_recipe, "--batch", "Images that a worker computes at once.", TrainingConfig.batch),
         _count(
-            _recipe, "--accumulate", "Such batches that make one step, together.", Recipe.accumulate
+            _recipe,
+            "--accumulate",
+            "Such batches that make one step, together.",
+            TrainingConfig.accumulate,
         ),
         _recipe(
             "--optimizer",
             type=click.Choice(OPTIMIZERS),
-            default=Recipe.optimizer,
+            default=TrainingConfig.optimizer,
             help="rmsprop with decay 0.95 and momentum 0.9 is the PRSR paper's.",
         ),
-        _number("--lr", None, f"At its peak.  [default: {Recipe.lr}, of rmsprop {PAPERS_LR}]"),
-        _number("--weight-decay", Recipe.weight_decay, "Of adamw."),
+        _number(
+            "--lr", None, f"At its peak.  [default: {TrainingConfig.lr}, of rmsprop {PAPERS_LR}]"
+        ),
+        _number("--weight-decay", TrainingConfig.weight_decay, "Of adamw."),
         _recipe(
             "--schedule",
             type=click.Choice(SCHEDULES),
             help="A cosine down to the floor over the whole run, or halving again and again.  "
             "[default: cosine, of rmsprop halving]",
         ),
-        _number("--warmup", Recipe.warmup, "Steps until the peak.", int),
-        _number("--floor", Recipe.floor, "Where the cosine ends, as a fraction of the peak."),
-        _count(_recipe, "--halve-every", "Steps between two halvings.", Recipe.halve_every),
-        _number("--clip", Recipe.clip, "Largest norm of the gradient."),
-        _number("--ema", Recipe.ema, "Decay of the average of the weights; 0 is no average."),
+        _number("--warmup", TrainingConfig.warmup, "Steps until the peak.", int),
+        _number(
+            "--floor", TrainingConfig.floor, "Where the cosine ends, as a fraction of the peak."
+        ),
+        _count(_recipe, "--halve-every", "Steps between two halvings.", TrainingConfig.halve_every),
+        _number("--clip", TrainingConfig.clip, "Largest norm of the gradient."),
+        _number(
+            "--ema", TrainingConfig.ema, "Decay of the average of the weights; 0 is no average."
+        ),
         _recipe(
             "--precision",
             type=click.Choice(list(PRECISIONS)),
-            default=Recipe.precision,
+            default=TrainingConfig.precision,
             help="What is computed in; weights stay float32.",
         ),
         _recipe(
             "--channels-last/--contiguous",
-            default=Recipe.channels_last,
-            help="Memory format of weights and pictures.",
+            default=TrainingConfig.channels_last,
+            help="Memory format of weights and images.",
         ),
         _recipe(
             "--compile/--no-compile",
-            default=Recipe.compile,
+            default=TrainingConfig.compile,
             help="Run model and loss through torch.compile.",
         ),
         _number(
             "--conditioning-weight",
-            Recipe.conditioning_weight,
+            TrainingConfig.conditioning_weight,
             "Of PixelRecursiveSR: how much "
             "A counts in A + B. More than the paper's 1 keeps what is drawn closer to the small "
-            "picture, for some likelihood.",
+            "image, for some likelihood.",
         ),
-        _number("--seed", Recipe.seed, "Of the first weights, the order and the flips.", int),
+        _number(
+            "--seed", TrainingConfig.seed, "Of the first weights, the order and the flips.", int
+        ),
     )
 
 
@@ -162,7 +175,7 @@ def _of_run() -> Options:
             is_flag=True,
             is_eager=True,  # --config reads it
             show_default=False,
-            help="Go on with the run in OUT. Pictures and options are those of the run; one that "
+            help="Go on with the run in OUT. Images and options are those of the run; one that "
             "is given must agree with it.",
         ),
         _run(
@@ -184,7 +197,7 @@ def _of_run() -> Options:
             metavar="N",
             type=click.IntRange(0, 64),
             default=4,
-            help="Pictures of which each validation draws samples, always the same; 0 for none.",
+            help="Images of which each validation draws samples, always the same; 0 for none.",
         ),
         _run(
             "--tensorboard/--no-tensorboard",

@@ -1,1 +1,1 @@
-"""Pictures in, tensors out."""
+"""Images in, tensors out."""

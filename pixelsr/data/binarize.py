@@ -1,44 +1,44 @@
-"""Grey pictures as black and white ones, for models of 2 levels: a choice that is made by name."""
+"""Gray images as black and white ones, for models of 2 levels: a choice that is made by name."""
 
 import torch
 from torch import Tensor
 
 from pixelsr.ops.gumbel_noise.reference import philox4x32_ref
 
-BINARISATIONS = ("threshold", "bernoulli")
+BINARIZATIONS = ("threshold", "bernoulli")
 SEED = 0
-"""Of "bernoulli": one fixed binarisation, whatever the seed of a run is."""
-_CHUNK = 100  # pictures whose words are in memory at once
+"""Of "bernoulli": one fixed binarization, whatever the seed of a run is."""
+_CHUNK = 100  # images whose words are in memory at once
 _LOW = 0xFFFFFFFF
 
 
-def binarised(images: Tensor, levels: int, choice: str | None) -> Tensor:
-    """Return the pictures of a data set such that `to_levels` takes no further choice.
+def binarized(images: Tensor, levels: int, choice: str | None) -> Tensor:
+    """Return the images of a data set such that `to_levels` takes no further choice.
 
     Args:
         images: uint8 ``[N, C, H, W]``, intensities of 8 bits.
         levels: of the model; only for 2 is there a choice.
-        choice: "threshold", white from 128 on, or "bernoulli", each value of picture k white with
-            probability intensity / 255 (`binarise` with `SEED`); None for pictures that are black
+        choice: "threshold", white from 128 on, or "bernoulli", each value of image k white with
+            probability intensity / 255 (`binarize` with `SEED`); None for images that are black
             and white already, which stay as they are in any case.
     Returns:
         `images`, or with "bernoulli" uint8 of their shape, 0 or 255, on the CPU.
     Raises:
-        ValueError: grey pictures, 2 levels and no choice; or what `check_binarise` refuses.
+        ValueError: gray images, 2 levels and no choice; or what `check_binarize` refuses.
     """
-    check_binarise(levels, choice)
+    check_binarize(levels, choice)
     if levels != 2 or _is_black_and_white(images):
         return images
     if choice is None:
         raise ValueError(
-            "the model has 2 levels, but these pictures hold grey: set binarise (--binarise) to "
+            "the model has 2 levels, but these images hold gray: set binarize (--binarize) to "
             "threshold (white from 128 on) or to bernoulli (each value white with probability "
             "intensity / 255)"
         )
-    return images if choice == "threshold" else binarise(images, SEED)
+    return images if choice == "threshold" else binarize(images, SEED)
 
 
-def check_binarise(levels: int, choice: str | None) -> None:
+def check_binarize(levels: int, choice: str | None) -> None:
     """Check that a choice is known, and that a model of so many levels has one.
 
     Raises:
@@ -46,31 +46,31 @@ def check_binarise(levels: int, choice: str | None) -> None:
     """
     if choice is None:
         return
-    if choice not in BINARISATIONS:
-        raise ValueError(f"binarise must be one of {list(BINARISATIONS)}, got {choice!r}")
+    if choice not in BINARIZATIONS:
+        raise ValueError(f"binarize must be one of {list(BINARIZATIONS)}, got {choice!r}")
     if levels != 2:
         raise ValueError(
-            f"--binarise {choice} is for models of 2 levels, and this one has {levels}"
+            f"--binarize {choice} is for models of 2 levels, and this one has {levels}"
         )
 
 
 def describe_levels(levels: int, choice: str | None) -> str | None:
-    """Return what bits of such pictures are not to be compared without; None for 256 levels."""
+    """Return what bits of such images are not to be compared without; None for 256 levels."""
     if levels == 256:
         return None
     if levels > 2:
-        return f"quantised to {levels} levels"
-    return "black and white" if choice is None else f"binarised by {choice}"
+        return f"quantized to {levels} levels"
+    return "black and white" if choice is None else f"binarized by {choice}"
 
 
 def _is_black_and_white(images: Tensor) -> bool:
     return all(bool(((part == 0) | (part == 255)).all()) for part in images.split(_CHUNK))
 
 
-def binarise(images: Tensor, seed: int = 0, first_index: int = 0) -> Tensor:
-    """Each value white with probability intensity / 255, else black: a fixed binarisation.
+def binarize(images: Tensor, seed: int = 0, first_index: int = 0) -> Tensor:
+    """Each value white with probability intensity / 255, else black: a fixed binarization.
 
-    Value p of picture k is 255 where ``word * 255 < intensity * 2^32``, else 0; the word is word
+    Value p of image k is 255 where ``word * 255 < intensity * 2^32``, else 0; the word is word
     ``p % 4`` of Philox4x32-10 under the key (seed low, seed high) and the counter (k low, k high,
     ``p // 4``, 0). In whole numbers, hence the same on every machine: black stays black, white
     stays white.
@@ -78,7 +78,7 @@ def binarise(images: Tensor, seed: int = 0, first_index: int = 0) -> Tensor:
     Args:
         images: uint8 ``[N, C, H, W]``.
         seed: 0 to 2^64 - 1.
-        first_index: k of the first picture; pictures of other indices have words of their own.
+        first_index: k of the first image; images of other indices have words of their own.
     Returns:
         uint8 ``[N, C, H, W]``, 0 or 255, on the CPU.
     Raises:

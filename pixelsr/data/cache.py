@@ -74,29 +74,29 @@ def naming(where: str | Path) -> Iterator[None]:
 
 
 class Prepared(NamedTuple):
-    """Pictures, and what was said of those left out."""
+    """Images, and what was said of those left out."""
 
     images: Tensor  # uint8 [N, C, S, S]
     skipped: list[str]
 
 
 class Store:
-    """A folder that keeps one set of pictures: a raw file, and `pictures.json`, written last.
+    """A folder that keeps one set of images: a raw file, and `images.json`, written last.
 
     The raw file's name has the fingerprint in it, so that processes which write at once, even
-    different pictures, never mix them; the folder then keeps those of one process.
+    different images, never mix them; the folder then keeps those of one process.
 
     Args:
         folder: made where it is missing.
-        fingerprint: of the pictures and of all that their preparation depends on.
+        fingerprint: of the images and of all that their preparation depends on.
     """
 
     def __init__(self, folder: Path, fingerprint: str) -> None:
         self.folder, self.fingerprint = folder, fingerprint
-        self.raw, self.facts = folder / f"pictures-{fingerprint}.raw", folder / "pictures.json"
+        self.raw, self.facts = folder / f"images-{fingerprint}.raw", folder / "images.json"
 
     def read(self) -> Prepared | None:
-        """What is kept; None where that is nothing, or other pictures, or damaged."""
+        """What is kept; None where that is nothing, or other images, or damaged."""
         try:
             facts = json.loads(self.facts.read_bytes())
             if facts["fingerprint"] != self.fingerprint:
@@ -113,7 +113,7 @@ class Store:
         Raises:
             OSError: the folder cannot be written, or its disk is full; nothing is left behind.
         """
-        partial = self.folder / f".pictures-{uuid.uuid4().hex}.partial"
+        partial = self.folder / f".images-{uuid.uuid4().hex}.partial"
         with naming(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             file = open(partial, "x+b", buffering=0)  # noqa: SIM115, closed below
@@ -145,8 +145,8 @@ class Store:
         self._sweep()
 
     def _sweep(self) -> None:
-        """Remove what other pictures, and processes that were killed, have left."""
-        for pattern in ("pictures-*.raw", ".pictures-*.partial"):
+        """Remove what other images, and processes that were killed, have left."""
+        for pattern in ("images-*.raw", ".images-*.partial"):
             for path in self.folder.glob(pattern):
                 if path != self.raw:
                     with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""From a photo to the small picture that a model enlarges."""
+"""From a photo to the small image that a model enlarges."""
 
 import dataclasses
 
@@ -14,46 +14,46 @@ Box = tuple[int, int, int, int]
 
 
 @dataclasses.dataclass(frozen=True)
-class SmallPicture:
-    """A model's input, and the picture that it came from at the size of the model's output."""
+class SmallImage:
+    """A model's input, and the image that it came from at the size of the model's output."""
 
     low_res: Tensor  # uint8 [C, h, w]
     original: Tensor | None  # uint8 [C, H, W]; None where the photo was small from the start
 
 
-def small_picture(
+def small_image(
     photo: Image.Image,
     *,
     size: int = 8,
-    magnification: int = 4,
-    colours: int = 3,
+    scale_factor: int = 4,
+    colors: int = 3,
     box: Box | None = None,
-) -> SmallPicture:
-    """The centre square of an RGB photo, or the square `box` of it, by area averages.
+) -> SmallImage:
+    """The center square of an RGB photo, or the square `box` of it, by area averages.
 
-    The original is the square's area average at `size * magnification`; low_res is the area average
+    The original is the square's area average at `size * scale_factor`; low_res is the area average
     of that, as in training. A square of exactly `size` is taken as it is.
 
     Raises:
         ValueError: the box is empty, no square, or leaves the photo; or the square is of a side
-            that is neither `size` nor at least `size * magnification`.
+            that is neither `size` nor at least `size * scale_factor`.
     """
-    cut = photo.crop(centre_square(photo.size) if box is None else _checked(box, photo.size))
-    square = to_tensor(cut.convert("L") if colours == 1 else cut)
-    side, large = square.shape[-1], size * magnification
+    cut = photo.crop(center_square(photo.size) if box is None else _checked(box, photo.size))
+    square = to_tensor(cut.convert("L") if colors == 1 else cut)
+    side, large = square.shape[-1], size * scale_factor
     if side == size:
-        return SmallPicture(square, None)
+        return SmallImage(square, None)
     if side < large:
         raise ValueError(
             f"the square to enlarge is {side} pixels a side, expected exactly {size} (it is then "
             f"taken as it is) or at least {large}"
         )
     original = area_resize(square, large)
-    return SmallPicture(area_average(original[None], magnification)[0], original)
+    return SmallImage(area_average(original[None], scale_factor)[0], original)
 
 
-def centre_square(size: tuple[int, int]) -> Box:
-    """The centre square of a picture of this width and height; an odd pixel stays at the end."""
+def center_square(size: tuple[int, int]) -> Box:
+    """The center square of an image of this width and height; an odd pixel stays at the end."""
     side = min(size)
     left, top = (size[0] - side) // 2, (size[1] - side) // 2
     return left, top, left + side, top + side
@@ -64,16 +64,14 @@ def _checked(box: Box, size: tuple[int, int]) -> Box:
     if right <= left or bottom <= top:
         raise ValueError(f"the box {box} is empty, expected left < right and top < bottom")
     if left < 0 or top < 0 or right > size[0] or bottom > size[1]:
-        raise ValueError(
-            f"the box {box} leaves the picture, which has {size[0]} x {size[1]} pixels"
-        )
+        raise ValueError(f"the box {box} leaves the image, which has {size[0]} x {size[1]} pixels")
     if right - left != bottom - top:
         raise ValueError(f"the box {box} is {right - left} x {bottom - top}, expected a square")
     return box
 
 
 def area_resize(image: Tensor, size: int) -> Tensor:
-    """Exact area average of a square picture at any smaller size; rounds half to even.
+    """Exact area average of a square image at any smaller size; rounds half to even.
 
     A pixel that lies across a border counts on both sides, by its share. Where `size` divides the
     side this equals `area_average`.
@@ -105,9 +103,9 @@ def _sum_rows(values: np.ndarray, size: int) -> np.ndarray:
     return sums - borders
 
 
-def to_tensor(picture: Image.Image) -> Tensor:
-    """An RGB or grey picture as uint8 ``[C, H, W]``."""
-    values = torch.from_numpy(np.array(picture))
+def to_tensor(image: Image.Image) -> Tensor:
+    """An RGB or gray image as uint8 ``[C, H, W]``."""
+    values = torch.from_numpy(np.array(image))
     return values[None] if values.dim() == 2 else values.permute(2, 0, 1).contiguous()
 
 

@@ -20,23 +20,23 @@ def area_average(images: Tensor, factor: int) -> Tensor:
         raise ValueError(
             f"images must be uint8 [N, C, H, W], got {images.dtype} {list(images.shape)}"
         )
-    n, colours, height, width = images.shape
+    n, colors, height, width = images.shape
     if factor < 1 or height % factor or width % factor:
-        raise ValueError(f"{height}x{width} pictures cannot be cut into {factor}x{factor} blocks")
-    blocks = images.reshape(n, colours, height // factor, factor, width // factor, factor)
+        raise ValueError(f"{height}x{width} images cannot be cut into {factor}x{factor} blocks")
+    blocks = images.reshape(n, colors, height // factor, factor, width // factor, factor)
     sums = blocks.sum(dim=(3, 5), dtype=torch.int64)  # exact
     return (sums.double() / (factor * factor)).round().to(torch.uint8)
 
 
 SWEEPS = 32
-"""Times that a guess is made the mean of its neighbours, at each scale; the eye sees no more."""
+"""Times that a guess is made the mean of its neighbors, at each scale; the eye sees no more."""
 
 
 def visible_average(images: Tensor, hidden: Tensor, factor: int) -> Tensor:
     """`area_average` of the visible pixels alone: what is hidden does not change it.
 
     A block that is all hidden takes what lies around it: smoothly, each the mean of the four beside
-    it, as far as the border of the picture.
+    it, as far as the border of the image.
 
     Args:
         images: uint8 ``[N, C, H, W]``; H and W multiples of `factor`.
@@ -48,7 +48,7 @@ def visible_average(images: Tensor, hidden: Tensor, factor: int) -> Tensor:
         ValueError: nothing of an image is visible.
     """
     if hidden.flatten(1).all(1).any():
-        raise ValueError("all of the picture is hidden, expected at least one visible pixel")
+        raise ValueError("all of the image is hidden, expected at least one visible pixel")
     visible = (~hidden)[:, None].double()
     means = _filled(_block_sums(images * visible, factor), _block_sums(visible, factor))
     return means.round().to(torch.uint8)

@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from .image_io import decode_picture, one_line, open_picture
+from .image_io import decode_image, one_line, open_image
 
 PREFIX = "hf:"
 # Files that `save_to_disk` writes.
@@ -17,13 +17,13 @@ _DATASET, _SPLITS = ("dataset_info.json", "state.json"), "dataset_dict.json"
 
 
 class HuggingFace:
-    """The pictures of a `datasets.Dataset`: its first column of type `datasets.Image`.
+    """The images of a `datasets.Dataset`: its first column of type `datasets.Image`.
 
     Args:
         dataset: is not changed.
         where: the data set's name in messages.
     Raises:
-        ValueError: no column holds pictures.
+        ValueError: no column holds images.
     """
 
     def __init__(self, dataset: Any, where: str) -> None:
@@ -31,10 +31,10 @@ class HuggingFace:
         columns = [name for name, kind in dataset.features.items() if isinstance(kind, image)]
         if not columns:
             listed = ", ".join(f"{name} ({_kind(of)})" for name, of in dataset.features.items())
-            raise ValueError(f"{where} has no column of pictures (Image), only: {listed or 'none'}")
+            raise ValueError(f"{where} has no column of images (Image), only: {listed or 'none'}")
         self.column, self.where = columns[0], where
         self._fingerprint = str(dataset._fingerprint)
-        # As files, not decoded: the same rules then hold as for pictures in a folder.
+        # As files, not decoded: the same rules then hold as for images in a folder.
         files = dataset.with_format(None).cast_column(self.column, image(decode=False))
         self.files = files.select_columns(self.column)
 
@@ -45,10 +45,10 @@ class HuggingFace:
         name = f"{self.where}, row {index}"
         file = self.files[index][self.column] or {}
         if file.get("bytes") is not None:
-            return name, decode_picture(file["bytes"], name)
+            return name, decode_image(file["bytes"], name)
         if file.get("path") is None:
-            raise ValueError(f"{name} holds no picture")
-        return file["path"], open_picture(file["path"])
+            raise ValueError(f"{name} holds no image")
+        return file["path"], open_image(file["path"])
 
     def fingerprint(self) -> str:
         return f"{self.where} {self._fingerprint}"

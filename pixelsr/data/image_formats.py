@@ -1,4 +1,4 @@
-"""What Pillow leaves out: truncated JPEG and PNG files, HEIC, colour profiles."""
+"""What Pillow leaves out: truncated JPEG and PNG files, HEIC, color profiles."""
 
 import functools
 import importlib
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms
 
-_GREY = {127, 128}  # of a block without data, in every channel
+_GRAY = {127, 128}  # of a block without data, in every channel
 _END, _SCAN = 0xD9, 0xDA
 _MARKER = re.compile(
     rb"\xff[^\x00\xd0-\xd7\xff]"
@@ -25,16 +25,16 @@ _NOISE = bytes(random.Random(0).choices(range(255), k=256))
 def probe(image: Image.Image, source: Path | io.BytesIO) -> io.BytesIO | None:
     """Return the file with noise after its last scan, where its last rows may be missing.
 
-    What follows the last block is ignored: the noise changes a picture only if data are missing.
+    What follows the last block is ignored: the noise changes an image only if data are missing.
 
     Args:
         image: as Pillow loaded it.
         source: the file that it came from.
     Returns:
-        None where the last pixel is not mid grey, as pixels without data are.
+        None where the last pixel is not mid gray, as pixels without data are.
     """
     pixel = image.getpixel((image.width - 1, image.height - 1))
-    if not set(pixel if isinstance(pixel, tuple) else (pixel,)) <= _GREY:
+    if not set(pixel if isinstance(pixel, tuple) else (pixel,)) <= _GRAY:
         return None
     data = source.read_bytes() if isinstance(source, Path) else source.getvalue()
     end = _end_of_scans(data)
@@ -42,7 +42,7 @@ def probe(image: Image.Image, source: Path | io.BytesIO) -> io.BytesIO | None:
 
 
 def _end_of_scans(data: bytes) -> int | None:
-    """Return where the marker stands that ends the picture; None where that is not found."""
+    """Return where the marker stands that ends the image; None where that is not found."""
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
         kind = data[at + 1]
@@ -57,7 +57,7 @@ def _end_of_scans(data: bytes) -> int | None:
     return at if data[at : at + 2] == bytes([0xFF, _END]) else None
 
 
-_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by color type
 _ADAM7 = (  # left, top, and the steps to the right and down, of each pass
     (0, 0, 8, 8),
     (4, 0, 8, 8),
@@ -168,30 +168,30 @@ def register() -> None:
     importlib.import_module("pillow_heif").register_heif_opener()
 
 
-_GREYS = "L", "I;16"
-_STEPS = np.arange(0, 256, 15, dtype=np.uint8)  # of each colour; black and white are among them
-_NEAR = 1  # levels of 255 that the rounding of an sRGB profile moves a colour by, at most
+_GRAYS = "L", "I;16"
+_STEPS = np.arange(0, 256, 15, dtype=np.uint8)  # of each color; black and white are among them
+_NEAR = 1  # levels of 255 that the rounding of an sRGB profile moves a color by, at most
 
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image | None:
-    """Convert a picture from its ICC profile to sRGB.
+    """Convert an image from its ICC profile to sRGB.
 
     Args:
         image: of mode L, I;16, RGB or CMYK.
-        profile: the bytes of the profile that came with the picture, None for none.
+        profile: the bytes of the profile that came with the image, None for none.
     Returns:
-        The picture as RGB of 8 bits; None where its numbers are to be taken for sRGB: there is no
-        profile, it is an sRGB profile itself, or it is damaged or made for another kind of picture.
+        The image as RGB of 8 bits; None where its numbers are to be taken for sRGB: there is no
+        profile, it is an sRGB profile itself, or it is damaged or made for another kind of image.
     """
     transform = _transform(profile, image.mode) if profile else None
     return None if transform is None else transform.apply(image)
 
 
-@functools.lru_cache(maxsize=16)  # the pictures of one camera all have the same profile
+@functools.lru_cache(maxsize=16)  # the images of one camera all have the same profile
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     srgb = ImageCms.createProfile("sRGB")
-    # Its tables of greys would be wrong by up to 10 levels in the dark.
-    flags = ImageCms.Flags.NOOPTIMIZE if mode in _GREYS else ImageCms.Flags.NONE
+    # Its tables of grays would be wrong by up to 10 levels in the dark.
+    flags = ImageCms.Flags.NOOPTIMIZE if mode in _GRAYS else ImageCms.Flags.NONE
     try:
         transform = ImageCms.buildTransform(io.BytesIO(profile), srgb, mode, "RGB", flags=flags)
     except ImageCms.PyCMSError:
@@ -200,14 +200,14 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
 
 
 def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
-    """Return True where no colour moves by more than the rounding of a profile."""
+    """Return True where no color moves by more than the rounding of a profile."""
     if mode == "CMYK":
         return False
-    if mode in _GREYS:
-        greys = np.arange(256, dtype=np.uint8)[None]
-        before = greys[..., None].repeat(3, -1)
-        probe = greys if mode == "L" else greys * np.uint16(257)
-    else:  # colours from all over the cube
+    if mode in _GRAYS:
+        grays = np.arange(256, dtype=np.uint8)[None]
+        before = grays[..., None].repeat(3, -1)
+        probe = grays if mode == "L" else grays * np.uint16(257)
+    else:  # colors from all over the cube
         before = probe = np.stack(np.meshgrid(_STEPS, _STEPS, _STEPS), -1).reshape(1, -1, 3)
     after = np.asarray(transform.apply(Image.fromarray(probe)))
     return int(np.abs(after.astype(int) - before).max()) <= _NEAR

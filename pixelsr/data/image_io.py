@@ -1,4 +1,4 @@
-"""Picture files: those of `FORMATS`, as upright sRGB; and PNGs, written whole or not at all."""
+"""Image files: those of `FORMATS`, as upright sRGB; and PNGs, written whole or not at all."""
 
 import functools
 import io
@@ -33,7 +33,7 @@ FORMATS = (
 """What is read, by Pillow's names and by a file's content, whatever its name is. Pillow knows more,
 and some of these are programs: an EPS file starts Ghostscript."""
 MAX_SIDE = 16_384
-"""Pixels; a wider or higher picture is refused by its header. Pillow's limit of area holds too."""
+"""Pixels; a wider or higher image is refused by its header. Pillow's limit of area holds too."""
 
 # What Pillow's decoders raise on damaged data: each format has its own way.
 _DAMAGED = (
@@ -53,27 +53,27 @@ _DAMAGED = (
 _SIXTEEN_BITS = 65_535
 
 
-def open_picture(path: str | os.PathLike[str]) -> Image.Image:
-    """The picture in a file of `FORMATS`: RGB, 8 bits, upright as its EXIF orientation says.
+def open_image(path: str | os.PathLike[str]) -> Image.Image:
+    """The image in a file of `FORMATS`: RGB, 8 bits, upright as its EXIF orientation says.
 
-    Colours are converted from the file's ICC profile to sRGB; a profile that is damaged or does not
+    Colors are converted from the file's ICC profile to sRGB; a profile that is damaged or does not
     fit counts as sRGB. What is transparent shows white; of an animation the first frame is taken;
-    16 bits are scaled to 8, not clipped. HEIC pictures are read too where pillow-heif is installed.
+    16 bits are scaled to 8, not clipped. HEIC images are read too where pillow-heif is installed.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a folder, an empty, damaged or foreign file, a picture that is too large, or a
-            HEIC picture without pillow-heif; the message names the file.
+        ValueError: a folder, an empty, damaged or foreign file, an image that is too large, or a
+            HEIC image without pillow-heif; the message names the file.
     """
     _check_file(Path(path))
     return _read(Path(path), str(path))
 
 
-def decode_picture(data: bytes, name: str) -> Image.Image:
-    """The picture in the bytes of a file, as `open_picture` gives it; `name` is for messages.
+def decode_image(data: bytes, name: str) -> Image.Image:
+    """The image in the bytes of a file, as `open_image` gives it; `name` is for messages.
 
     Raises:
-        ValueError: damaged or foreign data, or a picture that is too large; the message begins with
+        ValueError: damaged or foreign data, or an image that is too large; the message begins with
             the name.
     """
     return _read(io.BytesIO(data), name)
@@ -87,7 +87,7 @@ def _read(source: Path | io.BytesIO, name: str) -> Image.Image:
             return _decode(name, image, source)
 
 
-def save_picture(image: Image.Image, path: str | os.PathLike[str]) -> None:
+def save_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
     """Write a PNG file into a folder that exists, whole or not at all.
 
     Raises:
@@ -100,11 +100,11 @@ def save_picture(image: Image.Image, path: str | os.PathLike[str]) -> None:
 
 def _check_file(path: Path) -> None:
     if path.is_dir():
-        raise ValueError(f"{path} is a folder, expected a picture file")
+        raise ValueError(f"{path} is a folder, expected an image file")
     if not path.exists():
-        raise FileNotFoundError(f"no such picture: {path}")
+        raise FileNotFoundError(f"no such image: {path}")
     if path.stat().st_size == 0:
-        raise ValueError(f"{path} is empty (0 bytes), expected a picture")
+        raise ValueError(f"{path} is empty (0 bytes), expected an image")
 
 
 def _open(source: Path | io.BytesIO, name: str) -> Image.Image:
@@ -114,7 +114,7 @@ def _open(source: Path | io.BytesIO, name: str) -> Image.Image:
         return Image.open(source, formats=formats)
     except UnidentifiedImageError:
         raise ValueError(
-            f"{name} is not a picture, or of a kind that is not read: expected {', '.join(FORMATS)}"
+            f"{name} is not an image, or of a kind that is not read: expected {', '.join(FORMATS)}"
         ) from None
     except Image.DecompressionBombError:
         raise _too_many_pixels(name) from None
@@ -127,7 +127,7 @@ def _heif(name: str) -> tuple[str, ...]:
         image_formats.register()
     except ImportError:
         raise ValueError(
-            f"{name} is a HEIC picture, which needs pillow-heif: pip install pillow-heif"
+            f"{name} is a HEIC image, which needs pillow-heif: pip install pillow-heif"
         ) from None
     return (image_formats.FORMAT,)
 
@@ -164,7 +164,7 @@ def _decode(name: str, image: Image.Image, source: Path | io.BytesIO) -> Image.I
         if not _has_all_rows(name, image, source):
             raise ValueError("its data end before the last row")
         return to_rgb(ImageOps.exif_transpose(image))
-    except Image.DecompressionBombError:  # of a picture within the file
+    except Image.DecompressionBombError:  # of an image within the file
         raise _too_many_pixels(name) from None
     except _DAMAGED as error:
         raise ValueError(f"{name} cannot be decoded: {one_line(error)}") from None
@@ -188,14 +188,14 @@ def one_line(error: Exception) -> str:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """A picture of any of Pillow's modes as sRGB of 8 bits, over white where it is transparent.
+    """An image of any of Pillow's modes as sRGB of 8 bits, over white where it is transparent.
 
     Its ICC profile is ``image.info["icc_profile"]``.
     """
     if image.mode == "LAB":
         return _lab_to_rgb(image)
-    colours, alpha = _without_alpha(image)
-    rgb = to_srgb(colours, image.info.get("icc_profile")) or _as_rgb(colours)
+    colors, alpha = _without_alpha(image)
+    rgb = to_srgb(colors, image.info.get("icc_profile")) or _as_rgb(colors)
     if alpha is None:
         return rgb
     rgb.putalpha(alpha)
@@ -203,7 +203,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _without_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Colours of mode L, I;16, I, F, RGB or CMYK, and the alpha of a picture that has one."""
+    """Colors of mode L, I;16, I, F, RGB or CMYK, and the alpha of an image that has one."""
     mode = image.mode
     if mode.startswith(("I", "F")):
         values = np.asarray(image)
@@ -212,15 +212,15 @@ def _without_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]
         if mode == "1":
             return image.convert("L"), None
         return (image if mode in ("L", "RGB", "CMYK") else image.convert("RGB")), None
-    grey = mode in ("1", "L", "LA", "La")
-    image = image.convert("LA" if grey else "RGBA")
-    return image.convert("L" if grey else "RGB"), image.getchannel("A")
+    gray = mode in ("1", "L", "LA", "La")
+    image = image.convert("LA" if gray else "RGBA")
+    return image.convert("L" if gray else "RGB"), image.getchannel("A")
 
 
-def _as_rgb(colours: Image.Image) -> Image.Image:
-    if colours.mode.startswith(("I", "F")):
-        colours = Image.fromarray(_to_8_bits(np.asarray(colours)))
-    return colours.convert("RGB")
+def _as_rgb(colors: Image.Image) -> Image.Image:
+    if colors.mode.startswith(("I", "F")):
+        colors = Image.fromarray(_to_8_bits(np.asarray(colors)))
+    return colors.convert("RGB")
 
 
 def _to_8_bits(values: np.ndarray) -> np.ndarray:

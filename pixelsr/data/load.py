@@ -19,50 +19,50 @@ from .sources import fingerprint, open_source
 _VERSION = 2  # of the preparation: another one makes every store anew
 
 
-def load_pictures(
+def load_images(
     where: str | os.PathLike[str],
     size: int,
     report: Callable[[str], None],
     *,
-    colours: int = 3,
+    colors: int = 3,
     workers: int = 0,
     store: Path | None = None,
     replace: bool = True,
 ) -> Tensor:
-    """All pictures at `where`, in an order that never changes.
+    """All images at `where`, in an order that never changes.
 
-    Each is cut to its centre square and reduced by area average; a square of `size` x `size` stays
+    Each is cut to its center square and reduced by area average; a square of `size` x `size` stays
     as it is, bit for bit. They are prepared once, into a file that is then mapped into memory: a
     page of it takes memory while it is used. A bar on stderr shows how far it is, where that is a
     terminal.
 
     Args:
-        where: a folder of pictures, searched recursively, hidden files passed over; an idx file, as
+        where: a folder of images, searched recursively, hidden files passed over; an idx file, as
             of MNIST, gzipped or not, or the folder that holds it; a folder that
             `datasets.Dataset.save_to_disk` wrote; or "hf:NAME", "hf:NAME#SPLIT", for
             ``datasets.load_dataset(NAME, split=SPLIT)``, where SPLIT is "train" if not given and
             NAME may be a local folder.
-        size: side of the pictures, in pixels.
-        report: receives one sentence for each picture that is skipped: unreadable, or too small.
-        colours: 3, or 1 for grey.
+        size: side of the images, in pixels.
+        report: receives one sentence for each image that is skipped: unreadable, or too small.
+        colors: 3, or 1 for gray.
         workers: processes that prepare; 0 is this process alone. The result does not depend on it.
-        store: a folder that keeps the prepared pictures for the next call with the same pictures,
-            size and colours, which then decodes nothing and reports the same; what else it keeps is
+        store: a folder that keeps the prepared images for the next call with the same images,
+            size and colors, which then decodes nothing and reports the same; what else it keeps is
             replaced. None keeps nothing.
-        replace: false where a store of other pictures stays as it is, and these are not kept.
+        replace: false where a store of other images stays as it is, and these are not kept.
     Returns:
-        uint8 ``[N, colours, size, size]``; not to be written to.
+        uint8 ``[N, colors, size, size]``; not to be written to.
     Raises:
-        ValueError: not one usable picture; a damaged or foreign file; labels for pictures; a data
-            set that cannot be loaded, or without pictures; or an argument out of range.
+        ValueError: not one usable image; a damaged or foreign file; labels for images; a data
+            set that cannot be loaded, or without images; or an argument out of range.
         OSError: there is nothing at `where`, a disk is full, or a worker was killed; nothing is
             left half-written.
     """
-    _check(size, colours, workers)
+    _check(size, colors, workers)
     source = open_source(where, size)
 
     def prepare(file: RawFile) -> Prepared:
-        return _prepare(Squares(source, size, colours), workers, report, file, f"{where}")
+        return _prepare(Squares(source, size, colors), workers, report, file, f"{where}")
 
     if store is None:
         with RawFile.temporary() as file:
@@ -72,7 +72,7 @@ def load_pictures(
         PIL.__version__,
         image_formats.is_installed(),
     )  # on which it depends what is read
-    facts = (*versions, size, colours, type(source).__name__, source.fingerprint())
+    facts = (*versions, size, colors, type(source).__name__, source.fingerprint())
     shelf = Store(store, fingerprint(facts))
     kept = shelf.read()
     if kept is None and (replace or not shelf.facts.exists()):
@@ -85,11 +85,11 @@ def load_pictures(
     return kept.images
 
 
-def _check(size: int, colours: int, workers: int) -> None:
+def _check(size: int, colors: int, workers: int) -> None:
     if size < 1:
         raise ValueError(f"size must be at least 1, got {size}")
-    if colours not in (1, 3):
-        raise ValueError(f"colours must be 1 or 3, got {colours}")
+    if colors not in (1, 3):
+        raise ValueError(f"colors must be 1 or 3, got {colors}")
     if workers < 0:
         raise ValueError(f"workers must be at least 0, got {workers}")
 
@@ -99,17 +99,17 @@ def _prepare(
 ) -> Prepared:
     total, skipped = len(squares), []
     with contextlib.closing(batches(squares, workers)) as made, _bar() as bar:
-        task = bar.add_task("preparing pictures", total=total)
+        task = bar.add_task("preparing images", total=total)
         for batch in made:
             file.append(batch.values)
             for sentence in batch.skipped:
                 report(sentence)
             skipped += batch.skipped
-            bar.advance(task, batch.pictures)
+            bar.advance(task, batch.images)
     usable, side = total - len(skipped), squares.size
     if not usable:
-        raise ValueError(f"{where} holds no picture of at least {side}x{side} pixels")
-    images = torch.from_numpy(file.map((usable, squares.colours, side, side)))
+        raise ValueError(f"{where} holds no image of at least {side}x{side} pixels")
+    images = torch.from_numpy(file.map((usable, squares.colors, side, side)))
     return Prepared(images, skipped)
 
 

@@ -1,4 +1,4 @@
-"""From a source of pictures to squares of one size, by as many processes as wanted."""
+"""From a source of images to squares of one size, by as many processes as wanted."""
 
 import signal
 from collections.abc import Generator, Iterator
@@ -11,29 +11,29 @@ from torch.utils.data import DataLoader, Dataset
 
 from pixelsr.utils.signals import end_signals
 
-from .crop import area_resize, centre_square, to_tensor
+from .crop import area_resize, center_square, to_tensor
 from .sources import Source
 
 _AT_A_TIME = 16
 
 
 class Batch(NamedTuple):
-    """Some pictures after their preparation."""
+    """Some images after their preparation."""
 
-    pictures: int  # that were looked at
+    images: int  # that were looked at
     values: bytes  # of the squares, one after another
-    skipped: list[str]  # a sentence for each picture that is left out
+    skipped: list[str]  # a sentence for each image that is left out
 
 
 class Squares(Dataset[Tensor | str]):
-    """Each picture's centre square, reduced by area average; one of `size` stays bit for bit.
+    """Each image's center square, reduced by area average; one of `size` stays bit for bit.
 
-    An item is uint8 ``[colours, size, size]``, or the sentence that says why the picture is left
+    An item is uint8 ``[colors, size, size]``, or the sentence that says why the image is left
     out: unreadable, or too small.
     """
 
-    def __init__(self, source: Source, size: int, colours: int) -> None:
-        self.source, self.size, self.colours = source, size, colours
+    def __init__(self, source: Source, size: int, colors: int) -> None:
+        self.source, self.size, self.colors = source, size, colors
 
     def __len__(self) -> int:
         return len(self.source)
@@ -44,14 +44,12 @@ class Squares(Dataset[Tensor | str]):
         except (ValueError, OSError) as error:
             return f"skipped: {error}"
 
-    def _square(self, name: str, picture: Image.Image) -> Tensor:
+    def _square(self, name: str, image: Image.Image) -> Tensor:
         size = self.size
-        if min(picture.size) < size:
-            raise ValueError(
-                f"{name} is {picture.width}x{picture.height}, smaller than {size}x{size}"
-            )
-        cut = picture.crop(centre_square(picture.size))
-        square = to_tensor(cut.convert("L" if self.colours == 1 else "RGB"))  # [C, S, S]
+        if min(image.size) < size:
+            raise ValueError(f"{name} is {image.width}x{image.height}, smaller than {size}x{size}")
+        cut = image.crop(center_square(image.size))
+        square = to_tensor(cut.convert("L" if self.colors == 1 else "RGB"))  # [C, S, S]
         return square if square.shape[-1] == size else area_resize(square, size)
 
 
@@ -96,5 +94,5 @@ def _naming_a_killed_worker(made: Iterator[Batch]) -> Generator[Batch]:
         if "DataLoader worker" not in str(error):
             raise
         raise ChildProcessError(
-            "a process that read pictures was killed, perhaps for lack of memory: try fewer workers"
+            "a process that read images was killed, perhaps for lack of memory: try fewer workers"
         ) from None

@@ -18,36 +18,36 @@ from pixelsr.utils.atomic_write import real_path
 
 from .cache import RawFile, map_file
 from .hugging_face import PREFIX, is_saved, open_named, open_saved
-from .image_io import open_picture
+from .image_io import open_image
 
 
 class Source(Protocol):
-    """Pictures that are read one by one, in an order that never changes."""
+    """Images that are read one by one, in an order that never changes."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> tuple[str, Image.Image]:
-        """A picture, RGB or grey, and its name for messages.
+        """An image, RGB or gray, and its name for messages.
 
         Raises:
             ValueError, OSError: it cannot be read; the message names it.
         """
 
     def fingerprint(self) -> str:
-        """Differs where the pictures may differ; takes no decoding."""
+        """Differs where the images may differ; takes no decoding."""
 
 
 def open_source(where: str | os.PathLike[str], size: int) -> Source:
-    """The pictures at `where`: a folder (see `Folder`, `open_saved`, `find_idx`), a file (see
+    """The images at `where`: a folder (see `Folder`, `open_saved`, `find_idx`), a file (see
     `Idx`), or "hf:NAME", "hf:NAME#SPLIT" (see `open_named`).
 
     Args:
-        size: side that pictures must have at least, for a file whose pictures are all of one size.
+        size: side that images must have at least, for a file whose images are all of one size.
     Raises:
         ValueError, OSError: it is none of these, or cannot be opened; the message says why.
     """
     if not str(where):
-        raise ValueError("the path of the pictures is empty")
+        raise ValueError("the path of the images is empty")
     path = Path(where)
     if str(where).startswith(PREFIX) and not path.exists():
         return open_named(str(where))
@@ -59,18 +59,18 @@ def open_source(where: str | os.PathLike[str], size: int) -> Source:
     if path.exists():
         return Idx(path, size)
     raise NotADirectoryError(
-        f"{path} is not a folder of pictures, nor an idx file, nor a data set ({PREFIX}NAME)"
+        f"{path} is not a folder of images, nor an idx file, nor a data set ({PREFIX}NAME)"
     )
 
 
 def common_side(where: str | os.PathLike[str], default: int) -> int:
-    """Return the shorter side of pictures that all have one size, where that is below `default`.
+    """Return the shorter side of images that all have one size, where that is below `default`.
 
-    Reading ends with the first picture that is as large as `default` or of another size than the
-    one before; pictures that cannot be read do not count.
+    Reading ends with the first image that is as large as `default` or of another size than the
+    one before; images that cannot be read do not count.
 
     Returns:
-        `default` for all other pictures.
+        `default` for all other images.
     Raises:
         ValueError, OSError: as `open_source` and the source's length.
     """
@@ -102,7 +102,7 @@ class Folder:
 
     def __getitem__(self, index: int) -> tuple[str, Image.Image]:
         path = self.paths[index]
-        return str(path), open_picture(path)
+        return str(path), open_image(path)
 
     def fingerprint(self) -> str:
         facts = (f"{path.relative_to(self.root)} {file_facts(path)}" for path in self.paths)
@@ -128,24 +128,24 @@ def _files(root: Path) -> list[Path]:
     return files
 
 
-PICTURES, LABELS = b"\0\0\x08\x03", b"\0\0\x08\x01"  # unsigned bytes, in 3 dimensions and in 1
-_HEADER = struct.Struct(">4sIII")  # magic, pictures, rows, columns
+IMAGES, LABELS = b"\0\0\x08\x03", b"\0\0\x08\x01"  # unsigned bytes, in 3 dimensions and in 1
+_HEADER = struct.Struct(">4sIII")  # magic, images, rows, columns
 _GZIP = b"\x1f\x8b"
 _CHUNK = 1 << 20
 _NAMES = ("idx3-ubyte", "idx3-ubyte.gz")
-"""How the names of files of pictures end; those of labels have idx1."""
+"""How the names of files of images end; those of labels have idx1."""
 
 
 class Idx:
-    """The grey pictures of one `*-images-idx3-ubyte` file, gzipped or not.
+    """The gray images of one `*-images-idx3-ubyte` file, gzipped or not.
 
-    The file is read when the first picture, or their number, is asked for.
+    The file is read when the first image, or their number, is asked for.
 
     Args:
-        size: side that the pictures must have at least: all of a file are of one size.
+        size: side that the images must have at least: all of a file are of one size.
     Raises:
         ValueError: when it is read, that the file is of labels, damaged, foreign, of another length
-            than its header tells, or of pictures that are too small.
+            than its header tells, or of images that are too small.
     """
 
     def __init__(self, path: Path, size: int) -> None:
@@ -155,7 +155,7 @@ class Idx:
         return len(self._values)
 
     def __getitem__(self, index: int) -> tuple[str, Image.Image]:
-        return f"{self.path}, picture {index}", Image.fromarray(self._values[index])
+        return f"{self.path}, image {index}", Image.fromarray(self._values[index])
 
     def fingerprint(self) -> str:
         return fingerprint([real_path(self.path), file_facts(self.path)])
@@ -188,42 +188,41 @@ class Idx:
     def _read_shape(self, header: bytes) -> tuple[int, int, int]:
         if header.startswith(LABELS):
             raise ValueError(
-                f"{self.path} holds labels, expected pictures: a file like "
-                "train-images-idx3-ubyte.gz"
+                f"{self.path} holds labels, expected images: a file like train-images-idx3-ubyte.gz"
             )
-        if not header.startswith(PICTURES):
+        if not header.startswith(IMAGES):
             raise ValueError(
-                f"{self.path} is not an idx file of pictures: expected it to begin with "
-                f"{PICTURES.hex()}, found {header[:4].hex() or 'nothing'}"
+                f"{self.path} is not an idx file of images: expected it to begin with "
+                f"{IMAGES.hex()}, found {header[:4].hex() or 'nothing'}"
             )
         if len(header) < _HEADER.size:
             raise ValueError(
                 f"{self.path} is cut short: it ends within its header of {_HEADER.size} bytes"
             )
-        _, pictures, rows, columns = _HEADER.unpack(header)
-        if min(pictures, rows, columns) < 1:
-            raise ValueError(f"{self.path} is empty: {pictures:,} pictures of {columns}x{rows}")
+        _, images, rows, columns = _HEADER.unpack(header)
+        if min(images, rows, columns) < 1:
+            raise ValueError(f"{self.path} is empty: {images:,} images of {columns}x{rows}")
         if min(rows, columns) < self.size:
             raise ValueError(
-                f"{self.path} holds pictures of {columns}x{rows}, "
+                f"{self.path} holds images of {columns}x{rows}, "
                 f"smaller than {self.size}x{self.size}"
             )
-        return pictures, rows, columns
+        return images, rows, columns
 
     def _check_length(self, shape: tuple[int, int, int], found: int) -> None:
-        pictures, rows, columns = shape
+        images, rows, columns = shape
         expected = math.prod(shape)
         if found == expected:
             return
         holds = f"only {found:,}" if found < expected else "more"
         raise ValueError(
-            f"{self.path} does not fit its header: {pictures:,} pictures of {columns}x{rows} are "
+            f"{self.path} does not fit its header: {images:,} images of {columns}x{rows} are "
             f"{expected:,} bytes, it holds {holds}"
         )
 
 
 def find_idx(folder: Path) -> Path | None:
-    """Return the one idx file of pictures in a folder, by its name; None where there is none.
+    """Return the one idx file of images in a folder, by its name; None where there is none.
 
     Files of labels are ignored.
 
@@ -234,7 +233,7 @@ def find_idx(folder: Path) -> Path | None:
     if len(files) > 1:
         names = ", ".join(path.name for path in files)
         raise ValueError(
-            f"{folder} holds several files of pictures, {names}: name one of them, "
+            f"{folder} holds several files of images, {names}: name one of them, "
             f"such as {files[-1]}"
         )
     return files[0] if files else None

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pixelsr import __version__
-from pixelsr.data.binarize import binarised
+from pixelsr.data.binarize import binarized
 from pixelsr.data.load import spread
 from pixelsr.data.quantize import to_levels
 from pixelsr.models import PixelModel, PixelRecursiveSR
@@ -28,38 +28,38 @@ def evaluate(
     *,
     train: Tensor | None = None,
     samples: int = 1,
-    pictures: int | None = None,
+    max_images: int | None = None,
     batch: int = 32,
     seed: int = 0,
     temperature: float = 1.0,
     engine: str = "auto",
-    binarise: str | None = None,
+    binarize: str | None = None,
     progress: bool = False,
 ) -> Report:
-    """Measure a model on pictures that it has not seen.
+    """Measure a model on images that it has not seen.
 
     Bits per dimension are of all images. A `PixelRecursiveSR` also enlarges the area averages of
-    some of them, as do bicubic interpolation and the nearest neighbour in `train`, and each answer
-    is compared with the true picture: pSNR, SSIM, MS-SSIM and consistency, each the mean over
-    pictures and samples of a figure of one picture (`pixelsr.evaluation.metrics`).
+    some of them, as do bicubic interpolation and the nearest neighbor in `train`, and each answer
+    is compared with the true image: pSNR, SSIM, MS-SSIM and consistency, each the mean over
+    images and samples of a figure of one image (`pixelsr.evaluation.metrics`).
 
     A model of fewer than 256 levels is given ``images * levels // 256``, and so is everything that
     it is compared with; metrics are taken of the levels scaled back to intensities. For a model of
-    2 levels, grey pictures are binarised before, as `binarise` says; what bicubic interpolation
+    2 levels, gray images are binarized before, as `binarize` says; what bicubic interpolation
     makes of them is always thresholded.
 
     Args:
         model: computed in eval mode, and put back into its own mode afterwards.
         images: uint8 ``[N, C, H, W]``, intensities of 8 bits.
-        train: uint8 ``[T, C, H, W]``; None leaves the nearest neighbour out.
-        samples: drawn for each picture that is enlarged; sample k of the m-th has the index
+        train: uint8 ``[T, C, H, W]``; None leaves the nearest neighbor out.
+        samples: drawn for each image that is enlarged; sample k of the m-th has the index
             m * samples + k in the noise.
-        pictures: how many to enlarge, spread evenly over `images`; None, or more than there are,
+        max_images: how many to enlarge, spread evenly over `images`; None, or more than there are,
             is all.
-        batch: pictures at a time; no figure depends on it, beyond rounding.
+        batch: images at a time; no figure depends on it, beyond rounding.
         seed, temperature, engine: as for `pixelsr.sample`.
-        binarise: of a model of 2 levels: "threshold" or "bernoulli", as the recipe of its run; None
-            where `images` and `train` are black and white (`pixelsr.data.binarize.binarised`).
+        binarize: of a model of 2 levels: "threshold" or "bernoulli", as the recipe of its run; None
+            where `images` and `train` are black and white (`pixelsr.data.binarize.binarized`).
         progress: show progress bars on stderr, where that is a terminal.
     Raises:
         ValueError: an argument that does not fit; the message names the value and what was
@@ -67,21 +67,21 @@ def evaluate(
         FloatingPointError: the model gives a figure that is not finite.
     """
     model = unwrap(model)
-    _check_pictures(model, images, train)
+    _check_images(model, images, train)
     check_positive("samples", samples)
     check_positive("batch", batch)
-    if pictures is not None:
-        check_positive("pictures", pictures)
+    if max_images is not None:
+        check_positive("max_images", max_images)
     check_seed(seed)
     temperature = check_temperature(temperature)
     draws = Draws(samples, batch, seed, temperature, _resolve(engine, model, images))
-    images = binarised(images, model.levels, binarise)
+    images = binarized(images, model.levels, binarize)
     if train is not None:
-        train = binarised(train, model.levels, binarise)
+        train = binarized(train, model.levels, binarize)
     bits = _bits(model, images, batch, progress)
     enlargement = None
     if isinstance(model, PixelRecursiveSR):
-        chosen = spread(images, pictures)
+        chosen = spread(images, max_images)
         enlargement = measure_enlargements(model, chosen, train, draws, progress)
     height, width = images.shape[2:]
     versions = {"pixelsr": __version__, "torch": torch.__version__}
@@ -92,24 +92,24 @@ def evaluate(
         bits,
         {name: nats_per_image(value, images) for name, value in bits.items()},
         model.levels,
-        binarise,
+        binarize,
         enlargement,
         versions,
     )
 
 
-def _check_pictures(model: PixelModel, images: Tensor, train: Tensor | None) -> None:
-    check_images("images", images, model.colours, None)
+def _check_images(model: PixelModel, images: Tensor, train: Tensor | None) -> None:
+    check_images("images", images, model.colors, None)
     check_size(model, images.shape[2:])
     if train is None:
         return
     if not isinstance(model, PixelRecursiveSR):
         raise ValueError(
-            f"{type(model).__name__} enlarges nothing, and has no use for the pictures that it was "
+            f"{type(model).__name__} enlarges nothing, and has no use for the images that it was "
             "trained on; expected train=None"
         )
     height, width = images.shape[2:]
-    check_images("train", train, model.colours, (height, width))
+    check_images("train", train, model.colors, (height, width))
 
 
 def _resolve(engine: str, model: PixelModel, images: Tensor) -> str:
@@ -117,8 +117,8 @@ def _resolve(engine: str, model: PixelModel, images: Tensor) -> str:
     choose_engine(engine, model.device)
     if not isinstance(model, PixelRecursiveSR):
         return engine
-    height, width = (side // model.magnification for side in images.shape[2:])
-    low_res = torch.zeros(1, model.colours, height, width, dtype=torch.uint8, device="cpu")
+    height, width = (side // model.scale_factor for side in images.shape[2:])
+    low_res = torch.zeros(1, model.colors, height, width, dtype=torch.uint8, device="cpu")
     return resolve_engine(engine, make_request(model, 1, None, low_res, None, None, 0, "model"))
 
 
@@ -126,8 +126,8 @@ def _bits(model: PixelModel, images: Tensor, batch: int, progress: bool) -> dict
     """Bits per dimension, mean over all images; batch by batch, for the sake of the bar."""
     totals: dict[str, float] = {}
     for some in track(images.split(batch), "bits per dimension", progress):
-        quantised = to_levels(some, model.levels)
-        for name, bits in bits_per_dimension(model, quantised, batch).items():
+        quantized = to_levels(some, model.levels)
+        for name, bits in bits_per_dimension(model, quantized, batch).items():
             totals[name] = totals.get(name, 0.0) + bits * len(some)
     for name, total in totals.items():
         if not math.isfinite(total):

@@ -1,6 +1,6 @@
-"""How near an answer is to the true picture: a figure for each picture.
+"""How near an answer is to the true image: a figure for each image.
 
-Each metric gives float64 ``[N]``, one figure for each picture, taken over all of its values; mean
+Each metric gives float64 ``[N]``, one figure for each image, taken over all of its values; mean
 squared errors and similarities are of intensities in [0, 1], 255 being 1.
 """
 
@@ -20,11 +20,11 @@ of its five scales being 16 times smaller."""
 
 
 def psnr(answers: Tensor, truth: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio in dB, ``-10 log10(mean squared error)``, of each picture.
+    """Peak signal-to-noise ratio in dB, ``-10 log10(mean squared error)``, of each image.
 
-    An answer that is the true picture has no finite ratio. It counts as one that errs by 1/255 in a
-    single value, ``20 log10(255) + 10 log10(C H W)``: 83.0 dB at 32x32 in three colours. No other
-    picture of 8 bits comes above that.
+    An answer that is the true image has no finite ratio. It counts as one that errs by 1/255 in a
+    single value, ``20 log10(255) + 10 log10(C H W)``: 83.0 dB at 32x32 in three colors. No other
+    image of 8 bits comes above that.
 
     Args:
         answers, truth: uint8 ``[N, C, H, W]``.
@@ -40,12 +40,12 @@ def psnr(answers: Tensor, truth: Tensor) -> Tensor:
 
 
 def ssim(answers: Tensor, truth: Tensor) -> Tensor:
-    """Structural similarity (Wang et al. 2004) of each picture; 1 where the two are equal.
+    """Structural similarity (Wang et al. 2004) of each image; 1 where the two are equal.
 
-    The mean over pixels and colours of
+    The mean over pixels and colors of
     ``(2 m_a m_t + c1)(2 s_at + c2) / ((m_a^2 + m_t^2 + c1)(s_a^2 + s_t^2 + c2))``, with means m and
     (co)variances s under a Gaussian window of 11 pixels and sigma 1.5, c1 = 0.01^2, c2 = 0.03^2;
-    pictures are mirrored at their borders.
+    images are mirrored at their borders.
 
     Args:
         answers, truth: uint8 ``[N, C, H, W]``, at least `SSIM_SIDE` pixels a side.
@@ -61,9 +61,9 @@ def ssim(answers: Tensor, truth: Tensor) -> Tensor:
 
 
 def ms_ssim(answers: Tensor, truth: Tensor) -> Tensor:
-    """Multi-scale structural similarity (Wang et al. 2003) of each picture; 1 where both are equal.
+    """Multi-scale structural similarity (Wang et al. 2003) of each image; 1 where both are equal.
 
-    ``cs_1^0.0448 cs_2^0.2856 cs_3^0.3001 cs_4^0.2363 ssim_5^0.1333``: of the pictures halved j - 1
+    ``cs_1^0.0448 cs_2^0.2856 cs_3^0.3001 cs_4^0.2363 ssim_5^0.1333``: of the images halved j - 1
     times, cs_j is the mean of SSIM's second factor alone, ssim_j that of both; a negative mean
     counts as 0.
 
@@ -79,9 +79,9 @@ def ms_ssim(answers: Tensor, truth: Tensor) -> Tensor:
 
 
 def consistency(answers: Tensor, low_res: Tensor, levels: int) -> Tensor:
-    """Mean squared error between an answer, made small again, and the small picture it is for.
+    """Mean squared error between an answer, made small again, and the small image it is for.
 
-    ``mean((area_average(answers) - low_res)^2) / (levels - 1)^2``, of each picture; 0 where both
+    ``mean((area_average(answers) - low_res)^2) / (levels - 1)^2``, of each image; 0 where both
     are equal.
 
     Args:

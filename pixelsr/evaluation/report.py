@@ -6,16 +6,16 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """How near the answers of one method are to the true pictures.
+    """How near the answers of one method are to the true images.
 
-    Each is the mean over pictures, and over the samples of each, of a figure of one picture;
+    Each is the mean over images, and over the samples of each, of a figure of one image;
     `pixelsr.evaluation.metrics` has the formulas.
 
     Attributes:
         psnr: in dB; higher is nearer.
         ssim: up to 1, higher is nearer; None where it is not defined at this size.
         ms_ssim: the same.
-        consistency: mean squared error of the answer, made small again, against the small picture,
+        consistency: mean squared error of the answer, made small again, against the small image,
             of intensities in [0, 1]; lower is nearer.
     """
 
@@ -30,8 +30,8 @@ class Draws:
     """How the model drew.
 
     Attributes:
-        samples: of each picture.
-        batch: pictures at a time.
+        samples: of each image.
+        batch: images at a time.
         seed, temperature, engine: as for `pixelsr.sample`; "auto" is resolved.
     """
 
@@ -44,16 +44,16 @@ class Draws:
 
 @dataclasses.dataclass(frozen=True)
 class Enlargement:
-    """How well small pictures were enlarged.
+    """How well small images were enlarged.
 
     Attributes:
-        pictures: how many were.
+        images: how many were.
         draws: how the model drew them.
-        train: pictures among which the nearest neighbours were sought; None where none were given.
-        scores: of "model", "bicubic" and, where `train` is known, "nearest_neighbour".
+        train: images among which the nearest neighbors were sought; None where none were given.
+        scores: of "model", "bicubic" and, where `train` is known, "nearest_neighbor".
     """
 
-    pictures: int
+    images: int
     draws: Draws
     train: int | None
     scores: dict[str, Scores]
@@ -65,24 +65,24 @@ class Report:
 
     Attributes:
         network: the model as `PixelModel.describe` gives it.
-        pictures: how many the bits per dimension are the mean of.
-        size: height and width of the pictures, in pixels.
+        images: how many the bits per dimension are the mean of.
+        size: height and width of the images, in pixels.
         bits_per_dimension: see `pixelsr.training.loss.bits_per_dimension`.
-        nats_per_image: the same, of a whole picture.
-        levels: of the model, that the pictures were quantised to; bits of other levels do not
+        nats_per_image: the same, of a whole image.
+        levels: of the model, that the images were quantized to; bits of other levels do not
             compare.
-        binarise: with 2 levels, how; None where the pictures were black and white.
+        binarize: with 2 levels, how; None where the images were black and white.
         enlargement: None for a model that enlarges nothing.
         versions: of pixelsr and torch.
     """
 
     network: dict[str, Any]
-    pictures: int
+    images: int
     size: tuple[int, int]
     bits_per_dimension: dict[str, float]
     nats_per_image: dict[str, float]
     levels: int
-    binarise: str | None
+    binarize: str | None
     enlargement: Enlargement | None
     versions: dict[str, str]
 

@@ -23,22 +23,22 @@ Metric = Callable[[Tensor, Tensor], Tensor]
 def measure_enlargements(
     model: PixelRecursiveSR, images: Tensor, train: Tensor | None, draws: Draws, progress: bool
 ) -> Enlargement:
-    """Enlarge the area averages of pictures in every way there is, and compare with the pictures.
+    """Enlarge the area averages of images in every way there is, and compare with the images.
 
     Args:
         images, train: uint8 ``[N, C, H, W]`` and ``[T, C, H, W]``, intensities of 8 bits.
         progress: show progress bars on stderr, where that is a terminal.
     """
-    levels, magnification = model.levels, model.magnification
+    levels, scale_factor = model.levels, model.scale_factor
     truth = to_levels(images, levels)
-    low_res = model.shrink(truth)
+    low_res = model.downsample(truth)
     answers = {
         "model": _draw(model, low_res, draws, progress),
-        "bicubic": bicubic(low_res, magnification, levels),
+        "bicubic": bicubic(low_res, scale_factor, levels),
     }
     if train is not None:
-        nearest = nearest_neighbours(low_res, train, magnification, levels, progress=progress)
-        answers["nearest_neighbour"] = to_levels(train[nearest], levels)
+        nearest = nearest_neighbors(low_res, train, scale_factor, levels, progress=progress)
+        answers["nearest_neighbor"] = to_levels(train[nearest], levels)
     scores = {
         name: score(some, truth, low_res, levels, draws.batch) for name, some in answers.items()
     }
@@ -64,7 +64,7 @@ def _draw(model: PixelRecursiveSR, low_res: Tensor, draws: Draws, progress: bool
 
 
 def score(answers: Tensor, truth: Tensor, low_res: Tensor, levels: int, batch: int) -> Scores:
-    """Means over all answers, of which each true picture has equally many, side by side."""
+    """Means over all answers, of which each true image has equally many, side by side."""
     samples = len(answers) // len(truth)
     low_res = low_res.repeat_interleave(samples, 0)
     seen = from_levels(answers, levels)
@@ -83,24 +83,24 @@ def _mean(metric: Metric, answers: Tensor, truth: Tensor, batch: int) -> float:
 
 
 def each(metric: Metric, answers: Tensor, truth: Tensor, batch: int) -> Tensor:
-    """A metric of each pair of pictures, ``[N]``, so many at a time."""
+    """A metric of each pair of images, ``[N]``, so many at a time."""
     parts = zip(answers.split(batch), truth.split(batch), strict=True)
     return torch.cat([metric(*pair) for pair in parts])
 
 
 _CHUNK = 1024
-"""Pictures at once: a matrix of distances then has 8 MiB."""
+"""Images at once: a matrix of distances then has 8 MiB."""
 
 
-def bicubic(low_res: Tensor, magnification: int, levels: int) -> Tensor:
-    """Pillow's bicubic interpolation of each small picture, colour by colour.
+def bicubic(low_res: Tensor, scale_factor: int, levels: int) -> Tensor:
+    """Pillow's bicubic interpolation of each small image, color by color.
 
     Args:
         low_res: uint8 ``[M, C, h, w]``, below `levels`; interpolated in 8 bits.
     Returns:
-        uint8 ``[M, C, h * magnification, w * magnification]``, below `levels`.
+        uint8 ``[M, C, h * scale_factor, w * scale_factor]``, below `levels`.
     """
-    height, width = (magnification * side for side in low_res.shape[2:])
+    height, width = (scale_factor * side for side in low_res.shape[2:])
     planes = [
         np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BICUBIC))
         for plane in from_levels(low_res, levels).flatten(0, 1).numpy()
@@ -109,24 +109,24 @@ def bicubic(low_res: Tensor, magnification: int, levels: int) -> Tensor:
     return to_levels(large, levels)
 
 
-def nearest_neighbours(
+def nearest_neighbors(
     low_res: Tensor,
     train: Tensor,
-    magnification: int,
+    scale_factor: int,
     levels: int,
     *,
     chunk: int = _CHUNK,
     progress: bool = False,
 ) -> Tensor:
-    """Which training picture's area average is nearest to each small picture.
+    """Which training image's area average is nearest to each small image.
 
     Nearest in mean squared error; of equally near ones the first. The sums are integers that
     float64 holds exactly, so that the answer does not depend on `chunk`.
 
     Args:
         low_res: uint8 ``[M, C, h, w]``, below `levels`.
-        train: uint8 ``[T, C, h * magnification, w * magnification]``, intensities of 8 bits.
-        chunk: pictures of either at once; the memory in use does not grow with T.
+        train: uint8 ``[T, C, h * scale_factor, w * scale_factor]``, intensities of 8 bits.
+        chunk: images of either at once; the memory in use does not grow with T.
         progress: show a progress bar on stderr, where that is a terminal.
     Returns:
         int64 ``[M]``, indices into `train`.
@@ -137,8 +137,8 @@ def nearest_neighbours(
     ]
     index = [torch.zeros(len(some), dtype=torch.int64, device="cpu") for some in queries]
     parts: Sequence[Tensor] = train.split(chunk)
-    for number, part in enumerate(track(parts, "nearest neighbours", progress)):
-        smalls = area_average(to_levels(part, levels), magnification).flatten(1).double()
+    for number, part in enumerate(track(parts, "nearest neighbors", progress)):
+        smalls = area_average(to_levels(part, levels), scale_factor).flatten(1).double()
         squares = smalls.square().sum(1)
         for k, some in enumerate(queries):
             # |q - s|^2 without |q|^2, which is the same for every s

@@ -16,7 +16,7 @@ def _check_masked_conv2d(
     bias: Tensor | None,
     add: Tensor | None,
     mask_type: str,
-    colours: int,
+    colors: int,
     in_parts: int,
     dilation: int,
 ) -> None:
@@ -40,7 +40,7 @@ def _check_masked_conv2d(
         raise ValueError(f"add must have the shape of the output, {out}, got {list(add.shape)}")
     check_dilation(dilation)
     check_mask(mask_type, (weight.shape[2], weight.shape[3]))
-    check_first_groups(mask_type, weight.shape[1], colours, in_parts)
+    check_first_groups(mask_type, weight.shape[1], colors, in_parts)
 
 
 def masked_conv2d(
@@ -50,7 +50,7 @@ def masked_conv2d(
     *,
     add: Tensor | None = None,
     mask_type: str,
-    colours: int = 3,
+    colors: int = 3,
     in_parts: int = 1,
     out_parts: int = 1,
     dilation: int = 1,
@@ -67,10 +67,10 @@ def masked_conv2d(
         bias: ``[C_out]`` or None.
         add: of the output's shape; what a residual layer adds, without another pass over memory.
         mask_type: "A", "B", "V-first" or "V"; see `pixelsr.masks.MaskType`.
-        colours: colour groups of the channels.
+        colors: color groups of the channels.
         in_parts, out_parts: equal pieces that are grouped each by itself.
         dilation: distance between taps, both ways.
-        backend: "auto", "triton" (live blocks of taps and colour groups only; a GPU, and no
+        backend: "auto", "triton" (live blocks of taps and color groups only; a GPU, and no
             float64), "cropped" (the library's convolution over the live rectangle) or "reference"
             (the equation above, as it stands). "auto" is "triton" only on a GPU where it was
             measured to be the fastest.
@@ -81,8 +81,8 @@ def masked_conv2d(
             divide the channels, or an explicit `backend` that cannot run this.
     """
     x, weight, bias, add = autocast(x, weight, bias, add)
-    _check_masked_conv2d(x, weight, bias, add, mask_type, colours, in_parts, dilation)
-    layer = (mask_type, colours, in_parts, out_parts, dilation)
+    _check_masked_conv2d(x, weight, bias, add, mask_type, colors, in_parts, dilation)
+    layer = (mask_type, colors, in_parts, out_parts, dilation)
     chosen = choose(backend, MASKED_CONV2D, x)
     if chosen == "triton":
         return torch.ops.pixelsr.masked_conv2d_triton(x, weight, bias, add, *layer)
@@ -98,7 +98,7 @@ def masked_conv2d_gate(
     *,
     add: Tensor | None = None,
     mask_type: str,
-    colours: int = 3,
+    colors: int = 3,
     in_parts: int = 1,
     out_parts: int = 1,
     dilation: int = 1,
@@ -116,9 +116,9 @@ def masked_conv2d_gate(
     if weight.dim() == 4 and weight.shape[0] % 2:
         raise ValueError(f"a gate takes an even number of channels, got {weight.shape[0]}")
     x, weight, bias, add = autocast(x, weight, bias, add)
-    _check_masked_conv2d(x, weight, bias, add, mask_type, colours, in_parts, dilation)
+    _check_masked_conv2d(x, weight, bias, add, mask_type, colors, in_parts, dilation)
     if choose(backend, MASKED_CONV2D, x) == "triton":
-        layer = (mask_type, colours, in_parts, out_parts, dilation)
+        layer = (mask_type, colors, in_parts, out_parts, dilation)
         return torch.ops.pixelsr.masked_conv2d_gate_triton(x, weight, bias, add, *layer)
     y = masked_conv2d(
         x,
@@ -126,7 +126,7 @@ def masked_conv2d_gate(
         bias,
         add=add,
         mask_type=mask_type,
-        colours=colours,
+        colors=colors,
         in_parts=in_parts,
         out_parts=out_parts,
         dilation=dilation,

@@ -6,55 +6,55 @@ from torch import Tensor
 from pixelsr.utils.levels import check_level_count
 
 
-def scale_levels(
-    images: Tensor, colours: int, levels: int, dtype: torch.dtype, name: str = "images"
+def normalize_images(
+    images: Tensor, colors: int, levels: int, dtype: torch.dtype, name: str = "images"
 ) -> Tensor:
     """Intensities 0 .. levels - 1 as features in [-1, 1]: ``2 * images / (levels - 1) - 1``.
 
     Args:
-        images: uint8 ``[N, colours, H, W]``.
+        images: uint8 ``[N, colors, H, W]``.
         name: what an error calls the images.
     Returns:
-        ``[N, colours, H, W]`` of `dtype`.
+        ``[N, colors, H, W]`` of `dtype`.
     Raises:
-        ValueError: another rank, dtype or number of colours.
+        ValueError: another rank, dtype or number of colors.
     """
     check_level_count(levels)
-    if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] != colours:
+    if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] != colors:
         raise ValueError(
-            f"{name} must be uint8 [N, {colours}, H, W], got {images.dtype} {list(images.shape)}"
+            f"{name} must be uint8 [N, {colors}, H, W], got {images.dtype} {list(images.shape)}"
         )
     return images.to(dtype) * (2 / (levels - 1)) - 1
 
 
-def to_logits(features: Tensor, colours: int, levels: int) -> Tensor:
-    """Colour-major ``[N, colours * levels, H, W]`` as logits ``[N, levels, colours, H, W]``.
+def to_logits(features: Tensor, colors: int, levels: int) -> Tensor:
+    """Color-major ``[N, colors * levels, H, W]`` as logits ``[N, levels, colors, H, W]``.
 
-    Equals ``features.view(N, colours, levels, H, W).transpose(1, 2)``.
+    Equals ``features.view(N, colors, levels, H, W).transpose(1, 2)``.
 
     Raises:
         ValueError: another rank or number of channels.
     """
     check_level_count(levels)
-    if features.dim() != 4 or features.shape[1] != colours * levels:
+    if features.dim() != 4 or features.shape[1] != colors * levels:
         raise ValueError(
-            f"to_logits takes [N, {colours} * {levels}, H, W], got {list(features.shape)}"
+            f"to_logits takes [N, {colors} * {levels}, H, W], got {list(features.shape)}"
         )
     n, _, height, width = features.shape
-    return features.view(n, colours, levels, height, width).transpose(1, 2)
+    return features.view(n, colors, levels, height, width).transpose(1, 2)
 
 
 def add_logits(conditioning: Tensor, prior: Tensor) -> Tensor:
-    """``A(x) + B(y)``, refused where the two do not describe the same picture.
+    """``A(x) + B(y)``, refused where the two do not describe the same image.
 
     Raises:
         ValueError: the shapes differ.
     """
-    check_same_picture(conditioning, prior)
+    check_same_size(conditioning, prior)
     return conditioning + prior
 
 
-def check_same_picture(conditioning: Tensor, prior: Tensor) -> None:
+def check_same_size(conditioning: Tensor, prior: Tensor) -> None:
     if conditioning.shape != prior.shape:
         raise ValueError(
             "low_res, magnified, must have the size of the images: their logits are "
@@ -62,8 +62,8 @@ def check_same_picture(conditioning: Tensor, prior: Tensor) -> None:
         )
 
 
-def check_magnified(images: Tensor, features: Tensor) -> None:
-    """Raise ValueError where features of the small picture do not have the size of the images."""
+def check_scale_factor(images: Tensor, features: Tensor) -> None:
+    """Raise ValueError where features of the small image do not have the size of the images."""
     expected = [len(images), *images.shape[2:]]
     found = [len(features), *features.shape[2:]]
     if found != expected:

@@ -4,18 +4,18 @@ import torch
 from torch import Tensor
 
 from pixelsr.ops.backends import PIXEL_CROSS_ENTROPY, choose
-from pixelsr.ops.cross_entropy.logits_head import Output, check_output, check_targets
+from pixelsr.ops.cross_entropy.logits_head import LogitsHead, check_logits_head, check_targets
 from pixelsr.ops.cross_entropy.reference import (
-    nats_ref,
+    nll_ref,
     pixel_cross_entropy_ref,
     pixel_cross_entropy_with_logits_ref,
 )
 
 from .autocast import autocast
-from .logits import check_same_picture
+from .logits import check_same_size
 
 
-def nats(logits: Tensor, images: Tensor) -> Tensor:
+def nll(logits: Tensor, images: Tensor) -> Tensor:
     """Negative log-likelihood in nats per image, ``[N]``: cross-entropy summed over the values.
 
     Equals ``F.cross_entropy(logits, images.long(), reduction="none").flatten(1).sum(1)``; sums in
@@ -27,8 +27,8 @@ def nats(logits: Tensor, images: Tensor) -> Tensor:
     Raises:
         ValueError: shapes or dtypes that do not fit, or an intensity of L or more.
     """
-    _check_logits("nats", logits, images)
-    return nats_ref(logits, images)
+    _check_logits("nll", logits, images)
+    return nll_ref(logits, images)
 
 
 def _check_logits(function: str, logits: Tensor, images: Tensor) -> None:
@@ -44,26 +44,26 @@ def _check_logits(function: str, logits: Tensor, images: Tensor) -> None:
 
 def pixel_cross_entropy(
     images: Tensor,
-    prior: Output,
-    conditioning: Output | None = None,
+    prior: LogitsHead,
+    conditioning: LogitsHead | None = None,
     *,
     conditioning_scale: float = 1.0,
     backend: str = "auto",
 ) -> tuple[Tensor, ...]:
     """``-log softmax(A + B)[y]`` and ``-log softmax(A)[y]`` from features, in nats per image.
 
-    Equals ``nats(A + B, images)`` and ``nats(A / conditioning_scale, images)`` of
+    Equals ``nll(A + B, images)`` and ``nll(A / conditioning_scale, images)`` of
     ``A = to_logits(F.conv2d(*conditioning[:3]), C, L)`` and
-    ``B = to_logits(masked_conv2d(*prior[:3], mask_type="B", colours=C), C, L)``. With a hidden
+    ``B = to_logits(masked_conv2d(*prior[:3], mask_type="B", colors=C), C, L)``. With a hidden
     layer, B's features are first
-    ``F.relu(masked_conv2d(features, hidden_weight, hidden_bias, mask_type="B", colours=C))``.
+    ``F.relu(masked_conv2d(features, hidden_weight, hidden_bias, mask_type="B", colors=C))``.
     Logits and hidden features exist a chunk of pixels at a time, or not at all, and are computed
     again for the gradients, which have none of their own. The loss of Pixel Recursive Super
     Resolution (1702.00783), section 3.3.
 
     Args:
         images: uint8 ``[N, C, H, W]``, intensities below L.
-        prior: B; without `conditioning`, softmax(B) is all there is. Only live channels of a colour
+        prior: B; without `conditioning`, softmax(B) is all there is. Only live channels of a color
             are multiplied.
         conditioning: A, not masked, without a hidden layer; or None.
         conditioning_scale: A is divided by it in its own term.
@@ -76,9 +76,9 @@ def pixel_cross_entropy(
         ValueError: shapes, dtypes or devices that do not fit, L not in 2 .. 256, an intensity of L
             or more, a scale that is not positive, or an explicit `backend` that cannot run this.
     """
-    prior = Output(*autocast(*prior))
+    prior = LogitsHead(*autocast(*prior))
     if conditioning is not None:
-        conditioning = Output(*autocast(*conditioning))
+        conditioning = LogitsHead(*autocast(*conditioning))
     _check_pixel_cross_entropy(images, prior, conditioning, conditioning_scale)
     chosen = choose(backend, PIXEL_CROSS_ENTROPY, prior.features)
     if chosen == "reference":
@@ -86,23 +86,23 @@ def pixel_cross_entropy(
     name = "pixel_cross_entropy" + ("_triton" if chosen == "triton" else "")
     operator = getattr(torch.ops.pixelsr, name)
     alone = (None, None, None) if conditioning is None else conditioning[:3]
-    nats, _ = operator(images, *prior, *alone, conditioning_scale)
-    return nats.unbind()
+    nll, _ = operator(images, *prior, *alone, conditioning_scale)
+    return nll.unbind()
 
 
 def _check_pixel_cross_entropy(
-    images: Tensor, prior: Output, conditioning: Output | None, scale: float
+    images: Tensor, prior: LogitsHead, conditioning: LogitsHead | None, scale: float
 ) -> None:
     if images.dtype != torch.uint8 or images.dim() != 4 or not images.shape[1]:
         raise ValueError(
             f"images must be uint8 [N, C, H, W], got {images.dtype} {list(images.shape)}"
         )
-    check_output("prior", prior, images)
+    check_logits_head("prior", prior, images)
     check_targets(images, prior.weight.shape[0] // images.shape[1])
     _check_scale(scale)
     if conditioning is None:
         return
-    check_output("conditioning", conditioning, images)
+    check_logits_head("conditioning", conditioning, images)
     if conditioning.hidden_weight is not None:
         raise ValueError("the conditioning must not have a hidden layer")
     shapes = [output.weight.shape[0] for output in (prior, conditioning)]
@@ -128,8 +128,8 @@ def pixel_cross_entropy_with_logits(
 ) -> tuple[Tensor, ...]:
     """``-log softmax(A + B)[y]`` and ``-log softmax(A)[y]`` from logits, in nats per image.
 
-    Equals ``nats(conditioning + logits, images)`` and
-    ``nats(conditioning / conditioning_scale, images)``, in one pass over the logits that gives
+    Equals ``nll(conditioning + logits, images)`` and
+    ``nll(conditioning / conditioning_scale, images)``, in one pass over the logits that gives
     their gradients too; they are kept, scaled in backward, and have no gradients of their own.
 
     Args:
@@ -149,7 +149,7 @@ def pixel_cross_entropy_with_logits(
     _check_logits("pixel_cross_entropy_with_logits", logits, images)
     _check_scale(conditioning_scale)
     if conditioning is not None:
-        check_same_picture(conditioning, logits)
+        check_same_size(conditioning, logits)
         dtype = torch.promote_types(conditioning.dtype, logits.dtype)
         conditioning, logits = conditioning.to(dtype), logits.to(dtype)
     chosen = choose(backend, PIXEL_CROSS_ENTROPY, logits)
@@ -161,5 +161,5 @@ def pixel_cross_entropy_with_logits(
     )
     name = "pixel_cross_entropy_with_logits" + ("_triton" if chosen == "triton" else "")
     operator = getattr(torch.ops.pixelsr, name)
-    nats, *_ = operator(images, logits, conditioning, conditioning_scale, needs_grad)
-    return nats.unbind()
+    nll, *_ = operator(images, logits, conditioning, conditioning_scale, needs_grad)
+    return nll.unbind()

@@ -21,7 +21,7 @@ def row_lstm(
         c = sigmoid(f) * c + sigmoid(i) * tanh(g)
         h = sigmoid(o) * tanh(c)
 
-    Nothing of `weight` is masked: the row above is past, whatever the column and the colour. What a
+    Nothing of `weight` is masked: the row above is past, whatever the column and the color. What a
     cell may read of its own row is decided by what made `gates`.
 
     Args:

@@ -17,7 +17,7 @@ from pixelsr import functional
 from pixelsr.data.downsample import area_average
 from pixelsr.utils.atomic_write import write_all_whole
 from pixelsr.utils.levels import check_level_count
-from pixelsr.utils.modules import is_reparametrised, plain_copy
+from pixelsr.utils.modules import is_reparametrized, plain_copy
 
 from . import loading
 from .loading import CONFIG, WEIGHTS
@@ -32,7 +32,7 @@ LARGEST = 65_536
 LARGEST_OF = {
     "layers": 1024,
     "blocks": 128,
-    "magnification": 256,
+    "scale_factor": 256,
     "kernel_size": 255,
     "first_kernel_size": 255,
 }
@@ -87,13 +87,13 @@ class PixelModel(nn.Module):
         return next(self.parameters()).device
 
     @property
-    def colours(self) -> int:
-        """Colours of a picture."""
-        return int(self.config.colours)
+    def colors(self) -> int:
+        """Colors of an image."""
+        return int(self.config.colors)
 
     @property
     def levels(self) -> int:
-        """Intensity levels of a colour."""
+        """Intensity levels of a color."""
         return int(self.config.levels)
 
     def features(self, images: Tensor) -> Tensor:
@@ -101,7 +101,7 @@ class PixelModel(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} has no features of its own")
 
     def output_layers(self) -> Layers | None:
-        """Weights and biases that make the logits of the `features`, as in `functional.Output`.
+        """Weights and biases that make the logits of the `features`, as in `functional.LogitsHead`.
 
         They are for losses that need no logits. None where `forward` is to be called instead: in a
         class with a `forward` of its own and no `output_layers`, and where a layer has hooks or is
@@ -109,7 +109,7 @@ class PixelModel(nn.Module):
         """
         return None
 
-    def nats(self, images: Tensor) -> Tensor:
+    def nll(self, images: Tensor) -> Tensor:
         """``-log p(images)`` of a prior, in nats per image, ``[N]``.
 
         Args:
@@ -118,25 +118,25 @@ class PixelModel(nn.Module):
         layers = find_output_layers(self)
         if layers is None:
             return functional.pixel_cross_entropy_with_logits(self(images), images)[0]
-        output = functional.Output(self.features(images), *layers)
+        output = functional.LogitsHead(self.features(images), *layers)
         return functional.pixel_cross_entropy(images, output)[0]
 
-    def shrink(self, images: Tensor) -> Tensor:
-        """The small pictures that a model with a `magnification` is trained to draw these from.
+    def downsample(self, images: Tensor) -> Tensor:
+        """The small images that a model with a `scale_factor` is trained to draw these from.
 
-        The area average; a class that is told something else of a picture overrides it.
+        The area average; a class that is told something else of an image overrides it.
 
         Args:
             images: uint8 ``[N, C, H, W]``, below `levels`.
         Returns:
             uint8 ``[N, C, h, w]``, below `levels`.
         Raises:
-            ValueError: the model draws from no small picture.
+            ValueError: the model draws from no small image.
         """
-        magnification = getattr(self, "magnification", None)
-        if magnification is None:
-            raise ValueError(f"{type(self).__name__} draws from no small picture")
-        return area_average(images, magnification)
+        scale_factor = getattr(self, "scale_factor", None)
+        if scale_factor is None:
+            raise ValueError(f"{type(self).__name__} draws from no small image")
+        return area_average(images, scale_factor)
 
     def describe(self) -> dict[str, Any]:
         """The model as JSON values: its class name and the fields of its config."""
@@ -144,7 +144,7 @@ class PixelModel(nn.Module):
 
     @classmethod
     def from_description(cls, description: dict[str, Any]) -> "PixelModel":
-        """The inverse of `describe`: a freshly initialised model."""
+        """The inverse of `describe`: a freshly initialized model."""
         fields = dict(description)
         name = fields.pop("class", None)
         classes = {key: kind for key, kind in _classes.items() if not inspect.isabstract(kind)}
@@ -159,7 +159,7 @@ class PixelModel(nn.Module):
         """Write `config.json` and `model.safetensors` into `folder`, which is made if need be.
 
         Both files are written whole, or neither. The weights carry a checksum of themselves and of
-        the config. Tensors that share memory are written each in full. Of reparametrised layers
+        the config. Tensors that share memory are written each in full. Of reparametrized layers
         (weight norm, spectral norm, pruning) the effective weights are written, which load into
         plain layers: a checkpoint of training that goes on needs `state_dict`.
 
@@ -168,7 +168,7 @@ class PixelModel(nn.Module):
         """
         path, description = Path(folder), self.describe()
         path.mkdir(parents=True, exist_ok=True)
-        plain = plain_copy(self) if is_reparametrised(self) else self
+        plain = plain_copy(self) if is_reparametrized(self) else self
         weights = loading.encode(description, plain.state_dict())
         config = json.dumps(description, indent=2) + "\n"
         write_all_whole({path / WEIGHTS: weights, path / CONFIG: config.encode()})
@@ -216,7 +216,7 @@ def _in_float32(model: Any) -> Any:
 
 
 def _make(path: Path, description: dict[str, Any]) -> Any:
-    """Return the freshly initialised model of a description; errors name the file of it."""
+    """Return the freshly initialized model of a description; errors name the file of it."""
     try:
         return PixelModel.from_description(description)
     except (ValueError, TypeError) as error:

@@ -18,14 +18,14 @@ class ConditioningNetworkConfig(Config):
 
     channels: int = 32
     blocks: int = 6
-    magnification: int = 4
-    colours: int = 3
+    scale_factor: int = 4
+    colors: int = 3
     levels: int = 256
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.magnification & (self.magnification - 1):
-            raise ValueError(f"magnification must be a power of two, got {self.magnification}")
+        if self.scale_factor & (self.scale_factor - 1):
+            raise ValueError(f"scale_factor must be a power of two, got {self.scale_factor}")
 
 
 class ResidualBlock(nn.Module):
@@ -43,7 +43,7 @@ class ResidualBlock(nn.Module):
 
 
 class ConditioningNetwork(PixelModel):
-    """Sees the whole small picture, and no pixel of the large one.
+    """Sees the whole small image, and no pixel of the large one.
 
     A 3x3 convolution, residual blocks, then for each doubling a transposed convolution of stride 2
     and residual blocks again, and a 1x1 convolution to the logits.
@@ -51,8 +51,8 @@ class ConditioningNetwork(PixelModel):
     Args:
         **options: the fields of `ConditioningNetworkConfig`.
     Shape:
-        low_res, uint8 ``[N, colours, h, w]``, to logits ``[N, levels, colours, H, W]``, where
-        ``H, W`` are ``h, w`` times the magnification.
+        low_res, uint8 ``[N, colors, h, w]``, to logits ``[N, levels, colors, H, W]``, where
+        ``H, W`` are ``h, w`` times the scale_factor.
     """
 
     Config = ConditioningNetworkConfig
@@ -61,32 +61,32 @@ class ConditioningNetwork(PixelModel):
     def __init__(self, **options: int) -> None:
         super().__init__()
         self.config = c = ConditioningNetworkConfig(**options)
-        body: list[nn.Module] = [nn.Conv2d(c.colours, c.channels, 3, padding=1)]
+        body: list[nn.Module] = [nn.Conv2d(c.colors, c.channels, 3, padding=1)]
         body += [ResidualBlock(c.channels) for _ in range(c.blocks)]
-        for _ in range(c.magnification.bit_length() - 1):
+        for _ in range(c.scale_factor.bit_length() - 1):
             body.append(_doubling(c.channels))
             body += [ResidualBlock(c.channels) for _ in range(c.blocks)]
         self.body = nn.Sequential(*body)
-        self.out = nn.Conv2d(c.channels, c.colours * c.levels, 1)
+        self.out = nn.Conv2d(c.channels, c.colors * c.levels, 1)
         init.smooth_levels_(self.out, c.levels)
 
     @property
-    def magnification(self) -> int:
-        """The size of a large picture in small ones, along one side."""
-        return self.config.magnification
+    def scale_factor(self) -> int:
+        """The size of a large image in small ones, along one side."""
+        return self.config.scale_factor
 
     def forward(self, low_res: Tensor) -> Tensor:
         c = self.config
-        return functional.to_logits(self.out(self.features(low_res)), c.colours, c.levels)
+        return functional.to_logits(self.out(self.features(low_res)), c.colors, c.levels)
 
-    def nats(self, images: Tensor, low_res: Tensor | None = None) -> Tensor:
+    def nll(self, images: Tensor, low_res: Tensor | None = None) -> Tensor:
         """``-log softmax(A(low_res))[images]`` in nats per image, ``[N]``.
 
         Args:
             images: uint8 ``[N, C, H, W]``.
-            low_res: uint8 ``[N, C, h, w]``; None for what `shrink` makes of the images.
+            low_res: uint8 ``[N, C, h, w]``; None for what `downsample` makes of the images.
         """
-        return functional.nats(self(self.shrink(images) if low_res is None else low_res), images)
+        return functional.nll(self(self.downsample(images) if low_res is None else low_res), images)
 
     def output_layers(self) -> Layers | None:
         out = self.out
@@ -94,7 +94,7 @@ class ConditioningNetwork(PixelModel):
 
     def features(self, low_res: Tensor) -> Tensor:
         c = self.config
-        x = functional.scale_levels(low_res, c.colours, c.levels, self.dtype, name="low_res")
+        x = functional.normalize_images(low_res, c.colors, c.levels, self.dtype, name="low_res")
         return F.relu(self.body(x))
 
 

@@ -18,16 +18,16 @@ class Head(nn.Module):
     Args:
         channels: of the features.
         hidden: maps between the two (1024 in both papers).
-        colours, levels: the output has ``colours * levels`` maps, colour-major.
+        colors, levels: the output has ``colors * levels`` maps, color-major.
     Shape:
-        ``[N, channels, H, W]`` to ``[N, levels, colours, H, W]``.
+        ``[N, channels, H, W]`` to ``[N, levels, colors, H, W]``.
     """
 
-    def __init__(self, channels: int, hidden: int, colours: int, levels: int) -> None:
+    def __init__(self, channels: int, hidden: int, colors: int, levels: int) -> None:
         super().__init__()
-        self.colours, self.levels = colours, levels
-        self.hidden = MaskedConv2d(channels, hidden, 1, "B", colours)
-        self.out = MaskedConv2d(hidden, colours * levels, 1, "B", colours)
+        self.colors, self.levels = colors, levels
+        self.hidden = MaskedConv2d(channels, hidden, 1, "B", colors)
+        self.out = MaskedConv2d(hidden, colors * levels, 1, "B", colors)
         init.normal_(self.hidden, gain=math.sqrt(2))
         init.smooth_levels_(self.out, levels)
 
@@ -39,7 +39,7 @@ class Head(nn.Module):
         return out.weight, out.bias, hidden.weight, hidden.bias
 
     def forward(self, x: Tensor) -> Tensor:
-        return functional.to_logits(self.out(F.relu(self.hidden(x))), self.colours, self.levels)
+        return functional.to_logits(self.out(F.relu(self.hidden(x))), self.colors, self.levels)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,7 @@ class PixelCNNConfig(Config):
     kernel_size: int = 3
     first_kernel_size: int = 7
     head_channels: int = 1024
-    colours: int = 3
+    colors: int = 3
     levels: int = 256
 
 
@@ -65,7 +65,7 @@ class PixelCNN(PixelModel):
         **options: the fields of `PixelCNNConfig`; `channels` is the paper's h, the residual stream
             has 2 h.
     Shape:
-        images, uint8 ``[N, colours, H, W]``, to logits ``[N, levels, colours, H, W]``.
+        images, uint8 ``[N, colors, H, W]``, to logits ``[N, levels, colors, H, W]``.
     """
 
     Config = PixelCNNConfig
@@ -74,12 +74,12 @@ class PixelCNN(PixelModel):
     def __init__(self, **options: int) -> None:
         super().__init__()
         self.config = c = PixelCNNConfig(**options)
-        self.first = MaskedConv2d(c.colours, 2 * c.channels, c.first_kernel_size, "A", c.colours)
+        self.first = MaskedConv2d(c.colors, 2 * c.channels, c.first_kernel_size, "A", c.colors)
         init.normal_(self.first)
         self.blocks = nn.ModuleList(
-            PixelCNNBlock(c.channels, c.kernel_size, c.colours) for _ in range(c.layers - 1)
+            PixelCNNBlock(c.channels, c.kernel_size, c.colors) for _ in range(c.layers - 1)
         )
-        self.head = Head(2 * c.channels, c.head_channels, c.colours, c.levels)
+        self.head = Head(2 * c.channels, c.head_channels, c.colors, c.levels)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.features(images))
@@ -89,7 +89,7 @@ class PixelCNN(PixelModel):
 
     def features(self, images: Tensor) -> Tensor:
         c = self.config
-        x = self.first(functional.scale_levels(images, c.colours, c.levels, self.dtype))
+        x = self.first(functional.normalize_images(images, c.colors, c.levels, self.dtype))
         for block in self.blocks:
             x = block(x)
         return F.relu(x)
@@ -104,7 +104,7 @@ class GatedPixelCNNConfig(Config):
     kernel_size: int = 5
     first_kernel_size: int = 7
     head_channels: int = 1024
-    colours: int = 3
+    colors: int = 3
     levels: int = 256
 
 
@@ -114,7 +114,7 @@ class GatedPixelCNN(PixelModel):
     Args:
         **options: the fields of `GatedPixelCNNConfig`.
     Shape:
-        images, uint8 ``[N, colours, H, W]``, to logits ``[N, levels, colours, H, W]``.
+        images, uint8 ``[N, colors, H, W]``, to logits ``[N, levels, colors, H, W]``.
     """
 
     Config = GatedPixelCNNConfig
@@ -124,14 +124,14 @@ class GatedPixelCNN(PixelModel):
         super().__init__()
         self.config = c = GatedPixelCNNConfig(**options)
         size = c.first_kernel_size
-        self.vertical_first = MaskedConv2d(c.colours, c.channels, size, "V-first", c.colours)
-        self.horizontal_first = MaskedConv2d(c.colours, c.channels, (1, size), "A", c.colours)
+        self.vertical_first = MaskedConv2d(c.colors, c.channels, size, "V-first", c.colors)
+        self.horizontal_first = MaskedConv2d(c.colors, c.channels, (1, size), "A", c.colors)
         init.normal_(self.vertical_first)
         init.normal_(self.horizontal_first)
         self.layers = nn.ModuleList(
-            GatedLayer(c.channels, c.kernel_size, c.colours) for _ in range(c.layers)
+            GatedLayer(c.channels, c.kernel_size, c.colors) for _ in range(c.layers)
         )
-        self.head = Head(c.channels, c.head_channels, c.colours, c.levels)
+        self.head = Head(c.channels, c.head_channels, c.colors, c.levels)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.head(self.features(images))
@@ -141,7 +141,7 @@ class GatedPixelCNN(PixelModel):
 
     def features(self, images: Tensor) -> Tensor:
         c = self.config
-        x = functional.scale_levels(images, c.colours, c.levels, self.dtype)
+        x = functional.normalize_images(images, c.colors, c.levels, self.dtype)
         vertical, horizontal = self.vertical_first(x), self.horizontal_first(x)
         for layer in self.layers:
             vertical, horizontal = layer(vertical, horizontal)

@@ -19,7 +19,7 @@ class PixelRNNConfig(Config):
     """The paper's sizes for CIFAR-10: 12 recurrent layers, h = 128.
 
     `layers` counts the recurrent layers alone. `skip` adds connections from each of them to the
-    output. `magnification`, a power of two, makes the multi-scale form: a picture is drawn from one
+    output. `scale_factor`, a power of two, makes the multi-scale form: an image is drawn from one
     that is so many times smaller.
     """
 
@@ -27,53 +27,53 @@ class PixelRNNConfig(Config):
     layers: int = 12
     first_kernel_size: int = 7
     head_channels: int = 1024
-    colours: int = 3
+    colors: int = 3
     levels: int = 256
     skip: bool = False
-    magnification: int | None = None
+    scale_factor: int | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if type(self.skip) is not bool:
             raise ValueError(f"skip must be true or false, got {self.skip!r}")
-        times = self.magnification
+        times = self.scale_factor
         if times is None:
             return
         if type(times) is not int or times < 1 or times & (times - 1):
-            raise ValueError(f"magnification must be a power of two or None, got {times!r}")
-        check_size("magnification", times)
+            raise ValueError(f"scale_factor must be a power of two or None, got {times!r}")
+        check_size("scale_factor", times)
 
 
 class PixelRNN(PixelModel, abc.ABC):
     """A first convolution with mask A, recurrent layers of 2 h channels, two 1x1 output layers.
 
-    All is computed on a picture that has one more column of zeros on the right, cropped at the end:
+    All is computed on an image that has one more column of zeros on the right, cropped at the end:
     after mask A it is only there that a feature knows the last value of a row.
 
     A subclass says by `make_layer` what the recurrent layers are.
 
     Attributes:
-        magnification: the size of a picture in small ones, along one side; only in the multi-scale
+        scale_factor: the size of an image in small ones, along one side; only in the multi-scale
             form.
     """
 
     config: Any
-    magnification: int
+    scale_factor: int
 
     def __init__(self, **options: Any) -> None:
         super().__init__()
         self.config = c = self.Config(**options)
         width = 2 * c.channels
-        self.first = MaskedConv2d(c.colours, width, c.first_kernel_size, "A", c.colours)
+        self.first = MaskedConv2d(c.colors, width, c.first_kernel_size, "A", c.colors)
         init.normal_(self.first)
         self.upsample, conditioning = None, 0
-        if c.magnification is not None:  # others have no such attribute, as samplers expect
-            self.magnification = c.magnification
+        if c.scale_factor is not None:  # others have no such attribute, as samplers expect
+            self.scale_factor = c.scale_factor
             self.upsample, conditioning = _upsampling(c), c.channels
         self.layers = nn.ModuleList(self.make_layer(conditioning) for _ in range(c.layers))
         skips = c.layers if c.skip else 0
-        self.skips = nn.ModuleList(_skip(width, c.colours) for _ in range(skips))
-        self.head = Head(width, c.head_channels, c.colours, c.levels)
+        self.skips = nn.ModuleList(_skip(width, c.colors) for _ in range(skips))
+        self.head = Head(width, c.head_channels, c.colors, c.levels)
 
     @abc.abstractmethod
     def make_layer(self, conditioning: int) -> nn.Module:
@@ -88,7 +88,7 @@ class PixelRNN(PixelModel, abc.ABC):
     def features(self, images: Tensor, low_res: Tensor | None = None) -> Tensor:
         c = self.config
         conditioning = self._conditioning(images, low_res)
-        x = functional.scale_levels(images, c.colours, c.levels, self.dtype)
+        x = functional.normalize_images(images, c.colors, c.levels, self.dtype)
         x = self.first(F.pad(x, (0, 1)))
         outputs = []
         for layer in self.layers:
@@ -99,45 +99,45 @@ class PixelRNN(PixelModel, abc.ABC):
             total = skip(output, add=total)
         return F.relu((x if total is None else total)[..., :-1])
 
-    def nats(self, images: Tensor, low_res: Tensor | None = None) -> Tensor:
+    def nll(self, images: Tensor, low_res: Tensor | None = None) -> Tensor:
         """``-log p(images | low_res)`` in nats per image, ``[N]``.
 
         Args:
             images: uint8 ``[N, C, H, W]``.
-            low_res: uint8 ``[N, C, h, w]``, of a model that was made with `magnification`.
+            low_res: uint8 ``[N, C, h, w]``, of a model that was made with `scale_factor`.
         """
         layers = find_output_layers(self)
         if layers is None:
             logits = self(images, low_res)
             return functional.pixel_cross_entropy_with_logits(logits, images)[0]
-        output = functional.Output(self.features(images, low_res), *layers)
+        output = functional.LogitsHead(self.features(images, low_res), *layers)
         return functional.pixel_cross_entropy(images, output)[0]
 
     def _conditioning(self, images: Tensor, low_res: Tensor | None) -> Tensor | None:
-        """The small picture as a map of the size of the padded picture."""
+        """The small image as a map of the size of the padded image."""
         c, name = self.config, type(self).__name__
         if self.upsample is None:
             if low_res is not None:
-                raise ValueError(f"{name} takes no low_res: it was made without magnification")
+                raise ValueError(f"{name} takes no low_res: it was made without scale_factor")
             return None
         if low_res is None:
-            raise ValueError(f"{name} needs low_res: it was made with magnification")
-        x = functional.scale_levels(low_res, c.colours, c.levels, self.dtype, name="low_res")
+            raise ValueError(f"{name} needs low_res: it was made with scale_factor")
+        x = functional.normalize_images(low_res, c.colors, c.levels, self.dtype, name="low_res")
         x = self.upsample(x)
-        functional.check_magnified(images, x)
+        functional.check_scale_factor(images, x)
         return F.pad(x, (0, 1))
 
 
-def _skip(channels: int, colours: int) -> nn.Module:
-    layer = MaskedConv2d(channels, channels, 1, "B", colours)
+def _skip(channels: int, colors: int) -> nn.Module:
+    layer = MaskedConv2d(channels, channels, 1, "B", colors)
     init.normal_(layer)
     return layer
 
 
 def _upsampling(c: PixelRNNConfig) -> nn.Module:
-    """A convolution, and for each doubling a transposed one: small picture to conditioning map."""
-    layers: list[nn.Module] = [nn.Conv2d(c.colours, c.channels, 3, padding=1), nn.ReLU()]
-    for _ in range((c.magnification or 1).bit_length() - 1):
+    """A convolution, and for each doubling a transposed one: small image to conditioning map."""
+    layers: list[nn.Module] = [nn.Conv2d(c.colors, c.channels, 3, padding=1), nn.ReLU()]
+    for _ in range((c.scale_factor or 1).bit_length() - 1):
         doubling = nn.ConvTranspose2d(
             c.channels, c.channels, 3, stride=2, padding=1, output_padding=1
         )
@@ -159,8 +159,8 @@ class RowLSTM(PixelRNN):
         **options: the fields of `RowLSTMConfig`; `channels` is the paper's h, the residual stream
             has 2 h.
     Shape:
-        images, uint8 ``[N, colours, H, W]``, and with `magnification` low_res, uint8
-        ``[N, colours, h, w]``, to logits ``[N, levels, colours, H, W]``.
+        images, uint8 ``[N, colors, H, W]``, and with `scale_factor` low_res, uint8
+        ``[N, colors, h, w]``, to logits ``[N, levels, colors, H, W]``.
     Raises:
         ValueError: a low_res that is missing, that the model does not take, or that has another
             size.
@@ -170,7 +170,7 @@ class RowLSTM(PixelRNN):
 
     def make_layer(self, conditioning: int) -> nn.Module:
         c = self.config
-        return RowLSTMLayer(c.channels, c.kernel_size, c.colours, conditioning)
+        return RowLSTMLayer(c.channels, c.kernel_size, c.colors, conditioning)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,8 +185,8 @@ class DiagonalBiLSTM(PixelRNN):
         **options: the fields of `DiagonalBiLSTMConfig`; `channels` is the paper's h, the residual
             stream has 2 h.
     Shape:
-        images, uint8 ``[N, colours, H, W]``, and with `magnification` low_res, uint8
-        ``[N, colours, h, w]``, to logits ``[N, levels, colours, H, W]``.
+        images, uint8 ``[N, colors, H, W]``, and with `scale_factor` low_res, uint8
+        ``[N, colors, h, w]``, to logits ``[N, levels, colors, H, W]``.
     Raises:
         ValueError: a low_res that is missing, that the model does not take, or that has another
             size.
@@ -196,4 +196,4 @@ class DiagonalBiLSTM(PixelRNN):
 
     def make_layer(self, conditioning: int) -> nn.Module:
         c = self.config
-        return DiagonalBiLSTMLayer(c.channels, c.colours, conditioning)
+        return DiagonalBiLSTMLayer(c.channels, c.colors, conditioning)

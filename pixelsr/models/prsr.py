@@ -21,17 +21,17 @@ class PixelRecursiveSRConfig:
 
 
 class PixelRecursiveSR(PixelModel):
-    """p(y | x) = prod_i softmax(A_i(x) + B_i(y_<i)): a large picture y from a small one x.
+    """p(y | x) = prod_i softmax(A_i(x) + B_i(y_<i)): a large image y from a small one x.
 
     Args:
         prior: B, any model of images to logits; None for the paper's `GatedPixelCNN`.
-        conditioning: A, from the small picture to logits; None for the paper's network.
+        conditioning: A, from the small image to logits; None for the paper's network.
             Either may also be a description, as in `config.json`.
     Shape:
         images, uint8 ``[N, C, H, W]``, and low_res, uint8 ``[N, C, h, w]``, to logits
         ``[N, L, C, H, W]``.
     Raises:
-        ValueError: the two networks differ in colours or levels, or one is no `PixelModel`, or
+        ValueError: the two networks differ in colors or levels, or one is no `PixelModel`, or
             is itself a `PixelRecursiveSR`.
     """
 
@@ -46,26 +46,26 @@ class PixelRecursiveSR(PixelModel):
         super().__init__()
         self.prior = _model(prior, GatedPixelCNN)
         self.conditioning = _model(conditioning, ConditioningNetwork)
-        for name in ("colours", "levels"):
+        for name in ("colors", "levels"):
             a, b = getattr(self.conditioning, name), getattr(self.prior, name)
             if a != b:
                 raise ValueError(f"conditioning network and prior differ in {name}: {a} and {b}")
         self.config = PixelRecursiveSRConfig(self.prior.describe(), self.conditioning.describe())
 
     @property
-    def colours(self) -> int:
-        """Colours of a picture."""
-        return self.prior.colours
+    def colors(self) -> int:
+        """Colors of an image."""
+        return self.prior.colors
 
     @property
     def levels(self) -> int:
-        """Intensity levels of a colour."""
+        """Intensity levels of a color."""
         return self.prior.levels
 
     @property
-    def magnification(self) -> int:
-        """The size of a large picture in small ones, along one side."""
-        return int(self.conditioning.config.magnification)
+    def scale_factor(self) -> int:
+        """The size of a large image in small ones, along one side."""
+        return int(self.conditioning.config.scale_factor)
 
     def forward(self, images: Tensor, low_res: Tensor) -> Tensor:
         return functional.add_logits(self.conditioning(low_res), self.prior(images))
@@ -96,8 +96,8 @@ class PixelRecursiveSR(PixelModel):
             )
         return functional.pixel_cross_entropy(
             images,
-            functional.Output(self.prior.features(images), *layers[0]),
-            functional.Output(self.conditioning.features(low_res), *layers[1]),
+            functional.LogitsHead(self.prior.features(images), *layers[0]),
+            functional.LogitsHead(self.conditioning.features(low_res), *layers[1]),
             conditioning_scale=conditioning_scale,
         )
 

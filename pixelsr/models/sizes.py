@@ -1,4 +1,4 @@
-"""The size of the pictures that a saved model is for, which its config does not tell."""
+"""The size of the images that a saved model is for, which its config does not tell."""
 
 from pathlib import Path
 from typing import Any
@@ -10,11 +10,11 @@ from .prsr import PixelRecursiveSR
 
 TRAINING = "training.toml"
 SMALL_SIDE = 8
-"""Of the small picture, in pixels, where a model does not tell the size that it was trained at."""
+"""Of the small image, in pixels, where a model does not tell the size that it was trained at."""
 
 
 def trained_size(model: str) -> int | None:
-    """Side of the pictures that a model was trained on, in pixels, as its `training.toml` says.
+    """Side of the images that a model was trained on, in pixels, as its `training.toml` says.
 
     Args:
         model: a folder, or a bundled model's name.
@@ -49,7 +49,7 @@ def trained_options(model: str) -> tuple[Path, dict[str, Any]]:
 
 
 def drawn_side(model: str, network: PixelModel) -> int:
-    """Side of the pictures that a model draws, in pixels: the trained one, or 8 small pixels.
+    """Side of the images that a model draws, in pixels: the trained one, or 8 small pixels.
 
     Raises:
         ValueError: it is no `PixelRecursiveSR` and does not tell its trained size.
@@ -58,22 +58,22 @@ def drawn_side(model: str, network: PixelModel) -> int:
     if side is not None:
         return side
     if isinstance(network, PixelRecursiveSR):
-        return SMALL_SIDE * network.magnification
+        return SMALL_SIDE * network.scale_factor
     raise ValueError(
         f"model {model} has no {TRAINING} that tells the size it was trained at: give --size"
     )
 
 
 def small_side(model: str, network: PixelRecursiveSR) -> int:
-    """Side of the small pictures that a model enlarges, in pixels.
+    """Side of the small images that a model enlarges, in pixels.
 
     Raises:
-        ValueError: the trained size is not a multiple of the magnification.
+        ValueError: the trained size is not a multiple of the scale_factor.
     """
     side = drawn_side(model, network)
-    if side % network.magnification:
+    if side % network.scale_factor:
         raise ValueError(
             f"model {model} was trained at {side} pixels a side, by its {TRAINING}; "
-            f"expected a multiple of its magnification, {network.magnification}"
+            f"expected a multiple of its scale factor, {network.scale_factor}"
         )
-    return side // network.magnification
+    return side // network.scale_factor

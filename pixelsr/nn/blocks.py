@@ -24,19 +24,19 @@ class GatedLayer(nn.Module):
     Args:
         channels: p, the width of both stacks; the convolutions emit 2 p.
         kernel_size: n, odd.
-        colours: colour groups of the horizontal stack.
+        colors: color groups of the horizontal stack.
     Shape:
         two tensors ``[N, channels, H, W]`` to two of the same shape.
     """
 
-    def __init__(self, channels: int, kernel_size: int = 5, colours: int = 3) -> None:
+    def __init__(self, channels: int, kernel_size: int = 5, colors: int = 3) -> None:
         super().__init__()
         both = 2 * channels
-        self.vertical = GatedMaskedConv2d(channels, both, kernel_size, "V", colours)
+        self.vertical = GatedMaskedConv2d(channels, both, kernel_size, "V", colors)
         row = (1, kernel_size)
-        self.horizontal = GatedMaskedConv2d(channels, both, row, "B", colours, out_parts=2)
+        self.horizontal = GatedMaskedConv2d(channels, both, row, "B", colors, out_parts=2)
         self.link = nn.Conv2d(both, both, 1)
-        self.out = MaskedConv2d(channels, channels, 1, "B", colours)
+        self.out = MaskedConv2d(channels, channels, 1, "B", colors)
         init.normal_(self.vertical, gain=3.0)
         for layer in (self.horizontal, self.link, self.out):
             init.normal_(layer)
@@ -53,16 +53,16 @@ class PixelCNNBlock(nn.Module):
     Args:
         channels: h; the residual stream has 2 h channels.
         kernel_size: of the middle convolution (3 in the paper).
-        colours: colour groups.
+        colors: color groups.
     Shape:
         ``[N, 2 h, H, W]`` to the same.
     """
 
-    def __init__(self, channels: int, kernel_size: int = 3, colours: int = 3) -> None:
+    def __init__(self, channels: int, kernel_size: int = 3, colors: int = 3) -> None:
         super().__init__()
-        self.down = MaskedConv2d(2 * channels, channels, 1, "B", colours)
-        self.conv = MaskedConv2d(channels, channels, kernel_size, "B", colours)
-        self.up = MaskedConv2d(channels, 2 * channels, 1, "B", colours)
+        self.down = MaskedConv2d(2 * channels, channels, 1, "B", colors)
+        self.conv = MaskedConv2d(channels, channels, kernel_size, "B", colors)
+        self.up = MaskedConv2d(channels, 2 * channels, 1, "B", colors)
         init.normal_(self.down, gain=math.sqrt(2))
         init.normal_(self.conv, gain=math.sqrt(2))
         init.normal_(self.up, gain=0.5)

@@ -27,20 +27,20 @@ def normal_(layer: nn.Conv2d, gain: float = 1.0) -> None:
 
 @torch.no_grad()
 def smooth_levels_(layer: nn.Conv2d, levels: int) -> None:
-    """Weights of an output layer such that neighbouring levels start with similar logits.
+    """Weights of an output layer such that neighboring levels start with similar logits.
 
-    Each input channel adds to the levels of a colour a random sum of cosines, of amplitude
+    Each input channel adds to the levels of a color a random sum of cosines, of amplitude
     1 / frequency: a network that begins so need not learn that level 127 lies beside 128.
     """
     if layer.weight.is_meta:
         return
-    channels, colours = layer.in_channels, layer.out_channels // levels
+    channels, colors = layer.in_channels, layer.out_channels // levels
     frequency = torch.arange(1, levels)
-    places = (torch.arange(levels) + 0.5) / levels
-    cosines = torch.cos(math.pi * frequency[:, None] * places) * math.sqrt(2)  # [L - 1, L]
+    positions = (torch.arange(levels) + 0.5) / levels
+    cosines = torch.cos(math.pi * frequency[:, None] * positions) * math.sqrt(2)  # [L - 1, L]
     amplitude = 1 / frequency
     amplitude = amplitude / amplitude.norm()
-    curves = (torch.randn(colours, channels, levels - 1) * amplitude) @ cosines
+    curves = (torch.randn(colors, channels, levels - 1) * amplitude) @ cosines
     weight = curves.transpose(1, 2).reshape(layer.weight.shape) / math.sqrt(channels)
     layer.weight.copy_(weight)
     if layer.bias is not None:

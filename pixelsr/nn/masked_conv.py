@@ -26,7 +26,7 @@ class MaskedConv2d(nn.Conv2d):
         in_channels, out_channels: numbers of channels.
         kernel_size: odd int or pair.
         mask_type: "A", "B", "V-first" or "V"; see `pixelsr.masks.MaskType`.
-        colours: colour groups of the channels.
+        colors: color groups of the channels.
         in_parts, out_parts: equal pieces (gate halves, concatenated maps) grouped each by itself.
         dilation: distance between taps.
         bias: whether a bias is added.
@@ -35,7 +35,7 @@ class MaskedConv2d(nn.Conv2d):
         output's shape, is added to it.
     Raises:
         ValueError: an unknown mask, an even kernel, parts that do not divide the channels, fewer
-            input channels than colour groups under mask "A", or a dilation or a kernel size that is
+            input channels than color groups under mask "A", or a dilation or a kernel size that is
             not made of positive ints.
     """
 
@@ -45,7 +45,7 @@ class MaskedConv2d(nn.Conv2d):
         out_channels: int,
         kernel_size: int | tuple[int, int],
         mask_type: str,
-        colours: int = 3,
+        colors: int = 3,
         in_parts: int = 1,
         out_parts: int = 1,
         dilation: int = 1,
@@ -53,9 +53,9 @@ class MaskedConv2d(nn.Conv2d):
     ) -> None:
         height, width = _pair(kernel_size)
         check_mask(mask_type, (height, width))
-        channel_groups(in_channels, colours, in_parts)
-        channel_groups(out_channels, colours, out_parts)
-        check_first_groups(mask_type, in_channels, colours, in_parts)
+        channel_groups(in_channels, colors, in_parts)
+        channel_groups(out_channels, colors, out_parts)
+        check_first_groups(mask_type, in_channels, colors, in_parts)
         check_dilation(dilation)
         padding = (dilation * (height // 2), dilation * (width // 2))
         super().__init__(
@@ -67,7 +67,7 @@ class MaskedConv2d(nn.Conv2d):
             bias=bias,
         )
         self.mask_type = mask_type
-        self.colours = colours
+        self.colors = colors
         self.in_parts = in_parts
         self.out_parts = out_parts
 
@@ -78,7 +78,7 @@ class MaskedConv2d(nn.Conv2d):
         """What `functional.masked_conv2d` asks besides tensors, by keyword."""
         return {
             "mask_type": self.mask_type,
-            "colours": self.colours,
+            "colors": self.colors,
             "in_parts": self.in_parts,
             "out_parts": self.out_parts,
             "dilation": self.dilation[0],
@@ -95,7 +95,7 @@ class MaskedConv2d(nn.Conv2d):
             self.in_channels,
             (self.kernel_size[0], self.kernel_size[1]),
             self.mask_type,
-            colours=self.colours,
+            colors=self.colors,
             in_parts=self.in_parts,
             out_parts=self.out_parts,
             device=self.weight.device if device is None else device,
@@ -103,7 +103,7 @@ class MaskedConv2d(nn.Conv2d):
 
     def extra_repr(self) -> str:
         return (
-            f"{super().extra_repr()}, mask_type={self.mask_type!r}, colours={self.colours}, "
+            f"{super().extra_repr()}, mask_type={self.mask_type!r}, colors={self.colors}, "
             f"in_parts={self.in_parts}, out_parts={self.out_parts}"
         )
 

@@ -18,7 +18,7 @@ LIBRARY.define(
 LIBRARY.define(
     "run_tiles_(Tensor tape, Tensor table, Tensor(a!) storage, Tensor values, Tensor(b!) images,"
     " Tensor known_mask, Tensor unknown, Tensor last_and_stop, Tensor(c!) logits, Tensor(d!) ticks,"
-    " Tensor(e!) faults, int row, int col, int colour, int rows, int first_col, int cols, int seed,"
+    " Tensor(e!) faults, int row, int col, int color, int rows, int first_col, int cols, int seed,"
     " int first_index, float temperature, bool draws, int first_tile, int tiles, int operand,"
     " int tiles_of_8, int members, int shared) -> ()"
 )

@@ -1,9 +1,18 @@
-"""Drawing pictures from a model, each feature computed once."""
+"""Drawing images from a model, each feature computed once."""
 
 from .api import sample
-from .incremental.api import Evaluation, evaluate
+from .incremental.api import IncrementalLogits, incremental_logits
 from .plan import Plan
 from .plan_cache import plan
 from .state import State, logits, start
 
-__all__ = ["Evaluation", "Plan", "State", "evaluate", "logits", "plan", "sample", "start"]
+__all__ = [
+    "IncrementalLogits",
+    "Plan",
+    "State",
+    "incremental_logits",
+    "logits",
+    "plan",
+    "sample",
+    "start",
+]

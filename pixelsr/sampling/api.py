@@ -14,7 +14,7 @@ from .engines import choose_engine
 from .methods import METHODS
 from .noise import check_seed, check_temperature
 from .request import Request, check_positive, make_request
-from .sampler import Drawing
+from .sampler import Sampler
 
 
 @without_autocast()
@@ -35,15 +35,15 @@ def sample(
     max_batch: int | None = None,
     progress: bool = False,
 ) -> Tensor:
-    """Draw pictures, value by value: ``argmax(logits / temperature + Gumbel noise)``.
+    """Draw images, value by value: ``argmax(logits / temperature + Gumbel noise)``.
 
-    The noise is a pure function of (seed, sample index, position, level), so that a picture does
+    The noise is a pure function of (seed, sample index, position, level), so that an image does
     not depend on the method, the batch that it is in, or the worker that draws it.
 
     Args:
-        model: a prior, or a model that takes a small picture too. Used in the mode it is in: call
+        model: a prior, or a model that takes a small image too. Used in the mode it is in: call
             ``model.eval()`` first.
-        n: pictures; with `low_res`, samples of each small picture.
+        n: images; with `low_res`, samples of each small image.
         image_size: (height, width), for a model that does not take it from `low_res`.
         low_res: uint8 ``[M, C, h, w]``.
         known, known_mask: uint8 and bool, ``[1 or M * n, C, H, W]``; true where the value is given.
@@ -56,7 +56,7 @@ def sample(
             value).
         engine: "auto", "reference", "cpu", "triton" or "cuda": what executes the cached method.
         weights: "model" (the parameters' dtype), or "float16", "bfloat16": rounded so.
-        max_batch: draw at most so many at a time; the pictures are the same.
+        max_batch: draw at most so many at a time; the images are the same.
         progress: show a progress bar on stderr, where that is a terminal.
     Returns:
         uint8 ``[n, C, H, W]`` or ``[M * n, C, H, W]``, the samples of one input side by side.
@@ -107,7 +107,7 @@ def _draw(
     share: slice,
     seed: int,
     temperature: float,
-    method: Callable[[Request, Drawing, str], Tensor],
+    method: Callable[[Request, Sampler, str], Tensor],
     engine: str,
     max_batch: int | None,
     progress: bool,
@@ -118,12 +118,12 @@ def _draw(
         for done in range(0, count, size):
             part = request.part(share.start + done, min(size, count - done))
             advance = show and _from(show, done, height)
-            drawing = Drawing(seed, temperature, advance, share.start + done)
-            yield method(part, drawing, engine)
+            sampler = Sampler(seed, temperature, advance, share.start + done)
+            yield method(part, sampler, engine)
 
 
 def _from(show: Callable[[int], None], done: int, height: int) -> Callable[[int, int], None]:
-    """Return what tells of rows that are drawn after `done` whole pictures."""
+    """Return what tells of rows that are drawn after `done` whole images."""
     return lambda samples, row: show(done * height + samples * row)
 
 
@@ -143,7 +143,7 @@ def _bar(total: int) -> Iterator[Callable[[int], None] | None]:
 
 
 @without_autocast()
-def sample_sharded(
+def sample_distributed(
     workers: Workers,
     model: nn.Module,
     n: int = 1,
@@ -163,7 +163,7 @@ def sample_sharded(
     """What `pixelsr.sample` draws, each worker drawing the share of it that its rank gives it.
 
     Collective: every worker calls it, with equal arguments and weights. The noise knows a sample by
-    its index, so that the pictures do not depend on the number of workers; there may be more
+    its index, so that the images do not depend on the number of workers; there may be more
     workers than samples.
 
     Args:

@@ -10,7 +10,7 @@ from .engines.base import Engine
 from .plan import Plan
 from .plan_cache import plan
 from .request import Request
-from .sampler import Drawing
+from .sampler import Sampler
 
 
 def plan_of(request: Request) -> Plan:
@@ -51,10 +51,10 @@ def _choose(name: str, made: Plan, request: Request) -> type[Engine]:
 
 
 @torch.no_grad()
-def ancestral(request: Request, drawing: Drawing, engine: str) -> Tensor:
+def ancestral(request: Request, sampler: Sampler, engine: str) -> Tensor:
     """Draw value by value, each from one pass of the whole network. `engine` plays no part."""
     images = request.known.expand(request.samples, -1, -1, -1).clone()
-    drawing.draw_all(request, _positions(request, images))
+    sampler.draw_all(request, _positions(request, images))
     return images
 
 
@@ -67,27 +67,27 @@ def _positions(
         [] if low_res is None else [low_res.repeat_interleave(request.samples // len(low_res), 0)]
     )
     expected = (request.samples, request.levels, *images.shape[1:])
-    for row, col, colour in request.unknown.permute(1, 2, 0).nonzero().tolist():
+    for row, col, color in request.unknown.permute(1, 2, 0).nonzero().tolist():
         logits = request.model(images, *inputs)
         if logits.shape != expected:
             raise ValueError(
                 f"{type(request.model).__name__} gives logits {list(logits.shape)}, "
                 f"expected [N, L, C, H, W] = {list(expected)}"
             )
-        drawn = yield (row, col, colour), logits[:, :, colour, row, col]
-        value = images[:, colour, row, col]
-        value.copy_(torch.where(request.known_mask[:, colour, row, col], value, drawn))
+        drawn = yield (row, col, color), logits[:, :, color, row, col]
+        value = images[:, color, row, col]
+        value.copy_(torch.where(request.known_mask[:, color, row, col], value, drawn))
 
 
 @torch.no_grad()
-def cached(request: Request, drawing: Drawing, engine: str) -> Tensor:
+def cached(request: Request, sampler: Sampler, engine: str) -> Tensor:
     """Draw value by value, each from what the plan has computed so far."""
     run = start_engine(engine, request)
-    run.draw(drawing)
+    run.draw(sampler)
     return run.images
 
 
-METHODS: dict[str, Callable[[Request, Drawing, str], Tensor]] = {
+METHODS: dict[str, Callable[[Request, Sampler, str], Tensor]] = {
     "cached": cached,
     "ancestral": ancestral,
 }

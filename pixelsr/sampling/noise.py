@@ -1,7 +1,7 @@
-"""One seed, one picture: the noise is a pure function of seed, sample, position and level.
+"""One seed, one image: the noise is a pure function of seed, sample, position and level.
 
 The generator is defined in `pixelsr.ops.gumbel_noise.reference`;
-position = (row * W + column) * C + colour.
+position = (row * W + column) * C + color.
 """
 
 import math
@@ -53,7 +53,7 @@ def gumbel_noise(
         seed: 0 to 2^64 - 1.
         first_index: index of the first sample.
         samples, positions: how many, both consecutive.
-        first_position: of a value in the picture, in raster order.
+        first_position: of a value in the image, in raster order.
     """
     out = torch.empty(samples, positions, levels, dtype=torch.float32, device=device)
     torch.ops.pixelsr.gumbel_noise_(out, signed(seed), first_index, first_position)

@@ -40,7 +40,7 @@ def plan(model: nn.Module, image_size: _Size, low_res_size: _Size | None = None)
         PlanError: the model is not causal (the message names layer, tap and channel), uses an
             operation that the planner does not support (the message names it), or needs a
             `low_res_size`.
-        ValueError: reparametrised weights come to NaN or infinity.
+        ValueError: reparametrized weights come to NaN or infinity.
     """
     model = effective(unwrap(model))
     if low_res_size is None and takes_low_res(model)[1]:

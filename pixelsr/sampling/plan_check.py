@@ -61,14 +61,16 @@ def _float64_copies(plan: Plan, model: nn.Module) -> tuple[Plan, nn.Module]:
     plan, model = _random_copies(plan, model)
     with _running():
         model.to("cpu", torch.float64)
-        return dataclasses.replace(plan, image_stage=_in_float64(plan.image_stage)), model
+        return dataclasses.replace(
+            plan, conditioning_features=_in_float64(plan.conditioning_features)
+        ), model
 
 
 def _random_copies(plan: Plan, model: nn.Module) -> tuple[Plan, nn.Module]:
     with _running():
-        own, image_stage = copy_together(model, plan.image_stage)
-        _randomise(own)
-        return dataclasses.replace(plan, image_stage=image_stage), own
+        own, conditioning_features = copy_together(model, plan.conditioning_features)
+        _randomize(own)
+        return dataclasses.replace(plan, conditioning_features=conditioning_features), own
 
 
 @contextlib.contextmanager
@@ -107,7 +109,7 @@ def _compare(plan: Plan, model: nn.Module, low_res_size: _Size | None) -> bool:
         low_res = _random_images(plan, count, low_res_size, random).to(device)
     with _running():
         expected = model(images) if low_res is None else model(images, low_res)
-    _check_shape(expected, (len(images), plan.levels, plan.colours, *plan.image_size))
+    _check_shape(expected, (len(images), plan.levels, plan.colors, *plan.image_size))
     if not expected.isfinite().any():
         return False
     request = make_request(model, 1, plan.image_size, low_res, None, None, 0, "model")
@@ -136,17 +138,17 @@ def _check_equal(planned: Tensor, expected: Tensor) -> None:
     wrong = ~torch.where(is_finite, is_close, is_equal)  # [N, L, C, H, W]
     if wrong.any():
         largest = difference[wrong].nan_to_num(torch.inf).max()
-        row, col, colour = wrong.any(1).any(0).permute(1, 2, 0).nonzero()[0].tolist()
+        row, col, color = wrong.any(1).any(0).permute(1, 2, 0).nonzero()[0].tolist()
         raise PlanError(
             "the plan of this network gives logits that differ from those of its forward, by up "
-            f"to {float(largest):.2g}, first at row {row}, column {col}, colour {colour}: an "
+            f"to {float(largest):.2g}, first at row {row}, column {col}, color {color}: an "
             "operation was not understood, or the forward is not a function of its inputs; "
             'method="ancestral" samples any causal model'
         )
 
 
 def _random_images(plan: Plan, count: int, size: _Size, random: torch.Generator) -> Tensor:
-    shape = (count, plan.colours, *size)
+    shape = (count, plan.colors, *size)
     return torch.randint(plan.levels, shape, generator=random, dtype=torch.uint8, device="cpu")
 
 
@@ -156,7 +158,7 @@ def _check_shape(logits: Tensor, expected: tuple[int, ...]) -> None:
         raise PlanError(f"the model gives {found}, expected logits {list(expected)}")
 
 
-def _randomise(model: nn.Module) -> None:
+def _randomize(model: nn.Module) -> None:
     """Draw the parameters with variance 1 / fan-in; frozen masks of zeros and ones stay.
 
     They are uniform: normal numbers take five times as long.
@@ -178,10 +180,10 @@ def _reduced(plan: Plan, model: nn.Module, low_res_size: _Size | None) -> tuple[
     The smaller image still has a position for each that a step reads from the last one.
     """
     height, width = plan.image_size
-    if height * width * plan.colours * plan.levels <= _MOST_LOGITS or not plan.is_local:
+    if height * width * plan.colors * plan.levels <= _MOST_LOGITS or not plan.is_local:
         return plan, low_res_size
     above, _, left, right = cells_of(plan).reach
-    side = math.isqrt(_MOST_LOGITS // (plan.colours * plan.levels))
+    side = math.isqrt(_MOST_LOGITS // (plan.colors * plan.levels))
     size = min(height, max(side, above + 2)), min(width, max(side, left + right + 2))
     small = None
     if low_res_size is not None:

@@ -21,15 +21,15 @@ _BYTES_OF_ORDER = 20
 
 @dataclass(frozen=True)
 class Request:
-    """Pictures to draw.
+    """Images to draw.
 
     Attributes:
         model: the network that is drawn from, see `effective`: its weights are rounded as asked.
         weights_number: of the weights of the model that was given, see `weights_number`.
         weights: what they were rounded to; None where they were left as they are.
-        samples: how many pictures, the samples of one small picture side by side.
+        samples: how many images, the samples of one small image side by side.
         image_size: height and width.
-        colours, levels: of the picture.
+        colors, levels: of the image.
         low_res: uint8 ``[M, C, h, w]`` or None; `samples` is a multiple of M.
         known: uint8 ``[1 or samples, C, H, W]``, zero where it is not given; known_mask: bool, true
             where it is.
@@ -42,7 +42,7 @@ class Request:
     weights: torch.dtype | None
     samples: int
     image_size: tuple[int, int]
-    colours: int
+    colors: int
     levels: int
     low_res: Tensor | None
     known: Tensor
@@ -88,13 +88,13 @@ def make_request(
     first_index: int,
     weights: str,
 ) -> Request:
-    """Check every argument that describes the pictures.
+    """Check every argument that describes the images.
 
     Raises:
         ValueError, TypeError: one sentence that names the value and what was expected.
     """
     model = unwrap(model)
-    colours, levels = layout(model)
+    colors, levels = layout(model)
     check_positive("n", n)
     if type(first_index) is not int or not 0 <= first_index < 2**63:
         raise ValueError(f"first_index must be an int from 0 to 2^63 - 1, got {first_index!r}")
@@ -107,7 +107,7 @@ def make_request(
         verb = "needs" if low_res is None else "takes no"
         raise ValueError(f"{type(model).__name__} {verb} low_res")
     if low_res is not None:
-        check_images("low_res", low_res, colours, None)
+        check_images("low_res", low_res, colors, None)
         check_levels("low_res", low_res, levels)
         low_res = low_res.to(device)
     size = _image_size(model, image_size, low_res)
@@ -116,15 +116,15 @@ def make_request(
         raise ValueError(
             f"first_index + samples must be at most 2^63 - 1, got {first_index} + {samples}"
         )
-    values = colours * size[0] * size[1]
+    values = colors * size[0] * size[1]
     needed = samples * values + values * _BYTES_OF_ORDER
     check_memory(needed, samples, "draw smaller or fewer images at a time")
     if known is None and known_mask is None:  # known without asking the device
-        unknown = torch.ones(colours, *size, dtype=torch.bool, device="cpu")
-        known = torch.zeros(1, colours, *size, dtype=torch.uint8, device=device)
+        unknown = torch.ones(colors, *size, dtype=torch.bool, device="cpu")
+        known = torch.zeros(1, colors, *size, dtype=torch.uint8, device=device)
         known_mask = known.bool()
     else:
-        known, known_mask = _known(known, known_mask, samples, colours, levels, size, device)
+        known, known_mask = _known(known, known_mask, samples, colors, levels, size, device)
         unknown = _unknown(known_mask)
     return Request(
         effective(model, weights),
@@ -132,7 +132,7 @@ def make_request(
         WEIGHTS.get(weights),
         samples,
         size,
-        colours,
+        colors,
         levels,
         low_res,
         known,
@@ -148,27 +148,27 @@ def check_positive(name: str, value: Any) -> None:
 
 
 def layout(model: nn.Module) -> tuple[int, int]:
-    """Colours and levels of a model's pictures."""
+    """Colors and levels of a model's images."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
-    layout = getattr(model, "colours", None), getattr(model, "levels", None)
+    layout = getattr(model, "colors", None), getattr(model, "levels", None)
     if not all(isinstance(value, int) for value in layout):
         raise ValueError(
-            f"{type(model).__name__} must have the int attributes colours and levels, got {layout}"
+            f"{type(model).__name__} must have the int attributes colors and levels, got {layout}"
         )
     check_level_count(layout[1])
     return layout  # type: ignore[return-value]
 
 
-def check_images(name: str, images: Tensor, colours: int, size: tuple[int, int] | None) -> None:
+def check_images(name: str, images: Tensor, colors: int, size: tuple[int, int] | None) -> None:
     if not isinstance(images, Tensor):
         raise TypeError(f"{name} must be a uint8 tensor, got {type(images).__name__}")
-    fits = images.dim() == 4 and images.shape[1] == colours and images.numel() > 0
+    fits = images.dim() == 4 and images.shape[1] == colors and images.numel() > 0
     fits = fits and (size is None or tuple(images.shape[2:]) == size)
     if images.dtype != torch.uint8 or not fits:
         height, width = size or ("h", "w")
         raise ValueError(
-            f"{name} must be uint8 [N, {colours}, {height}, {width}], "
+            f"{name} must be uint8 [N, {colors}, {height}, {width}], "
             f"got {images.dtype} {list(images.shape)}"
         )
 
@@ -183,7 +183,7 @@ def check_levels(name: str, images: Tensor, levels: int) -> None:
 def _image_size(
     model: nn.Module, image_size: tuple[int, int] | None, low_res: Tensor | None
 ) -> tuple[int, int]:
-    factor = getattr(model, "magnification", None)
+    factor = getattr(model, "scale_factor", None)
     own = None
     if low_res is not None and factor is not None:
         own = (int(low_res.shape[2]) * factor, int(low_res.shape[3]) * factor)
@@ -206,14 +206,14 @@ def _known(
     known: Tensor | None,
     mask: Tensor | None,
     samples: int,
-    colours: int,
+    colors: int,
     levels: int,
     size: tuple[int, int],
     device: torch.device,
 ) -> tuple[Tensor, Tensor]:
     if known is None or mask is None:
         raise ValueError("known and known_mask go together, got only one of them")
-    check_images("known", known, colours, size)
+    check_images("known", known, colors, size)
     if not isinstance(mask, Tensor):
         raise TypeError(f"known_mask must be a bool tensor, got {type(mask).__name__}")
     if mask.dtype != torch.bool or mask.shape != known.shape:
@@ -221,7 +221,7 @@ def _known(
             f"known_mask must be bool {list(known.shape)}, got {mask.dtype} {list(mask.shape)}"
         )
     if len(known) not in (1, samples):
-        raise ValueError(f"known must hold 1 or {samples} pictures, got {len(known)}")
+        raise ValueError(f"known must hold 1 or {samples} images, got {len(known)}")
     # An engine reads them plane by plane, whatever format they come in.
     known, mask = known.to(device).contiguous(), mask.to(device).contiguous()
     known = known.masked_fill(~mask, 0)

@@ -20,11 +20,11 @@ _Position = tuple[int, int, int]
 
 
 @dataclass
-class Drawing:
+class Sampler:
     """Seed and temperature, and where to report the progress.
 
     Attributes:
-        advance: called with the number of pictures and of their rows that are done, now and then.
+        advance: called with the number of images and of their rows that are done, now and then.
         first_sample: index of the first sample among all that are drawn, for errors.
     """
 
@@ -56,17 +56,17 @@ class Drawing:
 
     def values(self, request: Request, position: _Position, logits: Tensor) -> Tensor:
         """The values of one position: ints ``[samples]`` from logits ``[samples, levels]``."""
-        row, col, colour = position
+        row, col, color = position
         if row != self._row:
             self._row, self._noise = row, None
             self.begin_row(request, row)
-        known = request.known_mask[:, colour, row, col]
+        known = request.known_mask[:, color, row, col]
         self._highest.append((position, logits.amax(-1).masked_fill(known, 0)))
         if self.temperature == 0:
             return mode(logits)
         if self._noise is None:
             self._noise = _row_noise(self.seed, request, row, logits.device)
-        return draw(logits, self._noise[:, col * request.colours + colour], self.temperature)
+        return draw(logits, self._noise[:, col * request.colors + color], self.temperature)
 
     def begin_row(self, request: Request, row: int) -> None:
         if self.advance is not None:
@@ -81,11 +81,11 @@ class Drawing:
         first = int(faults.min())
         if first == _NO_FAULT:
             return
-        pixel, colour = divmod(first // 4, request.colours)
+        pixel, color = divmod(first // 4, request.colors)
         row, col = divmod(pixel, request.image_size[1])
         sample = int((faults // 4 == first // 4).nonzero()[0])
         found = _FOUND[int(faults[sample]) % 4]
-        raise LogitsError(self.first_sample + sample, (row, col, colour), found)
+        raise LogitsError(self.first_sample + sample, (row, col, color), found)
 
     def _check_row(self) -> None:
         """Raise LogitsError for the first fault since the last check, by the highest logits."""
@@ -115,7 +115,7 @@ def _kind(highest: float) -> int:
 
 def _row_noise(seed: int, request: Request, row: int, device: torch.device) -> Tensor:
     """The noise of a row, ``[samples, W * C, levels]``."""
-    count = request.image_size[1] * request.colours
+    count = request.image_size[1] * request.colors
     return gumbel_noise(
         seed, request.first_index, request.samples, row * count, count, request.levels, device
     )

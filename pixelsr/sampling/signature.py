@@ -62,7 +62,7 @@ def graph_signature(model: nn.Module, graph: fx.Graph, *, keep: bool = False) ->
             return _Values(value, keep)
         return type(value), repr(value) if isinstance(value, float | complex) else value
 
-    facts: list[Any] = [getattr(model, name, None) for name in ("colours", "levels")]
+    facts: list[Any] = [getattr(model, name, None) for name in ("colors", "levels")]
     for node in graph.nodes:
         arguments = fx.node.map_aggregate((node.args, node.kwargs), comparable)
         facts.append((node.op, node.target, arguments))

@@ -1,4 +1,4 @@
-"""Drawing a picture one colour step at a time, with the caller choosing the values."""
+"""Drawing an image one color step at a time, with the caller choosing the values."""
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +11,11 @@ from .request import Request, check_images, check_levels, layout, make_request
 
 
 class State:
-    """Pictures on their way; made by `start`.
+    """Images on their way; made by `start`.
 
     Attributes:
         images: uint8 ``[samples, C, H, W]``, the values chosen so far; the rest are zero or known.
-        position: (row, column, colour) of the value that the last logits are for; None at the end.
+        position: (row, column, color) of the value that the last logits are for; None at the end.
     """
 
     def __init__(self, request: Request, engine: str) -> None:
@@ -118,12 +118,12 @@ def logits(
         ``[N, L, C, H, W]``, float64 for a float64 model, else float32.
     """
     model = unwrap(model)
-    colours, levels = layout(model)
-    check_images("images", images, colours, None)
+    colors, levels = layout(model)
+    check_images("images", images, colors, None)
     check_levels("images", images, levels)
     n = len(images) if low_res is None else 1
     size = (int(images.shape[2]), int(images.shape[3]))
     request = make_request(model, n, size, low_res, None, None, 0, "model")
     if request.samples != len(images):
-        raise ValueError(f"low_res must hold {len(images)} pictures, got {request.samples}")
+        raise ValueError(f"low_res must hold {len(images)} images, got {request.samples}")
     return start_engine(engine, request).record(images)

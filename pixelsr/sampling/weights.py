@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from pixelsr.errors import PlanError
-from pixelsr.utils.modules import is_reparametrised, plain_copy
+from pixelsr.utils.modules import is_reparametrized, plain_copy
 
 from .plan.trace import left_as_it_was, takes_low_res
 from .signature import Signature, traced_signature
@@ -89,7 +89,7 @@ _copies: "weakref.WeakKeyDictionary[nn.Module, dict[str, _Copy]]" = weakref.Weak
 def effective(model: nn.Module, weights: str = "model") -> nn.Module:
     """Return the network that a model is drawn from.
 
-    That is the model itself, or where its weights are reparametrised or to be rounded, a copy with
+    That is the model itself, or where its weights are reparametrized or to be rounded, a copy with
     plain parameters of the effective values. The copy is kept for as long as the model stays the
     same.
 
@@ -100,7 +100,7 @@ def effective(model: nn.Module, weights: str = "model") -> nn.Module:
     """
     if weights != "model" and weights not in WEIGHTS:
         raise ValueError(f"weights must be model, float16 or bfloat16, got {weights!r}")
-    if weights == "model" and not is_reparametrised(model):
+    if weights == "model" and not is_reparametrized(model):
         return model
     copies = _copies.setdefault(model, {})
     number, current = weights_number(model), _signature(model)

@@ -1,8 +1,8 @@
-"""Training: pictures in, weights out; the same weights after an interruption as without one."""
+"""Training: images in, weights out; the same weights after an interruption as without one."""
 
-from .config import Budget, Intervals, Recipe
+from .config import Budget, Intervals, TrainingConfig
 from .loss import bits_per_dimension
-from .run_dir import RunFiles
+from .run_dir import RunDir
 from .trainer import Trainer
 
-__all__ = ["Budget", "Intervals", "Recipe", "RunFiles", "Trainer", "bits_per_dimension"]
+__all__ = ["Budget", "Intervals", "RunDir", "Trainer", "TrainingConfig", "bits_per_dimension"]

@@ -10,7 +10,7 @@ from torch import Tensor
 from pixelsr.utils import strict_files
 from pixelsr.utils.atomic_write import write_whole
 
-from .meters import Best
+from .meters import EarlyStopping
 
 
 def write_checkpoint(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
@@ -59,7 +59,7 @@ class Facts:
 
     step: int
     seconds: float
-    best: Best
+    best: EarlyStopping
     settings: dict[str, Any]
     without_moments: list[str]
 
@@ -90,16 +90,16 @@ class Facts:
         return cls(step, float(seconds), _best(facts["best"], step), facts["settings"], names)
 
 
-def _best(best: Any, step: int) -> Best:
+def _best(best: Any, step: int) -> EarlyStopping:
     if not isinstance(best, dict):
         raise ValueError(f"best must be an object, got {best!r}")
-    _check_keys("best", best, Best)
+    _check_keys("best", best, EarlyStopping)
     bits = best["bits"]
     if bits is not None and (not _is_number(bits) or bits < 0):
         raise ValueError(f"bits of the best validation must be at least 0 or null, got {bits!r}")
     stale = _count("stale", best["stale"], step)
     measured = _count("measured", best["measured"], step)
-    return Best(math.inf if bits is None else float(bits), stale, measured)
+    return EarlyStopping(math.inf if bits is None else float(bits), stale, measured)
 
 
 def _check_keys(name: str, given: dict[str, Any], kind: Any) -> None:

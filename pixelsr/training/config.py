@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from pixelsr.data.binarize import BINARISATIONS
+from pixelsr.data.binarize import BINARIZATIONS
 
 OPTIMIZERS = ("adamw", "rmsprop")
 SCHEDULES = ("cosine", "halving")
@@ -20,11 +20,11 @@ LARGEST = {"lr": 1000, "clip": 10**9, "conditioning_weight": 1000}
 
 
 @dataclasses.dataclass(frozen=True)
-class Recipe:
-    """Everything beside the model and the pictures that decides the weights.
+class TrainingConfig:
+    """Everything beside the model and the images that decides the weights.
 
     Args:
-        batch: pictures that one worker computes at once.
+        batch: images that one worker computes at once.
         accumulate: such batches whose gradients make one step.
         optimizer: "adamw", or "rmsprop": with decay 0.95, momentum 0.9 and epsilon 1e-8 the one of
             the PRSR paper (1702.00783).
@@ -39,15 +39,15 @@ class Recipe:
         ema: decay of the exponential moving average of the weights; 0 is the weights themselves.
         precision: "float32", or the dtype that autocast computes in: "bfloat16" or "float16", the
             latter with a scaled loss. Weights, their average and the loss stay float32.
-        channels_last: the memory format of weights and pictures.
+        channels_last: the memory format of weights and images.
         compile: run model and loss through `torch.compile`.
         conditioning_weight: of `PixelRecursiveSR`: how much A counts in the sum, more than it
             would by itself. Its own term of the loss is -log softmax(A / weight); 1 is the paper's.
-        flip: mirror half of the pictures, others in each epoch.
-        seed: of the order of the pictures and the flips.
-        binarise: of a model of 2 levels: how grey pictures become black and white, "threshold" or
-            "bernoulli" (`pixelsr.data.binarize.binarised`); None for other models, and where the
-            pictures are black and white.
+        flip: mirror half of the images, others in each epoch.
+        seed: of the order of the images and the flips.
+        binarize: of a model of 2 levels: how gray images become black and white, "threshold" or
+            "bernoulli" (`pixelsr.data.binarize.binarized`); None for other models, and where the
+            images are black and white.
     """
 
     batch: int = 16
@@ -67,7 +67,7 @@ class Recipe:
     conditioning_weight: float = 1.0
     flip: bool = True
     seed: int = 0
-    binarise: str | None = None
+    binarize: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("batch", "accumulate", "halve_every"):
@@ -85,7 +85,7 @@ class Recipe:
             ("optimizer", OPTIMIZERS),
             ("schedule", SCHEDULES),
             ("precision", PRECISIONS),
-            ("binarise", (None, *BINARISATIONS)),
+            ("binarize", (None, *BINARIZATIONS)),
         ):
             _check(name, getattr(self, name) in known, f"one of {list(known)}", getattr(self, name))
 

@@ -1,4 +1,4 @@
-"""The order of the pictures: the batch of a step is a pure function of the seed and the step."""
+"""The order of the images: the batch of a step is a pure function of the seed and the step."""
 
 import hashlib
 
@@ -6,26 +6,26 @@ import torch
 from torch import Tensor
 
 
-class Batches:
+class DataOrder:
     """Epochs of whole batches; each epoch is a permutation of its own, and has flips of its own.
 
-    The pictures left over at the end of an epoch, fewer than a batch, are dropped from it.
+    The images left over at the end of an epoch, fewer than a batch, are dropped from it.
 
     Args:
         images: ``[N, C, H, W]``.
-        batch: pictures a step, of all workers together; N where there are fewer.
+        batch: images a step, of all workers together; N where there are fewer.
         seed: of the order and the flips.
-        flip: mirror half of the pictures, left to right.
+        flip: mirror half of the images, left to right.
         parts: equal pieces that a step will be cut into; its batch is made a multiple of them.
     Raises:
-        ValueError: fewer pictures than parts.
+        ValueError: fewer images than parts.
     """
 
     def __init__(self, images: Tensor, batch: int, seed: int, flip: bool, parts: int = 1) -> None:
         self.images, self.seed, self.flip = images, seed, flip
         if len(images) < parts:
             raise ValueError(
-                f"a step needs at least {parts} pictures, one for each worker and each batch that "
+                f"a step needs at least {parts} images, one for each worker and each batch that "
                 f"is accumulated; there are {len(images)}"
             )
         self.batch = min(batch, len(images)) // parts * parts
@@ -54,5 +54,5 @@ class Batches:
 
 
 def _mix(seed: int, epoch: int) -> int:
-    """A seed of 32 bits in which neighbouring seeds and epochs have nothing in common."""
+    """A seed of 32 bits in which neighboring seeds and epochs have nothing in common."""
     return int.from_bytes(hashlib.sha256(f"{seed} {epoch}".encode()).digest()[:4], "little")

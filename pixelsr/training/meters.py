@@ -13,8 +13,8 @@ class Reading:
         step: steps taken.
         seconds: spent, over all sessions of the run.
         used: fraction of the budget, 0 to 1.
-        bits: per dimension, of the model's own distribution, on the training pictures.
-        pictures_per_second: trained on in this session.
+        bits: per dimension, of the model's own distribution, on the training images.
+        images_per_second: trained on in this session.
         seconds_left: until the budget is used, at the speed of this session.
     """
 
@@ -22,14 +22,14 @@ class Reading:
     seconds: float
     used: float
     bits: float
-    pictures_per_second: float
+    images_per_second: float
     seconds_left: float
 
     def __str__(self) -> str:
         minutes, seconds = divmod(round(self.seconds_left), 60)
         return (
             f"step {self.step}  {self.bits:.3f} bits/dim  "
-            f"{self.pictures_per_second:.3g} pictures/s  "
+            f"{self.images_per_second:.3g} images/s  "
             f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d} left"
         )
 
@@ -56,23 +56,23 @@ class Meter:
         self._last = seconds
 
     def read(self, step: int, seconds: float, used: float, bits: float, batch: int) -> Reading:
-        """The reading after a step of `batch` pictures that had `bits` per dimension."""
+        """The reading after a step of `batch` images that had `bits` per dimension."""
         self.bits.append(bits)
         self._steps.append((seconds - self._last, batch))
         self._last = seconds
-        durations, pictures = zip(*self._steps, strict=True)
+        durations, images = zip(*self._steps, strict=True)
         return Reading(
             step=step,
             seconds=seconds,
             used=used,
             bits=sum(self.bits) / len(self.bits),
-            pictures_per_second=sum(pictures) / sum(durations),
+            images_per_second=sum(images) / sum(durations),
             seconds_left=(1 - used) * (seconds - self._begin) / max(used - self._used, 1e-9),
         )
 
 
 @dataclasses.dataclass
-class Best:
+class EarlyStopping:
     """The best validation so far.
 
     Args:

@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from .config import Recipe
+from .config import TrainingConfig
 
 
-def make_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.Optimizer:
+def make_optimizer(
+    parameters: Iterable[nn.Parameter], recipe: TrainingConfig
+) -> torch.optim.Optimizer:
     """Return the optimizer of a recipe."""
     if recipe.optimizer == "rmsprop":
         return torch.optim.RMSprop(parameters, lr=recipe.lr, alpha=0.95, momentum=0.9, eps=1e-8)
@@ -18,7 +20,9 @@ def make_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.
     )
 
 
-def outline_moments(parameters: Mapping[str, nn.Parameter], recipe: Recipe) -> dict[str, Tensor]:
+def outline_moments(
+    parameters: Mapping[str, nn.Parameter], recipe: TrainingConfig
+) -> dict[str, Tensor]:
     """Return tensors of the names, shapes and dtypes of the moments that steps leave.
 
     Args:
@@ -35,7 +39,7 @@ def outline_moments(parameters: Mapping[str, nn.Parameter], recipe: Recipe) -> d
     return tensors
 
 
-def _moments_of_one(dtype: torch.dtype, recipe: Recipe) -> dict[str, Tensor]:
+def _moments_of_one(dtype: torch.dtype, recipe: TrainingConfig) -> dict[str, Tensor]:
     """Return the moments of a parameter of one number, after a step."""
     parameter = nn.Parameter(torch.zeros(1, dtype=dtype, device="cpu"))
     parameter.grad = torch.zeros_like(parameter)
@@ -44,7 +48,7 @@ def _moments_of_one(dtype: torch.dtype, recipe: Recipe) -> dict[str, Tensor]:
     return dict(optimizer.state[parameter])
 
 
-def learning_rate(recipe: Recipe, step: int, used: float) -> float:
+def learning_rate(recipe: TrainingConfig, step: int, used: float) -> float:
     """Linear warm-up, times the recipe's schedule.
 
     "cosine": half a wave from the peak to ``floor`` times the peak; "halving": the peak times

@@ -16,7 +16,7 @@ from filelock import FileLock, Timeout
 from PIL import Image
 from torch import Tensor
 
-from pixelsr.data.image_io import save_picture
+from pixelsr.data.image_io import save_image
 from pixelsr.models import PixelModel
 from pixelsr.models.sizes import TRAINING
 from pixelsr.utils import strict_files
@@ -29,11 +29,11 @@ MODEL = "model"
 SAMPLES, TENSORBOARD, LOCK = "samples", "tensorboard", ".lock"
 
 
-class RunFiles:
+class RunDir:
     """The files of a run; until `close` no other run can have the folder.
 
     `checkpoint.safetensors`; `log.jsonl`; `model/`, as `save_pretrained` writes it, with
-    `training.toml`, the run's configuration, beside the weights; `samples/`, grids of pictures;
+    `training.toml`, the run's configuration, beside the weights; `samples/`, grids of images;
     `tensorboard/`.
 
     Args:
@@ -96,7 +96,7 @@ class RunFiles:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """In another worker: the same folder, whose writing is left to this one."""
-        return partial(RunFiles, resume=self.resume, writes=False), (self.out,)
+        return partial(RunDir, resume=self.resume, writes=False), (self.out,)
 
     @property
     def checkpoint(self) -> Path:
@@ -132,10 +132,10 @@ class RunFiles:
             model.save_pretrained(self.out / MODEL)
 
     def save_grid(self, step: int, grid: Image.Image) -> None:
-        """Add a picture of samples."""
+        """Add an image of samples."""
         folder = self.out / SAMPLES
         folder.mkdir(exist_ok=True)
-        save_picture(grid, folder / f"step-{step:07d}.png")
+        save_image(grid, folder / f"step-{step:07d}.png")
         if self.tensorboard:
             self.tensorboard.show(step, grid)
 
@@ -266,7 +266,7 @@ def is_installed() -> bool:
 
 
 class TensorBoard:
-    """Writes the entries of the log as curves, and grids of samples as pictures.
+    """Writes the entries of the log as curves, and grids of samples as images.
 
     Args:
         folder: made if need be.
@@ -286,7 +286,7 @@ class TensorBoard:
                 self.writer.add_scalar(f"{name}/{part}" if part else name, figure, step)
 
     def show(self, step: int, grid: Image.Image) -> None:
-        """Add a picture."""
+        """Add an image."""
         self.writer.add_image("samples", np.asarray(grid), step, dataformats="HWC")
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Pictures that show how a run goes: drawn for the same inputs, from the same noise, each time."""
+"""Images that show how a run goes: drawn for the same inputs, from the same noise, each time."""
 
 import torch
 from PIL import Image
@@ -13,12 +13,12 @@ from pixelsr.sampling import sample
 from .loss import is_multi_scale
 
 DRAWS = 4
-"""Samples of each picture."""
+"""Samples of each image."""
 SCALE, GAP = 4, 1
 
 
 def draw_grid(model: PixelModel, images: Tensor, seed: int) -> Image.Image:
-    """A row a picture: input, samples, original; of a prior alone samples only.
+    """A row an image: input, samples, original; of a prior alone samples only.
 
     A `ConditioningNetwork`, whose values are independent, shows the likeliest of each.
 
@@ -29,12 +29,12 @@ def draw_grid(model: PixelModel, images: Tensor, seed: int) -> Image.Image:
     """
     images = images.to(model.device)
     if isinstance(model, ConditioningNetwork):
-        low_res = model.shrink(images)
+        low_res = model.downsample(images)
         with torch.inference_mode():
             likeliest = model(low_res).argmax(1).to(torch.uint8)
         columns = [_enlarged(low_res, images), likeliest, images]
     elif isinstance(model, PixelRecursiveSR) or is_multi_scale(model):
-        low_res = model.shrink(images)
+        low_res = model.downsample(images)
         drawn = sample(model, n=DRAWS, low_res=low_res, seed=seed)
         columns = [_enlarged(low_res, images), *drawn.unflatten(0, (-1, DRAWS)).unbind(1), images]
     else:
@@ -52,5 +52,5 @@ def _tiled(tiles: Tensor) -> Image.Image:
     """Tiles ``[rows, columns, C, H, W]`` side by side, each pixel a square."""
     white = F.pad(tiles, (GAP, GAP, GAP, GAP), value=255)
     whole = white.permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)  # [C, rows H, columns W]
-    picture = from_tensor(whole)
-    return picture.resize((SCALE * picture.width, SCALE * picture.height), Image.Resampling.NEAREST)
+    image = from_tensor(whole)
+    return image.resize((SCALE * image.width, SCALE * image.height), Image.Resampling.NEAREST)

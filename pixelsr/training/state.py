@@ -13,8 +13,8 @@ from pixelsr.models import PixelModel
 from pixelsr.utils.distributed import Workers
 from pixelsr.utils.modules import copy_model
 
-from .config import PRECISIONS, Recipe
-from .loss import Objective
+from .config import PRECISIONS, TrainingConfig
+from .loss import TrainingLoss
 from .optimizer import make_optimizer, outline_moments
 
 SMALLEST_SCALE = 2.0**-16
@@ -22,7 +22,7 @@ SMALLEST_SCALE = 2.0**-16
 
 
 class State:
-    """Model, optimiser, average of the weights, and the counts of steps and seconds.
+    """Model, optimizer, average of the weights, and the counts of steps and seconds.
 
     Args:
         model: trained in place.
@@ -30,7 +30,7 @@ class State:
         workers: those that share each step; all hold the same weights.
     """
 
-    def __init__(self, model: PixelModel, recipe: Recipe, workers: Workers) -> None:
+    def __init__(self, model: PixelModel, recipe: TrainingConfig, workers: Workers) -> None:
         self.layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
         self.model = _arranged(model, self.layout).train()
         self.ema = Ema(model, recipe.ema)
@@ -39,7 +39,7 @@ class State:
         self.dtype = PRECISIONS[recipe.precision]
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=self.dtype is torch.float16)
         self.clip, self.workers = recipe.clip, workers
-        objective: Any = Objective(model, recipe.conditioning_weight)
+        objective: Any = TrainingLoss(model, recipe.conditioning_weight)
         if workers.count > 1:
             objective = DistributedDataParallel(objective)
         self.objective: Any = torch.compile(objective) if recipe.compile else objective
@@ -119,7 +119,7 @@ class State:
             raise FloatingPointError(f"the {name} became {value.item()} after {self.step} steps")
 
     def tensors(self) -> dict[str, Tensor]:
-        """Weights, average, the optimiser's moments and the scale of the loss, by name."""
+        """Weights, average, the optimizer's moments and the scale of the loss, by name."""
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         average = self.ema.model.state_dict()
         tensors |= {f"ema.{name}": tensor for name, tensor in average.items()}
@@ -207,7 +207,7 @@ def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _placed(moments: dict[str, Tensor], parameter: Tensor) -> dict[str, Tensor]:
-    """The optimiser's tensors of a parameter, in the parameter's memory format and device."""
+    """The optimizer's tensors of a parameter, in the parameter's memory format and device."""
     return {
         key: value.clone() if key == "step" else torch.empty_like(parameter).copy_(value)
         for key, value in moments.items()

@@ -13,19 +13,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pixelsr.data.binarize import binarised, describe_levels
+from pixelsr.data.binarize import binarized, describe_levels
 from pixelsr.data.quantize import to_levels
 from pixelsr.models import PixelModel
 from pixelsr.utils.distributed import Workers
 
 from .checkpoint import Facts, read_checkpoint
-from .config import Budget, Intervals, Recipe, difference
-from .data_order import Batches
+from .config import Budget, Intervals, TrainingConfig, difference
+from .data_order import DataOrder
 from .loss import ALONE, bits_per_dimension, nats_per_image
-from .meters import Best, Meter, Reading
+from .meters import EarlyStopping, Meter, Reading
 from .optimizer import learning_rate
 from .progress import Display, stdout_sentence
-from .run_dir import RunFiles
+from .run_dir import RunDir
 from .sample_grid import draw_grid
 from .state import State
 
@@ -37,15 +37,15 @@ class _Stopped(Exception):  # noqa: N818
 
 
 class Trainer:
-    """One run: a model, its pictures, and the folder that it writes.
+    """One run: a model, its images, and the folder that it writes.
 
     Args:
         model: trained in place.
         images: uint8 ``[N, C, H, W]``, to train on, 8 bits whatever the model's levels are;
-            for a model of 2 levels black and white, unless the recipe says how to binarise them.
+            for a model of 2 levels black and white, unless the recipe says how to binarize them.
         validation: uint8 ``[M, C, H, W]``, or None for no validation.
         files: what the run writes, or goes on with: the checkpoint of a run with the same model,
-            pictures, recipe and number of workers; batches, and with a budget of steps the weights
+            images, recipe and number of workers; batches, and with a budget of steps the weights
             too, are then those of a run that was never stopped. Its model is the average of the
             weights at the best validation, or where there is none, the last.
         recipe: how to train.
@@ -56,13 +56,13 @@ class Trainer:
             run with a checkpoint.
         pause: end the run after so many steps too, with a checkpoint and the validation of that
             step.
-        workers: processes that share each step: with `batch` pictures for each of k workers, the
+        workers: processes that share each step: with `batch` images for each of k workers, the
             run is that of one process with batches of k times the size. The first one writes.
-        grid: pictures of which samples are drawn at each validation.
+        grid: images of which samples are drawn at each validation.
         tensorboard: write `tensorboard/` too.
     Raises:
-        ValueError: the checkpoint is damaged, or of a run with other settings; or the pictures are
-            grey, the model has 2 levels, and the recipe does not say how to binarise.
+        ValueError: the checkpoint is damaged, or of a run with other settings; or the images are
+            gray, the model has 2 levels, and the recipe does not say how to binarize.
         OSError: a file cannot be written.
     """
 
@@ -71,8 +71,8 @@ class Trainer:
         model: PixelModel,
         images: Tensor,
         validation: Tensor | None,
-        files: RunFiles,
-        recipe: Recipe,
+        files: RunDir,
+        recipe: TrainingConfig,
         budget: Budget,
         intervals: Intervals,
         display: Display,
@@ -89,17 +89,17 @@ class Trainer:
         self.pause = pause
         self.lost: OSError | None = None  # why nothing can be shown any more
         self.parts = recipe.accumulate * workers.count
-        self.best = Best()
+        self.best = EarlyStopping()
         with files.start():
             self._begin(model, grid, tensorboard)
 
     def _begin(self, model: PixelModel, grid: int, tensorboard: bool) -> None:
         recipe = self.recipe
-        fit = functools.partial(binarised, levels=model.levels, choice=recipe.binarise)
+        fit = functools.partial(binarized, levels=model.levels, choice=recipe.binarize)
         images = fit(self.images)
         self.held_out = None if self.validation is None else fit(self.validation)
         batch = recipe.batch * self.parts
-        self.batches = Batches(images, batch, recipe.seed, recipe.flip, self.parts)
+        self.batches = DataOrder(images, batch, recipe.seed, recipe.flip, self.parts)
         shown = images if self.held_out is None else self.held_out
         self.grid = to_levels(shown[:grid], model.levels)
         self.state = State(model, recipe, self.workers)
@@ -157,8 +157,8 @@ class Trainer:
             lr = learning_rate(self.recipe, self.state.step, used)
             bits = self.state.advance(self._parts(), lr)
             used, stopped = self._look()
-            pictures = self.batches.batch
-            self._report(self.meter.read(self.state.step, self.state.seconds, used, bits, pictures))
+            images = self.batches.batch
+            self._report(self.meter.read(self.state.step, self.state.seconds, used, bits, images))
             if stopped:
                 raise _Stopped
             if self._keep():
@@ -203,7 +203,7 @@ class Trainer:
                 step=reading.step,
                 seconds=round(reading.seconds, 1),
                 train=round(reading.bits, 4),
-                pictures_per_second=round(reading.pictures_per_second, 1),
+                images_per_second=round(reading.images_per_second, 1),
             )
 
     def _is_due(self, interval: int) -> bool:
@@ -256,8 +256,8 @@ class Trainer:
     @property
     def _headline(self) -> str:
         """What the figures of a validation are."""
-        quantised = describe_levels(self.state.model.levels, self.recipe.binarise)
-        parts = ("validation", quantised, "bits/dim (nats/image)")
+        quantized = describe_levels(self.state.model.levels, self.recipe.binarize)
+        parts = ("validation", quantized, "bits/dim (nats/image)")
         return ", ".join(part for part in parts if part)
 
     def _leave(self) -> None:
@@ -273,8 +273,8 @@ class Trainer:
         """What a resumed run must have in common with the first, as JSON values."""
         return {
             **self.state.model.describe(),
-            "pictures": _summary(self.images),
-            "validation pictures": _summary(self.validation),
+            "images": _summary(self.images),
+            "validation images": _summary(self.validation),
             "workers": self.workers.count,
             **dataclasses.asdict(self.recipe),
         }
@@ -301,9 +301,9 @@ class Trainer:
 
 
 def _figures(bits: dict[str, float], images: Tensor) -> str:
-    """Bits per dimension of each distribution, and in brackets the nats of a whole picture."""
-    nats = {name: nats_per_image(value, images) for name, value in bits.items()}
-    return ", ".join(f"{name} {value:.4f} ({nats[name]:.2f})" for name, value in bits.items())
+    """Bits per dimension of each distribution, and in brackets the nats of a whole image."""
+    nll = {name: nats_per_image(value, images) for name, value in bits.items()}
+    return ", ".join(f"{name} {value:.4f} ({nll[name]:.2f})" for name, value in bits.items())
 
 
 @contextlib.contextmanager
@@ -328,7 +328,7 @@ def _window(bits: Tensor | None, step: int) -> list[float]:
 
 
 def _summary(images: Tensor | None) -> str:
-    """Enough of the pictures to know them again."""
+    """Enough of the images to know them again."""
     if images is None:
         return "none"
     checksum = zlib.crc32(images.contiguous().numpy().data)

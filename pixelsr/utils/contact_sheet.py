@@ -1,4 +1,4 @@
-"""Sheets: many pictures in one, a row a photo under captions, or a bare grid."""
+"""Sheets: many images in one, a row a photo under captions, or a bare grid."""
 
 import dataclasses
 import math
@@ -12,12 +12,12 @@ BACKGROUND, INK, PALE = "#fafafa", "#333333", "#777777"
 TILE, ROW_WIDTH, GRID_WIDTH = 256, 8192, 2048
 """Pixels: a tile is enlarged by the largest whole number that keeps it and its row within these."""
 MAX_ROWS, MAX_TILES = 24, 400
-"""What a command shows of many photos, or of many pictures in a grid; it says so."""
+"""What a command shows of many photos, or of many images in a grid; it says so."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One photo on the sheet: a picture for each caption; the last may be missing."""
+    """One photo on the sheet: an image for each caption; the last may be missing."""
 
     name: str
     tiles: Sequence[Image.Image]
@@ -59,7 +59,7 @@ def draw_sheet(
 
 
 def draw_grid(tiles: Sequence[Image.Image]) -> Image.Image:
-    """Pictures of one size, row by row, in as many rows as columns or one less.
+    """Images of one size, row by row, in as many rows as columns or one less.
 
     Args:
         tiles: at least one.

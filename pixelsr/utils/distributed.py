@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 PATIENCE = datetime.timedelta(days=1)
-"""How long workers wait for one that reads a million pictures, or draws a large share."""
+"""How long workers wait for one that reads a million images, or draws a large share."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The number of intensity levels of a colour, checked in one place."""
+"""The number of intensity levels of a color, checked in one place."""
 
 from typing import Any
 

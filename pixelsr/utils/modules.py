@@ -1,4 +1,4 @@
-"""Wrapped, copied and reparametrised `nn.Module`s."""
+"""Wrapped, copied and reparametrized `nn.Module`s."""
 
 import copy
 import functools
@@ -78,8 +78,8 @@ _HOOKS = (WeightNorm, SpectralNorm, BasePruningMethod)
 """The hooks that compute a weight before a forward, as `torch.nn.utils.weight_norm` adds one."""
 
 
-def is_reparametrised(model: nn.Module) -> bool:
-    """Return True if any weight is computed of other tensors, by a parametrisation or by a hook."""
+def is_reparametrized(model: nn.Module) -> bool:
+    """Return True if any weight is computed of other tensors, by a parametrization or by a hook."""
     return any(is_parametrized(m) or _hooks(m) for m in model.modules())
 
 
@@ -100,7 +100,7 @@ def plain_copy(model: nn.Module) -> nn.Module:
     for module in copied.modules():
         _apply_hooks(module)
         if is_parametrized(module):
-            _apply_parametrisations(module)
+            _apply_parametrizations(module)
     return copied
 
 
@@ -116,8 +116,8 @@ def _apply_hooks(module: nn.Module) -> None:
         del module._forward_pre_hooks[key]
 
 
-def _apply_parametrisations(module: nn.Module) -> None:
-    """Replace parametrised tensors by their values.
+def _apply_parametrizations(module: nn.Module) -> None:
+    """Replace parametrized tensors by their values.
 
     A copied module shares its class with the original, and `remove_parametrizations` would take
     the weight from both.

@@ -85,7 +85,7 @@ def available_on(device: torch.device) -> int | None:
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
-def check_memory(needed: int, pictures: int, advice: str, device: torch.device = _CPU) -> None:
+def check_memory(needed: int, images: int, advice: str, device: torch.device = _CPU) -> None:
     """Refuse a batch that would not fit, before anything of it is allocated.
 
     Args:
@@ -95,7 +95,7 @@ def check_memory(needed: int, pictures: int, advice: str, device: torch.device =
     free = available_on(device)
     if free is not None and needed > free:
         raise ValueError(
-            f"{pictures} pictures at once need {in_gib(needed)} of memory, "
+            f"{images} images at once need {in_gib(needed)} of memory, "
             f"and {in_gib(free)} are free; {advice}"
         )
 

@@ -20,10 +20,11 @@ import pixelsr
 from benchmarks.tools.registry import SUITES
 from pixelsr.bench import (
     Batch,
-    Figure,
+    EngineChoice,
     Growth,
+    Measurement,
     Report,
-    Sampler,
+    engine_choices,
     inputs,
     loops,
     machine,
@@ -33,7 +34,6 @@ from pixelsr.bench import (
     measure_growth,
     passes,
     plot,
-    samplers,
     times_faster,
 )
 from pixelsr.bench.growth import cache_bytes
@@ -42,24 +42,24 @@ from pixelsr.cli import bench, main
 from pixelsr.sampling import engines
 from pixelsr.sampling.noise import draw, gumbel_noise
 from pixelsr.sampling.plan import Buffer
-from tests.support.helpers import randomise
+from tests.support.helpers import randomize
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
-REFERENCE = Sampler("reference")
+REFERENCE = EngineChoice("reference")
 TEMPERATURE = 0.1  # of a check: sharp, so that the past matters
 
 
 def network() -> pixelsr.PixelRecursiveSR:
     sizes = {"channels": 9, "layers": 2, "levels": 16, "kernel_size": 3}
     prior = pixelsr.GatedPixelCNN(**sizes, head_channels=12, first_kernel_size=5)
-    conditioning = pixelsr.ConditioningNetwork(channels=4, blocks=1, levels=16, magnification=2)
-    return randomise(pixelsr.PixelRecursiveSR(prior, conditioning)).eval()
+    conditioning = pixelsr.ConditioningNetwork(channels=4, blocks=1, levels=16, scale_factor=2)
+    return randomize(pixelsr.PixelRecursiveSR(prior, conditioning)).eval()
 
 
 def prior() -> pixelsr.PixelCNN:
     sizes = {"channels": 6, "layers": 3, "head_channels": 8, "levels": 16}
-    return randomise(pixelsr.PixelCNN(**sizes)).eval()
+    return randomize(pixelsr.PixelCNN(**sizes)).eval()
 
 
 # The sides of the comparison.
@@ -67,24 +67,24 @@ def prior() -> pixelsr.PixelCNN:
 
 @torch.inference_mode()
 def draw_by_loop(batch: Batch, *, cropped: bool) -> Tensor:
-    """Whole pictures by one of the two simple loops, each value from the pass that is timed."""
+    """Whole images by one of the two simple loops, each value from the pass that is timed."""
     images = torch.zeros_like(batch.images)
     batch = dataclasses.replace(batch, images=images)
-    _, colours, height, width = images.shape
+    _, colors, height, width = images.shape
     conditioning = batch.model.conditioning(batch.low_res)
-    places = itertools.product(range(height), range(width), range(colours))
-    for position, (row, col, colour) in enumerate(places):
+    positions = itertools.product(range(height), range(width), range(colors))
+    for position, (row, col, color) in enumerate(positions):
         if cropped:
             logits = loops.cropped_pass(batch, row + 1) + conditioning[:, :, :, : row + 1]
         else:
             logits = loops.naive_pass(batch)
         noise = gumbel_noise(0, 0, len(batch), position, 1, batch.model.levels, CPU)
-        images[:, colour, row, col] = draw(logits[:, :, colour, row, col], noise[:, 0], TEMPERATURE)
+        images[:, color, row, col] = draw(logits[:, :, color, row, col], noise[:, 0], TEMPERATURE)
     return images
 
 
 @pytest.mark.parametrize("cropped", [False, True], ids=["naive", "row-cropped"])
-def test_a_loop_of_the_passes_that_are_timed_draws_the_cached_pictures(cropped):
+def test_a_loop_of_the_passes_that_are_timed_draws_the_cached_images(cropped):
     batch = make_batch(network().double(), 2, (6, 4))
     options = {"low_res": batch.low_res, "temperature": TEMPERATURE, "engine": "reference"}
     cached = pixelsr.sample(batch.model, 1, **options)
@@ -137,9 +137,9 @@ def test_passes_that_differ_are_not_measured():
 
 @pytest.mark.parametrize("make", [network, prior])
 @pytest.mark.parametrize("weights", ["model", "bfloat16"])
-def test_replay_knows_the_networks_own_pictures(make, weights):
+def test_replay_knows_the_networks_own_images(make, weights):
     batch = make_batch(make().double(), 6, (4, 6))
-    drawn = Sampler("reference", weights)(batch)
+    drawn = EngineChoice("reference", weights)(batch)
     assert drawn.shape == batch.images.shape
     assert inputs.flips(batch, drawn, weights) == 0
     assert inputs.flips(batch, drawn.flip(3), weights) > 0.3
@@ -148,7 +148,9 @@ def test_replay_knows_the_networks_own_pictures(make, weights):
 
 def test_a_sampler_that_draws_something_else_is_not_measured(monkeypatch):
     batch = make_batch(network(), 2, (4, 4))
-    monkeypatch.setattr(Sampler, "__call__", lambda self, batch: torch.zeros_like(batch.images))
+    monkeypatch.setattr(
+        EngineChoice, "__call__", lambda self, batch: torch.zeros_like(batch.images)
+    )
     message = r"not measured: \d\d% of the values that engine reference draws are not the network's"
     with pytest.raises(ValueError, match=message):
         measure_batch(batch, [REFERENCE], 1)
@@ -158,19 +160,19 @@ def test_a_sampler_that_draws_something_else_is_not_measured(monkeypatch):
 
 def test_every_engine_that_can_run_is_measured_with_every_kind_of_weights(monkeypatch):
     reasons = {"cuda": "no GPU", "cpu": None, "reference": None}
-    monkeypatch.setattr(samplers, "ENGINES", reasons)
-    monkeypatch.setattr(samplers, "why_not", lambda name, device: reasons[name])
-    monkeypatch.setattr(samplers, "choose_engine", lambda name, device: None)
-    cpu = [Sampler("cpu", weights) for weights in ("model", "float16", "bfloat16")]
-    assert samplers(CPU) == [*cpu, REFERENCE]
-    assert samplers(CPU, ["reference"]) == [REFERENCE]
+    monkeypatch.setattr(engine_choices, "ENGINES", reasons)
+    monkeypatch.setattr(engine_choices, "why_not", lambda name, device: reasons[name])
+    monkeypatch.setattr(engine_choices, "choose_engine", lambda name, device: None)
+    cpu = [EngineChoice("cpu", weights) for weights in ("model", "float16", "bfloat16")]
+    assert engine_choices(CPU) == [*cpu, REFERENCE]
+    assert engine_choices(CPU, ["reference"]) == [REFERENCE]
 
 
 def test_an_engine_that_cannot_run_says_why():
     for name in engines.ENGINES:
         if reason := engines.why_not(name, CPU):
             with pytest.raises(ValueError, match=re.escape(reason)):
-                samplers(CPU, [name])
+                engine_choices(CPU, [name])
 
 
 # Turns, medians, ratios.
@@ -188,8 +190,8 @@ def test_a_dense_forward_pass_follows_each_turn(monkeypatch):
     monkeypatch.setattr(measure, "cropped_loop_seconds", lambda batch: note(CPU, CROPPED_LOOP))
     monkeypatch.setattr(measure, "naive_loop_seconds", lambda batch: note(CPU, NAIVE_LOOP))
     monkeypatch.setattr(measure, "check_replay", lambda *arguments: None)
-    monkeypatch.setattr(Sampler, "__call__", lambda self, batch: batch.images)
-    fast = Sampler("cpu")
+    monkeypatch.setattr(EngineChoice, "__call__", lambda self, batch: batch.images)
+    fast = EngineChoice("cpu")
     *sides, dense = measure_batch(make_batch(network(), 2, (4, 4)), [fast, REFERENCE], 5)
     methods = [CACHED, CACHED, CROPPED_LOOP, NAIVE_LOOP, CROPPED]
     assert [side.method for side in sides] == methods
@@ -207,16 +209,16 @@ def test_a_dense_forward_pass_follows_each_turn(monkeypatch):
     assert len(dense.seconds) == len(forwards)
 
 
-def figure(method=CACHED, engine="cpu", weights="model", batch=4, scale=1.0) -> Figure:
+def figure(method=CACHED, engine="cpu", weights="model", batch=4, scale=1.0) -> Measurement:
     own, forward = (6.0, 20.0, 8.0), (2.0, 4.0, 4.0)  # ratios 3, 5, 2
     if method != CACHED:
         engine = weights = None
-    return Figure(method, engine, weights, batch, tuple(scale * time for time in own), forward)
+    return Measurement(method, engine, weights, batch, tuple(scale * time for time in own), forward)
 
 
 def test_a_figure_is_the_median_of_ratios_not_the_ratio_of_medians():
     assert figure().forward_passes == 3
-    assert figure().pictures_per_second == 4 / 8
+    assert figure().images_per_second == 4 / 8
     rival = dataclasses.replace(figure(NAIVE_LOOP), seconds=(60.0, 100.0))
     assert times_faster(figure(), rival) == statistics.median([10, 5])
 
@@ -229,13 +231,13 @@ def test_growth_is_the_time_of_a_pixel():
     assert growth().time_per_pixel == 22 / 16
 
 
-def test_both_pictures_of_growth_are_drawn_and_their_caches_counted():
+def test_both_images_of_growth_are_drawn_and_their_caches_counted():
     found = measure_growth(network(), REFERENCE, (2, 4), 2)
     assert found.image_sizes == ((2, 4), (8, 16))
     assert [len(times) for times in found.seconds] == [2, 2]
     assert found.seconds[1][0] > found.seconds[0][0] > 0
     small, large = found.cache_bytes
-    assert small < large < 4 * small, "of a wider picture rows are longer, not more"
+    assert small < large < 4 * small, "of a wider image rows are longer, not more"
 
 
 def test_the_cache_is_the_rows_that_the_plans_buffers_keep():
@@ -251,13 +253,13 @@ def test_the_cache_is_the_rows_that_the_plans_buffers_keep():
 
 
 def report(**changes: object) -> Report:
-    figures = [
+    results = [
         figure(method, batch=batch, scale=scale)
         for batch in (4, 1)
         for method, scale in ((CACHED, 1), (CROPPED_LOOP, 50), (NAIVE_LOOP, 900), (DENSE, 0.4))
     ]
     made = Report(
-        machine(CPU), "2026-01-02T03:04:05+00:00", prior().describe(), (4, 6), tuple(figures), ()
+        machine(CPU), "2026-01-02T03:04:05+00:00", prior().describe(), (4, 6), tuple(results), ()
     )
     return dataclasses.replace(made, **changes)
 
@@ -276,16 +278,14 @@ def test_measure_reports_every_batch_and_says_what_it_does():
     assert found.growth == ()
     assert found.model["class"] == "PixelRecursiveSR"
     assert found.machine["torch"] == torch.__version__
-    assert all(figure.forward_passes > 0 for figure in found.figures)
+    assert all(figure.forward_passes > 0 for figure in found.results)
     by_name = {figure.name: figure for figure in found.of_batch(1)}
     assert by_name["naive loop"].forward_passes > 4 * 4  # of 48 passes, none much cheaper
     assert times_faster(by_name["cached, reference"], by_name["naive loop"]) > 0
 
 
 def test_sizes_that_the_model_cannot_draw_are_refused():
-    with pytest.raises(
-        ValueError, match="pictures of 4x5 were asked for; the model magnifies by 2"
-    ):
+    with pytest.raises(ValueError, match="images of 4x5 were asked for; the model magnifies by 2"):
         make_batch(network(), 1, (4, 5))
 
 
@@ -317,12 +317,12 @@ def test_the_plot_has_a_line_for_each_method_and_engine():
 @pytest.mark.parametrize("batches", [(1,), (4, 1)])
 def test_the_plot_is_a_png(batches, recwarn):
     made = report()
-    made = report(figures=tuple(one for one in made.figures if one.batch in batches))
-    with Image.open(BytesIO(plot.draw_plot(made))) as picture:
-        assert picture.format == "PNG"
-        assert picture.width > 1000
-        dark = picture.convert("L").point(lambda value: 255 * (value < 200))
-        assert dark.getbbox()[2] > 0.95 * picture.width, "the legend is cut off or missing"
+    made = report(results=tuple(one for one in made.results if one.batch in batches))
+    with Image.open(BytesIO(plot.draw_plot(made))) as image:
+        assert image.format == "PNG"
+        assert image.width > 1000
+        dark = image.convert("L").point(lambda value: 255 * (value < 200))
+        assert dark.getbbox()[2] > 0.95 * image.width, "the legend is cut off or missing"
     assert not recwarn.list
 
 
@@ -350,9 +350,9 @@ def refusal(*arguments: object, status: int = 1) -> str:
 
 
 def test_the_table_the_json_and_the_plot_are_of_one_report(folder, tmp_path):
-    out, picture = tmp_path / "new" / "speed.json", tmp_path / "speed.png"
+    out, image = tmp_path / "new" / "speed.json", tmp_path / "speed.png"
     options = ["--engine", "reference", "--batch", "1,2", "--rounds", 1]
-    result = run("--model", folder, "--size", "4x6", *options, "--out", out, "--plot", picture)
+    result = run("--model", folder, "--size", "4x6", *options, "--out", out, "--plot", image)
     assert result.exit_code == 0, result.output
     values = json.loads(out.read_text())
     assert values["image_size"] == [4, 6]
@@ -360,14 +360,14 @@ def test_the_table_the_json_and_the_plot_are_of_one_report(folder, tmp_path):
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", values["date"])
     assert [figure["batch"] for figure in values["figures"]] == [1] * 5 + [2] * 5
     found = Report.from_json(values)
-    for one in found.figures:
+    for one in found.results:
         star = "* " if one.method in LOOPS else ""
-        passes, speed = bench._rounded(one.forward_passes), bench._rounded(one.pictures_per_second)
+        passes, speed = bench._rounded(one.forward_passes), bench._rounded(one.images_per_second)
         cells = [str(one.batch), one.name, star + passes, star + speed]
         assert re.search(r"\s+".join(map(re.escape, cells)), result.stdout), cells
     assert "GatedPixelCNN" not in result.stdout
-    assert "PixelRecursiveSR, pictures of 6x4" in result.stdout
-    assert picture.read_bytes() == plot.draw_plot(found)
+    assert "PixelRecursiveSR, images of 6x4" in result.stdout
+    assert image.read_bytes() == plot.draw_plot(found)
     assert result.stderr.splitlines() == ["batch 1", "batch 2"]
 
 
@@ -383,7 +383,7 @@ def test_by_default_the_papers_model_and_all_engines_are_measured(monkeypatch):
     seen = {}
 
     def note(model, found, **options):
-        seen.update(options, model=model, samplers=found)
+        seen.update(options, model=model, engine_choices=found)
         return report()
 
     monkeypatch.setattr(bench, "measure", note)
@@ -394,7 +394,7 @@ def test_by_default_the_papers_model_and_all_engines_are_measured(monkeypatch):
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
-    assert seen["samplers"] == samplers(seen["model"].device)
+    assert seen["samplers"] == engine_choices(seen["model"].device)
     assert (seen["batches"], seen["rounds"], seen["image_size"]) == ([1, 4, 16], 7, (16, 16))
 
 

@@ -10,11 +10,11 @@ from PIL import Image
 
 import pixelsr
 from pixelsr.cli import main
-from pixelsr.data.binarize import binarise
-from pixelsr.data.crop import area_resize, centre_square, to_tensor
+from pixelsr.data.binarize import binarize
+from pixelsr.data.crop import area_resize, center_square, to_tensor
 from pixelsr.data.downsample import area_average, visible_average
 from pixelsr.data.quantize import from_levels, to_levels
-from tests.cli.test_enlarge import holds, picture, refusal, save_photo, tiny, words, written
+from tests.cli.test_enlarge import holds, read_image, refusal, save_photo, tiny, words, written
 from tests.cli.test_sample_command import prior
 
 SIDE = 7
@@ -49,14 +49,14 @@ def square(
     photo: Path, box: tuple[int, int, int, int] | None = None, side: int = SIDE
 ) -> torch.Tensor:
     image = Image.open(photo)
-    return area_resize(to_tensor(image.crop(box or centre_square(image.size))), side)
+    return area_resize(to_tensor(image.crop(box or center_square(image.size))), side)
 
 
 def save_mask(path: Path, size: tuple[int, int], marks: dict[tuple[int, int], int]) -> Path:
-    """Black, but for the greys at (x, y)."""
+    """Black, but for the grays at (x, y)."""
     mask = Image.new("L", size)
-    for xy, grey in marks.items():
-        mask.putpixel(xy, grey)
+    for xy, gray in marks.items():
+        mask.putpixel(xy, gray)
     mask.save(path)
     return path
 
@@ -84,11 +84,11 @@ def test_the_kept_half_comes_back_untouched_and_the_rest_is_drawn(model, photo, 
     options = ["--keep", keep, "--samples", 2, "--seed", 3]
     result = complete(photo, "-o", out, "--model", model, *options)
     assert result.exit_code == 0, result.output
-    assert result.stdout == f"2 pictures in {out}, side by side in {out / 'sheet.png'}\n"
+    assert result.stdout == f"2 images in {out}, side by side in {out / 'sheet.png'}\n"
     assert list(written(out)) == ["photo-1.png", "photo-2.png", "sheet.png"]
     hidden = torch.ones(SIDE, SIDE, dtype=torch.bool)
     hidden[HALVES[keep]] = False
-    given, images = square(photo), [picture(out / f"photo-{k}.png") for k in (1, 2)]
+    given, images = square(photo), [read_image(out / f"photo-{k}.png") for k in (1, 2)]
     for image in images:
         assert torch.equal(image[:, ~hidden], given[:, ~hidden])
         assert not torch.equal(image, given)
@@ -108,7 +108,7 @@ def test_the_index_counts_on_from_photo_to_photo(model, photo, out):
     hidden = torch.ones(SIDE, SIDE, dtype=torch.bool)
     hidden[:3] = False
     expected = expect(square(other), hidden, n=2, first_index=2)
-    images = [picture(out / f"other-{k}.png") for k in (1, 2)]
+    images = [read_image(out / f"other-{k}.png") for k in (1, 2)]
     assert torch.equal(torch.stack(images), expected)
 
 
@@ -118,15 +118,15 @@ def test_an_enlarger_sees_nothing_of_what_is_hidden(photo, tmp_path):
     mask.paste(255, (12, 3, 17, 28))
     mask.save(tmp_path / "mask.png")
     drawn = {}
-    for name, colour in {"green": (0, 255, 0), "black": (0, 0, 0)}.items():
+    for name, color in {"green": (0, 255, 0), "black": (0, 0, 0)}.items():
         scratched = Image.open(photo).convert("RGB")
-        scratched.paste(colour, mask=mask)
+        scratched.paste(color, mask=mask)
         scratched.save(tmp_path / f"{name}.png")
         options = ["--mask", tmp_path / "mask.png", "--size", 8, "--samples", 2, "--seed", 5]
         out = tmp_path / name
         result = complete(tmp_path / f"{name}.png", "-o", out, "--model", model, *options)
         assert result.exit_code == 0, result.output
-        drawn[name] = [picture(out / f"{name}-{k}.png") for k in (1, 2)]
+        drawn[name] = [read_image(out / f"{name}-{k}.png") for k in (1, 2)]
     assert torch.equal(torch.stack(drawn["green"]), torch.stack(drawn["black"]))
 
 
@@ -141,7 +141,7 @@ def test_an_enlarger_sees_what_is_kept_made_small(photo, out, tmp_path):
     low_res = visible_average(known, ~mask[:, 0], 2)
     assert torch.equal(low_res[..., :2], area_average(known, 2)[..., :2])
     expected = pixelsr.sample(tiny(), n=2, low_res=low_res, known=known, known_mask=mask)
-    images = [picture(out / f"photo-{k}.png") for k in (1, 2)]
+    images = [read_image(out / f"photo-{k}.png") for k in (1, 2)]
     assert torch.equal(torch.stack(images), expected)
 
 
@@ -156,7 +156,7 @@ def test_an_enlarger_redraws_a_half_from_the_whole_photo_made_small(photo, out, 
     expected = pixelsr.sample(
         tiny(), n=2, low_res=area_average(known, 2), known=known, known_mask=mask
     )
-    images = [picture(out / f"photo-{k}.png") for k in (1, 2)]
+    images = [read_image(out / f"photo-{k}.png") for k in (1, 2)]
     assert torch.equal(torch.stack(images), expected)
 
 
@@ -172,45 +172,45 @@ def test_an_enlarger_that_tells_no_size_draws_eight_small_pixels(photo, out, tmp
     tiny().save_pretrained(tmp_path / "enlarger")
     options = ["--model", tmp_path / "enlarger", "--samples", 1]
     assert complete(photo, "-o", out, *options).exit_code == 0
-    assert picture(out / "photo-1.png").shape == (3, 16, 16)
+    assert read_image(out / "photo-1.png").shape == (3, 16, 16)
 
 
-def test_size_and_box_choose_the_picture(model, photo, out):
+def test_size_and_box_choose_the_image(model, photo, out):
     options = ["--model", model, "--size", 5, "--box", "7,3,23,19", "--samples", 1]
     assert complete(photo, "-o", out, *options).exit_code == 0
     expected = area_resize(to_tensor(Image.open(photo).crop((7, 3, 23, 19))), 5)
-    assert torch.equal(picture(out / "photo-1.png")[:, :2], expected[:, :2])
+    assert torch.equal(read_image(out / "photo-1.png")[:, :2], expected[:, :2])
 
 
-def test_a_photo_of_few_levels_and_one_colour(photo, out, tmp_path):
-    model = save(prior(colours=1, levels=4), tmp_path / "grey")
+def test_a_photo_of_few_levels_and_one_color(photo, out, tmp_path):
+    model = save(prior(colors=1, levels=4), tmp_path / "gray")
     result = complete(photo, "-o", out, "--model", model, "--samples", 1)
     assert result.exit_code == 0, result.output
     image = Image.open(photo).convert("L")
-    grey = area_resize(to_tensor(image.crop(centre_square(image.size))), SIDE)
-    expected = from_levels(to_levels(grey, 4), 4)
-    assert torch.equal(picture(out / "photo-1.png")[:1, :3], expected[:, :3])
-    assert set(picture(out / "photo-1.png").unique().tolist()) <= {0, 85, 170, 255}
+    gray = area_resize(to_tensor(image.crop(center_square(image.size))), SIDE)
+    expected = from_levels(to_levels(gray, 4), 4)
+    assert torch.equal(read_image(out / "photo-1.png")[:1, :3], expected[:, :3])
+    assert set(read_image(out / "photo-1.png").unique().tolist()) <= {0, 85, 170, 255}
 
 
 @pytest.mark.parametrize("kept", ["bernoulli", "threshold", None])
-def test_a_photo_is_binarised_as_the_pictures_of_the_training_were(photo, out, tmp_path, kept):
-    model = save(prior(colours=1, levels=2), tmp_path / "binary")
+def test_a_photo_is_binarized_as_the_images_of_the_training_were(photo, out, tmp_path, kept):
+    model = save(prior(colors=1, levels=2), tmp_path / "binary")
     if kept:
-        (model / "training.toml").write_text(f'size = {SIDE}\nbinarise = "{kept}"\n')
+        (model / "training.toml").write_text(f'size = {SIDE}\nbinarize = "{kept}"\n')
     more = save_photo(tmp_path / "more.png")  # which changes nothing for the other
     result = complete(more, photo, "-o", out, "--model", model, "--samples", 1)
     assert result.exit_code == 0, result.output
     image = Image.open(photo).convert("L")
-    grey = area_resize(to_tensor(image.crop(centre_square(image.size))), SIDE)
-    white = from_levels(to_levels(grey, 2), 2)
-    drawn = binarise(grey[None])[0]
+    gray = area_resize(to_tensor(image.crop(center_square(image.size))), SIDE)
+    white = from_levels(to_levels(gray, 2), 2)
+    drawn = binarize(gray[None])[0]
     assert not torch.equal(white, drawn)
     expected = drawn if kept == "bernoulli" else white
-    assert torch.equal(picture(out / "photo-1.png")[:1, :3], expected[:, :3])
+    assert torch.equal(read_image(out / "photo-1.png")[:1, :3], expected[:, :3])
 
 
-def test_a_folder_stands_for_all_its_pictures(model, out, tmp_path):
+def test_a_folder_stands_for_all_its_images(model, out, tmp_path):
     folder = tmp_path / "photos"
     save_photo(folder / "good.png")
     words(folder / "words.txt")
@@ -221,22 +221,22 @@ def test_a_folder_stands_for_all_its_pictures(model, out, tmp_path):
     assert str(folder / "words.txt") in result.stderr
 
 
-# --- the small picture of what is visible ---
+# --- the small image of what is visible ---
 
 
-def some_pictures(height: int, width: int) -> torch.Tensor:
+def some_images(height: int, width: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     return torch.randint(256, (2, 3, height, width), generator=generator, dtype=torch.uint8)
 
 
 def test_where_all_is_visible_it_is_the_area_average():
-    images = some_pictures(12, 20)
+    images = some_images(12, 20)
     nothing = torch.zeros(2, 12, 20, dtype=torch.bool)
     assert torch.equal(visible_average(images, nothing, 4), area_average(images, 4))
 
 
 def test_a_block_that_is_partly_hidden_is_the_mean_of_the_rest():
-    images, hidden = some_pictures(4, 4), torch.zeros(2, 4, 4, dtype=torch.bool)
+    images, hidden = some_images(4, 4), torch.zeros(2, 4, 4, dtype=torch.bool)
     hidden[1, 1, 3] = True
     small = visible_average(images, hidden, 2)
     rest = images[1, :, [0, 0, 1], [2, 3, 2]].double().mean(1).round()
@@ -252,27 +252,27 @@ def test_a_hidden_block_lies_between_what_surrounds_it(height, width):
     hidden = torch.zeros(1, height, width, dtype=torch.bool)
     hidden[:, :, 2 : width - 2] = True
     small = visible_average(ramp, hidden, 1).int()
-    # A line from side to side, but for the grain of the scales; each colour alike.
+    # A line from side to side, but for the grain of the scales; each color alike.
     assert (small - ramp.int()).abs().max() <= 3
     flat = torch.full_like(ramp, 77)
     flat[hidden[:, None].expand_as(flat)] = 0
     assert visible_average(flat, hidden, 1).unique().tolist() == [77]
 
 
-def test_where_nothing_is_visible_there_is_no_small_picture(photo, out, tmp_path):
+def test_where_nothing_is_visible_there_is_no_small_image(photo, out, tmp_path):
     Image.new("L", (40, 30), 255).save(tmp_path / "white.png")
     options = ["--mask", tmp_path / "white.png", "--size", 8]
     enlarger = save(tiny(), tmp_path / "enlarger")
     message = refusal(complete(photo, "-o", out, "--model", enlarger, *options), out)
-    assert f"{photo}: all of the picture is hidden, expected at least one visible" in message
+    assert f"{photo}: all of the image is hidden, expected at least one visible" in message
     model = save(prior(), tmp_path / "prior")
     assert complete(photo, "-o", out, "--model", model, *options).exit_code == 0
 
 
-def test_a_prior_has_no_small_picture_to_choose(model, photo, out):
+def test_a_prior_has_no_small_image_to_choose(model, photo, out):
     options = ["--model", model, "--low-res-of", "visible"]
     message = refusal(complete(photo, "-o", out, *options), out)
-    assert "sees no small picture: --low-res-of is for PixelRecursiveSR" in message
+    assert "sees no small image: --low-res-of is for PixelRecursiveSR" in message
 
 
 # --- the mask ---
@@ -285,7 +285,7 @@ def test_a_pixel_is_drawn_if_any_part_of_it_is_marked(model, photo, out, tmp_pat
     assert result.exit_code == 0, result.output
     hidden = torch.zeros(SIDE, SIDE, dtype=torch.bool)
     hidden[6, 0] = hidden[6, 1] = True
-    assert torch.equal(picture(out / "photo-1.png"), expect(square(photo), hidden)[0])
+    assert torch.equal(read_image(out / "photo-1.png"), expect(square(photo), hidden)[0])
 
 
 def test_a_mask_goes_through_the_box(model, photo, out, tmp_path):
@@ -295,16 +295,16 @@ def test_a_mask_goes_through_the_box(model, photo, out, tmp_path):
     assert complete(photo, "-o", out, "--model", model, *options).exit_code == 0
     hidden = torch.zeros(SIDE, SIDE, dtype=torch.bool)
     hidden[0, 0] = True
-    assert torch.equal(picture(out / "photo-1.png"), expect(square(photo, box), hidden)[0])
+    assert torch.equal(read_image(out / "photo-1.png"), expect(square(photo, box), hidden)[0])
 
 
-def test_a_mask_of_the_pictures_own_size_is_taken_as_it_is(model, photo, out, tmp_path):
+def test_a_mask_of_the_images_own_size_is_taken_as_it_is(model, photo, out, tmp_path):
     mask = save_mask(tmp_path / "mask.png", (SIDE, SIDE), {(2, 5): 255})
     options = ["--mask", mask, "--samples", 1]
     assert complete(photo, "-o", out, "--model", model, *options).exit_code == 0
     hidden = torch.zeros(SIDE, SIDE, dtype=torch.bool)
     hidden[5, 2] = True
-    assert torch.equal(picture(out / "photo-1.png"), expect(square(photo), hidden)[0])
+    assert torch.equal(read_image(out / "photo-1.png"), expect(square(photo), hidden)[0])
 
 
 # --- the sheet ---
@@ -317,7 +317,7 @@ def test_the_sheet_shows_what_was_given_the_completions_and_the_original(model, 
     row, column = np.indices((SIDE, SIDE))
     hatch = torch.from_numpy(np.where((row + column) % 2, 144, 112).astype(np.uint8))
     given[:, 3:] = hatch[3:]
-    for tile in (given, original, *(picture(out / f"photo-{k}.png") for k in (1, 2))):
+    for tile in (given, original, *(read_image(out / f"photo-{k}.png") for k in (1, 2))):
         assert holds(sheet, tile, 256 // SIDE)
 
 
@@ -329,8 +329,8 @@ def test_the_sheet_of_many_photos_shows_the_first_24_and_says_so(model, out, tmp
     assert len(written(out)) == 25 + 1
     assert "those of the first 24 photos side by side in" in result.stdout
     sheet = Image.open(out / "sheet.png")
-    assert holds(sheet, picture(out / "23-1.png"), 256 // SIDE)
-    assert not holds(sheet, picture(out / "24-1.png"), 256 // SIDE)
+    assert holds(sheet, read_image(out / "23-1.png"), 256 // SIDE)
+    assert not holds(sheet, read_image(out / "24-1.png"), 256 // SIDE)
 
 
 # --- what it refuses ---
@@ -353,9 +353,9 @@ def test_the_sheet_of_many_photos_shows_the_first_24_and_says_so(model, out, tmp
         (["--box", "1,2,3"], "LEFT,TOP,RIGHT,BOTTOM"),
         (["--box", "5,5,5,5"], "empty"),
         (["--box", "0,0,4,4"], "the square to complete is 4 pixels a side, expected at least 7"),
-        (["--box", "20,0,60,40"], "leaves the picture"),
+        (["--box", "20,0,60,40"], "leaves the image"),
         (["--model", "no-such-model"], "no-such-model"),
-        (["--mask", "nowhere.png"], "no such picture: nowhere.png"),
+        (["--mask", "nowhere.png"], "no such image: nowhere.png"),
     ],
     ids=str,
 )

@@ -1,4 +1,4 @@
-"""`pixelsr enlarge`: pictures and sheet on success; one sentence and no file otherwise."""
+"""`pixelsr enlarge`: images and sheet on success; one sentence and no file otherwise."""
 
 import os
 from pathlib import Path
@@ -13,19 +13,19 @@ from safetensors.torch import load_file, save_file
 import pixelsr
 from pixelsr.cli import main
 from pixelsr.cli.files import unique_names
-from pixelsr.data.crop import from_tensor, small_picture, to_tensor
+from pixelsr.data.crop import from_tensor, small_image, to_tensor
 from pixelsr.utils.contact_sheet import Row, draw_sheet
 
 SAMPLES = Path(pixelsr.__file__).parent / "samples"
-SAMPLER = "pixelsr.cli.enlarge.sample_sharded"
+SAMPLER = "pixelsr.cli.enlarge.sample_distributed"
 
 
-def tiny(magnification: int = 2, **options: int) -> pixelsr.PixelRecursiveSR:
-    """A random model that draws 16x16 pictures in a moment."""
+def tiny(scale_factor: int = 2, **options: int) -> pixelsr.PixelRecursiveSR:
+    """A random model that draws 16x16 images in a moment."""
     torch.manual_seed(0)
     return pixelsr.PixelRecursiveSR(
         pixelsr.GatedPixelCNN(channels=4, layers=1, head_channels=8, **options),
-        pixelsr.ConditioningNetwork(channels=4, blocks=1, magnification=magnification, **options),
+        pixelsr.ConditioningNetwork(channels=4, blocks=1, scale_factor=scale_factor, **options),
     ).eval()
 
 
@@ -52,7 +52,7 @@ def calls(monkeypatch) -> list[dict]:
 
     def paint(workers, model, n=1, *, low_res, seed=0, **options):
         asked.append({"model": model, "n": n, "low_res": low_res, "seed": seed, **options})
-        size = [model.magnification * side for side in low_res.shape[-2:]]
+        size = [model.scale_factor * side for side in low_res.shape[-2:]]
         shape = (n * low_res.shape[0], low_res.shape[1], *size)
         generator = torch.Generator().manual_seed(seed)
         images = torch.randint(256, shape, generator=generator, dtype=torch.uint8)
@@ -74,7 +74,7 @@ def enlarge(*arguments: object) -> Result:
     return CliRunner().invoke(main, ["enlarge", *(str(argument) for argument in arguments)])
 
 
-def picture(path: Path) -> torch.Tensor:
+def read_image(path: Path) -> torch.Tensor:
     return to_tensor(Image.open(path))
 
 
@@ -105,11 +105,11 @@ def test_writes_what_the_sampler_draws(model, photo, out):
     assert list(written(out)) == [
         *("other-1.png", "other-2.png", "photo-1.png", "photo-2.png", "sheet.png")
     ]
-    smalls = [small_picture(Image.open(path), magnification=2) for path in (photo, other)]
+    smalls = [small_image(Image.open(path), scale_factor=2) for path in (photo, other)]
     low_res = torch.stack([small.low_res for small in smalls])
     expected = pixelsr.sample(tiny(), n=2, low_res=low_res, seed=3)
     names = ["photo-1.png", "photo-2.png", "other-1.png", "other-2.png"]
-    assert torch.equal(torch.stack([picture(out / name) for name in names]), expected)
+    assert torch.equal(torch.stack([read_image(out / name) for name in names]), expected)
 
 
 def test_the_same_seed_draws_the_same_files_and_another_seed_does_not(model, photo, tmp_path):
@@ -124,24 +124,24 @@ def test_the_same_seed_draws_the_same_files_and_another_seed_does_not(model, pho
 
 
 def test_bundled_sample_faces_are_enlarged(calls, out, tmp_path):
-    tiny(magnification=4).save_pretrained(tmp_path / "model")
+    tiny(scale_factor=4).save_pretrained(tmp_path / "model")
     photos = sorted(SAMPLES.glob("*.png"))
     assert len(photos) == 2
     assert enlarge(*photos, "-o", out, "--model", tmp_path / "model").exit_code == 0
     assert len(written(out)) == 2 * 4 + 1
-    assert picture(out / "astronaut-4.png").shape == (3, 32, 32)
+    assert read_image(out / "astronaut-4.png").shape == (3, 32, 32)
 
 
-def test_an_8x8_picture_is_taken_as_it_is(calls, model, out, tmp_path):
+def test_an_8x8_image_is_taken_as_it_is(calls, model, out, tmp_path):
     photo = save_photo(tmp_path / "tiny.png", 8, 8)
     assert enlarge(photo, "-o", out, "--model", model).exit_code == 0
-    assert torch.equal(calls[0]["low_res"][0], picture(photo))
+    assert torch.equal(calls[0]["low_res"][0], read_image(photo))
 
 
 def test_box_is_cut_out_of_each_photo(calls, model, photo, out):
     result = enlarge(photo, "-o", out, "--model", model, "--box", "7,3,23,19")
     assert result.exit_code == 0, result.output
-    small = small_picture(Image.open(photo), magnification=2, box=(7, 3, 23, 19))
+    small = small_image(Image.open(photo), scale_factor=2, box=(7, 3, 23, 19))
     assert torch.equal(calls[0]["low_res"][0], small.low_res)
 
 
@@ -173,23 +173,23 @@ def test_unique_names_avoid_names_that_come_later():
     assert unique_names(paths) == ["a", "a_3", "a_2", "A_4", "a_5"]
 
 
-def test_grey_transparent_cmyk_and_16_bit_photos_work(calls, model, out, tmp_path):
+def test_gray_transparent_cmyk_and_16_bit_photos_work(calls, model, out, tmp_path):
     photo = Image.open(save_photo(tmp_path / "rgb.png"))
-    photo.convert("L").save(tmp_path / "grey.png")
+    photo.convert("L").save(tmp_path / "gray.png")
     photo.convert("RGBA").save(tmp_path / "clear.png")
     photo.convert("CMYK").save(tmp_path / "print.jpg")
     deep = np.asarray(photo.convert("L")).astype(np.uint16) * 257
     Image.fromarray(deep).save(tmp_path / "deep.png")
-    photos = [tmp_path / name for name in ("grey.png", "clear.png", "print.jpg", "deep.png")]
+    photos = [tmp_path / name for name in ("gray.png", "clear.png", "print.jpg", "deep.png")]
     result = enlarge(*photos, "-o", out, "--model", model)
     assert result.exit_code == 0, result.output
-    grey, _, _, deep_low = calls[0]["low_res"]
-    assert torch.equal(grey, deep_low)
+    gray, _, _, deep_low = calls[0]["low_res"]
+    assert torch.equal(gray, deep_low)
 
 
-def test_a_grey_model_draws_grey_pictures(calls, photo, out, tmp_path):
-    tiny(colours=1).save_pretrained(tmp_path / "grey")
-    result = enlarge(photo, "-o", out, "--model", tmp_path / "grey")
+def test_a_gray_model_draws_gray_images(calls, photo, out, tmp_path):
+    tiny(colors=1).save_pretrained(tmp_path / "gray")
+    result = enlarge(photo, "-o", out, "--model", tmp_path / "gray")
     assert result.exit_code == 0, result.output
     assert calls[0]["low_res"].shape == (1, 1, 8, 8)
 
@@ -222,9 +222,9 @@ def holds(sheet: Image.Image, tile: torch.Tensor, scale: int) -> bool:
 def test_the_sheet_holds_input_samples_and_original(calls, model, photo, out):
     assert enlarge(photo, "-o", out, "--model", model, "--samples", 2).exit_code == 0
     sheet = Image.open(out / "sheet.png")
-    small = small_picture(Image.open(photo), magnification=2)
+    small = small_image(Image.open(photo), scale_factor=2)
     assert holds(sheet, small.low_res, 32)
-    for tile in (picture(out / "photo-1.png"), picture(out / "photo-2.png"), small.original):
+    for tile in (read_image(out / "photo-1.png"), read_image(out / "photo-2.png"), small.original):
         assert holds(sheet, tile, 16)
 
 
@@ -245,7 +245,7 @@ def test_the_sheet_has_a_row_a_photo():
         assert holds(sheet, to_tensor(tile), 2)
 
 
-def test_tiles_of_many_columns_or_large_pictures_are_smaller():
+def test_tiles_of_many_columns_or_large_images_are_smaller():
     row = sheet_row(1)
     few, many = (draw_sheet(["sample"] * count, [row], (32, 32)) for count in (8, 67))
     assert few.width > 8 * 256
@@ -262,7 +262,7 @@ def test_the_sheet_shows_a_question_mark_for_each_odd_letter_of_a_name():
 # --- folders ---
 
 
-def test_a_folder_stands_for_all_its_pictures(calls, model, out, tmp_path):
+def test_a_folder_stands_for_all_its_images(calls, model, out, tmp_path):
     for k, name in enumerate(["b.png", "deep/er/a.jpg", ".hidden.png", ".cache/c.png"]):
         path = tmp_path / "photos" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -273,11 +273,11 @@ def test_a_folder_stands_for_all_its_pictures(calls, model, out, tmp_path):
     assert result.exit_code == 0, result.output
     assert list(written(out)) == ["a-1.png", "b-1.png", "sheet.png", "single-1.png"]
     assert len(calls[0]["low_res"]) == 3
-    expected = small_picture(Image.open(tmp_path / "photos/b.png"), magnification=2).low_res
+    expected = small_image(Image.open(tmp_path / "photos/b.png"), scale_factor=2).low_res
     assert torch.equal(calls[0]["low_res"][1], expected)
 
 
-def test_what_is_no_picture_in_a_folder_is_named_and_skipped(calls, model, out, tmp_path):
+def test_what_is_no_image_in_a_folder_is_named_and_skipped(calls, model, out, tmp_path):
     folder = tmp_path / "photos"
     save_photo(folder / "good.png")
     words(folder / "words.txt")
@@ -287,20 +287,20 @@ def test_what_is_no_picture_in_a_folder_is_named_and_skipped(calls, model, out, 
     assert list(written(out)) == ["good-1.png", "sheet.png"]
     lines = result.stderr.splitlines()
     assert lines[0].startswith(f"skipped: {folder / 'small.png'}: the square")
-    assert lines[1].startswith(f"skipped: {folder / 'words.txt'} is not a picture")
+    assert lines[1].startswith(f"skipped: {folder / 'words.txt'} is not an image")
     assert len(lines) == 2
 
 
-def test_a_folder_without_a_usable_picture_is_refused(calls, model, out, tmp_path):
+def test_a_folder_without_a_usable_image_is_refused(calls, model, out, tmp_path):
     folder = tmp_path / "photos"
     folder.mkdir()
     words(folder / "words.txt")
     message = refusal(enlarge(folder, "-o", out, "--model", model), out)
-    assert message == "Error: none of the files found is a picture that can be used"
+    assert message == "Error: none of the files found is an image that can be used"
     assert not calls
 
 
-def test_pictures_of_an_earlier_run_are_no_photos(calls, model, photo):
+def test_images_of_an_earlier_run_are_no_photos(calls, model, photo):
     folder = photo.parent
     options = ["--model", model, "--samples", 1]
     for _ in range(2):
@@ -326,11 +326,11 @@ def test_the_sheet_of_many_photos_shows_the_first_24_and_says_so(calls, model, o
     result = enlarge(folder, "-o", out, "--model", model, "--samples", 1)
     assert result.exit_code == 0, result.output
     assert len(written(out)) == 25 + 1
-    says = f"25 pictures in {out}, those of the first 24 photos side by side in {out / 'sheet.png'}"
+    says = f"25 images in {out}, those of the first 24 photos side by side in {out / 'sheet.png'}"
     assert result.stdout == says + "\n"
     sheet = Image.open(out / "sheet.png")
-    assert holds(sheet, picture(out / "23-1.png"), 16)
-    assert not holds(sheet, picture(out / "24-1.png"), 16)
+    assert holds(sheet, read_image(out / "23-1.png"), 16)
+    assert not holds(sheet, read_image(out / "24-1.png"), 16)
 
 
 # --- the size that a model was trained at ---
@@ -377,7 +377,7 @@ def truncated(path: Path) -> None:
 
 
 def words(path: Path) -> None:
-    path.write_text("not a picture\n" * 100)
+    path.write_text("not an image\n" * 100)
 
 
 def wide(path: Path) -> None:
@@ -391,11 +391,11 @@ def small(path: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "reason"),
     [
-        (lambda path: None, "no such picture"),
-        (Path.mkdir, "is a folder without a picture"),
+        (lambda path: None, "no such image"),
+        (Path.mkdir, "is a folder without an image"),
         (empty, "empty"),
         (truncated, "cannot be decoded"),
-        (words, "not a picture"),
+        (words, "not an image"),
         (wide, "20,000 x 40"),
         (small, "12 pixels a side"),
     ],
@@ -429,7 +429,7 @@ def test_a_bad_photo_is_named_before_anything_is_drawn(
         (["--box", "1,2,3"], "LEFT,TOP,RIGHT,BOTTOM"),
         (["--box", "a,b,c,d"], "LEFT,TOP,RIGHT,BOTTOM"),
         (["--box", "5,5,5,5"], "empty"),
-        (["--box", "20,0,60,40"], "leaves the picture"),
+        (["--box", "20,0,60,40"], "leaves the image"),
         (["--max-batch", 0], "x>=1"),
         (["--model", "no-such-model"], "no-such-model"),
     ],
@@ -576,7 +576,7 @@ def test_out_without_permission_is_refused(calls, model, photo, out, monkeypatch
     assert not calls
 
 
-def test_a_folder_in_the_place_of_a_picture_is_refused(calls, model, photo, out):
+def test_a_folder_in_the_place_of_a_image_is_refused(calls, model, photo, out):
     (out / "photo-2.png").mkdir(parents=True)
     result = enlarge(photo, "-o", out, "--model", model)
     assert "photo-2.png is a folder" in result.stderr
@@ -606,18 +606,18 @@ def fail_fsync(monkeypatch, fails):
     monkeypatch.setattr(os, "fsync", full)
 
 
-def test_a_picture_that_cannot_be_written_loses_itself_alone(calls, model, photo, out, monkeypatch):
+def test_a_image_that_cannot_be_written_loses_itself_alone(calls, model, photo, out, monkeypatch):
     fail_fsync(monkeypatch, lambda number: number == 1)
     result = enlarge(photo, "-o", out, "--model", model)
     assert result.exit_code == 1
     assert result.stderr == (
         f"Error: {out / 'photo-2.png'} cannot be written: No space left on device; "
-        f"3 of 4 pictures are in {out}\n"
+        f"3 of 4 images are in {out}\n"
     )
     assert set(written(out)) == {"photo-1.png", "photo-3.png", "photo-4.png", "sheet.png"}
 
 
-def test_a_sheet_that_cannot_be_written_loses_no_picture(calls, model, photo, out, monkeypatch):
+def test_a_sheet_that_cannot_be_written_loses_no_image(calls, model, photo, out, monkeypatch):
     fail_fsync(monkeypatch, lambda number: number == 4)
     result = enlarge(photo, "-o", out, "--model", model)
     assert result.exit_code == 1
@@ -625,7 +625,7 @@ def test_a_sheet_that_cannot_be_written_loses_no_picture(calls, model, photo, ou
     assert set(written(out)) == {f"photo-{k}.png" for k in (1, 2, 3, 4)}
 
 
-def test_pictures_are_written_batch_by_batch(model, photo, out, monkeypatch):
+def test_images_are_written_batch_by_batch(model, photo, out, monkeypatch):
     fail_fsync(monkeypatch, lambda number: number >= 2)
     result = enlarge(photo, "-o", out, "--model", model, "--max-batch", 2)
     assert result.exit_code == 1
@@ -676,7 +676,7 @@ def test_an_out_that_is_a_link_to_nowhere_is_found_before_the_drawing(
     out.symlink_to(out.with_name(target))
     message = refusal(enlarge(photo, "-o", out / below, "--model", model), out)
     assert message == (
-        f"Error: {out} is a link that leads nowhere, expected a folder for the pictures"
+        f"Error: {out} is a link that leads nowhere, expected a folder for the images"
     )
     assert not calls
 
@@ -685,13 +685,13 @@ def test_links_that_lead_to_each_other_are_no_photo(calls, model, tmp_path, out)
     loop = tmp_path / "loop.png"
     loop.symlink_to(loop)
     message = refusal(enlarge(loop, "-o", out, "--model", model), out)
-    assert message == f"Error: no such picture: {loop}"
+    assert message == f"Error: no such image: {loop}"
     folder = tmp_path / "photos"
     save_photo(folder / "photo.png")
     (folder / "loop.png").symlink_to(folder / "loop.png")
     result = enlarge(folder, "-o", out, "--model", model)
     assert result.exit_code == 0, result.output
-    assert result.stderr == f"skipped: no such picture: {folder / 'loop.png'}\n"
+    assert result.stderr == f"skipped: no such image: {folder / 'loop.png'}\n"
 
 
 @pytest.mark.parametrize("place", ["PHOTO...", "-o", "--model"])

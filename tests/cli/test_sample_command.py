@@ -1,4 +1,4 @@
-"""`pixelsr sample`: a prior's pictures and their grid; one sentence and no file otherwise."""
+"""`pixelsr sample`: a prior's images and their grid; one sentence and no file otherwise."""
 
 from pathlib import Path
 
@@ -11,13 +11,13 @@ import pixelsr
 from pixelsr.cli import main
 from pixelsr.data.crop import from_tensor
 from pixelsr.utils.contact_sheet import draw_grid
-from tests.cli.test_enlarge import holds, picture, refusal, tiny, written
-from tests.support.helpers import randomise
+from tests.cli.test_enlarge import holds, read_image, refusal, tiny, written
+from tests.support.helpers import randomize
 
 
 def prior(**options: int) -> pixelsr.GatedPixelCNN:
     options = {"channels": 6, "layers": 1, "head_channels": 8, **options}
-    return randomise(pixelsr.GatedPixelCNN(**options)).eval()
+    return randomize(pixelsr.GatedPixelCNN(**options)).eval()
 
 
 @pytest.fixture
@@ -36,14 +36,14 @@ def sample(*arguments: object) -> Result:
 
 
 def drawn(out: Path) -> torch.Tensor:
-    return torch.stack([picture(path) for path in sorted(out.glob("sample-*.png"))])
+    return torch.stack([read_image(path) for path in sorted(out.glob("sample-*.png"))])
 
 
 def test_writes_what_the_sampler_draws(model, out):
     options = ["--size", "5x7", "-n", 3, "--seed", 4, "--temperature", 0.5]
     result = sample("--model", model, "-o", out, *options)
     assert result.exit_code == 0, result.output
-    assert result.stdout == f"3 pictures in {out}, side by side in {out / 'sheet.png'}\n"
+    assert result.stdout == f"3 images in {out}, side by side in {out / 'sheet.png'}\n"
     names = [f"sample-000{k}.png" for k in (1, 2, 3)]
     assert list(written(out)) == [*names, "sheet.png"]
     expected = pixelsr.sample(prior(), n=3, image_size=(5, 7), seed=4, temperature=0.5)
@@ -51,7 +51,7 @@ def test_writes_what_the_sampler_draws(model, out):
 
 
 def test_a_plain_pixelcnn_is_a_prior_too(out, tmp_path):
-    plain = randomise(pixelsr.PixelCNN(channels=6, layers=1, head_channels=8)).eval()
+    plain = randomize(pixelsr.PixelCNN(channels=6, layers=1, head_channels=8)).eval()
     plain.save_pretrained(tmp_path / "plain")
     result = sample("--model", tmp_path / "plain", "-o", out, "--size", 4, "-n", 1)
     assert result.exit_code == 0, result.output
@@ -77,11 +77,11 @@ def test_first_index_goes_on_where_another_run_ended(model, tmp_path):
 def test_the_trained_size_is_the_default(model, out):
     (model / "training.toml").write_text("size = 6\n")
     assert sample("--model", model, "-o", out, "-n", 1).exit_code == 0
-    assert picture(out / "sample-0001.png").shape == (3, 6, 6)
+    assert read_image(out / "sample-0001.png").shape == (3, 6, 6)
 
 
-def test_two_levels_of_grey_are_black_and_white(out, tmp_path):
-    binary = prior(colours=1, levels=2)
+def test_two_levels_of_gray_are_black_and_white(out, tmp_path):
+    binary = prior(colors=1, levels=2)
     binary.save_pretrained(tmp_path / "binary")
     result = sample("--model", tmp_path / "binary", "-o", out, "--size", 4, "-n", 2)
     assert result.exit_code == 0, result.output
@@ -92,7 +92,7 @@ def test_two_levels_of_grey_are_black_and_white(out, tmp_path):
 # --- the grid ---
 
 
-def test_the_sheet_holds_every_picture(model, out):
+def test_the_sheet_holds_every_image(model, out):
     assert sample("--model", model, "-o", out, "--size", "5x7", "-n", 5).exit_code == 0
     sheet = Image.open(out / "sheet.png")
     assert all(holds(sheet, image, 36) for image in drawn(out))
@@ -107,10 +107,10 @@ def test_the_grid_is_nearly_square(count, columns, rows):
     assert grid.size == tuple(28 + k * (64 * scale + 4) for k in (columns, rows))
 
 
-def test_the_sheet_of_many_pictures_shows_the_first_and_says_so(model, out, monkeypatch):
+def test_the_sheet_of_many_images_shows_the_first_and_says_so(model, out, monkeypatch):
     monkeypatch.setattr("pixelsr.cli.sample.MAX_TILES", 2)
     result = sample("--model", model, "-o", out, "--size", 4, "-n", 3)
-    assert result.stdout == f"3 pictures in {out}, the first 2 side by side in {out}/sheet.png\n"
+    assert result.stdout == f"3 images in {out}, the first 2 side by side in {out}/sheet.png\n"
     sheet = Image.open(out / "sheet.png")
     assert [holds(sheet, image, 64) for image in drawn(out)] == [True, True, False]
 
@@ -147,7 +147,7 @@ def test_the_grid_reads_row_by_row():
         (["--max-batch", 0], "x>=1"),
         (["--threads", 0], "1<=x<=1024"),
         (["--model", "no-such-model"], "no-such-model"),
-        (["--model", "faces-8x32"], "model faces-8x32 needs small pictures"),
+        (["--model", "faces-8x32"], "model faces-8x32 needs small images"),
     ],
     ids=str,
 )
@@ -176,17 +176,17 @@ def test_a_model_must_be_given(out):
     [
         (tiny, "pixelsr enlarge"),
         (lambda: tiny().conditioning, "is a ConditioningNetwork"),
-        (lambda: prior(colours=2), "draws 2 colours; pictures need 1 or 3"),
+        (lambda: prior(colors=2), "draws 2 colors; images need 1 or 3"),
     ],
-    ids=["enlarger", "conditioning", "2 colours"],
+    ids=["enlarger", "conditioning", "2 colors"],
 )
-def test_a_model_that_is_no_prior_of_pictures_is_refused(out, tmp_path, network, reason):
+def test_a_model_that_is_no_prior_of_images_is_refused(out, tmp_path, network, reason):
     network().save_pretrained(tmp_path / "other")
     message = refusal(sample("--model", tmp_path / "other", "--size", 4, "-o", out), out)
     assert reason in message
 
 
-def test_a_folder_in_the_place_of_a_picture_is_refused(model, out):
+def test_a_folder_in_the_place_of_a_image_is_refused(model, out):
     (out / "sample-0002.png").mkdir(parents=True)
     result = sample("--model", model, "--size", 4, "-o", out)
     assert "sample-0002.png is a folder" in result.stderr

@@ -21,12 +21,12 @@ from pixelsr.data.crop import from_tensor
 from pixelsr.training import checkpoint as checkpoints
 from pixelsr.training import run_dir as boards
 from tests.support.helpers import slow
-from tests.training.test_training import CHECKPOINT, pictures
+from tests.training.test_training import CHECKPOINT, random_images
 
 tomlkit = pytest.importorskip("tomlkit")
 
 TINY_MODEL = {"channels": 4, "layers": 1, "head-channels": 8, "conditioning-channels": 4}
-TINY_RUN = {"size": 8, "magnification": 2, "conditioning-blocks": 1, "batch": 4, "threads": 1}
+TINY_RUN = {"size": 8, "scale_factor": 2, "conditioning-blocks": 1, "batch": 4, "threads": 1}
 QUIET_RUN = {"log-every": 1, "grid": 0, "workers": 0}
 TINY = [f"--{key}={value}" for key, value in (TINY_MODEL | TINY_RUN | QUIET_RUN).items()]
 TINY.append("--no-tensorboard")
@@ -42,9 +42,9 @@ def _threads_as_they_were():
 
 @pytest.fixture
 def folder(tmp_path):
-    path = tmp_path / "pictures"
+    path = tmp_path / "images"
     path.mkdir()
-    for k, image in enumerate(pictures(6)):
+    for k, image in enumerate(random_images(6)):
         Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(path / f"{k}.png")
     return path
 
@@ -54,7 +54,7 @@ def run(*arguments):
 
 
 def test_the_command_trains_and_resumes(folder, tmp_path):
-    (folder / "notes.txt").write_text("not a picture")
+    (folder / "notes.txt").write_text("not an image")
     options = [folder, "--val", folder, "-o", tmp_path / "out", *TINY]
     result = run(*options, "--steps", 2)
     assert result.exit_code == 0, result.output
@@ -65,7 +65,7 @@ def test_the_command_trains_and_resumes(folder, tmp_path):
     assert result.exit_code == 0, result.output
     assert "from step 2" in result.stdout
     model = pixelsr.PixelRecursiveSR.from_pretrained(tmp_path / "out" / "model")
-    assert model.magnification == 2
+    assert model.scale_factor == 2
 
 
 def test_the_same_seed_gives_the_same_model(folder, tmp_path):
@@ -84,14 +84,14 @@ def test_the_command_trains_a_prior_alone(folder, tmp_path):
     assert pixelsr.PixelCNN.from_pretrained(tmp_path / "out" / "model").config.layers == 2
     assert list((tmp_path / "out" / "tensorboard").iterdir())
     with Image.open(tmp_path / "out" / "samples" / "step-0000001.png") as grid:
-        assert grid.size == (4 * 4 * 10, 4 * 4 * 10)  # 4 draws of 4 pictures, framed, 4-fold
+        assert grid.size == (4 * 4 * 10, 4 * 4 * 10)  # 4 draws of 4 images, framed, 4-fold
 
 
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
         (["--model", "ConditioningNetwork"], {"class": "ConditioningNetwork", "blocks": 1}),
-        (["--colours", 1, "--levels", 2, "--binarise", "bernoulli"], {"class": "PixelRecursiveSR"}),
+        (["--colors", 1, "--levels", 2, "--binarize", "bernoulli"], {"class": "PixelRecursiveSR"}),
         (["--prior", "PixelCNN", "--first-kernel-size", 3], {"class": "PixelRecursiveSR"}),
     ],
     ids=["conditioning", "binary", "other prior"],
@@ -105,7 +105,7 @@ def test_the_command_trains_every_class(folder, tmp_path, options, expected):
     model = pixelsr.models.PixelModel.from_pretrained(tmp_path / "out" / "model")
     assert expected.items() <= model.describe().items()
     flags = dict(zip(options[::2], options[1::2], strict=True))
-    assert model.colours == flags.get("--colours", 3)
+    assert model.colors == flags.get("--colors", 3)
     assert model.levels == flags.get("--levels", 256)
     if "--prior" in flags:
         assert model.prior.config == pixelsr.PixelCNN.Config(
@@ -114,7 +114,7 @@ def test_the_command_trains_every_class(folder, tmp_path, options, expected):
 
 
 @pytest.mark.parametrize("name", ["RowLSTM", "DiagonalBiLSTM"])
-@pytest.mark.parametrize("options", [[], ["--skip", "--magnification", 2]], ids=["", "multi-scale"])
+@pytest.mark.parametrize("options", [[], ["--skip", "--scale-factor", 2]], ids=["", "multi-scale"])
 def test_a_recurrent_network_is_trained_and_made_again_from_its_configuration(
     folder, tmp_path, name, options
 ):
@@ -140,7 +140,7 @@ def test_a_recurrent_network_is_trained_and_made_again_from_its_configuration(
     models = [pixelsr.models.PixelModel.from_pretrained(tmp_path / x / "model") for x in "ab"]
     assert models[0].describe() == models[1].describe()
     assert models[0].config.skip == bool(options)
-    assert models[0].config.magnification == (2 if options else None)
+    assert models[0].config.scale_factor == (2 if options else None)
     for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True):
         assert torch.equal(a, b)
 
@@ -151,12 +151,12 @@ def test_a_recurrent_network_can_be_the_prior_of_one_that_enlarges(folder, tmp_p
     assert result.exit_code == 0, result.output
     model = pixelsr.PixelRecursiveSR.from_pretrained(tmp_path / "a" / "model")
     assert model.prior.config.skip
-    assert (model.prior.config.magnification, model.magnification) == (None, 2)
+    assert (model.prior.config.scale_factor, model.scale_factor) == (None, 2)
     again = run("--config", tmp_path / "a" / "model" / "training.toml", "-o", tmp_path / "b")
     assert again.exit_code == 0, again.output
 
 
-def test_the_papers_optimiser_brings_its_learning_rate_and_schedule(folder, tmp_path):
+def test_the_papers_optimizer_brings_its_learning_rate_and_schedule(folder, tmp_path):
     result = run(folder, "-o", tmp_path / "out", *TINY, "--steps", 1, "--optimizer", "rmsprop")
     assert result.exit_code == 0, result.output
     saved = tomlkit.parse((tmp_path / "out" / "model" / "training.toml").read_text())
@@ -211,7 +211,7 @@ def test_the_command_line_goes_before_the_file(folder, tmp_path):
         ("learning_rate = 1", "the key 'learning_rate'; the nearest option is 'lr'"),
         ("validation = 'x'", "the key 'validation'; the nearest option is 'val'"),
         ("batch-size = 2", "the key 'batch-size'; the nearest option is 'batch'"),
-        ("epochs = 2", "the key 'epochs'; the options are pictures, val, val-images, "),
+        ("epochs = 2", "the key 'epochs'; the options are images, val, val-images, "),
         ("[train]\nlr = 1", "has the table [train]: options stand at the top level"),
         ("channels = 'many'", "Invalid value for '--channels': 'many' is not a valid integer"),
         ("steps = 0", "Invalid value for '--steps': 0 is not in the range x>=1"),
@@ -247,73 +247,73 @@ def test_a_run_is_not_resumed_with_another_file(folder, tmp_path):
 
 # Fewer levels than 256
 
-BINARY = [*TINY, "--model=PixelCNN", "--levels=2", "--colours=1"]
+BINARY = [*TINY, "--model=PixelCNN", "--levels=2", "--colors=1"]
 BINARY = [option for option in BINARY if "conditioning" not in option and "magn" not in option]
 
 
 @pytest.mark.parametrize("choice", ["threshold", "bernoulli"])
-def test_the_choice_of_a_binarisation_is_kept_printed_and_followed(folder, tmp_path, choice):
+def test_the_choice_of_a_binarization_is_kept_printed_and_followed(folder, tmp_path, choice):
     out = tmp_path / "out"
-    options = [folder, "--val", folder, "-o", out, *BINARY, "--steps", 1, "--binarise", choice]
+    options = [folder, "--val", folder, "-o", out, *BINARY, "--steps", 1, "--binarize", choice]
     result = run(*options)
     assert result.exit_code == 0, result.output
     (line,) = (line for line in result.stdout.splitlines() if "validation" in line)
     found = re.fullmatch(
-        rf"step 1  validation, binarised by {choice}, bits/dim \(nats/image\): "
+        rf"step 1  validation, binarized by {choice}, bits/dim \(nats/image\): "
         r"model (\d+\.\d+) \((\d+\.\d+)\)",
         line,
     )
-    bits, nats = map(float, found.groups())
-    assert nats == pytest.approx(bits * 64 * math.log(2), abs=0.01)
-    assert tomlkit.parse((out / "model" / "training.toml").read_text())["binarise"] == choice
+    bits, nll = map(float, found.groups())
+    assert nll == pytest.approx(bits * 64 * math.log(2), abs=0.01)
+    assert tomlkit.parse((out / "model" / "training.toml").read_text())["binarize"] == choice
     evaluated = CliRunner().invoke(main, ["evaluate", str(folder), "--model", str(out / "model")])
     assert evaluated.exit_code == 0, evaluated.output
-    assert f"model  {bits:.4f}  {nats:.2f}" in re.sub(" +", "  ", evaluated.stdout)
-    assert f"the pictures were binarised by {choice}: " in evaluated.stdout
+    assert f"model  {bits:.4f}  {nll:.2f}" in re.sub(" +", "  ", evaluated.stdout)
+    assert f"the images were binarized by {choice}: " in evaluated.stdout
 
 
-def test_grey_pictures_and_two_levels_need_a_choice(folder, tmp_path):
+def test_gray_images_and_two_levels_need_a_choice(folder, tmp_path):
     result = run(folder, "-o", tmp_path / "out", *BINARY, "--steps", 1)
     assert result.exit_code == 1
     assert result.stdout == ""
-    assert "(--binarise) to threshold (white from 128 on) or to bernoulli" in result.stderr
+    assert "(--binarize) to threshold (white from 128 on) or to bernoulli" in result.stderr
     assert not (tmp_path / "out").exists()
 
 
-def test_pictures_to_validate_on_that_are_grey_need_a_choice(folder, tmp_path):
+def test_images_to_validate_on_that_are_gray_need_a_choice(folder, tmp_path):
     black = tmp_path / "black"
     black.mkdir()
     for k in range(4):
         Image.new("L", (8, 8), 255 * (k % 2)).save(black / f"{k}.png")
     options = [*BINARY, "--steps", 1]
     result = run(black, "--val", folder, "-o", tmp_path / "a", *options)
-    assert "these pictures hold grey" in result.stderr
+    assert "these images hold gray" in result.stderr
     result = run(black, "--val", black, "-o", tmp_path / "b", *options)
     assert result.exit_code == 0, result.output
     assert "validation, black and white, bits/dim" in result.stdout
-    assert "binarise" not in (tmp_path / "b" / "model" / "training.toml").read_text()
+    assert "binarize" not in (tmp_path / "b" / "model" / "training.toml").read_text()
 
 
-def test_a_resume_keeps_to_the_binarisation(folder, tmp_path):
+def test_a_resume_keeps_to_the_binarization(folder, tmp_path):
     options = [folder, "-o", tmp_path / "out", *BINARY]
-    assert run(*options, "--steps", 1, "--binarise", "bernoulli").exit_code == 0
-    result = run(*options, "--steps", 2, "--binarise", "threshold", "--resume")
+    assert run(*options, "--steps", 1, "--binarize", "bernoulli").exit_code == 0
+    result = run(*options, "--steps", 2, "--binarize", "threshold", "--resume")
     assert result.exit_code == 1
-    assert "another run: binarise was bernoulli, now it is threshold" in result.stderr
+    assert "another run: binarize was bernoulli, now it is threshold" in result.stderr
     config = tmp_path / "out" / "model" / "training.toml"
     result = run("--config", config, "-o", tmp_path / "out", "--steps", 2, "--resume")
     assert result.exit_code == 0, result.output
 
 
-def test_other_levels_are_said_and_have_no_binarisation(folder, tmp_path):
+def test_other_levels_are_said_and_have_no_binarization(folder, tmp_path):
     options = [folder, "--val", folder, *TINY, "--levels", 5, "--steps", 1]
-    result = run(*options, "-o", tmp_path / "a", "--binarise", "threshold")
+    result = run(*options, "-o", tmp_path / "a", "--binarize", "threshold")
     assert result.exit_code == 1
-    assert "--binarise threshold is for models of 2 levels, and this one has 5" in result.stderr
+    assert "--binarize threshold is for models of 2 levels, and this one has 5" in result.stderr
     assert not (tmp_path / "a").exists()
     result = run(*options, "-o", tmp_path / "b")
     assert result.exit_code == 0, result.output
-    assert "validation, quantised to 5 levels, bits/dim (nats/image): sum " in result.stdout
+    assert "validation, quantized to 5 levels, bits/dim (nats/image): sum " in result.stdout
 
 
 # What goes wrong
@@ -327,8 +327,8 @@ def test_other_levels_are_said_and_have_no_binarisation(folder, tmp_path):
         (["--steps", 1, "--lr", 1e38, "--warmup", 0], "--lr must be more than 0 and at most 1,000"),
         (["--minutes", "nan"], "minutes must be more than 0 and at most a million, got nan"),
         (["--steps", 1, "--size", 9], "sides that are multiples of 2, got 9x9"),
-        (["--steps", 1, "--size", 10], "holds no picture of at least 10x10 pixels"),
-        (["--steps", 1, "--magnification", 3], "magnification must be a power of two, got 3"),
+        (["--steps", 1, "--size", 10], "holds no image of at least 10x10 pixels"),
+        (["--steps", 1, "--scale-factor", 3], "scale_factor must be a power of two, got 3"),
         (["--steps", 1, "--model", "PixelCNN"], "PixelCNN has no conditioning network"),
         (["--steps", 1, "--model", "ConditioningNetwork"], "ConditioningNetwork has no prior"),
         (["--steps", 1, "--skip"], "GatedPixelCNN has no such option: --skip has no place here"),
@@ -345,9 +345,9 @@ def test_other_levels_are_said_and_have_no_binarisation(folder, tmp_path):
         (["--steps", 1, "--weight-decay", "nan"], "--weight-decay must be from 0 to 100, got nan"),
         (["--steps", 1, "--conditioning-weight", 0], "--conditioning-weight must be more than 0"),
         (["--steps", 1, "--seed", -1], "seed must be at least 0 and less than 2**63, got -1"),
-        (["--steps", 1, "--patience", 2], "needs pictures to validate on, --val"),
-        (["--steps", 1, "-o", "{folder}/run"], "would be read as pictures"),
-        (["--steps", 1, "--accumulate", 7], "a step needs at least 7 pictures"),
+        (["--steps", 1, "--patience", 2], "needs images to validate on, --val"),
+        (["--steps", 1, "-o", "{folder}/run"], "would be read as images"),
+        (["--steps", 1, "--accumulate", 7], "a step needs at least 7 images"),
         (["--steps", 1, "--levels", 1], "levels must be 2 to 256, got 1"),
         (["--steps", 1, "--val", "{folder}/none"], "{folder}/none"),
         (["--steps", 1, "--resume"], "there is no run to resume"),
@@ -393,11 +393,11 @@ def test_an_option_out_of_range_is_refused_by_its_name(folder, tmp_path, flag, v
     assert f"Invalid value for '--{flag}': {reason}" in result.stderr
 
 
-def test_a_batch_of_more_pictures_than_there_are_is_cut_said_and_recorded(folder, tmp_path):
+def test_a_batch_of_more_images_than_there_are_is_cut_said_and_recorded(folder, tmp_path):
     options = [folder, "-o", tmp_path / "out", *TINY, "--batch", 100_000, "--accumulate", 2]
     result = run(*options, "--steps", 1)
     assert result.exit_code == 0, result.output
-    assert result.stderr == "--batch 100000: there are 6 pictures, so it is 3\n"
+    assert result.stderr == "--batch 100000: there are 6 images, so it is 3\n"
     config = tmp_path / "out" / "model" / "training.toml"
     assert tomlkit.parse(config.read_text())["batch"] == 3
     for again in (options, ["--config", config, "-o", tmp_path / "out"]):
@@ -405,30 +405,30 @@ def test_a_batch_of_more_pictures_than_there_are_is_cut_said_and_recorded(folder
         assert result.exit_code == 0, result.output
 
 
-def test_a_resume_that_is_refused_keeps_the_pictures_of_the_run(folder, tmp_path):
+def test_a_resume_that_is_refused_keeps_the_images_of_the_run(folder, tmp_path):
     out, other = tmp_path / "out", tmp_path / "other"
     other.mkdir()
-    for k, image in enumerate(pictures(5, seed=1)):
+    for k, image in enumerate(random_images(5, seed=1)):
         from_tensor(image).save(other / f"{k}.png")
     assert run(folder, "-o", out, *TINY, "--steps", 1).exit_code == 0
 
     def written() -> dict[Path, tuple[int, ...]]:
-        found = {path: path.stat() for path in (out / "pictures").rglob("*")}
+        found = {path: path.stat() for path in (out / "images").rglob("*")}
         return {path: (at.st_ino, at.st_size, at.st_mtime_ns) for path, at in found.items()}
 
     kept = written()
     result = run(other, "-o", out, *TINY, "--steps", 2, "--resume")
     assert result.exit_code == 1
-    assert "is of another run: pictures was [6, 3, 8, 8]" in result.stderr
+    assert "is of another run: images was [6, 3, 8, 8]" in result.stderr
     assert written() == kept
 
 
-def test_a_resume_prepares_pictures_that_are_gone(folder, tmp_path):
+def test_a_resume_prepares_images_that_are_gone(folder, tmp_path):
     out = tmp_path / "out"
     assert run(folder, "-o", out, *TINY, "--steps", 1).exit_code == 0
-    shutil.rmtree(out / "pictures")
+    shutil.rmtree(out / "images")
     assert run(folder, "-o", out, *TINY, "--steps", 2, "--resume").exit_code == 0
-    assert list((out / "pictures" / "train").glob("*.raw"))
+    assert list((out / "images" / "train").glob("*.raw"))
 
 
 def test_a_prior_alone_has_no_conditioning_to_weigh(folder, tmp_path):

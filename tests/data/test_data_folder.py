@@ -4,12 +4,12 @@ import torch
 from PIL import Image
 
 from pixelsr.data.downsample import area_average
-from pixelsr.data.load import load_pictures
+from pixelsr.data.load import load_images
 from pixelsr.data.sources import Folder
 
 
 def draw(path, width, height, mode="RGB", seed=0):
-    """Write a picture of noise, and give its values."""
+    """Write an image of noise, and give its values."""
     channels = len(Image.new(mode, (1, 1)).getbands())
     shape = (height, width, channels) if channels > 1 else (height, width)
     values = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
@@ -58,32 +58,32 @@ def test_area_average_refuses_what_it_cannot_cut(images, factor):
         area_average(images, factor)
 
 
-def test_a_picture_of_the_right_size_stays_as_it_is(tmp_path):
+def test_a_image_of_the_right_size_stays_as_it_is(tmp_path):
     values = draw(tmp_path / "a.png", 8, 8)
-    images = load_pictures(tmp_path, 8, refuse)
+    images = load_images(tmp_path, 8, refuse)
     assert images.dtype == torch.uint8
     assert images.is_contiguous()
     assert torch.equal(images, torch.from_numpy(values).permute(2, 0, 1)[None])
 
 
-def test_the_centre_square_is_averaged_down(tmp_path):
+def test_the_center_square_is_averaged_down(tmp_path):
     values = draw(tmp_path / "a.png", 40, 32)
     square = torch.from_numpy(values[:, 4:36]).permute(2, 0, 1)[None]
-    assert torch.equal(load_pictures(tmp_path, 8, refuse), area_average(square, 4))
+    assert torch.equal(load_images(tmp_path, 8, refuse), area_average(square, 4))
 
 
-def test_pictures_come_sorted_from_all_folders_below(tmp_path):
+def test_images_come_sorted_from_all_folders_below(tmp_path):
     names = ["b.png", "a/z.png", "a/b/c.png", "c/a.png"]
     values = {name: draw(tmp_path / name, 8, 8, seed=k) for k, name in enumerate(names)}
     expected = [values[name] for name in ["a/b/c.png", "a/z.png", "b.png", "c/a.png"]]
-    images = load_pictures(tmp_path, 8, refuse)
+    images = load_images(tmp_path, 8, refuse)
     assert torch.equal(images, torch.from_numpy(np.stack(expected)).permute(0, 3, 1, 2))
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "CMYK"])
-def test_any_mode_becomes_three_colours(tmp_path, mode):
+def test_any_mode_becomes_three_colors(tmp_path, mode):
     draw(tmp_path / ("a.jpg" if mode == "CMYK" else "a.png"), 9, 8, mode)
-    assert load_pictures(tmp_path, 8, refuse).shape == (1, 3, 8, 8)
+    assert load_images(tmp_path, 8, refuse).shape == (1, 3, 8, 8)
 
 
 def test_what_cannot_be_used_is_named_and_skipped(tmp_path):
@@ -93,11 +93,11 @@ def test_what_cannot_be_used_is_named_and_skipped(tmp_path):
     cut = (tmp_path / "cut.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(cut[: len(cut) // 2])
     (tmp_path / "empty.png").touch()
-    (tmp_path / "notes.txt").write_text("not a picture")
+    (tmp_path / "notes.txt").write_text("not an image")
     (tmp_path / "dangling.png").symlink_to(tmp_path / "nowhere")
-    (tmp_path / ".hidden").write_text("not a picture, and of no interest")
+    (tmp_path / ".hidden").write_text("not an image, and of no interest")
     said = []
-    assert len(load_pictures(tmp_path, 8, said.append)) == 1
+    assert len(load_images(tmp_path, 8, said.append)) == 1
     assert len(said) == 5
     for name in ["cut.png", "dangling.png", "empty.png", "notes.txt", "small.png"]:
         (sentence,) = [s for s in said if name in s]
@@ -116,7 +116,7 @@ def test_links_to_folders_are_followed_each_real_folder_once(tmp_path):
     (root / ".hidden").symlink_to(tmp_path / "aside")
     paths = ["b/c.png", "c/b.png", "z/a.png"]
     assert [str(path.relative_to(root)) for path in Folder(root).paths] == paths
-    assert len(load_pictures(root, 8, refuse)) == 3
+    assert len(load_images(root, 8, refuse)) == 3
 
 
 def test_loops_of_links_end(tmp_path):
@@ -124,8 +124,8 @@ def test_loops_of_links_end(tmp_path):
     (tmp_path / "a" / "b" / "up").symlink_to(tmp_path)
     (tmp_path / "a" / "itself").symlink_to(tmp_path / "a" / "itself")
     said = []
-    assert len(load_pictures(tmp_path, 8, said.append)) == 1
-    assert said == [f"skipped: no such picture: {tmp_path / 'a' / 'itself'}"]
+    assert len(load_images(tmp_path, 8, said.append)) == 1
+    assert said == [f"skipped: no such image: {tmp_path / 'a' / 'itself'}"]
 
 
 def test_a_folder_may_be_a_link_itself(tmp_path):
@@ -134,12 +134,12 @@ def test_a_folder_may_be_a_link_itself(tmp_path):
     assert Folder(tmp_path / "link").paths == [tmp_path / "link" / "c.png"]
 
 
-def test_a_folder_without_a_picture_is_an_error(tmp_path):
-    (tmp_path / "notes.txt").write_text("not a picture")
-    with pytest.raises(ValueError, match="holds no picture of at least 8x8"):
-        load_pictures(tmp_path, 8, lambda sentence: None)
+def test_a_folder_without_a_image_is_an_error(tmp_path):
+    (tmp_path / "notes.txt").write_text("not an image")
+    with pytest.raises(ValueError, match="holds no image of at least 8x8"):
+        load_images(tmp_path, 8, lambda sentence: None)
 
 
 def test_a_missing_folder_is_an_error(tmp_path):
     with pytest.raises(NotADirectoryError, match="nowhere is not a folder"):
-        load_pictures(tmp_path / "nowhere", 8, refuse)
+        load_images(tmp_path / "nowhere", 8, refuse)

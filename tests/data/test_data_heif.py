@@ -1,4 +1,4 @@
-"""HEIC pictures, with pillow-heif and without: a module in its place, or itself if installed."""
+"""HEIC images, with pillow-heif and without: a module in its place, or itself if installed."""
 
 import importlib.util
 import io
@@ -10,10 +10,10 @@ import pytest
 from PIL import Image, ImageFile
 
 from pixelsr.data import image_formats
-from pixelsr.data.image_io import open_picture
-from pixelsr.data.load import load_pictures
+from pixelsr.data.image_io import open_image
+from pixelsr.data.load import load_images
 
-MISSING = "is a HEIC picture, which needs pillow-heif: pip install pillow-heif"
+MISSING = "is a HEIC image, which needs pillow-heif: pip install pillow-heif"
 
 
 def box(brand, *compatible):
@@ -35,7 +35,7 @@ def without(monkeypatch):
 
 @pytest.fixture
 def registered(monkeypatch):
-    """A module in the place of pillow-heif whose pictures are 9x8 and red; counts its calls."""
+    """A module in the place of pillow-heif whose images are 9x8 and red; counts its calls."""
     calls = []
 
     class Red(ImageFile.ImageFile):
@@ -85,7 +85,7 @@ def test_heic_is_known_by_its_content(data, expected, tmp_path):
     assert image_formats.is_heif(path) == expected
 
 
-def test_an_avif_picture_is_none():
+def test_an_avif_image_is_none():
     file = io.BytesIO()
     Image.new("RGB", (16, 16)).save(file, "AVIF")
     assert not image_formats.is_heif(file)
@@ -97,24 +97,24 @@ def test_without_pillow_heif_one_sentence_names_it(tmp_path, name):
     path = tmp_path / name
     path.write_bytes(box(b"heic", b"mif1") + bytes(100))
     with pytest.raises(ValueError, match=f"^{path} {MISSING}$"):
-        open_picture(path)
+        open_image(path)
 
 
-def test_with_pillow_heif_pictures_are_read_and_it_is_registered_once(registered, tmp_path):
+def test_with_pillow_heif_images_are_read_and_it_is_registered_once(registered, tmp_path):
     for name in ("a.heic", "b.jpg"):
         (tmp_path / name).write_bytes(box(b"heic") + bytes(100))
-        picture = open_picture(tmp_path / name)
-        assert (picture.size, picture.getpixel((0, 0))) == ((9, 8), (255, 0, 0))
+        image = open_image(tmp_path / name)
+        assert (image.size, image.getpixel((0, 0))) == ((9, 8), (255, 0, 0))
     assert registered == ["HEIF"]
 
 
-def test_other_pictures_do_not_register_it(registered, tmp_path):
+def test_other_images_do_not_register_it(registered, tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
-    open_picture(tmp_path / "a.png")
+    open_image(tmp_path / "a.png")
     assert registered == []
 
 
-def test_pictures_that_were_skipped_are_read_once_it_is_installed(tmp_path, monkeypatch, request):
+def test_images_that_were_skipped_are_read_once_it_is_installed(tmp_path, monkeypatch, request):
     folder, said = tmp_path / "photos", []
     folder.mkdir()
     (folder / "a.heic").write_bytes(box(b"heic") + bytes(100))
@@ -123,10 +123,10 @@ def test_pictures_that_were_skipped_are_read_once_it_is_installed(tmp_path, monk
     with monkeypatch.context() as patch:
         patch.setattr(image_formats, "is_installed", lambda: False)
         patch.setitem(sys.modules, "pillow_heif", None)
-        assert len(load_pictures(folder, **options)) == 1
+        assert len(load_images(folder, **options)) == 1
     assert said == [f"skipped: {folder / 'a.heic'} {MISSING}"]
     request.getfixturevalue("registered")
-    assert len(load_pictures(folder, **options)) == 2
+    assert len(load_images(folder, **options)) == 2
 
 
 @pytest.mark.skipif(not image_formats.is_installed(), reason="pillow-heif is not installed")
@@ -138,5 +138,5 @@ def test_pillow_heif_itself_reads_what_it_has_written(tmp_path):
     file = io.BytesIO()
     Image.fromarray(values).save(file, "HEIF", quality=100)
     path.write_bytes(file.getvalue())
-    found = np.asarray(open_picture(path)).astype(int)
+    found = np.asarray(open_image(path)).astype(int)
     assert np.abs(found - values)[:, [8, 56]].max() < 8

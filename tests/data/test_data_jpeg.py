@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pixelsr.data.image_io import decode_picture
+from pixelsr.data.image_io import decode_image
 
 NOISE = np.random.default_rng(0).integers(0, 256, (50, 70, 3), dtype=np.uint8)
-GREY = np.full_like(NOISE, 128)
-HALF = np.concatenate([NOISE[:25], GREY[25:]])
+GRAY = np.full_like(NOISE, 128)
+HALF = np.concatenate([NOISE[:25], GRAY[25:]])
 OPTIONS = [{}, {"subsampling": 0}, {"optimize": True}, {"restart_marker_rows": 1}]
 END = b"\xff\xd9"
 
@@ -23,9 +23,9 @@ def jpeg(values, mode="RGB", kind="JPEG", **options):
 
 @pytest.mark.parametrize("options", [*OPTIONS, {"progressive": True}], ids=str)
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-@pytest.mark.parametrize("values", [NOISE, HALF, GREY], ids=["noise", "half grey", "grey"])
-def test_a_whole_jpeg_is_read_grey_or_not(values, mode, options):
-    assert decode_picture(jpeg(values, mode, **options), "whole").size == (70, 50)
+@pytest.mark.parametrize("values", [NOISE, HALF, GRAY], ids=["noise", "half gray", "gray"])
+def test_a_whole_jpeg_is_read_gray_or_not(values, mode, options):
+    assert decode_image(jpeg(values, mode, **options), "whole").size == (70, 50)
 
 
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
@@ -36,18 +36,18 @@ def test_a_jpeg_that_is_cut_and_ended_is_refused(mode, options, left):
     begin = data.rindex(b"\xff\xda") + 14
     cut = data[: begin + int(left * (len(data) - begin))].rstrip(b"\xff") + END
     with pytest.raises(ValueError, match="cut cannot be decoded: its data end before the last row"):
-        decode_picture(cut, "cut")
+        decode_image(cut, "cut")
 
 
-def test_the_first_picture_of_several_is_the_one_that_is_looked_at():
+def test_the_first_image_of_several_is_the_one_that_is_looked_at():
     more = {"kind": "MPO", "save_all": True, "append_images": [Image.fromarray(NOISE)]}
     data = jpeg(NOISE, **more)
-    assert decode_picture(jpeg(GREY, **more), "whole").size == (70, 50)
+    assert decode_image(jpeg(GRAY, **more), "whole").size == (70, 50)
     end = len(jpeg(NOISE))
     with pytest.raises(ValueError, match="its data end before the last row"):
-        decode_picture(data[: end // 2] + data[data.index(END, end // 2) :], "cut")
+        decode_image(data[: end // 2] + data[data.index(END, end // 2) :], "cut")
 
 
 def test_a_jpeg_that_ends_without_a_marker_is_read_or_refused_by_the_decoder_alone():
     with pytest.raises(ValueError, match="truncated"):
-        decode_picture(jpeg(GREY)[:-40], "cut")
+        decode_image(jpeg(GRAY)[:-40], "cut")

@@ -1,4 +1,4 @@
-"""What `load_pictures` does with pictures of any source: colours, workers, the store."""
+"""What `load_images` does with images of any source: colors, workers, the store."""
 
 import contextlib
 import gzip
@@ -19,7 +19,7 @@ from PIL import Image
 from pixelsr.data import cache as storing
 from pixelsr.data import image_io as reading
 from pixelsr.data.cache import Prepared, Store
-from pixelsr.data.load import load_pictures
+from pixelsr.data.load import load_images
 from pixelsr.data.preprocessing import Squares, batches
 from pixelsr.data.sources import open_source
 from tests.data.test_data_folder import draw, refuse
@@ -30,13 +30,13 @@ COUNT = 40
 
 @pytest.fixture
 def folder(tmp_path):
-    """Pictures of many sizes, with one too small, one damaged and one foreign file among them."""
-    path = tmp_path / "pictures"
+    """Images of many sizes, with one too small, one damaged and one foreign file among them."""
+    path = tmp_path / "images"
     for k in range(COUNT):
         draw(path / f"{k:02}.png", 8 + k % 5, 8 + k % 3, seed=k)
     draw(path / "07.png", 8, 7)
     (path / "20.png").write_bytes((path / "20.png").read_bytes()[:60])
-    (path / "39.txt").write_text("not a picture")
+    (path / "39.txt").write_text("not an image")
     return path
 
 
@@ -60,12 +60,12 @@ def forbid_decoding(monkeypatch):
     def refuse_to_open(path):
         raise AssertionError(f"{path} should not be decoded again")
 
-    monkeypatch.setattr("pixelsr.data.sources.open_picture", refuse_to_open)
+    monkeypatch.setattr("pixelsr.data.sources.open_image", refuse_to_open)
 
 
-def test_pictures_and_sentences_do_not_depend_on_workers(folder):
+def test_images_and_sentences_do_not_depend_on_workers(folder):
     said = {workers: [] for workers in (0, 2)}
-    images = {w: load_pictures(folder, 8, said[w].append, workers=w) for w in (0, 2)}
+    images = {w: load_images(folder, 8, said[w].append, workers=w) for w in (0, 2)}
     assert images[0].shape == (COUNT - 2, 3, 8, 8)
     assert torch.equal(images[0], images[2])
     assert said[0] == said[2]
@@ -74,51 +74,51 @@ def test_pictures_and_sentences_do_not_depend_on_workers(folder):
 
 def test_loading_does_not_advance_the_random_numbers_of_the_process(folder):
     before = torch.get_rng_state()
-    load_pictures(folder, 8, lambda sentence: None, workers=1)
+    load_images(folder, 8, lambda sentence: None, workers=1)
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_one_colour_is_the_grey_of_pillow(tmp_path):
+def test_one_color_is_the_gray_of_pillow(tmp_path):
     values = draw(tmp_path / "a.png", 8, 8)
-    grey = np.asarray(Image.fromarray(values).convert("L"))
-    images = load_pictures(tmp_path, 8, refuse, colours=1)
-    assert torch.equal(images, torch.from_numpy(grey.copy())[None, None])
+    gray = np.asarray(Image.fromarray(values).convert("L"))
+    images = load_images(tmp_path, 8, refuse, colors=1)
+    assert torch.equal(images, torch.from_numpy(gray.copy())[None, None])
 
 
-def test_a_grey_picture_keeps_its_values_in_one_colour_and_in_three(tmp_path):
+def test_a_gray_image_keeps_its_values_in_one_color_and_in_three(tmp_path):
     values = torch.from_numpy(draw(tmp_path / "a.png", 8, 8, "L"))
-    for colours in (1, 3):
-        images = load_pictures(tmp_path, 8, refuse, colours=colours)
-        assert torch.equal(images, values.expand(1, colours, -1, -1))
+    for colors in (1, 3):
+        images = load_images(tmp_path, 8, refuse, colors=colors)
+        assert torch.equal(images, values.expand(1, colors, -1, -1))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"size": 0}, "size must be at least 1, got 0"),
-        ({"colours": 2}, "colours must be 1 or 3, got 2"),
+        ({"colors": 2}, "colors must be 1 or 3, got 2"),
         ({"workers": -1}, "workers must be at least 0, got -1"),
     ],
     ids=str,
 )
 def test_an_argument_out_of_range_is_named(folder, options, message):
     with pytest.raises(ValueError, match=message):
-        load_pictures(folder, **({"size": 8, "report": refuse} | options))
+        load_images(folder, **({"size": 8, "report": refuse} | options))
 
 
 def test_nothing_is_shown_where_stderr_is_no_terminal(tmp_path, capfd):
     draw(tmp_path / "a.png", 8, 8)
-    load_pictures(tmp_path, 8, refuse)
+    load_images(tmp_path, 8, refuse)
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/maps"), reason="needs /proc")
 @pytest.mark.parametrize("keep", [False, True], ids=["temporary", "store"])
-def test_pictures_are_mapped_from_a_file_and_outlive_it(folder, store, tmp_path, monkeypatch, keep):
+def test_images_are_mapped_from_a_file_and_outlive_it(folder, store, tmp_path, monkeypatch, keep):
     scratch = tmp_path / "scratch"
     scratch.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(scratch))
-    images = load_pictures(folder, 8, lambda sentence: None, store=store if keep else None)
+    images = load_images(folder, 8, lambda sentence: None, store=store if keep else None)
     expected = images.clone()
     assert list(scratch.iterdir()) == []
     with open("/proc/self/maps") as maps:
@@ -130,19 +130,19 @@ def test_pictures_are_mapped_from_a_file_and_outlive_it(folder, store, tmp_path,
 
 def test_a_store_is_used_again_without_decoding(folder, store, monkeypatch):
     said = [], []
-    first = load_pictures(folder, 8, said[0].append, store=store)
+    first = load_images(folder, 8, said[0].append, store=store)
     forbid_decoding(monkeypatch)
-    second = load_pictures(folder, 8, said[1].append, store=store)
+    second = load_images(folder, 8, said[1].append, store=store)
     assert torch.equal(first, second)
     assert said[0] == said[1]
     assert len(said[0]) == 3
 
 
 def test_what_is_written_to_the_tensor_does_not_reach_the_store(folder, store):
-    first = load_pictures(folder, 8, lambda sentence: None, store=store)
+    first = load_images(folder, 8, lambda sentence: None, store=store)
     expected = first.clone()
     first.zero_()
-    assert torch.equal(load_pictures(folder, 8, lambda sentence: None, store=store), expected)
+    assert torch.equal(load_images(folder, 8, lambda sentence: None, store=store), expected)
 
 
 def _rewrite(folder):
@@ -171,45 +171,45 @@ def _remove(folder):
 
 @pytest.mark.parametrize("change", [_rewrite, _touch, _permit, _rename, _add, _remove])
 def test_a_store_of_other_files_is_replaced(folder, store, change):
-    load_pictures(folder, 8, lambda sentence: None, store=store)
+    load_images(folder, 8, lambda sentence: None, store=store)
     (old,) = store.glob("*.raw")
     change(folder)
-    images = load_pictures(folder, 8, lambda sentence: None, store=store)
-    assert torch.equal(images, load_pictures(folder, 8, lambda sentence: None))
+    images = load_images(folder, 8, lambda sentence: None, store=store)
+    assert torch.equal(images, load_images(folder, 8, lambda sentence: None))
     assert not old.exists()
     assert len(list(store.iterdir())) == 2
 
 
-@pytest.mark.parametrize("options", [{"size": 7}, {"colours": 1}], ids=str)
+@pytest.mark.parametrize("options", [{"size": 7}, {"colors": 1}], ids=str)
 def test_a_store_made_with_other_options_is_replaced(folder, store, options):
-    load_pictures(folder, 8, lambda sentence: None, store=store)
+    load_images(folder, 8, lambda sentence: None, store=store)
     options = {"size": 8, "report": lambda sentence: None} | options
-    images = load_pictures(folder, store=store, **options)
-    assert torch.equal(images, load_pictures(folder, **options))
+    images = load_images(folder, store=store, **options)
+    assert torch.equal(images, load_images(folder, **options))
     assert len(list(store.iterdir())) == 2
 
 
 def test_a_store_made_by_another_pillow_is_replaced(folder, store, monkeypatch):
     """It may read what the other could not."""
-    load_pictures(folder, 8, lambda sentence: None, store=store)
+    load_images(folder, 8, lambda sentence: None, store=store)
     monkeypatch.setattr("PIL.__version__", "0")
     forbid_decoding(monkeypatch)
     with pytest.raises(AssertionError, match="decoded again"):
-        load_pictures(folder, 8, lambda sentence: None, store=store)
+        load_images(folder, 8, lambda sentence: None, store=store)
 
 
 def _edit(store, **facts):
-    path = store / "pictures.json"
+    path = store / "images.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | facts))
 
 
 @pytest.mark.parametrize(
     "damage",
     [
-        lambda store: (store / "pictures.json").unlink(),
-        lambda store: (store / "pictures.json").write_bytes(b"\xff\x00"),
-        lambda store: (store / "pictures.json").write_text("[]"),
-        lambda store: (store / "pictures.json").write_text("{}"),
+        lambda store: (store / "images.json").unlink(),
+        lambda store: (store / "images.json").write_bytes(b"\xff\x00"),
+        lambda store: (store / "images.json").write_text("[]"),
+        lambda store: (store / "images.json").write_text("{}"),
         lambda store: _edit(store, shape=None),
         lambda store: _edit(store, shape=[10**6, 3, 8, 8]),
         lambda store: next(store.glob("*.raw")).unlink(),
@@ -227,9 +227,9 @@ def _edit(store, **facts):
     ],
 )
 def test_a_damaged_store_is_replaced(folder, store, damage):
-    expected = load_pictures(folder, 8, lambda sentence: None, store=store).clone()
+    expected = load_images(folder, 8, lambda sentence: None, store=store).clone()
     damage(store)
-    assert torch.equal(load_pictures(folder, 8, lambda sentence: None, store=store), expected)
+    assert torch.equal(load_images(folder, 8, lambda sentence: None, store=store), expected)
     assert len(list(store.iterdir())) == 2
 
 
@@ -238,8 +238,8 @@ def test_a_store_of_an_idx_file_follows_the_file(tmp_path, store):
     for data in (WHOLE, WHOLE[:16] + WHOLE[:15:-1]):
         path.write_bytes(gzip.compress(data))
         for _ in range(2):
-            images = load_pictures(path, 8, refuse, colours=1, store=store)
-            assert torch.equal(images, load_pictures(path, 8, refuse, colours=1))
+            images = load_images(path, 8, refuse, colors=1, store=store)
+            assert torch.equal(images, load_images(path, 8, refuse, colors=1))
 
 
 def test_two_that_write_a_store_at_once_are_both_right_and_one_is_kept(store):
@@ -262,17 +262,17 @@ def test_two_that_write_a_store_at_once_are_both_right_and_one_is_kept(store):
 
 def test_facts_are_not_taken_for_those_of_another_raw_file(folder, store):
     """As where a process is killed between the two."""
-    load_pictures(folder, 8, lambda sentence: None, store=store)
+    load_images(folder, 8, lambda sentence: None, store=store)
     (raw,) = store.glob("*.raw")
-    raw.rename(store / "pictures-other.raw")
+    raw.rename(store / "images-other.raw")
     assert Store(store, "other").read() is None
 
 
 def test_what_a_killed_process_left_in_a_store_is_removed(folder, store):
     store.mkdir(parents=True)
-    for name in (".pictures-0.partial", "pictures-0.raw", "mine.txt"):
+    for name in (".images-0.partial", "images-0.raw", "mine.txt"):
         (store / name).touch()
-    load_pictures(folder, 8, lambda sentence: None, store=store)
+    load_images(folder, 8, lambda sentence: None, store=store)
     names = {path.name for path in store.iterdir()}
     assert "mine.txt" in names
     assert len(names) == 3
@@ -280,7 +280,7 @@ def test_what_a_killed_process_left_in_a_store_is_removed(folder, store):
 
 def test_a_full_disk_gives_one_sentence_and_leaves_nothing(folder, store):
     with pytest.raises(OSError, match="store cannot be written: File too large"), disk_of(4000):
-        load_pictures(folder, 8, lambda sentence: None, store=store)
+        load_images(folder, 8, lambda sentence: None, store=store)
     assert list(store.iterdir()) == []
 
 
@@ -289,8 +289,8 @@ def test_a_disk_that_is_full_at_the_last_file_leaves_nothing(folder, store, monk
         raise OSError(f"{path} cannot be written: No space left on device")
 
     monkeypatch.setattr(storing, "write_whole", refuse_to_write)
-    with pytest.raises(OSError, match=r"pictures\.json cannot be written"):
-        load_pictures(folder, 8, lambda sentence: None, store=store)
+    with pytest.raises(OSError, match=r"images\.json cannot be written"):
+        load_images(folder, 8, lambda sentence: None, store=store)
     assert list(store.iterdir()) == []
 
 
@@ -298,18 +298,18 @@ def test_a_full_disk_without_a_store_names_the_temporary_folder(folder, tmp_path
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     message = f"a temporary file in {tmp_path} cannot be written: File too large"
     with pytest.raises(OSError, match=message), disk_of(4000):
-        load_pictures(folder, 8, lambda sentence: None)
+        load_images(folder, 8, lambda sentence: None)
 
 
 def test_a_store_that_cannot_be_made_gives_one_sentence(folder):
     with pytest.raises(OSError, match=r"00\.png cannot be written: File exists"):
-        load_pictures(folder, 8, refuse, store=folder / "00.png")
+        load_images(folder, 8, refuse, store=folder / "00.png")
 
 
-def test_where_no_picture_is_usable_the_store_stays_empty(tmp_path, store):
-    draw(tmp_path / "pictures" / "a.png", 8, 8)
-    with pytest.raises(ValueError, match="holds no picture of at least 9x9"):
-        load_pictures(tmp_path / "pictures", 9, lambda sentence: None, store=store)
+def test_where_no_image_is_usable_the_store_stays_empty(tmp_path, store):
+    draw(tmp_path / "images" / "a.png", 8, 8)
+    with pytest.raises(ValueError, match="holds no image of at least 9x9"):
+        load_images(tmp_path / "images", 9, lambda sentence: None, store=store)
     assert list(store.iterdir()) == []
 
 
@@ -370,16 +370,16 @@ INTERRUPTED = """
 import sys, time
 from pathlib import Path
 import pixelsr.data.sources as folder
-from pixelsr.data.load import load_pictures
+from pixelsr.data.load import load_images
 
-def slow(path, usual=folder.open_picture):
+def slow(path, usual=folder.open_image):
     time.sleep(0.02)
     return usual(path)
 
-folder.open_picture = slow
+folder.open_image = slow
 source, store, workers = sys.argv[1:]
 try:
-    load_pictures(source, 8, lambda sentence: print(sentence, flush=True), workers=int(workers),
+    load_images(source, 8, lambda sentence: print(sentence, flush=True), workers=int(workers),
                   store=Path(store))
     print("finished")
 except KeyboardInterrupt:
@@ -408,9 +408,9 @@ def test_ctrl_c_ends_all_processes_at_once_and_leaves_nothing(folder, store, wor
         os.killpg(process.pid, 0)
 
 
-def test_a_picture_in_memory_is_read_as_one_in_a_file(tmp_path):
+def test_a_image_in_memory_is_read_as_one_in_a_file(tmp_path):
     draw(tmp_path / "a.png", 9, 8, "RGBA")
     data = (tmp_path / "a.png").read_bytes()
-    assert reading.decode_picture(data, "row 1") == reading.open_picture(tmp_path / "a.png")
+    assert reading.decode_image(data, "row 1") == reading.open_image(tmp_path / "a.png")
     with pytest.raises(ValueError, match=r"^row 1 cannot be decoded: "):
-        reading.decode_picture(data[:60], "row 1")
+        reading.decode_image(data[:60], "row 1")

@@ -1,4 +1,4 @@
-"""Picture files: every kind comes as upright RGB, every bad one as one sentence."""
+"""Image files: every kind comes as upright RGB, every bad one as one sentence."""
 
 import contextlib
 import io
@@ -14,14 +14,14 @@ import torch
 from PIL import Image
 
 import pixelsr
-from pixelsr.data.crop import area_resize, centre_square, from_tensor, small_picture, to_tensor
+from pixelsr.data.crop import area_resize, center_square, from_tensor, small_image, to_tensor
 from pixelsr.data.downsample import area_average
 from pixelsr.data.image_io import (
     FORMATS,
     MAX_SIDE,
-    decode_picture,
-    open_picture,
-    save_picture,
+    decode_image,
+    open_image,
+    save_image,
     to_rgb,
 )
 from pixelsr.utils.atomic_write import write_all_whole
@@ -31,16 +31,16 @@ def pattern(height: int = 6, width: int = 5, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def opened(picture: Image.Image, path: Path, **options: object) -> np.ndarray:
-    picture.save(path, **options)
-    result = open_picture(path)
+def opened(image: Image.Image, path: Path, **options: object) -> np.ndarray:
+    image.save(path, **options)
+    result = open_image(path)
     assert result.mode == "RGB"
     return np.asarray(result)
 
 
 def refusal(path: Path, error: type[Exception] = ValueError) -> str:
     with pytest.raises(error) as caught:
-        open_picture(path)
+        open_image(path)
     message = str(caught.value)
     assert str(path) in message
     assert "\n" not in message
@@ -55,17 +55,17 @@ def test_rgb_comes_as_it_is(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["L", "1"])
-def test_grey_fills_three_colours(tmp_path, mode):
-    grey = Image.fromarray(pattern()).convert(mode)
-    values = opened(grey, tmp_path / "a.png")
-    assert (values == np.asarray(grey.convert("L"))[..., None]).all()
+def test_gray_fills_three_colors(tmp_path, mode):
+    gray = Image.fromarray(pattern()).convert(mode)
+    values = opened(gray, tmp_path / "a.png")
+    assert (values == np.asarray(gray.convert("L"))[..., None]).all()
 
 
 def test_transparent_is_composed_over_white(tmp_path):
-    picture = Image.new("RGBA", (3, 1), (0, 0, 0, 255))
-    picture.putpixel((1, 0), (10, 20, 30, 0))
-    picture.putpixel((2, 0), (100, 0, 0, 51))  # a fifth of it, four fifths white
-    values = opened(picture, tmp_path / "a.png")
+    image = Image.new("RGBA", (3, 1), (0, 0, 0, 255))
+    image.putpixel((1, 0), (10, 20, 30, 0))
+    image.putpixel((2, 0), (100, 0, 0, 51))  # a fifth of it, four fifths white
+    values = opened(image, tmp_path / "a.png")
     assert values.tolist() == [[[0, 0, 0], [255, 255, 255], [224, 204, 204]]]
 
 
@@ -79,21 +79,21 @@ def test_every_alpha_mode_is_composed_over_white(mode):
 
 
 def test_transparent_palette_entry_shows_white(tmp_path):
-    picture = Image.new("P", (2, 1))
-    picture.putpalette([10, 20, 30, 40, 50, 60])
-    picture.putpixel((1, 0), 1)
-    values = opened(picture, tmp_path / "a.png", transparency=0)
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    image.putpixel((1, 0), 1)
+    values = opened(image, tmp_path / "a.png", transparency=0)
     assert values.tolist() == [[[255, 255, 255], [40, 50, 60]]]
 
 
 def test_cmyk_works(tmp_path):
-    picture = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
-    red = opened(picture, tmp_path / "a.jpg", quality=100)[8, 8]
+    image = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
+    red = opened(image, tmp_path / "a.jpg", quality=100)[8, 8]
     assert np.abs(red.astype(int) - (255, 0, 0)).max() < 15
 
 
 @pytest.mark.parametrize("suffix", ["png", "tif"])
-def test_16_bit_grey_is_scaled_and_not_clipped(tmp_path, suffix):
+def test_16_bit_gray_is_scaled_and_not_clipped(tmp_path, suffix):
     values = np.array([[0, 128, 129, 257, 32768, 65535]], dtype=np.uint16)
     result = opened(Image.fromarray(values), tmp_path / f"a.{suffix}")
     assert result[0, :, 0].tolist() == [0, 0, 1, 1, 128, 255]
@@ -102,7 +102,7 @@ def test_16_bit_grey_is_scaled_and_not_clipped(tmp_path, suffix):
 def test_16_bit_rgb_is_scaled_and_not_clipped(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(png_16_bit_rgb([(0x0000, 0x8080, 0xFFFF)]))
-    assert np.asarray(open_picture(path)).tolist() == [[[0, 128, 255]]]
+    assert np.asarray(open_image(path)).tolist() == [[[0, 128, 255]]]
 
 
 @pytest.mark.parametrize(
@@ -115,9 +115,9 @@ def test_16_bit_rgb_is_scaled_and_not_clipped(tmp_path):
     ],
     ids=["unit", "bytes", "signed", "large"],
 )
-def test_float_pictures_are_scaled(tmp_path, values, expected):
-    picture = Image.fromarray(np.array([values], dtype=np.float32))
-    assert opened(picture, tmp_path / "a.tif")[0, :, 0].tolist() == expected
+def test_float_images_are_scaled(tmp_path, values, expected):
+    image = Image.fromarray(np.array([values], dtype=np.float32))
+    assert opened(image, tmp_path / "a.tif")[0, :, 0].tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -126,14 +126,14 @@ def test_float_pictures_are_scaled(tmp_path, values, expected):
     ids=["16 bits", "signed", "large"],
 )
 def test_32_bit_integers_are_scaled(tmp_path, values, expected):
-    picture = Image.fromarray(np.array([values], dtype=np.int32))
-    assert opened(picture, tmp_path / "a.tif")[0, :, 0].tolist() == expected
+    image = Image.fromarray(np.array([values], dtype=np.int32))
+    assert opened(image, tmp_path / "a.tif")[0, :, 0].tolist() == expected
 
 
 @pytest.mark.filterwarnings("error")
-def test_a_constant_float_picture_works(tmp_path):
-    picture = Image.fromarray(np.full((2, 2), -3, dtype=np.float32))
-    assert (opened(picture, tmp_path / "a.tif") == 0).all()
+def test_a_constant_float_image_works(tmp_path):
+    image = Image.fromarray(np.full((2, 2), -3, dtype=np.float32))
+    assert (opened(image, tmp_path / "a.tif") == 0).all()
 
 
 @pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, 3), (8, 1)])
@@ -154,7 +154,7 @@ def test_of_an_animation_the_first_frame_is_taken(tmp_path):
 
 
 def test_missing_file(tmp_path):
-    assert "no such picture" in refusal(tmp_path / "none.png", FileNotFoundError)
+    assert "no such image" in refusal(tmp_path / "none.png", FileNotFoundError)
 
 
 def test_folder(tmp_path):
@@ -182,10 +182,10 @@ def test_damaged_chunk(tmp_path):
     assert "cannot be decoded" in refusal(path)
 
 
-def test_not_a_picture(tmp_path):
+def test_not_a_image(tmp_path):
     path = tmp_path / "a.png"
     path.write_text("these are words\n" * 100)
-    assert "not a picture" in refusal(path)
+    assert "not an image" in refusal(path)
 
 
 PSD = b"8BPS" + struct.pack(">H6xHIIHH", 1, 3, 4, 4, 8, 3) + bytes(12) + bytes(2 + 3 * 16)
@@ -210,8 +210,8 @@ def test_an_eps_starts_no_program(tmp_path, monkeypatch, name):
     (tmp_path / name).write_bytes(EPS)
     assert "expected PNG, JPEG, " in refusal(tmp_path / name)
     assert not mark.exists()
-    with Image.open(tmp_path / name) as picture, contextlib.suppress(OSError):
-        picture.load()
+    with Image.open(tmp_path / name) as image, contextlib.suppress(OSError):
+        image.load()
     assert mark.exists()  # that is what Pillow does
 
 
@@ -220,8 +220,8 @@ def test_a_format_that_people_do_not_have_is_refused_whatever_its_name(tmp_path,
     (tmp_path / "face.png").write_bytes(data)
     message = refusal(tmp_path / "face.png")
     assert message.endswith(f"of a kind that is not read: expected {', '.join(FORMATS)}")
-    with pytest.raises(ValueError, match="is not a picture, or of a kind"):
-        decode_picture(data, "face.png")
+    with pytest.raises(ValueError, match="is not an image, or of a kind"):
+        decode_image(data, "face.png")
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -230,9 +230,9 @@ def test_each_format_is_read_whatever_its_name(tmp_path, name):
     Image.new("RGB", size, (200, 80, 60)).save(file, name)
     for suffix in ("png", "eps", "txt"):
         (tmp_path / f"a.{suffix}").write_bytes(file.getvalue())
-        picture = open_picture(tmp_path / f"a.{suffix}")
-        assert picture.size == size
-        assert np.abs(np.asarray(picture).astype(int) - (200, 80, 60)).max() < 10
+        image = open_image(tmp_path / f"a.{suffix}")
+        assert image.size == size
+        assert np.abs(np.asarray(image).astype(int) - (200, 80, 60)).max() < 10
 
 
 def test_the_documents_list_every_format():
@@ -241,10 +241,10 @@ def test_the_documents_list_every_format():
     assert [name for name in FORMATS if name not in re.split(r"[^A-Z0-9]+", listed)] == []
 
 
-def test_the_several_pictures_of_a_camera_are_read_as_the_first(tmp_path):
+def test_the_several_images_of_a_camera_are_read_as_the_first(tmp_path):
     first, second = Image.new("RGB", (16, 16), "red"), Image.new("RGB", (16, 16), "blue")
     first.save(tmp_path / "a.mpo", "MPO", save_all=True, append_images=[second])
-    assert open_picture(tmp_path / "a.mpo").getpixel((8, 8))[0] > 240
+    assert open_image(tmp_path / "a.mpo").getpixel((8, 8))[0] > 240
 
 
 def test_files_are_opened_in_one_place_alone():
@@ -283,7 +283,7 @@ def test_whatever_a_decoder_raises_is_one_sentence_that_names_the_file(
 @pytest.mark.parametrize("stage", ["open", "load"])
 def test_a_bomb_is_too_large_wherever_it_is_found(tmp_path, monkeypatch, stage):
     def fail(*arguments: object, **options: object) -> None:
-        raise Image.DecompressionBombError("of a picture within")
+        raise Image.DecompressionBombError("of an image within")
 
     Image.fromarray(pattern()).save(tmp_path / "a.png")
     where = "PIL.Image.open" if stage == "open" else "PIL.PngImagePlugin.PngImageFile.load"
@@ -319,7 +319,7 @@ def test_a_png_that_ends_before_its_last_row_is_refused(tmp_path, bits, kind):
         (tmp_path / "a.png").write_bytes(png_rows(rows, bits, kind, interlaced=False))
         assert "cannot be decoded: its data end before the last row" in refusal(tmp_path / "a.png")
         with pytest.raises(ValueError, match="its data end before the last row"):
-            decode_picture((tmp_path / "a.png").read_bytes(), "a.png")
+            decode_image((tmp_path / "a.png").read_bytes(), "a.png")
 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
@@ -328,7 +328,7 @@ def test_an_interlaced_png_that_ends_before_its_last_row_is_refused(tmp_path, bi
     path = tmp_path / "a.png"
     rows = sum(len(range(y, height, step)) for _, y, _, step in ADAM7)
     path.write_bytes(png_rows(rows, bits, 0, height, interlaced=True))
-    assert open_picture(path).size == (10, height)
+    assert open_image(path).size == (10, height)
     for less in (1, 6, 12):
         path.write_bytes(png_rows(rows - less, bits, 0, height, interlaced=True))
         assert "its data end before the last row" in refusal(path)
@@ -358,11 +358,11 @@ def test_too_large_is_refused_by_the_header(tmp_path, width, height):
 
 
 def test_the_largest_side_is_read(tmp_path):
-    picture = Image.new("L", (MAX_SIDE, 1))
-    assert opened(picture, tmp_path / "a.png").shape == (1, MAX_SIDE, 3)
+    image = Image.new("L", (MAX_SIDE, 1))
+    assert opened(image, tmp_path / "a.png").shape == (1, MAX_SIDE, 3)
 
 
-def test_a_real_picture_of_20_000_pixels_is_refused(tmp_path):
+def test_a_real_image_of_20_000_pixels_is_refused(tmp_path):
     path = tmp_path / "a.png"
     Image.new("1", (20_000, 40)).save(path)
     assert "20,000 x 40" in refusal(path)
@@ -371,10 +371,10 @@ def test_a_real_picture_of_20_000_pixels_is_refused(tmp_path):
 # --- saving ---
 
 
-def test_a_saved_picture_comes_back(tmp_path):
+def test_a_saved_image_comes_back(tmp_path):
     path = tmp_path / "a.png"
-    save_picture(Image.fromarray(pattern()), path)
-    assert (np.asarray(open_picture(path)) == pattern()).all()
+    save_image(Image.fromarray(pattern()), path)
+    assert (np.asarray(open_image(path)) == pattern()).all()
     assert os.listdir(tmp_path) == ["a.png"]
 
 
@@ -397,24 +397,24 @@ def test_a_failed_write_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_a_failed_write_keeps_the_older_file(tmp_path, monkeypatch):
-    save_picture(Image.fromarray(pattern()), tmp_path / "a.png")
+    save_image(Image.fromarray(pattern()), tmp_path / "a.png")
     fill_disk(monkeypatch, after=0)
     with pytest.raises(OSError, match="cannot be written"):
-        save_picture(Image.fromarray(pattern(seed=1)), tmp_path / "a.png")
-    assert (np.asarray(open_picture(tmp_path / "a.png")) == pattern()).all()
+        save_image(Image.fromarray(pattern(seed=1)), tmp_path / "a.png")
+    assert (np.asarray(open_image(tmp_path / "a.png")) == pattern()).all()
 
 
-# --- from a photo to the small picture ---
+# --- from a photo to the small image ---
 
 
-def test_the_centre_square_is_taken():
-    assert centre_square((10, 4)) == (3, 0, 7, 4)
-    assert centre_square((4, 9)) == (0, 2, 4, 6)
+def test_the_center_square_is_taken():
+    assert center_square((10, 4)) == (3, 0, 7, 4)
+    assert center_square((4, 9)) == (0, 2, 4, 6)
 
 
-def test_low_res_of_a_32x32_picture_is_its_area_average():
+def test_low_res_of_a_32x32_image_is_its_area_average():
     image = to_tensor(Image.fromarray(pattern(32, 32)))
-    small = small_picture(from_tensor(image))
+    small = small_image(from_tensor(image))
     assert torch.equal(small.original, image)
     assert torch.equal(small.low_res, area_average(image[None], 4)[0])
 
@@ -438,20 +438,20 @@ def test_area_resize_rounds_half_to_even():
     assert area_resize(image, 1).flatten().tolist() == [0, 2]
 
 
-def test_an_8x8_picture_is_taken_as_it_is():
-    small = small_picture(Image.fromarray(pattern(8, 8)))
+def test_an_8x8_image_is_taken_as_it_is():
+    small = small_image(Image.fromarray(pattern(8, 8)))
     assert (small.low_res.permute(1, 2, 0).numpy() == pattern(8, 8)).all()
     assert small.original is None
 
 
 def test_a_box_is_cut_out():
     values = pattern(40, 60)
-    small = small_picture(Image.fromarray(values), box=(20, 5, 52, 37))
+    small = small_image(Image.fromarray(values), box=(20, 5, 52, 37))
     assert (small.original.permute(1, 2, 0).numpy() == values[5:37, 20:52]).all()
 
 
-def test_a_grey_model_gets_one_colour():
-    small = small_picture(Image.fromarray(pattern(32, 32)), colours=1)
+def test_a_gray_model_gets_one_color():
+    small = small_image(Image.fromarray(pattern(32, 32)), colors=1)
     assert small.low_res.shape == (1, 8, 8)
     assert (
         small.original[0].numpy() == np.asarray(Image.fromarray(pattern(32, 32)).convert("L"))
@@ -463,7 +463,7 @@ def test_too_small_a_photo_is_refused(side):
     with pytest.raises(
         ValueError, match=f"{side} pixels a side, expected exactly 8 .* at least 32"
     ):
-        small_picture(Image.fromarray(pattern(side, 40)))
+        small_image(Image.fromarray(pattern(side, 40)))
 
 
 @pytest.mark.parametrize(
@@ -471,15 +471,15 @@ def test_too_small_a_photo_is_refused(side):
     [
         ((10, 10, 10, 42), "empty"),
         ((20, 10, 10, 42), "empty"),
-        ((-1, 0, 31, 32), "leaves the picture"),
-        ((0, 10, 32, 42), "leaves the picture"),
-        ((30, 0, 62, 32), "leaves the picture"),
+        ((-1, 0, 31, 32), "leaves the image"),
+        ((0, 10, 32, 42), "leaves the image"),
+        ((30, 0, 62, 32), "leaves the image"),
         ((0, 0, 40, 32), "expected a square"),
     ],
 )
 def test_a_bad_box_is_refused(box, reason):
     with pytest.raises(ValueError, match=reason):
-        small_picture(Image.fromarray(pattern(40, 60)), box=box)
+        small_image(Image.fromarray(pattern(40, 60)), box=box)
 
 
 # --- PNG files that Pillow does not write ---

@@ -1,4 +1,4 @@
-"""Pictures with a colour profile come out in the colours that they have, as sRGB."""
+"""Images with a color profile come out in the colors that they have, as sRGB."""
 
 import io
 from pathlib import Path
@@ -8,26 +8,26 @@ import pytest
 import torch
 from PIL import Image, ImageCms
 
-from pixelsr.data.image_io import decode_picture, open_picture
-from pixelsr.data.load import load_pictures
+from pixelsr.data.image_io import decode_image, open_image
+from pixelsr.data.load import load_images
 from tests.support import icc
 
-P3 = icc.rgb_profile(icc.colour_matrix(icc.P3_PRIMARIES))
-GREY = icc.grey_profile(1.8)
+P3 = icc.rgb_profile(icc.color_matrix(icc.P3_PRIMARIES))
+GRAY = icc.gray_profile(1.8)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 TOLERANCE = 0.75
 """Of 255: half a level that rounding costs, and half as much again for tables of the library."""
 
 
-def colours(height: int = 24, width: int = 32) -> np.ndarray:
+def colors(height: int = 24, width: int = 32) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-def read(picture: Image.Image, kind: str, profile: bytes | None, **options: object) -> np.ndarray:
+def read(image: Image.Image, kind: str, profile: bytes | None, **options: object) -> np.ndarray:
     """What comes out of a file of this kind."""
     file = io.BytesIO()
-    picture.save(file, kind, icc_profile=profile, **options)
-    return np.asarray(decode_picture(file.getvalue(), "picture")).astype(int)
+    image.save(file, kind, icc_profile=profile, **options)
+    return np.asarray(decode_image(file.getvalue(), "image")).astype(int)
 
 
 def check(
@@ -42,79 +42,79 @@ def check(
     ("kind", "options"), [("PNG", {}), ("TIFF", {}), ("WEBP", {"lossless": True})]
 )
 def test_display_p3_becomes_srgb(kind, options):
-    values = read(Image.fromarray(colours()), kind, P3, **options)
-    check(values, icc.from_p3(colours()), colours())
+    values = read(Image.fromarray(colors()), kind, P3, **options)
+    check(values, icc.from_p3(colors()), colors())
 
 
 def test_a_photo_in_a_file_becomes_srgb(tmp_path):
-    picture = Image.new("RGB", (16, 16), (200, 80, 60))
-    picture.save(tmp_path / "a.jpg", quality=100, icc_profile=P3)
+    image = Image.new("RGB", (16, 16), (200, 80, 60))
+    image.save(tmp_path / "a.jpg", quality=100, icc_profile=P3)
     plain = np.asarray(Image.open(tmp_path / "a.jpg")).astype(int)
-    check(np.asarray(open_picture(tmp_path / "a.jpg")).astype(int), icc.from_p3(plain), plain)
+    check(np.asarray(open_image(tmp_path / "a.jpg")).astype(int), icc.from_p3(plain), plain)
 
 
-def test_transparency_stays_as_it_is_and_colours_become_srgb():
+def test_transparency_stays_as_it_is_and_colors_become_srgb():
     alpha = np.random.default_rng(1).integers(0, 256, (24, 32, 1), dtype=np.uint8)
-    values = read(Image.fromarray(np.concatenate((colours(), alpha), -1)), "PNG", P3)
+    values = read(Image.fromarray(np.concatenate((colors(), alpha), -1)), "PNG", P3)
     share = alpha / 255
-    expected, plain = (share * c + (1 - share) * 255 for c in (icc.from_p3(colours()), colours()))
+    expected, plain = (share * c + (1 - share) * 255 for c in (icc.from_p3(colors()), colors()))
     check(values, expected, plain, composed=True)
 
 
-def test_a_transparent_colour_of_rgb_is_the_one_of_the_file():
-    picture = Image.fromarray(colours())
-    values = read(picture, "PNG", P3, transparency=tuple(colours()[3, 5].tolist()))
+def test_a_transparent_color_of_rgb_is_the_one_of_the_file():
+    image = Image.fromarray(colors())
+    values = read(image, "PNG", P3, transparency=tuple(colors()[3, 5].tolist()))
     assert values[3, 5].tolist() == [255, 255, 255]
-    values[3, 5] = np.rint(icc.from_p3(colours())[3, 5])
-    check(values, icc.from_p3(colours()), colours())
+    values[3, 5] = np.rint(icc.from_p3(colors())[3, 5])
+    check(values, icc.from_p3(colors()), colors())
 
 
 @pytest.mark.parametrize("transparent", [False, True])
-def test_a_palette_has_the_profile_of_its_colours(transparent):
-    picture = Image.new("P", (256, 1))
-    picture.putdata(range(256))
-    palette = colours(1, 256)
-    picture.putpalette(palette.tobytes())
-    values = read(picture, "PNG", P3, **({"transparency": 7} if transparent else {}))
+def test_a_palette_has_the_profile_of_its_colors(transparent):
+    image = Image.new("P", (256, 1))
+    image.putdata(range(256))
+    palette = colors(1, 256)
+    image.putpalette(palette.tobytes())
+    values = read(image, "PNG", P3, **({"transparency": 7} if transparent else {}))
     expected = icc.from_p3(palette)
     if transparent:
         expected[0, 7] = 255
     check(values, expected, palette)
 
 
-def greys() -> np.ndarray:
+def grays() -> np.ndarray:
     return np.arange(256, dtype=np.uint8)[None]
 
 
-def test_greys_become_those_of_srgb():
-    values = read(Image.fromarray(greys()), "PNG", GREY)
-    check(values, icc.from_grey(greys() / 255, 1.8), greys()[..., None])
+def test_grays_become_those_of_srgb():
+    values = read(Image.fromarray(grays()), "PNG", GRAY)
+    check(values, icc.from_gray(grays() / 255, 1.8), grays()[..., None])
 
 
-def test_transparent_greys_become_those_of_srgb():
+def test_transparent_grays_become_those_of_srgb():
     alpha = np.random.default_rng(1).integers(0, 256, (1, 256), dtype=np.uint8)
-    values = read(Image.fromarray(np.stack((greys(), alpha), -1), "LA"), "PNG", GREY)
+    values = read(Image.fromarray(np.stack((grays(), alpha), -1), "LA"), "PNG", GRAY)
     share = alpha[..., None] / 255
-    light = icc.from_grey(greys() / 255, 1.8)
-    expected, plain = (share * c + (1 - share) * 255 for c in (light, greys()[..., None]))
+    light = icc.from_gray(grays() / 255, 1.8)
+    expected, plain = (share * c + (1 - share) * 255 for c in (light, grays()[..., None]))
     check(values, expected, plain, composed=True)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
-def test_greys_of_16_bits_become_those_of_srgb(kind):
+def test_grays_of_16_bits_become_those_of_srgb(kind):
     deep = np.arange(0, 65536, 257, dtype=np.uint16)[None] // 3  # in the dark, where 8 bits are few
-    values = read(Image.fromarray(deep), kind, icc.grey_profile(1.0))
-    check(values, icc.from_grey(deep / 65535, 1.0), deep[..., None] / 257)
+    values = read(Image.fromarray(deep), kind, icc.gray_profile(1.0))
+    check(values, icc.from_gray(deep / 65535, 1.0), deep[..., None] / 257)
 
 
-def test_big_endian_greys_of_16_bits_are_the_same(tmp_path):
+def test_big_endian_grays_of_16_bits_are_the_same(tmp_path):
     deep = np.arange(0, 65536, 257, dtype=np.uint16)[None]
-    profile = icc.grey_profile(1.0)
+    profile = icc.gray_profile(1.0)
     Image.fromarray(deep.astype(">u2")).save(tmp_path / "a.tif", icc_profile=profile)
-    with Image.open(tmp_path / "a.tif") as picture:
-        assert picture.mode == "I;16B"
-    values = np.asarray(open_picture(tmp_path / "a.tif")).astype(int)
-    check(values, icc.from_grey(deep / 65535, 1.0), deep[..., None] / 257)
+    with Image.open(tmp_path / "a.tif") as image:
+        assert image.mode == "I;16B"
+    values = np.asarray(open_image(tmp_path / "a.tif")).astype(int)
+    check(values, icc.from_gray(deep / 65535, 1.0), deep[..., None] / 257)
 
 
 def lab_of(inks: np.ndarray) -> np.ndarray:
@@ -124,17 +124,17 @@ def lab_of(inks: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["TIFF", "JPEG"])
-def test_inks_have_the_colours_of_their_profile(kind):
+def test_inks_have_the_colors_of_their_profile(kind):
     inks = np.stack(np.meshgrid(*[[0, 1]] * 4, indexing="ij"), -1).reshape(1, 16, 4)
     large = np.kron(inks[0], np.ones((8, 1), int)).reshape(1, 128, 4).repeat(8, 0)
-    picture = Image.fromarray((255 * large).astype(np.uint8), "CMYK")
+    image = Image.fromarray((255 * large).astype(np.uint8), "CMYK")
     options = {"quality": 100} if kind == "JPEG" else {}
-    values = read(picture, kind, icc.cmyk_profile(lab_of), **options)[4, 4::8]
+    values = read(image, kind, icc.cmyk_profile(lab_of), **options)[4, 4::8]
     expected, plain = (
         icc.from_lab(lab_of(inks[0].astype(float))),
-        read(picture, kind, None, **options),
+        read(image, kind, None, **options),
     )
-    assert np.abs(values - expected).max() <= 4  # a Lab of 8 bits, and tables between its colours
+    assert np.abs(values - expected).max() <= 4  # a Lab of 8 bits, and tables between its colors
     assert np.abs(plain[4, 4::8] - expected).max() > 50
 
 
@@ -146,64 +146,64 @@ def test_inks_have_the_colours_of_their_profile(kind):
 )
 def test_a_profile_that_cannot_be_used_counts_as_srgb(mode, profile):
     if profile == "another kind":
-        profile = P3 if mode in ("L", "CMYK") else GREY
-    picture = Image.fromarray(colours()).convert(mode)
-    values = read(picture, "TIFF", profile)
-    assert (values == read(picture, "TIFF", None)).all()
+        profile = P3 if mode in ("L", "CMYK") else GRAY
+    image = Image.fromarray(colors()).convert(mode)
+    values = read(image, "TIFF", profile)
+    assert (values == read(image, "TIFF", None)).all()
 
 
 def nearly_srgb() -> bytes:
     """An sRGB profile whose primaries are rounded otherwise, as many are."""
-    return icc.rgb_profile(icc.colour_matrix(icc.SRGB_PRIMARIES) * [1.006, 0.994, 1.006])
+    return icc.rgb_profile(icc.color_matrix(icc.SRGB_PRIMARIES) * [1.006, 0.994, 1.006])
 
 
-def test_greys_with_the_curve_of_srgb_stay_as_they_are_bit_for_bit():
-    for values in (greys(), np.arange(0, 65536, 11, dtype=np.uint16)[None]):
-        picture, profile = Image.fromarray(values), icc.grey_profile(*icc.CURVE)
-        assert (read(picture, "PNG", profile) == read(picture, "PNG", None)).all()
+def test_grays_with_the_curve_of_srgb_stay_as_they_are_bit_for_bit():
+    for values in (grays(), np.arange(0, 65536, 11, dtype=np.uint16)[None]):
+        image, profile = Image.fromarray(values), icc.gray_profile(*icc.CURVE)
+        assert (read(image, "PNG", profile) == read(image, "PNG", None)).all()
 
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "P"])
 @pytest.mark.parametrize("profile", [SRGB, nearly_srgb()], ids=["the library's", "another"])
 def test_srgb_stays_as_it_is_bit_for_bit(mode, profile):
-    picture = Image.fromarray(colours()).convert(mode)
-    assert (read(picture, "PNG", profile) == read(picture, "PNG", None)).all()
+    image = Image.fromarray(colors()).convert(mode)
+    assert (read(image, "PNG", profile) == read(image, "PNG", None)).all()
 
 
 def test_the_other_srgb_profile_would_change_pixels():
-    picture, srgb = Image.fromarray(colours()), ImageCms.createProfile("sRGB")
-    moved = ImageCms.profileToProfile(picture, io.BytesIO(nearly_srgb()), srgb)
-    assert (np.asarray(moved) != colours()).any()
+    image, srgb = Image.fromarray(colors()), ImageCms.createProfile("sRGB")
+    moved = ImageCms.profileToProfile(image, io.BytesIO(nearly_srgb()), srgb)
+    assert (np.asarray(moved) != colors()).any()
 
 
-def test_data_sets_come_in_the_colours_that_they_have(tmp_path):
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
+def test_data_sets_come_in_the_colors_that_they_have(tmp_path):
+    images = tmp_path / "images"
+    images.mkdir()
     for name, profile in (("a", None), ("b", P3)):
-        Image.fromarray(colours(8, 8)).save(pictures / f"{name}.png", icc_profile=profile)
-    check_set(load_pictures(pictures, 8, print))
+        Image.fromarray(colors(8, 8)).save(images / f"{name}.png", icc_profile=profile)
+    check_set(load_images(images, 8, print))
 
 
-def test_data_sets_of_hugging_face_come_in_the_colours_that_they_have(tmp_path):
+def test_data_sets_of_hugging_face_come_in_the_colors_that_they_have(tmp_path):
     datasets = pytest.importorskip("datasets")
     files = []
     for profile in (None, P3):
         files.append(io.BytesIO())
-        Image.fromarray(colours(8, 8)).save(files[-1], "PNG", icc_profile=profile)
+        Image.fromarray(colors(8, 8)).save(files[-1], "PNG", icc_profile=profile)
     rows = {"image": [{"bytes": file.getvalue(), "path": None} for file in files]}
     features = datasets.Features(image=datasets.Image())
     datasets.Dataset.from_dict(rows, features=features).save_to_disk(tmp_path / "saved")
-    check_set(load_pictures(tmp_path / "saved", 8, print))
+    check_set(load_images(tmp_path / "saved", 8, print))
 
 
 def check_set(images: torch.Tensor) -> None:
     plain, converted = images.permute(0, 2, 3, 1).numpy().astype(int)
-    assert (plain == colours(8, 8)).all()
-    check(converted, icc.from_p3(colours(8, 8)), colours(8, 8))
+    assert (plain == colors(8, 8)).all()
+    check(converted, icc.from_p3(colors(8, 8)), colors(8, 8))
 
 
-def test_a_profile_that_is_read_once_serves_the_next_pictures(tmp_path, monkeypatch):
-    """Building one takes as long as converting a picture."""
+def test_a_profile_that_is_read_once_serves_the_next_images(tmp_path, monkeypatch):
+    """Building one takes as long as converting an image."""
     built = []
     usual = ImageCms.buildTransform
 
@@ -212,8 +212,8 @@ def test_a_profile_that_is_read_once_serves_the_next_pictures(tmp_path, monkeypa
         return usual(*arguments, **options)
 
     monkeypatch.setattr(ImageCms, "buildTransform", build)
-    profile = icc.rgb_profile(icc.colour_matrix(icc.P3_PRIMARIES, white=(0.32, 0.33)))
+    profile = icc.rgb_profile(icc.color_matrix(icc.P3_PRIMARIES, white=(0.32, 0.33)))
     for k in range(3):
-        Image.fromarray(colours(8, 8)).save(Path(tmp_path) / f"{k}.png", icc_profile=profile)
-    load_pictures(tmp_path, 8, print)
+        Image.fromarray(colors(8, 8)).save(Path(tmp_path) / f"{k}.png", icc_profile=profile)
+    load_images(tmp_path, 8, print)
     assert len(built) == 1

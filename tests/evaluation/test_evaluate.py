@@ -1,4 +1,4 @@
-"""`pixelsr.evaluation`: each figure against a direct computation, the neighbours, the levels."""
+"""`pixelsr.evaluation`: each figure against a direct computation, the neighbors, the levels."""
 
 import dataclasses
 import json
@@ -10,29 +10,29 @@ import torch
 from PIL import Image
 
 import pixelsr
-from pixelsr.data.binarize import binarise
+from pixelsr.data.binarize import binarize
 from pixelsr.data.crop import from_tensor, to_tensor
 from pixelsr.data.downsample import area_average
 from pixelsr.data.quantize import from_levels, to_levels
 from pixelsr.evaluation import evaluate, metrics
-from pixelsr.evaluation.super_resolution import bicubic, nearest_neighbours
+from pixelsr.evaluation.super_resolution import bicubic, nearest_neighbors
 from tests.cli.test_enlarge import tiny
-from tests.support.helpers import randomise
+from tests.support.helpers import randomize
 
 
-def noise(count: int, side: int = 8, colours: int = 3, seed: int = 0) -> torch.Tensor:
+def noise(count: int, side: int = 8, colors: int = 3, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
-    shape = (count, colours, side, side)
+    shape = (count, colors, side, side)
     return torch.randint(256, shape, generator=generator, dtype=torch.uint8)
 
 
 def model(**options: int) -> pixelsr.PixelRecursiveSR:
     """Its past matters, and batches do not round a draw away."""
-    return randomise(tiny(**options)).double()
+    return randomize(tiny(**options)).double()
 
 
 def direct_psnr(answers: torch.Tensor, truth: torch.Tensor) -> float:
-    """In dB, of each picture, then the mean."""
+    """In dB, of each image, then the mean."""
     errors = (answers.numpy().astype(float) - truth.numpy().astype(float)) ** 2
     return float(np.mean(20 * np.log10(255 / np.sqrt(errors.mean(axis=(1, 2, 3))))))
 
@@ -43,7 +43,7 @@ def direct_consistency(answers: torch.Tensor, low_res: torch.Tensor, factor: int
 
 
 def direct_ssim(answer: np.ndarray, truth: np.ndarray) -> float:
-    """Of one colour, by the formula, window by window."""
+    """Of one color, by the formula, window by window."""
     offsets = np.arange(-5, 6)
     line = np.exp(-(offsets**2) / (2 * 1.5**2))
     window = np.outer(line, line) / line.sum() ** 2
@@ -62,15 +62,15 @@ def direct_ssim(answer: np.ndarray, truth: np.ndarray) -> float:
 # --- the metrics ---
 
 
-def test_psnr_is_that_of_each_picture():
+def test_psnr_is_that_of_each_image():
     answers, truth = noise(3), noise(3, seed=1)
-    answers[0] = truth[0] ^ 1  # one picture much nearer than the others
+    answers[0] = truth[0] ^ 1  # one image much nearer than the others
     each = metrics.psnr(answers, truth)
     assert each.shape == (3,)
     assert each.mean().item() == pytest.approx(direct_psnr(answers, truth), rel=1e-7)
 
 
-def test_psnr_of_the_picture_itself_is_that_of_the_least_error_there_is():
+def test_psnr_of_the_image_itself_is_that_of_the_least_error_there_is():
     truth = noise(2, 32)
     answers = truth.clone()
     answers[1, 2, 3, 4] ^= 1
@@ -101,7 +101,7 @@ def test_ssim_is_defined_from_its_window_on():
     assert metrics.ssim(noise(1, metrics.SSIM_SIDE), noise(1, metrics.SSIM_SIDE)).tolist() == [1]
 
 
-def test_consistency_is_the_error_of_the_picture_made_small():
+def test_consistency_is_the_error_of_the_image_made_small():
     answers, low_res = noise(3), noise(3, 4, seed=1)
     each = metrics.consistency(answers, low_res, 256)
     assert each.shape == (3,)
@@ -112,38 +112,38 @@ def test_consistency_is_the_error_of_the_picture_made_small():
 # --- the baselines ---
 
 
-@pytest.mark.parametrize("colours", [1, 2, 3])
-def test_bicubic_is_pillows(colours):
-    low_res = noise(2, 8, colours)
+@pytest.mark.parametrize("colors", [1, 2, 3])
+def test_bicubic_is_pillows(colors):
+    low_res = noise(2, 8, colors)
     large = bicubic(low_res, 4, 256)
-    assert large.shape == (2, colours, 32, 32)
+    assert large.shape == (2, colors, 32, 32)
     for small, image in zip(low_res, large, strict=True):
-        if colours == 3:
+        if colors == 3:
             resized = from_tensor(small).resize((32, 32), Image.Resampling.BICUBIC)
             assert torch.equal(image, to_tensor(resized))
         plane = Image.fromarray(small[-1].numpy()).resize((32, 32), Image.Resampling.BICUBIC)
         assert torch.equal(image[-1], torch.from_numpy(np.array(plane)))
 
 
-def test_bicubic_of_a_picture_that_is_not_square_keeps_its_shape():
+def test_bicubic_of_a_image_that_is_not_square_keeps_its_shape():
     assert bicubic(noise(1)[..., :4], 2, 256).shape == (1, 3, 16, 8)
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 7, 100])
-def test_the_nearest_neighbour_is_the_first_of_the_nearest_whatever_the_chunk(chunk):
+def test_the_nearest_neighbor_is_the_first_of_the_nearest_whatever_the_chunk(chunk):
     train = noise(20, seed=1)
     train[17] = train[5]  # the first of two is meant
     wanted = torch.tensor([5, 0, 19, 8, 5])
     low_res = area_average(train[wanted], 2)
     low_res ^= 1  # near it, and not it
-    assert torch.equal(nearest_neighbours(low_res, train, 2, 256, chunk=chunk), wanted)
+    assert torch.equal(nearest_neighbors(low_res, train, 2, 256, chunk=chunk), wanted)
 
 
-def test_the_nearest_neighbour_of_strangers_is_that_of_all_distances():
+def test_the_nearest_neighbor_of_strangers_is_that_of_all_distances():
     train, low_res = noise(30, seed=1), noise(6, 4, seed=2)
     smalls = area_average(train, 2).numpy().astype(int)
     distances = ((smalls[None] - low_res.numpy()[:, None]) ** 2).sum(axis=(2, 3, 4))
-    nearest = nearest_neighbours(low_res, train, 2, 256, chunk=4)
+    nearest = nearest_neighbors(low_res, train, 2, 256, chunk=4)
     assert nearest.tolist() == distances.argmin(1).tolist()
 
 
@@ -189,7 +189,7 @@ def test_the_figures_are_those_of_a_direct_computation():
     pairs = {
         "model": (drawn, images.repeat_interleave(2, 0)),
         "bicubic": (bicubic(low_res, 2, 256), images),
-        "nearest_neighbour": (train[nearest_neighbours(low_res, train, 2, 256)], images),
+        "nearest_neighbor": (train[nearest_neighbors(low_res, train, 2, 256)], images),
     }
     assert list(report.enlargement.scores) == list(pairs)
     for name, (answers, truth) in pairs.items():
@@ -201,9 +201,9 @@ def test_the_figures_are_those_of_a_direct_computation():
         assert scores.consistency == pytest.approx(direct_consistency(answers, small, 2))
 
 
-def test_bits_per_dimension_are_those_of_all_pictures():
+def test_bits_per_dimension_are_those_of_all_images():
     images, network = noise(5), model()
-    report = evaluate(network, images, pictures=2)
+    report = evaluate(network, images, max_images=2)
     low_res = area_average(images, 2)
     logits = {
         "sum": network(images, low_res),
@@ -212,15 +212,15 @@ def test_bits_per_dimension_are_those_of_all_pictures():
     }
     assert report.bits_per_dimension.keys() == logits.keys()
     for name, some in logits.items():
-        nats = torch.nn.functional.cross_entropy(some, images.long()).item()
-        assert report.bits_per_dimension[name] == pytest.approx(nats / math.log(2))
-    assert (report.pictures, report.enlargement.pictures) == (5, 2)
+        nll = torch.nn.functional.cross_entropy(some, images.long()).item()
+        assert report.bits_per_dimension[name] == pytest.approx(nll / math.log(2))
+    assert (report.images, report.enlargement.images) == (5, 2)
 
 
 def test_what_is_enlarged_is_spread_evenly():
     images = noise(7)
     report, alone = (
-        evaluate(model(), some, pictures=3).enlargement
+        evaluate(model(), some, max_images=3).enlargement
         for some in (images, images[torch.tensor([0, 2, 4])])
     )
     assert report.scores == alone.scores
@@ -245,15 +245,15 @@ def test_the_seed_decides_the_draws_and_nothing_else():
     assert first.bits_per_dimension == other.bits_per_dimension
 
 
-def test_without_training_pictures_there_is_no_neighbour():
+def test_without_training_images_there_is_no_neighbor():
     report = evaluate(model(), noise(2))
     assert list(report.enlargement.scores) == ["model", "bicubic"]
     assert report.enlargement.train is None
 
 
-def test_a_picture_that_is_in_the_training_set_stays_finite():
+def test_a_image_that_is_in_the_training_set_stays_finite():
     images = noise(2, 16)
-    scores = evaluate(model(), images, train=images).enlargement.scores["nearest_neighbour"]
+    scores = evaluate(model(), images, train=images).enlargement.scores["nearest_neighbor"]
     assert scores.psnr == pytest.approx(20 * math.log10(255) + 10 * math.log10(3 * 16 * 16))
     assert (scores.ssim, scores.consistency) == (pytest.approx(1), 0)
 
@@ -264,23 +264,23 @@ def test_ssim_is_left_out_where_its_window_does_not_fit():
 
 @pytest.mark.parametrize("kind", [pixelsr.GatedPixelCNN, pixelsr.PixelCNN])
 def test_of_a_prior_alone_there_are_only_bits(kind):
-    prior = randomise(kind(channels=4, layers=1, head_channels=8)).eval()
-    report = evaluate(prior, noise(3, 7))  # no magnification: any size
-    nats = torch.nn.functional.cross_entropy(prior(noise(3, 7)), noise(3, 7).long()).item()
-    assert report.bits_per_dimension == {"model": pytest.approx(nats / math.log(2), rel=1e-5)}
+    prior = randomize(kind(channels=4, layers=1, head_channels=8)).eval()
+    report = evaluate(prior, noise(3, 7))  # no scale_factor: any size
+    nll = torch.nn.functional.cross_entropy(prior(noise(3, 7)), noise(3, 7).long()).item()
+    assert report.bits_per_dimension == {"model": pytest.approx(nll / math.log(2), rel=1e-5)}
     assert report.enlargement is None
     assert report.as_json()["enlargement"] is None
 
 
 def test_a_model_of_two_levels_sees_and_is_compared_with_two():
-    network, images, train = model(levels=2, colours=1), noise(4, colours=1), noise(5, colours=1)
-    report = evaluate(network, images, train=train, binarise="threshold")
+    network, images, train = model(levels=2, colors=1), noise(4, colors=1), noise(5, colors=1)
+    report = evaluate(network, images, train=train, binarize="threshold")
     black_or_white = from_levels(to_levels(images, 2), 2)
     assert sorted(black_or_white.unique().tolist()) == [0, 255]
     again = evaluate(network, black_or_white, train=from_levels(to_levels(train, 2), 2))
-    assert report == dataclasses.replace(again, binarise="threshold")
+    assert report == dataclasses.replace(again, binarize="threshold")
     assert report.bits_per_dimension["sum"] < 3
-    true = report.enlargement.scores["nearest_neighbour"]  # the first four are the pictures
+    true = report.enlargement.scores["nearest_neighbor"]  # the first four are the images
     assert true.consistency == 0
     low_res = area_average(to_levels(images, 2), 2)
     drawn = from_levels(pixelsr.sample(network, low_res=low_res), 2)
@@ -291,33 +291,33 @@ def test_a_model_of_two_levels_sees_and_is_compared_with_two():
 
 
 def test_a_model_of_two_levels_is_measured_on_what_is_chosen():
-    network, images = model(levels=2, colours=1), noise(5, colours=1)
-    train = torch.cat((noise(2, colours=1, seed=1), images))
-    report = evaluate(network, images, train=images, binarise="bernoulli", pictures=2)
-    drawn = binarise(images)
-    expected = evaluate(network, drawn, train=drawn, pictures=2)
-    assert report == dataclasses.replace(expected, binarise="bernoulli")
-    other = evaluate(network, images, train=images, binarise="threshold", pictures=2)
+    network, images = model(levels=2, colors=1), noise(5, colors=1)
+    train = torch.cat((noise(2, colors=1, seed=1), images))
+    report = evaluate(network, images, train=images, binarize="bernoulli", max_images=2)
+    drawn = binarize(images)
+    expected = evaluate(network, drawn, train=drawn, max_images=2)
+    assert report == dataclasses.replace(expected, binarize="bernoulli")
+    other = evaluate(network, images, train=images, binarize="threshold", max_images=2)
     assert report.bits_per_dimension != other.bits_per_dimension
-    for pictures, more in ((images, {}), (drawn, {"train": train})):
+    for given, more in ((images, {}), (drawn, {"train": train})):
         with pytest.raises(ValueError, match=r"to threshold .* or to bernoulli"):
-            evaluate(network, pictures, **more)
+            evaluate(network, given, **more)
 
 
-def test_a_choice_of_binarisation_is_for_two_levels():
+def test_a_choice_of_binarization_is_for_two_levels():
     with pytest.raises(ValueError, match="is for models of 2 levels, and this one has 256"):
-        evaluate(model(), noise(2), binarise="threshold")
+        evaluate(model(), noise(2), binarize="threshold")
     with pytest.raises(ValueError, match=r"must be one of \['threshold', 'bernoulli'\], got 'x'"):
-        evaluate(model(levels=2), noise(2), binarise="x")
+        evaluate(model(levels=2), noise(2), binarize="x")
 
 
-def test_nats_per_image_are_those_of_all_values_of_a_picture():
-    network = randomise(pixelsr.PixelCNN(channels=4, layers=1, head_channels=8, levels=9)).eval()
+def test_nats_per_image_are_those_of_all_values_of_a_image():
+    network = randomize(pixelsr.PixelCNN(channels=4, layers=1, head_channels=8, levels=9)).eval()
     report, images = evaluate(network, noise(3, 7)), to_levels(noise(3, 7), 9)
     logits = network(images)
-    nats = torch.nn.functional.cross_entropy(logits, images.long(), reduction="sum").item() / 3
-    assert report.nats_per_image == {"model": pytest.approx(nats, rel=1e-5)}
-    assert (report.levels, report.binarise) == (9, None)
+    nll = torch.nn.functional.cross_entropy(logits, images.long(), reduction="sum").item() / 3
+    assert report.nats_per_image == {"model": pytest.approx(nll, rel=1e-5)}
+    assert (report.levels, report.binarize) == (9, None)
 
 
 def test_the_report_as_json_is_the_report():
@@ -335,7 +335,7 @@ def test_the_report_as_json_is_the_report():
         "engine": report.enlargement.draws.engine,
     }
     assert enlargement["draws"]["engine"] != "auto"
-    assert (enlargement["pictures"], enlargement["train"]) == (2, 3)
+    assert (enlargement["images"], enlargement["train"]) == (2, 3)
     psnr = report.enlargement.scores["bicubic"].psnr
     assert enlargement["scores"]["bicubic"]["psnr"] == psnr
 
@@ -344,11 +344,11 @@ def test_the_report_as_json_is_the_report():
     ("options", "message"),
     [
         ({"images": noise(1, 9)}, "sides that are multiples of 2, got 9x9"),
-        ({"images": noise(1, colours=1)}, r"images must be uint8 \[N, 3, h, w\]"),
+        ({"images": noise(1, colors=1)}, r"images must be uint8 \[N, 3, h, w\]"),
         ({"images": noise(1).float()}, "images must be uint8"),
         ({"train": noise(1, 16)}, r"train must be uint8 \[N, 3, 8, 8\]"),
         ({"samples": 0}, "samples must be a positive int, got 0"),
-        ({"pictures": 0}, "pictures must be a positive int, got 0"),
+        ({"images": 0}, "images must be a positive int, got 0"),
         ({"batch": -1}, "batch must be a positive int, got -1"),
         ({"seed": -1}, "seed must be an int from 0"),
         ({"temperature": -1}, "temperature must be 0 or more and finite"),
@@ -369,7 +369,7 @@ def test_a_conditioning_network_alone_is_measured_at_sizes_that_it_magnifies():
         evaluate(network, noise(1, 9))
 
 
-def test_a_prior_takes_no_training_pictures():
+def test_a_prior_takes_no_training_images():
     with pytest.raises(ValueError, match="GatedPixelCNN enlarges nothing"):
         evaluate(tiny().prior, noise(1), train=noise(1))
 

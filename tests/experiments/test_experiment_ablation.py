@@ -11,10 +11,10 @@ from experiments import section
 from experiments.ablation import experiment as ablation
 from experiments.ablation import models as ablated
 from experiments.receptive_field import live_parameters
-from experiments.support.config import Task
+from experiments.support.config import ExperimentConfig
 from pixelsr import GatedPixelCNN, PixelRecursiveSR, check_causality
 from pixelsr.models import ConditioningNetwork, PixelModel
-from pixelsr.training.loss import Objective, nats_of
+from pixelsr.training.loss import TrainingLoss, nll_by_term
 from tests.support.experiment_cases import figures, write_faces
 
 SIDE = 8
@@ -25,7 +25,7 @@ PRIOR = {"model", "seconds"}
 
 @pytest.fixture
 def small(monkeypatch):
-    """Tiny models and pictures of 8x8."""
+    """Tiny models and images of 8x8."""
     tiny = dataclasses.replace(
         ablation.SCALES["small"], side=SIDE, prior=TINY, one_stack=9, blocks=1, turns=1
     )
@@ -34,31 +34,31 @@ def small(monkeypatch):
         monkeypatch.setattr(ablation, name, value)
 
 
-def pictures(count=2, side=SIDE):
+def random_images(count=2, side=SIDE):
     return torch.randint(256, (count, 3, side, side), dtype=torch.uint8)
 
 
-def own_colours(model):
-    """Which colours of its own pixel each colour reads, ``[3, 3]``; the network is causal."""
+def own_colors(model):
+    """Which colors of its own pixel each color reads, ``[3, 3]``; the network is causal."""
     reads = check_causality(model, (3, 3)).reads
     assert reads[24:, :24].any(1).all()
     return [reads[k : k + 3, k : k + 3] for k in (0, 12, 24)]
 
 
-def test_without_colour_masks_the_colours_of_a_pixel_are_independent():
+def test_without_color_masks_the_colors_of_a_pixel_are_independent():
     torch.manual_seed(0)
     options = {**TINY, "channels": 12, "head_channels": 48, "levels": 4}
-    for reads in own_colours(ablated.GatedPixelCNNGreyMasks(**options)):
+    for reads in own_colors(ablated.GatedPixelCNNGrayMasks(**options)):
         assert not reads.any()
     past = torch.ones(3, 3, dtype=torch.bool).tril(-1)
-    for reads in own_colours(GatedPixelCNN(**options)):
+    for reads in own_colors(GatedPixelCNN(**options)):
         assert torch.equal(reads, past)
 
 
-def test_without_colour_masks_loss_and_logits_are_of_one_distribution():
-    model, images = ablated.GatedPixelCNNGreyMasks(**TINY), pictures()
+def test_without_color_masks_loss_and_logits_are_of_one_distribution():
+    model, images = ablated.GatedPixelCNNGrayMasks(**TINY), random_images()
     wanted = torch.nn.functional.cross_entropy(model(images), images.long(), reduction="none")
-    assert torch.allclose(model.nats(images), wanted.flatten(1).sum(1), rtol=1e-5)
+    assert torch.allclose(model.nll(images), wanted.flatten(1).sum(1), rtol=1e-5)
     assert live_parameters(model) == sum(weight.numel() for weight in model.parameters()) - dead(
         model
     )
@@ -75,14 +75,14 @@ def dead(model):
 
 def test_without_its_second_term_the_loss_is_that_of_the_sum():
     torch.manual_seed(0)
-    parts = GatedPixelCNN(**TINY), ConditioningNetwork(channels=4, blocks=1, magnification=4)
+    parts = GatedPixelCNN(**TINY), ConditioningNetwork(channels=4, blocks=1, scale_factor=4)
     whole = PixelRecursiveSR(*parts)
     part = ablated.PixelRecursiveSROneTerm(*map(copy.deepcopy, parts))
-    images = pictures()
-    both, one = (Objective(model)(images) for model in (whole, part))
+    images = random_images()
+    both, one = (TrainingLoss(model)(images) for model in (whole, part))
     assert both.shape == (2,)
     assert torch.equal(one, both[:1])
-    total = nats_of(part, images)["sum"].mean() / images[0].numel()
+    total = nll_by_term(part, images)["sum"].mean() / images[0].numel()
     assert one.item() == pytest.approx(total.item(), rel=1e-5)
     both[:1].sum().backward()
     one.sum().backward()
@@ -96,7 +96,7 @@ def test_only_the_prior_with_one_stack_has_a_blind_spot():
         for kind in (GatedPixelCNN, ablated.OneStackPixelCNN)
     }
     assert shares[GatedPixelCNN] == 1
-    # A row above, what lies four columns or more to the right; the centre has four.
+    # A row above, what lies four columns or more to the right; the center has four.
     assert shares[ablated.OneStackPixelCNN] == pytest.approx(39 / 40)
     torch.manual_seed(0)
     report = check_causality(
@@ -116,11 +116,11 @@ def test_the_priors_with_and_without_a_blind_spot_have_as_many_live_parameters(s
 
 
 def test_first_weights_are_the_same_and_models_come_back_from_their_folders(small, tmp_path):
-    task, scale = Task(tmp_path), ablation.SCALES["small"]
+    task, scale = ExperimentConfig(tmp_path), ablation.SCALES["small"]
     models = {name: ablation.make(name, scale, task, 3) for name in ablation.ARMS}
     for a, b in zip(models["sum"].parameters(), models["sum-one-term"].parameters(), strict=True):
         assert torch.equal(a, b)
-    images = pictures()
+    images = random_images()
     for name, model in models.items():
         model.save_pretrained(tmp_path / name)
         again = PixelModel.from_pretrained(tmp_path / name)
@@ -128,21 +128,23 @@ def test_first_weights_are_the_same_and_models_come_back_from_their_folders(smal
         assert all(
             torch.equal(a, b)
             for a, b in zip(
-                nats_of(again, images).values(), nats_of(model, images).values(), strict=True
+                nll_by_term(again, images).values(),
+                nll_by_term(model, images).values(),
+                strict=True,
             )
         )
 
 
-def test_another_small_picture_costs_what_the_sum_reads_of_it():
+def test_another_small_image_costs_what_the_sum_reads_of_it():
     torch.manual_seed(0)
     model = PixelRecursiveSR(
-        GatedPixelCNN(**TINY), ConditioningNetwork(channels=4, blocks=1, magnification=4)
+        GatedPixelCNN(**TINY), ConditioningNetwork(channels=4, blocks=1, scale_factor=4)
     )
-    faces = pictures(5)
+    faces = random_images(5)
     swapped = ablation.swapped_bits(model, faces)
-    others = model.shrink(faces[[3, 4, 0, 1, 2]])
-    nats = ablation.nats(model(faces, others), faces)
-    assert swapped == pytest.approx(nats.sum().item() / faces.numel() / 0.693147, rel=1e-5)
+    others = model.downsample(faces[[3, 4, 0, 1, 2]])
+    nll = ablation.nll(model(faces, others), faces)
+    assert swapped == pytest.approx(nll.sum().item() / faces.numel() / 0.693147, rel=1e-5)
     torch.nn.init.zeros_(model.conditioning.out.weight)
     own = ablation.bits_per_dimension(model, faces, 2)["sum"]
     assert ablation.swapped_bits(model, faces) == pytest.approx(own, rel=1e-6)
@@ -151,12 +153,12 @@ def test_another_small_picture_costs_what_the_sum_reads_of_it():
 def test_the_experiment_goes_on_after_an_interrupt_to_the_same_figures(small, tmp_path):
     data = write_faces(tmp_path / "data", SIDE)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert ablation.run(Task(whole, data, steps=2))
+    assert ablation.run(ExperimentConfig(whole, data, steps=2))
     asked = []
     stop = lambda: asked.append(0) or len(asked) > 13  # noqa: E731
-    assert not ablation.run(Task(broken, data, steps=2, stop=stop))
+    assert not ablation.run(ExperimentConfig(broken, data, steps=2, stop=stop))
     assert "bits" not in figures(broken, "ablation")["arms"]["sum"]
-    assert ablation.run(Task(broken, data, steps=2))
+    assert ablation.run(ExperimentConfig(broken, data, steps=2))
     found = [figures(out, "ablation") for out in (whole, broken)]
     for one in found:
         assert list(one["arms"]) == list(ablation.ARMS)
@@ -173,24 +175,24 @@ def test_the_experiment_goes_on_after_an_interrupt_to_the_same_figures(small, tm
     text = section("ablation", figures(whole, "ablation"))
     assert text.count("\n| ") == 7
     with pytest.raises(ValueError, match="is of another run: steps was 2, now it is 3"):
-        ablation.run(Task(broken, data, steps=3))
+        ablation.run(ExperimentConfig(broken, data, steps=3))
 
 
 def test_a_seed_without_two_after_it_is_refused_before_anything_is_trained(small, tmp_path):
     data = write_faces(tmp_path / "data", SIDE)
     with pytest.raises(ValueError, match="seed must be at least 0 and less than"):
-        ablation.run(Task(tmp_path / "out", data, steps=2, seed=2**63 - 1))
+        ablation.run(ExperimentConfig(tmp_path / "out", data, steps=2, seed=2**63 - 1))
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
     ("train", "val", "message"),
-    [(1, 6, "train holds 1 picture, expected at least 2"), (12, 1, "holds 1 face in val/")],
+    [(1, 6, "train holds 1 image, expected at least 2"), (12, 1, "holds 1 face in val/")],
 )
 def test_too_few_faces_are_refused(small, tmp_path, train, val, message):
     data = write_faces(tmp_path / "data", SIDE, train, val)
     with pytest.raises(ValueError, match=message):
-        ablation.run(Task(tmp_path / "out", data, steps=2))
+        ablation.run(ExperimentConfig(tmp_path / "out", data, steps=2))
 
 
 def test_the_words_follow_the_figures(small):
@@ -202,11 +204,11 @@ def test_the_words_follow_the_figures(small):
             "steps": 1000,
             "recipe": recipe,
             "seeds": 3,
-            "training_pictures": 8000,
-            "held_out_pictures": 600,
-            "test_pictures": 700,
+            "training_images": 8000,
+            "held_out_images": 600,
+            "test_images": 700,
             "size": [SIDE, SIDE],
-            "magnification": 4,
+            "scale_factor": 4,
         },
         "machine": {"device": "a machine", "threads": 2, "torch": "2"},
         "arms": {
@@ -225,7 +227,7 @@ def test_the_words_follow_the_figures(small):
         seeds["sum"][k] |= {"sum": 4 + k / 10, "swapped": 5 + k / 10}
         seeds["sum-one-term"][k] |= {"sum": 4.2 + k / 9, "swapped": 4.25 + k / 9}
         seeds["prior"][k]["model"] = 5 + k / 10
-        seeds["prior-grey-masks"][k]["model"] = 4.9 + k / 10
+        seeds["prior-gray-masks"][k]["model"] = 4.9 + k / 10
         seeds["prior-one-stack"][k]["model"] = [5.3, 5.4, 5.19][k]
     ablation.compare(made)
     text = section("ablation", made)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from experiments import Task, section
+from experiments import ExperimentConfig, section
 from experiments.completion import experiment as completion
 from experiments.completion import sheets
 from experiments.completion.parts import (
@@ -21,14 +21,14 @@ from experiments.completion.parts import (
     lower_half_bits,
     mean_of,
     score,
-    small_pictures,
+    small_images,
 )
 from experiments.support import digits, faces
 from pixelsr.models import ConditioningNetwork, GatedPixelCNN, PixelRecursiveSR
 from tests.support.experiment_cases import figures as read_figures
 from tests.support.experiment_cases import run as run_experiment
 from tests.support.experiment_cases import write_faces, write_mnist
-from tests.support.helpers import randomise
+from tests.support.helpers import randomize
 
 SIDE = 8
 SMALL = {"channels": 4, "layers": 1, "kernel_size": 3, "head_channels": 8}
@@ -36,7 +36,7 @@ SMALL = {"channels": 4, "layers": 1, "kernel_size": 3, "head_channels": 8}
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
-    """Pictures of 8x8, few of them, and the number of threads as it was."""
+    """Images of 8x8, few of them, and the number of threads as it was."""
     monkeypatch.setattr(digits, "SIDE", SIDE)
     monkeypatch.setattr(completion, "SIDE", SIDE)
     monkeypatch.setattr(faces, "SIDE", SIDE)
@@ -58,13 +58,13 @@ def _small(monkeypatch):
 
 def prior(**options):
     torch.manual_seed(0)
-    return randomise(GatedPixelCNN(**(SMALL | options))).eval()
+    return randomize(GatedPixelCNN(**(SMALL | options))).eval()
 
 
 def both(**options):
-    options = {"channels": 4, "blocks": 1, "magnification": 4} | options
+    options = {"channels": 4, "blocks": 1, "scale_factor": 4} | options
     levels = options.get("levels", 256)
-    return randomise(PixelRecursiveSR(prior(levels=levels), ConditioningNetwork(**options))).eval()
+    return randomize(PixelRecursiveSR(prior(levels=levels), ConditioningNetwork(**options))).eval()
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_an_experiment_goes_on_after_an_interrupt_to_the_same_figures(data, fold
     assert result.exit_code == 0, result.output
     for stop_at in (1, 6):  # in the training; after it
         asked = itertools.count(1)
-        task = Task(
+        task = ExperimentConfig(
             broken, data, model=str(folder), stop=lambda asked=asked, at=stop_at: next(asked) > at
         )
         assert not completion.run(task)
@@ -143,18 +143,18 @@ def test_a_prior_completes_faces_too(data, tmp_path):
     assert list(figures["ways"]) == ["digits", "faces", "model"]
     text = section("completion", figures)
     assert "` too, a GatedPixelCNN, trained before, as it is." in text
-    assert "small picture" not in text
+    assert "small image" not in text
 
 
 class Trained(GatedPixelCNN):
-    """One that was trained on pictures of 7x7."""
+    """One that was trained on images of 7x7."""
 
     def save_pretrained(self, folder):
         super().save_pretrained(folder)
         (folder / "training.toml").write_text("size = 7")
 
 
-def test_too_few_pictures_are_refused(folder, tmp_path):
+def test_too_few_images_are_refused(folder, tmp_path):
     write_mnist(tmp_path / "data" / "mnist", SIDE)
     write_faces(tmp_path / "data" / "faces", SIDE, val=1)
     result = run("--data", tmp_path / "data", "--model", folder, "--out", tmp_path / "out")
@@ -165,13 +165,13 @@ def test_too_few_pictures_are_refused(folder, tmp_path):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (lambda: prior(colours=1), "draws 256 levels of 1 colours; faces have 256 of 3"),
-        (lambda: prior(levels=8), "draws 8 levels of 3 colours"),
-        (lambda: both(magnification=16), "not fit the faces: the model magnifies 16 times"),
-        (lambda: both().conditioning, "is a ConditioningNetwork that draws from a small picture"),
-        (lambda: Trained(**SMALL), "was trained on 7x7 pictures; the faces are 8x8"),
+        (lambda: prior(colors=1), "draws 256 levels of 1 colors; faces have 256 of 3"),
+        (lambda: prior(levels=8), "draws 8 levels of 3 colors"),
+        (lambda: both(scale_factor=16), "not fit the faces: the model magnifies 16 times"),
+        (lambda: both().conditioning, "is a ConditioningNetwork that draws from a small image"),
+        (lambda: Trained(**SMALL), "was trained on 7x7 images; the faces are 8x8"),
     ],
-    ids=["colours", "levels", "size", "kind", "trained size"],
+    ids=["colors", "levels", "size", "kind", "trained size"],
 )
 def test_a_model_that_does_not_fit_is_one_sentence(data, tmp_path, model, message):
     model().save_pretrained(tmp_path / "model")
@@ -196,14 +196,14 @@ def test_the_hole_is_no_rectangle_and_the_halves_make_the_whole():
     assert hidden_pixels(WHOLE, 7, 5).all()
 
 
-def test_nothing_of_the_hole_is_in_its_small_picture():
+def test_nothing_of_the_hole_is_in_its_small_image():
     model = both(levels=8)
     images = torch.randint(8, (2, 3, SIDE, SIDE), dtype=torch.uint8)
     for part, leaks in ((HOLE, False), (LOWER, True)):
         others = torch.where(hidden_pixels(part, SIDE, SIDE), 7 - images, images)
-        small = [small_pictures(model, given, part) for given in (images, others)]
+        small = [small_images(model, given, part) for given in (images, others)]
         assert torch.equal(*small) != leaks
-    assert small_pictures(model.prior, images, HOLE) is None
+    assert small_images(model.prior, images, HOLE) is None
 
 
 @pytest.mark.parametrize("make", [prior, both])
@@ -242,8 +242,8 @@ def test_distances_are_those_of_all_pairs():
 
 def test_samples_that_are_like_the_truth_are_as_far_from_it_as_from_one_another():
     torch.manual_seed(0)
-    pictures = torch.randint(8, (200, 9, 1, SIDE, SIDE), dtype=torch.uint8)
-    found = score(pictures[:, 1:], pictures[:, 0], LOWER, 8)
+    images = torch.randint(8, (200, 9, 1, SIDE, SIDE), dtype=torch.uint8)
+    found = score(images[:, 1:], images[:, 0], LOWER, 8)
     assert abs(found["ratio"] - 1) < 3 * found["standard_error"] < 0.05
 
 
@@ -251,8 +251,8 @@ def test_the_lower_half_costs_what_the_whole_costs_beyond_the_upper_half():
     model = prior(levels=8)
     images = torch.randint(8, (3, 3, SIDE, SIDE), dtype=torch.uint8)
     upper = images[:, :, : SIDE // 2]
-    nats = (model.nats(images) - model.nats(upper)).double()
-    bits = nats / torch.tensor(2.0).log() / (images[0].numel() / 2)
+    nll = (model.nll(images) - model.nll(upper)).double()
+    bits = nll / torch.tensor(2.0).log() / (images[0].numel() / 2)
     found = lower_half_bits(model, images, 2)
     torch.testing.assert_close(found, bits, rtol=1e-5, atol=0)
     mean = mean_of(found)
@@ -261,9 +261,9 @@ def test_the_lower_half_costs_what_the_whole_costs_beyond_the_upper_half():
 
 
 def test_the_paper_scale_has_the_sizes_of_the_paper(tmp_path):
-    for name, colours, steps in (("digits", 1, 100_000), ("faces", 3, 200_000)):
-        made = completion.make_prior(name, Task(tmp_path, scale="paper")).config
-        assert made == GatedPixelCNN.Config(colours=colours)
+    for name, colors, steps in (("digits", 1, 100_000), ("faces", 3, 200_000)):
+        made = completion.make_prior(name, ExperimentConfig(tmp_path, scale="paper")).config
+        assert made == GatedPixelCNN.Config(colors=colors)
         budget = completion.SCALES["paper"][name]
         assert (budget.steps, budget.recipe.batch) == (steps, 32)
 
@@ -291,7 +291,7 @@ def test_the_section_follows_the_figures(data, folder, tmp_path):
     for way in (digit, alone, total):
         for name, side in way["times"]["sides"].items():
             side["time"] = 1.0 if name == WHOLE else 0.5
-    assert "each completion takes less than a whole picture" in section("completion", figures)
+    assert "each completion takes less than a whole image" in section("completion", figures)
     digit["times"]["sides"][HOLE]["time"] = 1.2
     assert "not in the hole of digits" in section("completion", figures)
     assert "untouched" in section("completion", figures)

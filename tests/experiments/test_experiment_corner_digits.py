@@ -1,4 +1,4 @@
-"""`python -m experiments corner-digits`: the pictures, the judge, the statistics, and the whole."""
+"""`python -m experiments corner-digits`: the images, the judge, the statistics, and the whole."""
 
 import dataclasses
 
@@ -9,8 +9,8 @@ from PIL import Image
 from experiments import section
 from experiments.corner_digits import experiment as corner_digits
 from experiments.corner_digits.classifier import VERDICTS, Judge, count, examples
+from experiments.corner_digits.images import corners, load_corners, place, told_of
 from experiments.corner_digits.models import CornerNetwork, answers, make
-from experiments.corner_digits.pictures import corners, load_corners, place, told_of
 from experiments.support import digits
 from experiments.support.statistics import binomial_test, wilson
 from tests.support.experiment_cases import figures as read_figures
@@ -23,7 +23,7 @@ TINY = {"channels": 4, "layers": 1, "kernel_size": 3, "first_kernel_size": 3, "h
 
 @pytest.fixture
 def data(tmp_path, monkeypatch):
-    """Random pictures of 8x8 for digits."""
+    """Random images of 8x8 for digits."""
     monkeypatch.setattr(digits, "SIDE", SIDE)
     return write_mnist(tmp_path / "digits", SIDE)
 
@@ -80,15 +80,15 @@ def test_impossible_counts_are_refused(function, successes, trials):
         function(successes, trials)
 
 
-def test_each_picture_has_its_digit_in_one_corner_that_the_seed_chose(data):
-    pictures = load_corners(data, seed=3)
-    assert [len(part) for part in (pictures.train, pictures.held_out, pictures.test)] == [20, 4, 8]
-    first, second = (part.flatten(1).any(1) for part in corners(pictures.train))
+def test_each_image_has_its_digit_in_one_corner_that_the_seed_chose(data):
+    images = load_corners(data, seed=3)
+    assert [len(part) for part in (images.train, images.held_out, images.test)] == [20, 4, 8]
+    first, second = (part.flatten(1).any(1) for part in corners(images.train))
     assert (first ^ second).all()
     assert first.any()
     assert second.any()
-    assert load_corners(data, seed=3).checksum == pictures.checksum
-    assert load_corners(data, seed=4).checksum != pictures.checksum
+    assert load_corners(data, seed=3).checksum == images.checksum
+    assert load_corners(data, seed=4).checksum != images.checksum
 
 
 def test_the_input_tells_the_digit_and_not_the_corner():
@@ -96,16 +96,16 @@ def test_the_input_tells_the_digit_and_not_the_corner():
     small[:, 0, :2, :2] = torch.arange(5, dtype=torch.uint8)[:, None, None]  # no two alike
     black = torch.zeros_like(small)
     for name in ("regression", "independent", "sum"):
-        model = make(name, TINY | {"colours": 1, "levels": 8}, conditioning(), 0)
-        told = model.shrink(place(small, black))
-        assert torch.equal(told, model.shrink(place(black, small)))
+        model = make(name, TINY | {"colors": 1, "levels": 8}, conditioning(), 0)
+        told = model.downsample(place(small, black))
+        assert torch.equal(told, model.downsample(place(black, small)))
         assert told.shape == (5, 1, 4, 4)
         assert len(told.unique(dim=0)) == 5
     assert int(told_of(place(small, small), 8).max()) <= 7  # two digits are too much ink
 
 
 def conditioning():
-    return {"channels": 4, "blocks": 1, "magnification": 2, "colours": 1, "levels": 8}
+    return {"channels": 4, "blocks": 1, "scale_factor": 2, "colors": 1, "levels": 8}
 
 
 def test_the_judge_knows_the_verdict_of_its_examples(judge):
@@ -149,9 +149,9 @@ def test_independent_pixels_are_drawn_from_their_own_distributions():
         expected = model(one)[0].softmax(0).double()
     assert (shares - expected).abs().max() < 0.04
     assert torch.equal(drawn[:150], answers(model, low_res[:150], seed=1))
-    centred = drawn.double().flatten(1)
-    centred -= centred.mean(0)
-    correlation = torch.corrcoef(centred.T) - torch.eye(16)
+    centered = drawn.double().flatten(1)
+    centered -= centered.mean(0)
+    correlation = torch.corrcoef(centered.T) - torch.eye(16)
     assert correlation.abs().max() < 0.08
 
 
@@ -174,10 +174,10 @@ def test_the_experiment_goes_from_data_to_a_section(data, tmp_path, monkeypatch,
     assert "bits_per_dimension" not in figures["models"]["regression"]
     assert figures["judge"]["black"]["counts"]["none"] == 8
     text = section("corner-digits", figures)
-    assert "at small scale: 2 steps of 8 pictures" in text
+    assert "at small scale: 2 steps of 8 images" in text
     for name, width in (("corner-digits", 800), ("corner-digits-samples", 8 * 2 * SIDE)):
-        with Image.open(out / f"{name}.png") as picture:
-            assert picture.width > width
+        with Image.open(out / f"{name}.png") as image:
+            assert image.width > width
     again = run_experiment("corner-digits", "--data", data, "--out", out, "--steps", 2)
     assert again.exit_code == 0, again.output
     assert read_figures(out, "corner-digits") == figures
@@ -212,8 +212,8 @@ def _words_follow(figures):
 
 def test_the_paper_scale_has_the_papers_networks():
     scale = corner_digits.SCALES["paper"]
-    shared = {"colours": 1, "levels": scale.levels}
-    model = make("sum", scale.prior | shared, {"magnification": 2} | scale.conditioning | shared, 0)
+    shared = {"colors": 1, "levels": scale.levels}
+    model = make("sum", scale.prior | shared, {"scale_factor": 2} | scale.conditioning | shared, 0)
     prior, conditioning = model.config.prior, model.config.conditioning
     assert (prior["layers"], prior["channels"], prior["head_channels"]) == (20, 64, 1024)
     assert (conditioning["blocks"], conditioning["channels"]) == (6, 32)

@@ -17,7 +17,7 @@ from pixelsr.evaluation import metrics
 from tests.support.experiment_cases import figures, run, write_faces
 
 TINY = {"channels": 6, "layers": 1, "kernel_size": 3, "head_channels": 6}
-WAYS = ["bicubic", "nearest neighbour", "L2 regression", "A alone", "B alone"]
+WAYS = ["bicubic", "nearest neighbor", "L2 regression", "A alone", "B alone"]
 TAUS = ["tau 1.0", "tau 1.1", "tau 1.2"]
 
 
@@ -52,7 +52,7 @@ def test_every_method_is_scored_and_shown(data, model, tmp_path):
     found = figures(out, "faces")
     ways = [*WAYS, *(f"{name}, {tau}" for name in ("A + B", "other") for tau in TAUS)]
     assert list(found["methods"]) == ways
-    assert found["settings"]["training_pictures"] == 4
+    assert found["settings"]["training_images"] == 4
     for title, scores in found["methods"].items():
         assert 0 < scores["psnr"] < 30
         assert scores["ms_ssim"] is None
@@ -66,7 +66,7 @@ def test_every_method_is_scored_and_shown(data, model, tmp_path):
     with Image.open(out / "faces.png") as plot:
         assert plot.width > 500
     text = section("faces", found)
-    assert "2 steps of 8 pictures" in text
+    assert "2 steps of 8 images" in text
     assert "All 3 held-out faces" in text
     assert all(f"| {title} |" in text for title in ways)
     assert "MS-SSIM is not defined" in text
@@ -87,11 +87,11 @@ def test_the_outcome_follows_the_figures():
     bits = {"regression": None, "conditioning": 5.0, "prior": 4.0, "sum": 3.0, "other": 2.0}
     ways = dict.fromkeys(("bicubic", "L2 regression"), scores) | {"B alone": drawn}
     recipe = dataclasses.asdict(faces.SCALES["small"].recipe)
-    settings = {"pictures": 3, "scale": "small", "model": "other", "recipe": recipe, "steps": 9}
+    settings = {"images": 3, "scale": "small", "model": "other", "recipe": recipe, "steps": 9}
     made = {
         "experiment": "faces",
         "command": "python -m experiments faces --steps 9",
-        "settings": settings | {"training_pictures": 9},
+        "settings": settings | {"training_images": 9},
         "machine": {"device": "a machine", "threads": 1, "torch": "2"},
         "models": {
             name: {"parameters": 9000, "bits_per_dimension": value, "seconds": 60}
@@ -103,7 +103,7 @@ def test_the_outcome_follows_the_figures():
     assert "`python -m experiments faces --steps 9` does it again" in text
     assert "it beats both of its parts" in text
     assert "has 4.0 times the consistency error" in text
-    assert "(root mean squares: 5.1 and 2.6 grey levels" in text
+    assert "(root mean squares: 5.1 and 2.6 gray levels" in text
     assert "2.0 dB less in pSNR" in text
     assert "they vary too little (+1.00 ± 0.10 dB)" in text
     made["models"]["sum"]["bits_per_dimension"] = 4.5
@@ -141,7 +141,7 @@ def test_a_folder_without_faces_is_refused(tmp_path):
 
 
 def test_values_are_drawn_as_by_a_sum_whose_prior_is_flat():
-    network = ConditioningNetwork(channels=4, blocks=1, magnification=2, levels=4).eval()
+    network = ConditioningNetwork(channels=4, blocks=1, scale_factor=2, levels=4).eval()
     prior = GatedPixelCNN(channels=3, layers=1, kernel_size=3, head_channels=3, levels=4)
     for weight in prior.head.parameters():
         torch.nn.init.zeros_(weight)
@@ -152,13 +152,13 @@ def test_values_are_drawn_as_by_a_sum_whose_prior_is_flat():
 
 
 def test_regression_is_the_squared_error_and_answers_the_nearest_level():
-    model = Regression(channels=4, blocks=1, magnification=2, colours=1, levels=8)
+    model = Regression(channels=4, blocks=1, scale_factor=2, colors=1, levels=8)
     images = torch.randint(8, (3, 1, 4, 4), dtype=torch.uint8)
-    mu = model(model.shrink(images))
+    mu = model(model.downsample(images))
     squares = (mu - images / 7).square().flatten(1).sum(1)
     constant = 16 * math.log(SIGMA * math.sqrt(2 * math.pi))
-    torch.testing.assert_close(model.nats(images), squares / (2 * SIGMA**2) + constant)
-    answer = model.answer(model.shrink(images))
+    torch.testing.assert_close(model.nll(images), squares / (2 * SIGMA**2) + constant)
+    answer = model.answer(model.downsample(images))
     assert torch.equal(answer, (7 * mu).round().clamp(0, 7).byte())
 
 

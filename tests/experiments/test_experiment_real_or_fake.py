@@ -21,7 +21,7 @@ def folder(tmp_path_factory):
 def test_the_study_holds_what_the_model_drew(folder):
     made = figures(folder / "out", NAME)
     settings = made["settings"]
-    assert settings["pictures"] == [0, 1, 3, 4]  # of 6, spread evenly
+    assert settings["images"] == [0, 1, 3, 4]  # of 6, spread evenly
     assert (settings["size"], settings["small_size"], settings["model"]) == (SIDE, 8, "<model>")
     text = (folder / "out" / f"{NAME}.html").read_text()
     study = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])
@@ -44,16 +44,16 @@ def test_the_page_names_no_other_place(folder):
     ("model", "message"),
     [
         ("prior", "holds a GatedPixelCNN, expected a PixelRecursiveSR"),
-        ("grey", "has 1 colours, expected 3, as a photo has"),
-        ("large", "holds no picture of at least 32x32 pixels"),
-        ("odd", "expected a multiple of its magnification, 2"),
+        ("gray", "has 1 colors, expected 3, as a photo has"),
+        ("large", "holds no image of at least 32x32 pixels"),
+        ("odd", "expected a multiple of its scale factor, 2"),
         ("none", "no model folder"),
     ],
 )
 def test_a_model_that_does_not_fit_is_one_sentence(folder, tmp_path, model, message):
     models = {
         "prior": lambda: GatedPixelCNN(channels=4, layers=1, head_channels=8),
-        "grey": lambda: tiny(colours=1),
+        "gray": lambda: tiny(colors=1),
         "large": lambda: tiny(4),
         "odd": tiny,
     }

@@ -1,4 +1,4 @@
-"""`python -m experiments`: from pictures to figures, plots and a paragraph of the documents."""
+"""`python -m experiments`: from images to figures, plots and a paragraph of the documents."""
 
 import re
 import runpy
@@ -22,7 +22,7 @@ MODELS = ["PixelCNN", "RowLSTM", "DiagonalBiLSTM"]
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
-    """Pictures of 6x6, and the number of threads as it was."""
+    """Images of 6x6, and the number of threads as it was."""
     for module in (digits, receptive_field):
         monkeypatch.setattr(module, "SIDE", SIDE)
     threads = torch.get_num_threads()
@@ -79,9 +79,9 @@ def test_an_experiment_goes_on_after_an_interrupt_to_the_same_figures(data, tmp_
     found = [figures(out) for out in (whole, broken)]
     for facts in (facts for one in found for facts in one["models"].values()):
         assert facts.pop("seconds") >= 0
-        del facts["pictures_per_second"]  # none in less than 50 steps
+        del facts["images_per_second"]  # none in less than 50 steps
         assert [step for step, _ in facts["held_out"]] == [1, 2, 3]
-        assert all(0 < nats < 2 * SIDE * SIDE for _, nats in facts["held_out"])
+        assert all(0 < nll < 2 * SIDE * SIDE for _, nll in facts["held_out"])
     assert found[0] == found[1]
     for name in ("receptive-field", "receptive-field-samples"):
         with Image.open(whole / f"{name}.png") as plot:
@@ -92,7 +92,7 @@ def test_an_experiment_goes_on_after_an_interrupt_to_the_same_figures(data, tmp_
     assert "is of another run: steps was 3, now it is 4; choose another folder" in result.stderr
 
 
-def test_the_models_are_of_equal_parameter_count_and_see_the_same_pictures():
+def test_the_models_are_of_equal_parameter_count_and_see_the_same_images():
     models = {name: receptive_field.make(name) for name in MODELS}
     counts = [receptive_field.live_parameters(model) for model in models.values()]
     assert max(counts) <= 1.03 * min(counts)
@@ -105,7 +105,7 @@ def test_the_models_are_of_equal_parameter_count_and_see_the_same_pictures():
 def test_live_parameters_are_those_that_the_loss_reaches():
     model = receptive_field.make("PixelCNN")
     images = torch.randint(2, (8, 1, 12, 12), dtype=torch.uint8)
-    model.nats(images).sum().backward()
+    model.nll(images).sum().backward()
     reached = sum(int((weight.grad != 0).sum()) for weight in model.parameters())
     live = receptive_field.live_parameters(model)
     assert 0.97 * live < reached <= live
@@ -132,7 +132,7 @@ def test_bad_input_is_one_sentence(data, tmp_path, arguments, message):
 
 
 def test_a_section_tells_whether_the_order_is_the_papers():
-    costs = {"parameters": 64_000, "seconds": 600.0, "pictures_per_second": 123.4}
+    costs = {"parameters": 64_000, "seconds": 600.0, "images_per_second": 123.4}
     shared = costs | {"less_than_first": 1.5, "standard_error": 0.1}
     recipe = {"batch": 16, "optimizer": "adamw", "lr": 0.004, "warmup": 200, "floor": 0}
     recipe |= {"clip": 1, "ema": 0.99, "schedule": "cosine"}
@@ -142,10 +142,10 @@ def test_a_section_tells_whether_the_order_is_the_papers():
             "scale": "small",
             "steps": 6000,
             "recipe": recipe,
-            "training_pictures": 50_000,
-            "held_out_pictures": 1000,
-            "test_pictures": 10_000,
-            "binarisation": "once",
+            "training_images": 50_000,
+            "held_out_images": 1000,
+            "test_images": 10_000,
+            "binarization": "once",
             "checksum": "0a",
         },
         "machine": {"device": "a machine", "threads": 2, "torch": "2"},
@@ -156,7 +156,7 @@ def test_a_section_tells_whether_the_order_is_the_papers():
     assert (
         "| Row LSTM | a triangle above | 64,000 | 89.00 | 1.50 ± 0.10 | 80.54 | 10 | 123 |" in text
     )
-    assert "1.9 passes over 50,000 training pictures" in text
+    assert "1.9 passes over 50,000 training images" in text
     made["models"]["PixelCNN"]["test"] = 80
     assert "which is not the paper's order" in section("receptive-field", made)
 
@@ -167,8 +167,8 @@ def test_the_page_of_results_is_made_from_the_figures():
     assert page == made["page"](page), "python -m docs.results writes it anew"
     for name in EXPERIMENTS:
         assert made["between"](name).search(page)
-    for picture in re.findall(r"\]\((results/[^)]+)\)", page):
-        assert (DOCS / picture).is_file()
+    for image in re.findall(r"\]\((results/[^)]+)\)", page):
+        assert (DOCS / image).is_file()
 
 
 def test_make_does_every_experiment():

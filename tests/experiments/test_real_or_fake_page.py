@@ -68,7 +68,7 @@ def wrong(side):
 
 
 def visible(page):
-    """How many of the two pictures can be seen."""
+    """How many of the two images can be seen."""
     return sum(image.is_visible() for image in page.locator(".frame img").all())
 
 
@@ -117,7 +117,7 @@ def test_a_study_by_clicks_and_its_answers_as_json(page, tmp_path):
     assert [answer["photo"] for answer in answers] == truths
     assert [answer["fooled"] for answer in answers] == [False, False, True, False]
     assert [answer["milliseconds"] for answer in answers] == [60_100, 60_200, 60_300, 60_400]
-    assert sorted(answer["picture"] for answer in answers) == [0, 1, 3, 4]
+    assert sorted(answer["image"] for answer in answers) == [0, 1, 3, 4]
     page.get_by_role("button", name="Again").click()
     start(page)
     wait_for_pair(page, 1)
@@ -170,7 +170,7 @@ def test_two_presses_are_one_answer(page):
     assert page.evaluate("study.pairs.at(-1).answer") is None
 
 
-def test_a_key_held_down_on_a_picture_is_one_answer(page):
+def test_a_key_held_down_on_a_image_is_one_answer(page):
     start(page)
     wait_for_pair(page, 1)
     page.locator("#left").focus()
@@ -188,7 +188,7 @@ def test_the_photo_is_where_the_study_says(page, folder):
     start(page)
     for number in range(1, PAIRS + 1):
         truth = wait_for_pair(page, number)
-        place = page.evaluate("DATA.pairs[study.pairs[study.current].picture].picture")
+        place = page.evaluate("DATA.pairs[study.pairs[study.current].image].image")
         photo = Image.open(files[place]).tobytes()
         for side in ("left", "right"):
             shown = decode(page.locator(f"#{side} img").get_attribute("src")).tobytes()
@@ -236,16 +236,16 @@ def test_sides_and_order_are_fair_and_a_seed_repeats_them(page):
     deals = page.evaluate(f"Array.from({{length: {rounds}}}, (_, seed) => deal(seed, {PAIRS}))")
     for place in range(PAIRS):
         lefts = sum(deal[place]["truth"] == "left" for deal in deals)
-        firsts = sum(deal[place]["picture"] == 0 for deal in deals)
+        firsts = sum(deal[place]["image"] == 0 for deal in deals)
         assert abs(lefts - rounds / 2) < 4 * (rounds / 4) ** 0.5
         assert abs(firsts - rounds / 4) < 4 * (rounds * 3 / 16) ** 0.5
     same = sum(deal[0]["truth"] == deal[1]["truth"] for deal in deals)
     assert abs(same - rounds / 2) < 4 * (rounds / 4) ** 0.5
-    assert all(sorted(pair["picture"] for pair in deal) == [0, 1, 2, 3] for deal in deals)
+    assert all(sorted(pair["image"] for pair in deal) == [0, 1, 2, 3] for deal in deals)
     assert page.evaluate(f"deal(7, {PAIRS})") == deals[7]
 
 
-def test_nothing_beside_the_pictures_tells_which_is_the_photo(page):
+def test_nothing_beside_the_images_tells_which_is_the_photo(page):
     start(page)
     markup = {}
     for number in range(1, PAIRS + 1):
@@ -265,7 +265,7 @@ def test_the_interval_is_wilsons(page):
 
 
 @pytest.mark.parametrize("width", [320, 380, 1200])
-def test_pictures_are_large_and_fit_the_window(page, width):
+def test_images_are_large_and_fit_the_window(page, width):
     page.set_viewport_size({"width": width, "height": 700})
     start(page)
     wait_for_pair(page, 1)

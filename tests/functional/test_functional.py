@@ -14,24 +14,24 @@ IMAGES = torch.randint(8, (2, 3, 4, 5), dtype=torch.uint8)
 def test_nats_are_the_summed_cross_entropy(layout):
     expected = F.cross_entropy(LOGITS, IMAGES.long(), reduction="none").flatten(1).sum(1)
     logits = LOGITS.contiguous(memory_format=layout)
-    torch.testing.assert_close(functional.nats(logits, IMAGES), expected)
+    torch.testing.assert_close(functional.nll(logits, IMAGES), expected)
 
 
 def test_nats_of_half_precision_logits_are_summed_in_float32():
     logits = LOGITS.bfloat16()
-    assert torch.equal(functional.nats(logits, IMAGES), functional.nats(logits.float(), IMAGES))
+    assert torch.equal(functional.nll(logits, IMAGES), functional.nll(logits.float(), IMAGES))
 
 
 @pytest.mark.parametrize(
     ("call", "says"),
     [
         (
-            lambda: functional.nats(LOGITS[0], IMAGES),
+            lambda: functional.nll(LOGITS[0], IMAGES),
             r"logits \[N, L, C, H, W\].* got \[8, 3, 4, 5\]",
         ),
-        (lambda: functional.nats(LOGITS, IMAGES[:1]), r"got \[2, 8, 3, 4, 5\] and \[1, 3, 4, 5\]"),
-        (lambda: functional.nats(LOGITS, IMAGES.long()), "float and uint8, got .* torch.int64"),
-        (lambda: functional.nats(LOGITS[:, :4], IMAGES + 4), "intensities must be below 4, got"),
+        (lambda: functional.nll(LOGITS, IMAGES[:1]), r"got \[2, 8, 3, 4, 5\] and \[1, 3, 4, 5\]"),
+        (lambda: functional.nll(LOGITS, IMAGES.long()), "float and uint8, got .* torch.int64"),
+        (lambda: functional.nll(LOGITS[:, :4], IMAGES + 4), "intensities must be below 4, got"),
         (lambda: functional.gate(LOGITS[:, 0]), r"float \[N, 2 p, H, W\], got .* \[2, 3, 4, 5\]"),
         (lambda: functional.gate(IMAGES), r"float \[N, 2 p, H, W\], got torch.uint8"),
         (lambda: functional.to_logits(LOGITS[0], 3, 2), r"\[N, 3 \* 2, H, W\], got \[8, 3, 4, 5\]"),
@@ -40,11 +40,11 @@ def test_nats_of_half_precision_logits_are_summed_in_float32():
             r"must have the size of the images: .* \[2, 8, 3, 4, 5\] and \[2, 8, 3, 4, 2\]",
         ),
         (
-            lambda: functional.scale_levels(IMAGES.float(), 3, 8, torch.float32),
+            lambda: functional.normalize_images(IMAGES.float(), 3, 8, torch.float32),
             r"images must be uint8 \[N, 3, H, W\], got torch.float32 \[2, 3, 4, 5\]",
         ),
         (
-            lambda: functional.scale_levels(IMAGES, 1, 8, torch.float32),
+            lambda: functional.normalize_images(IMAGES, 1, 8, torch.float32),
             r"images must be uint8 \[N, 1, H, W\], got torch.uint8 \[2, 3, 4, 5\]",
         ),
     ],

@@ -102,34 +102,34 @@ def test_what_changes_during_a_copy_is_garbage(ops):
     assert torch.equal(out, source)
 
 
-def neighbours(ops, barriers, order):
+def neighbors(ops, barriers, order):
     out = torch.empty(256, dtype=torch.int32)
-    ops.neighbours(out, barriers, order)
+    ops.neighbors(out, barriers, order)
     return out
 
 
 def test_a_missing_barrier_shows_in_some_order(ops):
     expected = torch.arange(256).roll(-1).mul(2).add(1000).int()
     for order in range(10):
-        assert torch.equal(neighbours(ops, 2, order), expected)
+        assert torch.equal(neighbors(ops, 2, order), expected)
     for barriers in (0, 1):
-        found = [neighbours(ops, barriers, order) for order in ORDERS]
+        found = [neighbors(ops, barriers, order) for order in ORDERS]
         assert any(not torch.equal(out, found[0]) for out in found)
         assert any(not torch.equal(out, expected) for out in found)
 
 
-def through_leader(ops, barriers, order, members=3):
-    out = torch.empty(2, members, 256, dtype=torch.int32)
+def through_leader(ops, barriers, order, cluster_size=3):
+    out = torch.empty(2, cluster_size, 256, dtype=torch.int32)
     ops.through_leader(out, barriers, order)
     return out
 
 
 @pytest.mark.parametrize("members", [1, 2, 3, 8])
-def test_members_see_what_the_cluster_has_written(ops, members):
-    places = torch.arange(members * 256).view(members, 256).roll(-1, dims=0)
-    expected = (places + torch.tensor([0, 10000]).view(2, 1, 1)).int()
+def test_members_see_what_the_cluster_has_written(ops, cluster_size):
+    positions = torch.arange(cluster_size * 256).view(cluster_size, 256).roll(-1, dims=0)
+    expected = (positions + torch.tensor([0, 10000]).view(2, 1, 1)).int()
     for order in ORDERS:
-        assert torch.equal(through_leader(ops, 7, order, members), expected)
+        assert torch.equal(through_leader(ops, 7, order, cluster_size), expected)
 
 
 @pytest.mark.parametrize("missing", [1, 2, 4])
@@ -169,9 +169,9 @@ def test_a_mistake_is_an_error_that_says_which(ops, which):
 
 
 def test_grids_run_side_by_side_in_several_threads(ops):
-    expected = neighbours(ops, 2, 0)
+    expected = neighbors(ops, 2, 0)
     with ThreadPoolExecutor(4) as pool:
-        found = pool.map(lambda order: neighbours(ops, 2, order), range(200))
+        found = pool.map(lambda order: neighbors(ops, 2, order), range(200))
         assert all(torch.equal(out, expected) for out in found)
 
 

@@ -50,7 +50,7 @@ def _blocks(config, precision, lanes, index):
 
 
 def _job(kernel, signature, constexprs, capability, config, lanes):
-    """As launched for pictures of 32x32 and layers of 64 channels; a first layer has 3."""
+    """As launched for images of 32x32 and layers of 64 channels; a first layer has 3."""
     odd = {"entries", "tiles_a_split"}
     odd |= {"in_channels", "x_n", "x_h", "x_w"} if lanes else set()
     return Job(
@@ -170,7 +170,7 @@ def lstm_grad_job(config, precision, dtype, diagonal, capability):
 
 
 def _lstm_job(module, name, signature, flags, config, precision, diagonal, capability):
-    """As launched for pictures of 32x32 and the paper's 128 channels."""
+    """As launched for images of 32x32 and the paper's 128 channels."""
     signature |= dict.fromkeys(("batch", "height", "width", "channels", "taps", "border"), "i32")
     constexprs = {
         **flags,

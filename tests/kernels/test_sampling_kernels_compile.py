@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("triton")
 from pixelsr.kernels.sampling.faults import LEVELS
 from pixelsr.kernels.sampling.pixels import LEVELS_OF_FOUR
-from pixelsr.kernels.sampling.rows import FORMULA_LANES, HALF, IEEE, SAMPLES
+from pixelsr.kernels.sampling.rows import HALF, IEEE, POINTWISE_LANES, SAMPLES
 
 from tests.support.aot import MOST_SHARED, Job
 from tests.support.helpers import slow
@@ -28,9 +28,9 @@ CONFIGS = {"fp16": HALF, "bf16": HALF, "fp32": IEEE}
 ROW = ("task", "row", "size", "samples", "first_col", "cols", "out_blocks")
 COLUMNS = ("list_at", "row", "first_col", "cols", "direction", "size", "samples")
 PIXELS = ("row", "start", "stop", "resumes", "pauses", "size", "samples", "height", "width")
-PIXELS += ("colours", "levels", "lists", "logits", "image")
+PIXELS += ("colors", "levels", "lists", "logits", "image")
 FAULTS = ("row", "first_col", "cols", "size", "samples", "height", "width")
-FAULTS += ("colours", "levels", "logits")
+FAULTS += ("colors", "levels", "logits")
 
 COMPILE = r"""
 import json, re, sys
@@ -73,7 +73,7 @@ def jobs(capability):
         weighed = {**storage, "weight_ptr": f"*{dtype}"}
         blocks = {"BLOCK_K": config.inputs, "PRECISION": "ieee"}
         for gated in (False, True):
-            sizes = {"GATED": gated, "BLOCK_M": config.places, "BLOCK_OUT": config.out, **blocks}
+            sizes = {"GATED": gated, "BLOCK_M": config.positions, "BLOCK_OUT": config.out, **blocks}
             yield (
                 f"row {'gated ' if gated else ''}{dtype}",
                 job(
@@ -87,7 +87,7 @@ def jobs(capability):
                 ),
             )
         blocks |= {"BLOCK_M": SAMPLES, "BLOCK_OUT": config.pixel_out}
-        blocks["BLOCK_FORMULA"] = FORMULA_LANES
+        blocks["BLOCK_POINTWISE"] = POINTWISE_LANES
         launched = (capability, config.pixel_warps, config.stages)
         yield f"columns {dtype}", job("_columns_kernel", weighed, COLUMNS, blocks, *launched)
         pointers = {**weighed, "images_ptr": "*u8", "known_ptr": "*u8", "schedule_ptr": "*i32"}
@@ -96,7 +96,7 @@ def jobs(capability):
         made = job("_pixels_kernel", pointers, PIXELS, sizes, *launched, wide)
         signature = {**made.signature, "temperature": "fp32"}
         yield f"pixels {dtype}", dataclasses.replace(made, signature=signature)
-    sizes = {"BLOCK_M": SAMPLES, "BLOCK": FORMULA_LANES}
+    sizes = {"BLOCK_M": SAMPLES, "BLOCK": POINTWISE_LANES}
     pointers = {**storage, "known_ptr": "*u8", "schedule_ptr": "*i32", "faults_ptr": "*i64"}
     del pointers["constants_ptr"]
     faults = {"BLOCK_M": SAMPLES, "BLOCK": LEVELS}
@@ -104,7 +104,7 @@ def jobs(capability):
         "faults",
         job("_faults_kernel", pointers, FAULTS, faults, capability, 4, 3, ("known_size",)),
     )
-    yield "formula", job("_row_formula_kernel", storage, ROW, sizes, capability, 4, 3)
+    yield "formula", job("_row_pointwise_kernel", storage, ROW, sizes, capability, 4, 3)
 
 
 def resources_of(made):

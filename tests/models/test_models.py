@@ -11,56 +11,56 @@ from safetensors.torch import load_file, save_file
 import pixelsr
 from pixelsr import ConditioningNetwork, GatedPixelCNN, PixelCNN, PixelRecursiveSR
 from pixelsr.models import PixelModel
-from tests.support.helpers import randomise
+from tests.support.helpers import randomize
 
 PRIORS = [GatedPixelCNN, PixelCNN]
 SMALL = {"channels": 6, "layers": 2, "head_channels": 8}
 
 
-def pictures(n, colours, height, width, levels=256, seed=0):
+def random_images(n, colors, height, width, levels=256, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    shape = (n, colours, height, width)
+    shape = (n, colors, height, width)
     return torch.randint(0, levels, shape, generator=generator, dtype=torch.uint8)
 
 
-def small_system(colours=3, levels=8, magnification=2):
-    options = {"colours": colours, "levels": levels}
-    conditioning = ConditioningNetwork(channels=4, blocks=1, magnification=magnification, **options)
-    return randomise(PixelRecursiveSR(GatedPixelCNN(**SMALL, **options), conditioning))
+def small_system(colors=3, levels=8, scale_factor=2):
+    options = {"colors": colors, "levels": levels}
+    conditioning = ConditioningNetwork(channels=4, blocks=1, scale_factor=scale_factor, **options)
+    return randomize(PixelRecursiveSR(GatedPixelCNN(**SMALL, **options), conditioning))
 
 
 @pytest.mark.parametrize("size", [(5, 4), (1, 1), (3, 9)], ids=str)
-@pytest.mark.parametrize(("colours", "levels"), [(1, 2), (2, 5), (3, 256), (4, 16)])
+@pytest.mark.parametrize(("colors", "levels"), [(1, 2), (2, 5), (3, 256), (4, 16)])
 @pytest.mark.parametrize("prior", PRIORS)
-def test_a_prior_gives_logits_that_cross_entropy_takes(prior, colours, levels, size):
-    images = pictures(2, colours, *size, levels)
-    logits = prior(**SMALL, colours=colours, levels=levels)(images)
-    assert logits.shape == (2, levels, colours, *size)
+def test_a_prior_gives_logits_that_cross_entropy_takes(prior, colors, levels, size):
+    images = random_images(2, colors, *size, levels)
+    logits = prior(**SMALL, colors=colors, levels=levels)(images)
+    assert logits.shape == (2, levels, colors, *size)
     F.cross_entropy(logits, images.long())
 
 
-@pytest.mark.parametrize("magnification", [1, 2, 4, 8])
-def test_the_conditioning_network_magnifies(magnification):
-    network = ConditioningNetwork(channels=4, blocks=1, magnification=magnification, levels=8)
-    logits = network(pictures(2, 3, 3, 2, 8))
-    assert logits.shape == (2, 8, 3, 3 * magnification, 2 * magnification)
+@pytest.mark.parametrize("scale_factor", [1, 2, 4, 8])
+def test_the_conditioning_network_magnifies(scale_factor):
+    network = ConditioningNetwork(channels=4, blocks=1, scale_factor=scale_factor, levels=8)
+    logits = network(random_images(2, 3, 3, 2, 8))
+    assert logits.shape == (2, 8, 3, 3 * scale_factor, 2 * scale_factor)
 
 
-@pytest.mark.parametrize("magnification", [1, 2, 4])
-@pytest.mark.parametrize("colours", [1, 3])
-def test_super_resolution_adds_the_two_networks_logits(magnification, colours):
-    model = small_system(colours, 8, magnification)
-    small = pictures(2, colours, 2, 3, 8)
-    large = pictures(2, colours, 2 * magnification, 3 * magnification, 8)
+@pytest.mark.parametrize("scale_factor", [1, 2, 4])
+@pytest.mark.parametrize("colors", [1, 3])
+def test_super_resolution_adds_the_two_networks_logits(scale_factor, colors):
+    model = small_system(colors, 8, scale_factor)
+    small = random_images(2, colors, 2, 3, 8)
+    large = random_images(2, colors, 2 * scale_factor, 3 * scale_factor, 8)
     expected = model.conditioning(small) + model.prior(large)
     assert torch.equal(model(large, small), expected)
-    assert model.magnification == magnification
+    assert model.scale_factor == scale_factor
 
 
 @pytest.mark.parametrize("prior", PRIORS)
-def test_logits_are_colour_major_in_the_output_layers_channels(prior):
-    model = randomise(prior(**SMALL, levels=5))
-    images = pictures(1, 3, 2, 2, 5)
+def test_logits_are_color_major_in_the_output_layers_channels(prior):
+    model = randomize(prior(**SMALL, levels=5))
+    images = random_images(1, 3, 2, 2, 5)
     before = model(images)
     with torch.no_grad():
         model.head.out.bias[5:10] += 1  # all levels of green
@@ -124,7 +124,7 @@ def test_super_resolution_takes_the_papers_networks_by_default_and_any_prior():
     assert isinstance(model.prior, GatedPixelCNN)
     assert model.prior.config == GatedPixelCNN.Config()
     assert model.conditioning.config == ConditioningNetwork.Config()
-    assert model.magnification == 4
+    assert model.scale_factor == 4
     other = PixelRecursiveSR(PixelCNN(**SMALL), ConditioningNetwork(channels=4, blocks=1))
     assert isinstance(other.prior, PixelCNN)
 
@@ -145,15 +145,15 @@ def test_configs_are_frozen(make):
         (lambda: GatedPixelCNN(levels=1), "levels must be 2 to 256, got 1"),
         (lambda: PixelCNN(levels=257), "levels must be 2 to 256, got 257"),
         (lambda: GatedPixelCNN(kernel_size=4), "kernel_size must be odd"),
-        (lambda: PixelCNN(colours=-1), "colours must be a positive int, got -1"),
-        (lambda: ConditioningNetwork(magnification=3), "must be a power of two, got 3"),
+        (lambda: PixelCNN(colors=-1), "colors must be a positive int, got -1"),
+        (lambda: ConditioningNetwork(scale_factor=3), "must be a power of two, got 3"),
         (
             lambda: PixelRecursiveSR(PixelCNN(**SMALL, levels=2), ConditioningNetwork()),
             "differ in levels: 256 and 2",
         ),
         (
-            lambda: PixelRecursiveSR(PixelCNN(**SMALL, colours=1), ConditioningNetwork()),
-            "differ in colours: 3 and 1",
+            lambda: PixelRecursiveSR(PixelCNN(**SMALL, colors=1), ConditioningNetwork()),
+            "differ in colors: 3 and 1",
         ),
     ],
 )
@@ -183,7 +183,7 @@ def test_a_saved_model_comes_back_bit_for_bit(tmp_path, dtype):
         assert loaded.config == model.config
         assert not loaded.training
         assert loaded.dtype == dtype
-        images, small = pictures(1, 3, 4, 4, 8), pictures(1, 3, 2, 2, 8)
+        images, small = random_images(1, 3, 4, 4, 8), random_images(1, 3, 2, 2, 8)
         assert torch.equal(loaded(images, small), model(images, small))
     assert sorted(path.name for path in (tmp_path / "new" / "folder").iterdir()) == [
         "config.json",
@@ -202,15 +202,15 @@ def test_half_precision_weights_come_back_as_float32(tmp_path):
 
 @pytest.mark.parametrize("prior", PRIORS)
 def test_a_prior_alone_is_saved_and_loaded(tmp_path, prior):
-    model = randomise(prior(**SMALL, levels=4))
+    model = randomize(prior(**SMALL, levels=4))
     model.save_pretrained(tmp_path)
-    images = pictures(1, 3, 4, 4, 4)
+    images = random_images(1, 3, 4, 4, 4)
     assert torch.equal(prior.from_pretrained(tmp_path)(images), model(images))
 
 
 def test_saving_over_a_model_replaces_it(tmp_path):
     _, folder = saved(tmp_path)
-    other = randomise(PixelCNN(**SMALL))
+    other = randomize(PixelCNN(**SMALL))
     other.save_pretrained(folder)
     loaded = PixelCNN.from_pretrained(folder)
     assert torch.equal(loaded.first.weight, other.first.weight)
@@ -322,7 +322,7 @@ def losses_gradients(model, images, small):
 
 def test_the_losss_first_term_moves_both_networks_alike_and_the_second_a_alone():
     model = small_system().double()
-    images, small = pictures(2, 3, 4, 4, 8), pictures(2, 3, 2, 2, 8)
+    images, small = random_images(2, 3, 4, 4, 8), random_images(2, 3, 2, 2, 8)
     (a, b), (grad_a, grad_b) = losses_gradients(model, images, small)
     onehot = F.one_hot(images.long(), 8).movedim(-1, 1)
     first = (torch.softmax(a + b, 1) - onehot) / 2  # the mean over N = 2
@@ -334,15 +334,15 @@ def test_the_losss_first_term_moves_both_networks_alike_and_the_second_a_alone()
 
 def test_the_first_term_alone_has_equal_gradients_into_both_networks():
     model = small_system().double()
-    images, small = pictures(2, 3, 4, 4, 8), pictures(2, 3, 2, 2, 8)
+    images, small = random_images(2, 3, 4, 4, 8), random_images(2, 3, 2, 2, 8)
     logits = [model.conditioning(small), model.prior(images)]
-    grads = torch.autograd.grad(pixelsr.functional.nats(sum(logits), images).sum(), logits)
+    grads = torch.autograd.grad(pixelsr.functional.nll(sum(logits), images).sum(), logits)
     assert torch.equal(*grads)
 
 
 def test_the_loss_is_in_nats_per_image():
     model = small_system(levels=8).double()
-    images, small = pictures(2, 3, 4, 4, 8), pictures(2, 3, 2, 2, 8)
+    images, small = random_images(2, 3, 4, 4, 8), random_images(2, 3, 2, 2, 8)
     a, b = model.conditioning(small), model.prior(images)
     log_a, log_ab = torch.log_softmax(a, 1), torch.log_softmax(a + b, 1)
     index = images.long().unsqueeze(1)
@@ -357,32 +357,39 @@ def test_the_loss_is_in_nats_per_image():
 @pytest.mark.parametrize(
     ("images", "small", "message"),
     [
-        (pictures(1, 3, 4, 4).float(), pictures(1, 3, 2, 2), r"uint8 \[N, 3, H, W\], got"),
-        (pictures(1, 1, 4, 4), pictures(1, 3, 2, 2), r"got torch.uint8 \[1, 1, 4, 4\]"),
-        (pictures(1, 3, 4, 4)[0], pictures(1, 3, 2, 2), r"got torch.uint8 \[3, 4, 4\]"),
-        (pictures(1, 3, 4, 4), pictures(1, 3, 2, 2).long(), "got torch.int64"),
-        (pictures(1, 3, 4, 5), pictures(1, 3, 2, 2), "must have the size of the images"),
-        (pictures(2, 3, 4, 4), pictures(1, 3, 2, 2), "must have the size of the images"),
+        (
+            random_images(1, 3, 4, 4).float(),
+            random_images(1, 3, 2, 2),
+            r"uint8 \[N, 3, H, W\], got",
+        ),
+        (random_images(1, 1, 4, 4), random_images(1, 3, 2, 2), r"got torch.uint8 \[1, 1, 4, 4\]"),
+        (random_images(1, 3, 4, 4)[0], random_images(1, 3, 2, 2), r"got torch.uint8 \[3, 4, 4\]"),
+        (random_images(1, 3, 4, 4), random_images(1, 3, 2, 2).long(), "got torch.int64"),
+        (random_images(1, 3, 4, 5), random_images(1, 3, 2, 2), "must have the size of the images"),
+        (random_images(2, 3, 4, 4), random_images(1, 3, 2, 2), "must have the size of the images"),
     ],
-    ids=["float", "colours", "rank", "small_dtype", "size", "batch"],
+    ids=["float", "colors", "rank", "small_dtype", "size", "batch"],
 )
 @pytest.mark.parametrize("call", ["forward", "loss"])
-def test_pictures_of_another_kind_are_refused(call, images, small, message):
+def test_images_of_another_kind_are_refused(call, images, small, message):
     with pytest.raises(ValueError, match=message):
         getattr(small_system(), call)(images % 8, small % 8)
 
 
 def test_an_intensity_beyond_the_levels_is_refused_by_the_loss():
-    images, small = pictures(1, 3, 4, 4, 8), pictures(1, 3, 2, 2, 8)
+    images, small = random_images(1, 3, 4, 4, 8), random_images(1, 3, 2, 2, 8)
     images[0, 1, 2, 3] = 8
     with pytest.raises(ValueError, match="intensities must be below 8, got 8"):
         small_system().loss(images, small)
 
 
 @pytest.mark.parametrize("small", [torch.zeros(1, 3, 2, 2), torch.zeros(3, 2, 2).byte()])
-def test_a_small_picture_of_another_kind_is_refused_by_its_name(small):
+def test_a_small_image_of_another_kind_is_refused_by_its_name(small):
     model = small_system()
-    for network in (model.conditioning, lambda low_res: model(pictures(1, 3, 4, 4, 8), low_res)):
+    for network in (
+        model.conditioning,
+        lambda low_res: model(random_images(1, 3, 4, 4, 8), low_res),
+    ):
         with pytest.raises(ValueError, match=r"low_res must be uint8 \[N, 3, H, W\], got"):
             network(small)
 

@@ -34,7 +34,7 @@ def results(model, dtype, device):
     given = inputs(model, 2)
     generator = torch.Generator().manual_seed(2)
     height, width = given.get("image_size") or (2 * side for side in given["low_res"].shape[2:])
-    shape = (2, model.colours, height, width)
+    shape = (2, model.colors, height, width)
     images = torch.randint(model.levels, shape, dtype=torch.uint8, generator=generator).to(device)
     small = (given["low_res"].to(device),) if "low_res" in given else ()
     logits = model(images, *small)
@@ -80,7 +80,7 @@ def test_the_loss_of_autocast_is_near_that_of_float64(name):
     given = inputs(model, 2)
     images = torch.randint(8, (2, 3, 6, 4), dtype=torch.uint8)
     small = (given["low_res"],) if "low_res" in given else ()
-    call = (lambda m, *x: m.loss(*x)) if small else (lambda m, *x: m.nats(*x).mean())
+    call = (lambda m, *x: m.loss(*x)) if small else (lambda m, *x: m.nll(*x).mean())
     exact = call(copy.deepcopy(model).double(), images, *small)
     model = model.cuda()
     with torch.autocast("cuda", dtype=torch.bfloat16):

@@ -13,16 +13,16 @@ from pixelsr.masks import causal_mask
 from pixelsr.models import PixelModel
 from pixelsr.nn import DiagonalBiLSTMLayer, RowLSTMLayer
 from pixelsr.ops.lstm.reference import diagonal_lstm_ref, row_lstm_ref
-from pixelsr.training.loss import Objective, check_size
-from tests.support.helpers import randomise
+from pixelsr.training.loss import TrainingLoss, check_size
+from tests.support.helpers import randomize
 
 MODELS = [RowLSTM, DiagonalBiLSTM]
 SMALL = {"channels": 14, "layers": 2, "first_kernel_size": 3, "head_channels": 25, "levels": 4}
 
 
-def pictures(n, colours, height, width, levels=4, seed=0):
+def random_images(n, colors, height, width, levels=4, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    shape = (n, colours, height, width)
+    shape = (n, colors, height, width)
     return torch.randint(0, levels, shape, generator=generator, dtype=torch.uint8)
 
 
@@ -40,7 +40,7 @@ def masked(module, x, out_parts=1):
 
 
 def test_the_row_lstm_layer_is_its_formula():
-    layer = randomise(RowLSTMLayer(7)).double()
+    layer = randomize(RowLSTMLayer(7)).double()
     x = features(2, 14, 5, 4)
     assert layer.input_to_state.weight.shape == (28, 14, 1, 3)
     gates = masked(layer.input_to_state, x, out_parts=4)
@@ -49,7 +49,7 @@ def test_the_row_lstm_layer_is_its_formula():
 
 
 def test_the_diagonal_bilstm_layer_is_its_formula():
-    layer = randomise(DiagonalBiLSTMLayer(7)).double()
+    layer = randomize(DiagonalBiLSTMLayer(7)).double()
     x = features(2, 14, 5, 4)
     assert layer.input_to_state.weight.shape == (56, 14, 1, 1)
     a, b = masked(layer.input_to_state, x, out_parts=8).chunk(2, 1)
@@ -67,7 +67,7 @@ LAYERS = {
 
 @pytest.mark.parametrize("kind", LAYERS)
 def test_a_conditioning_map_is_added_to_the_gates_of_every_direction(kind):
-    layer = randomise(LAYERS[kind](conditioning=5)).double()
+    layer = randomize(LAYERS[kind](conditioning=5)).double()
     x, conditioning = features(2, 14, 5, 4), features(2, 5, 5, 4, seed=1)
     plain = LAYERS[kind]().double()
     plain.load_state_dict(layer.state_dict(), strict=False)
@@ -94,7 +94,7 @@ def test_a_new_layer_starts_with_open_forget_gates_and_no_state(kind):
 
 @pytest.mark.parametrize("kind", LAYERS)
 def test_a_layer_compiles_as_one_graph(kind):
-    layer = randomise(LAYERS[kind]())
+    layer = randomize(LAYERS[kind]())
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
     x = features(2, 14, 5, 4).float()
     grads = []
@@ -121,13 +121,13 @@ def test_an_initial_state_or_an_input_of_another_shape_is_refused(kind):
 
 
 @pytest.mark.parametrize("size", [(5, 4), (1, 1), (1, 6), (6, 1)], ids=str)
-@pytest.mark.parametrize(("n", "colours", "levels"), [(2, 1, 2), (1, 3, 256), (0, 4, 16)])
+@pytest.mark.parametrize(("n", "colors", "levels"), [(2, 1, 2), (1, 3, 256), (0, 4, 16)])
 @pytest.mark.parametrize("make", MODELS)
-def test_a_network_gives_logits_that_cross_entropy_takes(make, n, colours, levels, size):
-    images = pictures(n, colours, *size, levels)
-    model = make(channels=6, layers=2, head_channels=8, colours=colours, levels=levels)
+def test_a_network_gives_logits_that_cross_entropy_takes(make, n, colors, levels, size):
+    images = random_images(n, colors, *size, levels)
+    model = make(channels=6, layers=2, head_channels=8, colors=colors, levels=levels)
     logits = model(images)
-    assert logits.shape == (n, levels, colours, *size)
+    assert logits.shape == (n, levels, colors, *size)
     F.cross_entropy(logits, images.long(), reduction="sum").backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
 
@@ -135,9 +135,9 @@ def test_a_network_gives_logits_that_cross_entropy_takes(make, n, colours, level
 @pytest.mark.parametrize("make", MODELS)
 def test_a_step_of_training_lowers_its_loss(make):
     torch.manual_seed(0)
-    model, images = make(**SMALL), pictures(4, 3, 5, 3)
+    model, images = make(**SMALL), random_images(4, 3, 5, 3)
     check_size(model, (5, 3))
-    objective, losses = Objective(model), []
+    objective, losses = TrainingLoss(model), []
     optimizer = torch.optim.RMSprop(model.parameters(), lr=1e-3)
     for _ in range(5):
         loss = objective(images).sum()
@@ -150,11 +150,11 @@ def test_a_step_of_training_lowers_its_loss(make):
 
 @pytest.mark.parametrize("make", MODELS)
 def test_nats_are_those_of_the_logits(make):
-    model, images = randomise(make(**SMALL)), pictures(3, 3, 5, 4)
-    expected = pixelsr.functional.nats(model(images), images)
-    torch.testing.assert_close(model.nats(images), expected)
+    model, images = randomize(make(**SMALL)), random_images(3, 3, 5, 4)
+    expected = pixelsr.functional.nll(model(images), images)
+    torch.testing.assert_close(model.nll(images), expected)
     model.head.register_forward_hook(lambda *_: None)
-    torch.testing.assert_close(model.nats(images), expected)
+    torch.testing.assert_close(model.nll(images), expected)
 
 
 def test_the_default_sizes_are_the_papers_for_cifar():
@@ -181,7 +181,7 @@ def test_the_default_sizes_are_the_papers_for_cifar():
 
 @pytest.mark.parametrize("make", MODELS)
 def test_skip_connections_lead_from_every_layer_to_the_output(make):
-    model, images = randomise(make(**SMALL, skip=True)), pictures(1, 3, 5, 4)
+    model, images = randomize(make(**SMALL, skip=True)), random_images(1, 3, 5, 4)
     outputs = []
     for layer in model.layers:
         layer.register_forward_hook(lambda module, given, out: outputs.append(out))
@@ -193,14 +193,14 @@ def test_skip_connections_lead_from_every_layer_to_the_output(make):
 
 @pytest.mark.parametrize("make", MODELS)
 def test_a_saved_network_comes_back_bit_for_bit(tmp_path, make):
-    model = randomise(make(**SMALL, skip=True, magnification=2))
+    model = randomize(make(**SMALL, skip=True, scale_factor=2))
     model.save_pretrained(tmp_path)
     loaded = PixelModel.from_pretrained(tmp_path)
     assert type(loaded) is make
     assert loaded.config == model.config
     with pytest.raises(dataclasses.FrozenInstanceError):
         loaded.config.layers = 3
-    images, small = pictures(1, 3, 4, 4), pictures(1, 3, 2, 2)
+    images, small = random_images(1, 3, 4, 4), random_images(1, 3, 2, 2)
     assert torch.equal(loaded(images, small), model(images, small))
 
 
@@ -210,8 +210,8 @@ def test_a_saved_network_comes_back_bit_for_bit(tmp_path, make):
     [
         ({"channels": 0}, "channels must be a positive int, got 0"),
         ({"skip": 1}, "skip must be true or false, got 1"),
-        ({"magnification": 3}, "magnification must be a power of two or None, got 3"),
-        ({"magnification": 2.0}, r"magnification must be a power of two or None, got 2\.0"),
+        ({"scale_factor": 3}, "scale_factor must be a power of two or None, got 3"),
+        ({"scale_factor": 2.0}, r"scale_factor must be a power of two or None, got 2\.0"),
         ({"first_kernel_size": 4}, "kernel_size must be odd"),
     ],
     ids=str,
@@ -224,26 +224,26 @@ def test_a_config_that_cannot_be_is_refused(make, options, message):
 # What they see.
 
 
-@pytest.mark.parametrize("colours", [1, 3])
-def test_the_diagonal_bilstm_reads_all_of_the_past(colours):
-    report = check_causality(randomise(DiagonalBiLSTM(**SMALL, colours=colours)))
+@pytest.mark.parametrize("colors", [1, 3])
+def test_the_diagonal_bilstm_reads_all_of_the_past(colors):
+    report = check_causality(randomize(DiagonalBiLSTM(**SMALL, colors=colors)))
     assert report.blind == []
 
 
-@pytest.mark.parametrize("colours", [1, 3])
-def test_the_row_lstm_is_blind_beside_its_triangle_and_nowhere_else(colours):
-    model = randomise(RowLSTM(**{**SMALL, "channels": 17, "head_channels": 49}, colours=colours))
+@pytest.mark.parametrize("colors", [1, 3])
+def test_the_row_lstm_is_blind_beside_its_triangle_and_nowhere_else(colors):
+    model = randomize(RowLSTM(**{**SMALL, "channels": 17, "head_channels": 49}, colors=colors))
     report = check_causality(model, (4, 7))
     expected = [
         (output, past)
-        for output, past in pairs(4, 7, colours)
+        for output, past in pairs(4, 7, colors)
         if not in_triangle(output.row - past.row, past.column - output.column, layers=2)
     ]
     assert report.blind == expected
 
 
-def pairs(height, width, colours):
-    cells = [(r, c, k) for r in range(height) for c in range(width) for k in range(colours)]
+def pairs(height, width, colors):
+    cells = [(r, c, k) for r in range(height) for c in range(width) for k in range(colors)]
     every = [pixelsr.analysis.causality.Position(*cell) for cell in cells]
     return [(output, past) for i, output in enumerate(every) for past in every[:i]]
 
@@ -264,7 +264,7 @@ def is_past(position, size):
 @pytest.mark.parametrize("position", [(0, 0), (3, 0), (3, 8), (4, 3), (6, 8)], ids=str)
 def test_the_field_of_one_diagonal_bilstm_layer_is_all_of_the_past(position):
     size = (7, 9)
-    model = randomise(DiagonalBiLSTM(**{**SMALL, "layers": 1}, colours=1))
+    model = randomize(DiagonalBiLSTM(**{**SMALL, "layers": 1}, colors=1))
     assert torch.equal(pixelsr.receptive_field(model, size, position), is_past(position, size))
 
 
@@ -272,7 +272,7 @@ def test_the_field_of_one_diagonal_bilstm_layer_is_all_of_the_past(position):
 @pytest.mark.parametrize("position", [(0, 4), (7, 0), (7, 4), (6, 8)], ids=str)
 def test_the_field_of_a_row_lstm_is_the_triangle_above(position, layers):
     size = (8, 9)
-    model = randomise(RowLSTM(**{**SMALL, "layers": layers}, colours=1))
+    model = randomize(RowLSTM(**{**SMALL, "layers": layers}, colors=1))
     expected = is_past(position, size)
     for row in range(size[0]):
         for column in range(size[1]):
@@ -282,8 +282,8 @@ def test_the_field_of_a_row_lstm_is_the_triangle_above(position, layers):
 
 def test_the_field_of_a_pixelcnn_ends_and_is_blind_above_on_the_right():
     size, position, layers = (8, 11), (6, 5), 4
-    options = {**SMALL, "channels": 17, "layers": layers, "head_channels": 49, "colours": 1}
-    model = randomise(pixelsr.PixelCNN(**options))
+    options = {**SMALL, "channels": 17, "layers": layers, "head_channels": 49, "colors": 1}
+    model = randomize(pixelsr.PixelCNN(**options))
     expected = is_past(position, size)
     for row in range(size[0]):
         for column in range(size[1]):
@@ -292,17 +292,17 @@ def test_the_field_of_a_pixelcnn_ends_and_is_blind_above_on_the_right():
     assert torch.equal(pixelsr.receptive_field(model, size, position), expected)
 
 
-def test_the_field_of_a_later_colour_holds_its_own_pixel():
-    model = randomise(DiagonalBiLSTM(**{**SMALL, "layers": 1}))
-    red, green = (pixelsr.receptive_field(model, (3, 3), colour=c) for c in (0, 1))
+def test_the_field_of_a_later_color_holds_its_own_pixel():
+    model = randomize(DiagonalBiLSTM(**{**SMALL, "layers": 1}))
+    red, green = (pixelsr.receptive_field(model, (3, 3), color=c) for c in (0, 1))
     assert red.dtype == torch.bool
     assert red.int().tolist() == [[1, 1, 1], [1, 0, 0], [0, 0, 0]]
     assert green.int().tolist() == [[1, 1, 1], [1, 1, 0], [0, 0, 0]]
 
 
 def test_the_field_of_super_resolution_is_that_of_its_prior():
-    conditioning = ConditioningNetwork(channels=4, blocks=1, magnification=2, levels=4)
-    model = randomise(PixelRecursiveSR(DiagonalBiLSTM(**SMALL), conditioning))
+    conditioning = ConditioningNetwork(channels=4, blocks=1, scale_factor=2, levels=4)
+    model = randomize(PixelRecursiveSR(DiagonalBiLSTM(**SMALL), conditioning))
     assert torch.equal(pixelsr.receptive_field(model, (3, 4)), is_past((2, 2), (4, 4)))
 
 
@@ -313,7 +313,7 @@ def test_the_field_of_super_resolution_is_that_of_its_prior():
         ({"position": (0, -1)}, ValueError, r"must lie in 5 x 4 pixels, got \(0, -1\)"),
         ({"position": 3}, ValueError, r"position must be two ints \(row, column\), got 3"),
         ({"position": (1.0, 2)}, ValueError, r"position must be two ints"),
-        ({"colour": 3}, ValueError, "colour must be an int below 3, got 3"),
+        ({"color": 3}, ValueError, "color must be an int below 3, got 3"),
         ({"image_size": (5,)}, ValueError, "image_size must be two positive ints"),
         ({"model": len}, TypeError, r"model must be a torch\.nn\.Module, got builtin"),
     ],
@@ -325,14 +325,14 @@ def test_a_field_that_cannot_be_is_refused(options, error, message):
         pixelsr.receptive_field(**options)
 
 
-# As a prior, and from a smaller picture.
+# As a prior, and from a smaller image.
 
 
 @pytest.mark.parametrize("make", MODELS)
 def test_it_is_a_prior_of_super_resolution(tmp_path, make):
-    conditioning = ConditioningNetwork(channels=4, blocks=1, magnification=2, levels=4)
-    model = randomise(PixelRecursiveSR(make(**SMALL), conditioning))
-    images, small = pictures(2, 3, 4, 4), pictures(2, 3, 2, 2)
+    conditioning = ConditioningNetwork(channels=4, blocks=1, scale_factor=2, levels=4)
+    model = randomize(PixelRecursiveSR(make(**SMALL), conditioning))
+    images, small = random_images(2, 3, 4, 4), random_images(2, 3, 2, 2)
     logits = model(images, small)
     assert torch.equal(logits, model.conditioning(small) + model.prior(images))
     model.loss(images, small).backward()
@@ -343,30 +343,30 @@ def test_it_is_a_prior_of_super_resolution(tmp_path, make):
     check_causality(model, (2, 2))
 
 
-@pytest.mark.parametrize("magnification", [1, 2, 4])
+@pytest.mark.parametrize("scale_factor", [1, 2, 4])
 @pytest.mark.parametrize("make", MODELS)
-def test_the_multi_scale_form_draws_from_a_smaller_picture(make, magnification):
+def test_the_multi_scale_form_draws_from_a_smaller_image(make, scale_factor):
     options = {**SMALL, "channels": 6, "head_channels": 12}
-    model = randomise(make(**options, magnification=magnification)).eval()
-    small = pictures(2, 3, 2, 1)
-    images = pictures(2, 3, 2 * magnification, magnification)
+    model = randomize(make(**options, scale_factor=scale_factor)).eval()
+    small = random_images(2, 3, 2, 1)
+    images = random_images(2, 3, 2 * scale_factor, scale_factor)
     logits = model(images, small)
-    assert model.magnification == magnification
-    assert logits.shape == (2, 4, 3, 2 * magnification, magnification)
+    assert model.scale_factor == scale_factor
+    assert logits.shape == (2, 4, 3, 2 * scale_factor, scale_factor)
     changed = small.clone()
     changed[0, 1, 1, 0] ^= 1
     reached = (model(images, changed) != logits).flatten(1).any(1)
     assert reached.tolist() == [True, False]
-    nats = pixelsr.functional.nats(logits, images)
-    torch.testing.assert_close(model.nats(images, small), nats)
+    nll = pixelsr.functional.nll(logits, images)
+    torch.testing.assert_close(model.nll(images, small), nll)
     drawn = pixelsr.sample(model, n=2, low_res=small, method="ancestral")
-    assert drawn.shape == (4, 3, 2 * magnification, magnification)
+    assert drawn.shape == (4, 3, 2 * scale_factor, scale_factor)
 
 
 @pytest.mark.parametrize("make", MODELS)
-def test_every_layer_hears_of_the_small_picture(make):
-    model = randomise(make(**SMALL, magnification=2))
-    images, small = pictures(1, 3, 4, 4), pictures(1, 3, 2, 2)
+def test_every_layer_hears_of_the_small_image(make):
+    model = randomize(make(**SMALL, scale_factor=2))
+    images, small = random_images(1, 3, 4, 4), random_images(1, 3, 2, 2)
     before = model(images, small)
     for layer in model.layers:
         kept = layer.condition.weight.detach().clone()
@@ -379,16 +379,16 @@ def test_every_layer_hears_of_the_small_picture(make):
 
 
 @pytest.mark.parametrize("make", MODELS)
-def test_a_small_picture_that_does_not_fit_is_refused(make):
-    images, small = pictures(1, 3, 4, 4), pictures(1, 3, 2, 2)
+def test_a_small_image_that_does_not_fit_is_refused(make):
+    images, small = random_images(1, 3, 4, 4), random_images(1, 3, 2, 2)
     name = make.__name__
     with pytest.raises(ValueError, match=f"{name} takes no low_res: it was made without"):
         make(**SMALL)(images, small)
-    model = make(**SMALL, magnification=2)
+    model = make(**SMALL, scale_factor=2)
     with pytest.raises(ValueError, match=f"{name} needs low_res: it was made with"):
         model(images)
     with pytest.raises(ValueError, match=r"low_res, magnified, .*\[1, 4, 4\], got \[1, 6, 4\]"):
-        model(images, pictures(1, 3, 3, 2))
+        model(images, random_images(1, 3, 3, 2))
     with pytest.raises(ValueError, match=r"low_res must be uint8 \[N, 3, H, W\], got"):
         model(images, small.float())
     with pytest.raises(ValueError, match=r"images must be uint8 \[N, 3, H, W\], got"):
@@ -400,8 +400,8 @@ def test_a_small_picture_that_does_not_fit_is_refused(make):
 
 @pytest.mark.parametrize("make", MODELS)
 def test_ancestral_draws_are_those_of_the_logits_and_the_noise(make):
-    model = randomise(make(**SMALL)).double().eval()
-    known = pictures(1, 3, 3, 4, seed=5)
+    model = randomize(make(**SMALL)).double().eval()
+    known = random_images(1, 3, 3, 4, seed=5)
     mask = torch.zeros_like(known, dtype=torch.bool)
     mask[:, :, 0] = True
     drawn = pixelsr.sample(
@@ -418,7 +418,7 @@ def test_ancestral_draws_are_those_of_the_logits_and_the_noise(make):
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("make", MODELS)
 def test_a_network_of_short_floats_is_near_that_of_float64(make, dtype):
-    model, images = randomise(make(**SMALL)).to(dtype), pictures(2, 3, 5, 4)
+    model, images = randomize(make(**SMALL)).to(dtype), random_images(2, 3, 5, 4)
     exact = make(**SMALL).double()
     exact.load_state_dict(model.state_dict())
     logits = model(images)
@@ -431,6 +431,6 @@ def test_a_network_of_short_floats_is_near_that_of_float64(make, dtype):
 
 @pytest.mark.parametrize("make", MODELS)
 def test_a_network_compiles_as_one_graph(make):
-    model, images = randomise(make(**SMALL, skip=True)), pictures(2, 3, 5, 4)
+    model, images = randomize(make(**SMALL, skip=True)), random_images(2, 3, 5, 4)
     compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
     torch.testing.assert_close(compiled(images), model(images))

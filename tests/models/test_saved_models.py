@@ -14,20 +14,20 @@ import pixelsr
 from pixelsr.models import PixelModel
 from pixelsr.models import base as models
 from pixelsr.training.checkpoint import write_checkpoint
-from tests.support.helpers import randomise
-from tests.support.mutations import changed, places
+from tests.support.helpers import randomize
+from tests.support.mutations import changed, positions
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 SIZES = {"channels": 3, "layers": 1, "kernel_size": 3, "first_kernel_size": 3, "head_channels": 4}
 
 
 def tiny(**options):
-    return randomise(pixelsr.GatedPixelCNN(**{**SIZES, "colours": 1, "levels": 2, **options}))
+    return randomize(pixelsr.GatedPixelCNN(**{**SIZES, "colors": 1, "levels": 2, **options}))
 
 
 def small_system():
-    conditioning = pixelsr.ConditioningNetwork(channels=4, blocks=1, magnification=2, levels=4)
-    return randomise(pixelsr.PixelRecursiveSR(tiny(colours=3, levels=4), conditioning))
+    conditioning = pixelsr.ConditioningNetwork(channels=4, blocks=1, scale_factor=2, levels=4)
+    return randomize(pixelsr.PixelRecursiveSR(tiny(colors=3, levels=4), conditioning))
 
 
 def same(first, second):
@@ -126,7 +126,7 @@ def buffered_class(own_class):
 def test_a_buffer_is_stored_in_a_dtype_that_the_models_own_holds(
     tmp_path, buffered_class, name, dtype, expected
 ):
-    model = randomise(buffered_class(**SIZES))
+    model = randomize(buffered_class(**SIZES))
     model.save_pretrained(tmp_path)
     loaded = PixelModel.from_pretrained(tmp_path)
     assert same(loaded.state_dict(), model.state_dict())
@@ -288,7 +288,7 @@ SHAPELESS = [
 
 def mutated_configs(text):
     description = json.loads(text)
-    for at in places(description):
+    for at in positions(description):
         for value in (*HUGE, *ODD, ...):
             yield json.dumps(changed(description, at, value)).encode()
     draw = random.Random(0)
@@ -326,7 +326,7 @@ def test_a_mutated_config_is_refused_with_its_name(tmp_path, checked):
         ({"channels": 60_000, "head_channels": 60_000}, f"{WEIGHTS}: .* its config expects"),
         ({"layers": 1024, "channels": 60_000}, f"{WEIGHTS} does not fit its config"),
         ({"kernel_size": 255, "channels": 60_000}, f"{WEIGHTS}: .* its config expects"),
-        ({"colours": 60_000, "channels": 60_000}, f"{WEIGHTS}: .* its config expects"),
+        ({"colors": 60_000, "channels": 60_000}, f"{WEIGHTS}: .* its config expects"),
     ],
     ids=str,
 )
@@ -346,7 +346,7 @@ def test_a_class_whose_constructor_looks_at_numbers_is_loaded(tmp_path, own_clas
             super().__init__(**options)
             self.rates = torch.linspace(0, 1, 3).tolist()
 
-    model = randomise(Dropping(**SIZES))
+    model = randomize(Dropping(**SIZES))
     model.save_pretrained(tmp_path)
     loaded = Dropping.from_pretrained(tmp_path)
     assert loaded.rates == [0, 0.5, 1]
@@ -371,7 +371,7 @@ def tied_class(own_class):
 
 
 def test_tied_weights_are_saved_and_load_back_tied(tmp_path, tied_class):
-    model = randomise(tied_class(**{**SIZES, "layers": 2}))
+    model = randomize(tied_class(**{**SIZES, "layers": 2}))
     model.save_pretrained(tmp_path)
     loaded = tied_class.from_pretrained(tmp_path)
     assert same(loaded.state_dict(), model.state_dict())
@@ -381,7 +381,7 @@ def test_tied_weights_are_saved_and_load_back_tied(tmp_path, tied_class):
 
 @pytest.mark.parametrize("name", ["layers.1.link.weight", "part"])
 def test_tied_weights_that_differ_in_the_file_are_refused(tmp_path, tied_class, name):
-    randomise(tied_class(**{**SIZES, "layers": 2})).save_pretrained(tmp_path)
+    randomize(tied_class(**{**SIZES, "layers": 2})).save_pretrained(tmp_path)
     weights = load_file(tmp_path / WEIGHTS)
     weights[name] = weights[name] + 1
     save_file(weights, tmp_path / WEIGHTS)

@@ -45,9 +45,9 @@ def test_the_order_of_a_large_image_is_not_held_in_lists():
 
 def test_training_a_model_that_does_not_fit_is_refused(monkeypatch, tmp_path):
     monkeypatch.setattr("pixelsr.cli.train_model.available_memory", lambda: 2**30)
-    out, pictures = tmp_path / "run", tmp_path / "pictures"
-    pictures.mkdir()
-    arguments = ["train", str(pictures), "-o", str(out), "--channels", "65536", "--steps", "1"]
+    out, images = tmp_path / "run", tmp_path / "images"
+    images.mkdir()
+    arguments = ["train", str(images), "-o", str(out), "--channels", "65536", "--steps", "1"]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code != 0
     assert "training a model of" in result.output

@@ -9,7 +9,7 @@ from pixelsr import functional
 from pixelsr.masks import causal_mask
 from pixelsr.nn import GatedLayer, GatedMaskedConv2d, MaskedConv2d, PixelCNNBlock
 from tests.support.faulty import WeightDataMasked
-from tests.support.helpers import randomise
+from tests.support.helpers import randomize
 
 TYPES = ["A", "B", "V-first", "V"]
 EVERY = [
@@ -26,7 +26,7 @@ def normal(*shape, dtype=torch.float64, seed=0):
 
 def layer(kernel, kind, dtype=torch.float64, **options):
     sizes = {"in_channels": 8, "out_channels": 14, "in_parts": 2, "out_parts": 2, **options}
-    return randomise(MaskedConv2d(kernel_size=kernel, mask_type=kind, **sizes)).to(dtype)
+    return randomize(MaskedConv2d(kernel_size=kernel, mask_type=kind, **sizes)).to(dtype)
 
 
 def definition(x, conv):
@@ -35,7 +35,7 @@ def definition(x, conv):
         conv.in_channels,
         conv.kernel_size,
         conv.mask_type,
-        colours=conv.colours,
+        colors=conv.colors,
         in_parts=conv.in_parts,
         out_parts=conv.out_parts,
     )
@@ -49,7 +49,7 @@ def by_backend(x, conv, backend):
         conv.weight,
         conv.bias,
         mask_type=conv.mask_type,
-        colours=conv.colours,
+        colors=conv.colors,
         in_parts=conv.in_parts,
         out_parts=conv.out_parts,
         dilation=conv.dilation[0],
@@ -82,10 +82,10 @@ def test_every_backend_gives_the_masked_convolution_and_its_gradients(kernel, ki
         torch.testing.assert_close(grads, expected_grads, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("colours", [1, 2, 3, 4])
+@pytest.mark.parametrize("colors", [1, 2, 3, 4])
 @pytest.mark.parametrize("kind", TYPES)
-def test_dilation_and_other_numbers_of_colours(kind, colours):
-    conv = layer((3, 5), kind, colours=colours, dilation=2)
+def test_dilation_and_other_numbers_of_colors(kind, colors):
+    conv = layer((3, 5), kind, colors=colors, dilation=2)
     x = normal(2, 8, 7, 9)
     torch.testing.assert_close(conv(x), definition(x, conv), rtol=1e-12, atol=1e-12)
     assert conv(x).shape == (2, 14, 7, 9)
@@ -141,7 +141,7 @@ def test_dead_taps_get_exactly_zero_gradient(kernel, kind, backend):
 
 
 def test_masking_by_weight_data_would_leave_dead_taps_a_gradient():
-    conv, x = randomise(WeightDataMasked(8, 14, 3, "B")).double(), normal(2, 8, 6, 5)
+    conv, x = randomize(WeightDataMasked(8, 14, 3, "B")).double(), normal(2, 8, 6, 5)
     conv(x).square().sum().backward()
     assert (conv.weight.grad[~causal_mask(14, 8, (3, 3), "B")] != 0).any()
 
@@ -218,7 +218,7 @@ LAYERS = {
 
 def _check_compiled_equals_eager(name, backend, tolerance):
     make, count, channels = LAYERS[name]
-    module = randomise(make())
+    module = randomize(make())
     compiled = torch.compile(module, fullgraph=True, backend=backend)
     inputs = [normal(2, channels, 5, 4, dtype=torch.float32, seed=i) for i in range(count)]
     grads = []
@@ -260,7 +260,7 @@ def test_shapes_can_be_had_on_the_meta_device():
 
 
 def test_gated_layer_is_its_formula():
-    gated = randomise(GatedLayer(7, 5)).double()
+    gated = randomize(GatedLayer(7, 5)).double()
     vertical, horizontal = normal(2, 7, 6, 5), normal(2, 7, 6, 5, seed=1)
 
     def conv(module, x, kind, parts, padding):
@@ -280,7 +280,7 @@ def test_gated_layer_is_its_formula():
 
 
 def test_pixelcnn_block_is_its_formula():
-    block = randomise(PixelCNNBlock(7, 3)).double()
+    block = randomize(PixelCNNBlock(7, 3)).double()
     x = normal(2, 14, 6, 5)
 
     def conv(module, x, padding):
@@ -344,7 +344,7 @@ def test_a_convolution_that_cannot_be_is_refused(x, weight, options, message):
     [
         ((3, 6, 4, "A"), "kernel_size must be odd"),
         ((3, 6, 3, "a"), "mask_type must be one of"),
-        ((3, 6, 3, "A", 0), "colours must be positive"),
+        ((3, 6, 3, "A", 0), "colors must be positive"),
         ((3, 6, 3, "A", 3, 2), "3 channels cannot be cut into 2 equal parts"),
         ((3, 6, 3, "A", 3, 1, 4), "6 channels cannot be cut into 4 equal parts"),
         ((3, 6, (1, 3), "V-first"), "needs a kernel of 3 rows"),
@@ -365,14 +365,14 @@ def test_a_layer_that_cannot_be_is_refused_when_it_is_made(arguments, message):
 @pytest.mark.parametrize(
     ("sizes", "says"),
     [
-        ({"in_channels": 1}, "3 colour groups needs an input channel for each, got 1;"),
-        ({"in_channels": 2}, "got 2; for grey images pass colours=1"),
+        ({"in_channels": 1}, "3 color groups needs an input channel for each, got 1;"),
+        ({"in_channels": 2}, "got 2; for gray images pass colors=1"),
         ({"in_channels": 4, "in_parts": 2}, "got 4 in 2 parts"),
-        ({"in_channels": 3, "colours": 4}, "4 colour groups needs .* got 3"),
+        ({"in_channels": 3, "colors": 4}, "4 color groups needs .* got 3"),
     ],
 )
-def test_a_first_layer_without_a_channel_for_each_colour_is_refused(sizes, says):
-    options = {"colours": 3, "in_parts": 1, **sizes}
+def test_a_first_layer_without_a_channel_for_each_color_is_refused(sizes, says):
+    options = {"colors": 3, "in_parts": 1, **sizes}
     with pytest.raises(ValueError, match=says):
         MaskedConv2d(out_channels=16, kernel_size=7, mask_type="A", **options)
     with pytest.raises(ValueError, match=says):
@@ -383,6 +383,6 @@ def test_a_first_layer_without_a_channel_for_each_colour_is_refused(sizes, says)
         functional.masked_conv2d(x, weight, mask_type="A", **options)
 
 
-def test_a_grey_first_layer_reads_no_own_pixel():
-    layer = MaskedConv2d(1, 16, 7, "A", colours=1)
+def test_a_gray_first_layer_reads_no_own_pixel():
+    layer = MaskedConv2d(1, 16, 7, "A", colors=1)
     assert not layer.mask()[:, :, 3, 3].any()

@@ -11,7 +11,7 @@ from pixelsr import functional
 from pixelsr.masks import causal_mask
 from pixelsr.nn import GatedLayer, GatedMaskedConv2d, MaskedConv2d, PixelCNNBlock
 from pixelsr.ops.masked_conv2d.reference import gate_ref, masked_conv2d_ref
-from tests.support.helpers import randomise, slow
+from tests.support.helpers import randomize, slow
 from tests.support.tf32_cases import nearest_tf32
 
 pytest.importorskip("triton")
@@ -30,7 +30,7 @@ CASES = {
     "a horizontal stack": ((1, 5), 70, 44, "B", 1, 2, 1),
     "an output layer": ((1, 1), 34, 21, "B", 1, 1, 1),
     "parts on both sides, dilated": ((3, 3), 36, 6, "A", 2, 3, 2),
-    "fewer channels than colours": ((3, 3), 2, 2, "B", 1, 1, 1),
+    "fewer channels than colors": ((3, 3), 2, 2, "B", 1, 1, 1),
     "no live tap at all": ((1, 1), 17, 4, "A", 1, 2, 1),
 }
 SIZES = {"a first layer": (2, 4, 6), "an output layer": (3, 7, 9), "a vertical stack": (1, 6, 5)}
@@ -59,7 +59,7 @@ def normal(*shape, seed=0, scale=1.0):
 
 
 def case(name, dtype=torch.float32, channels_last=True):
-    """x, weight, bias, add, and the layer's mask_type, colours, in_parts, out_parts, dilation."""
+    """x, weight, bias, add, and the layer's mask_type, colors, in_parts, out_parts, dilation."""
     kernel, in_channels, out_channels, kind, in_parts, out_parts, dilation = CASES[name]
     images, height, width = SIZES.get(name, (2, 5, 4))
     tensors = (
@@ -228,12 +228,12 @@ def test_addresses_beyond_two_to_the_31_are_right():
 
 def test_dead_taps_are_never_read_and_get_zero_gradient():
     (x, weight, bias, add), layer = case("a horizontal stack")
-    kind, colours, in_parts, out_parts, _ = layer
+    kind, colors, in_parts, out_parts, _ = layer
     mask = causal_mask(
         *weight.shape[:2],
         tuple(weight.shape[2:]),
         kind,
-        colours=colours,
+        colors=colors,
         in_parts=in_parts,
         out_parts=out_parts,
         device=DEVICE,
@@ -313,8 +313,10 @@ def test_a_block_is_listed_if_and_only_if_it_has_a_live_tap(kind, block_out, blo
         assert weight_row == (3 * (down + 1) + right + 1) * 34 + block * block_in
         listed.add((int(products.owner[entry]), block, down + 1, right + 1))
     assert len(listed) == products.entries
-    places = itertools.product(range(0, 22, block_out), range(0, 34, block_in), range(3), range(3))
-    for out, inputs, row, col in places:
+    positions = itertools.product(
+        range(0, 22, block_out), range(0, 34, block_in), range(3), range(3)
+    )
+    for out, inputs, row, col in positions:
         live = mask[out : out + block_out, inputs : inputs + block_in, row, col].any()
         assert live == ((out // block_out, inputs // block_in, row, col) in listed)
 
@@ -388,7 +390,7 @@ def _results(network, inputs):
 
 def _network(name):
     make, count, channels = NETWORKS[name]
-    network = randomise(make()).to(DEVICE)
+    network = randomize(make()).to(DEVICE)
     inputs = [normal(2, channels, 4, 5, seed=k).float().to(DEVICE) for k in range(count)]
     return network, [x.requires_grad_() for x in inputs]
 

@@ -50,7 +50,7 @@ def test_a_case_of_the_fuzz_is_a_function_of_its_number():
 
 @pytest.fixture
 def drawn(monkeypatch) -> dict[str, Any]:
-    """The arguments of a call that draws two pictures of 6 x 4 pixels, in its own session."""
+    """The arguments of a call that draws two images of 6 x 4 pixels, in its own session."""
     recorder, model = fuzz_operators.Recorder(), network("GatedPixelCNN", torch.float32)
     sampling.plan(model, (6, 4))  # whose check draws too
     with monkeypatch.context() as patch:
@@ -107,8 +107,8 @@ def test_bad_arguments_are_refused_by_name(others, message, drawn):
 def test_the_order_of_a_draw_has_to_fit_the_unknown_values(drawn):
     last_and_stop = drawn["last_and_stop"]
     for index, number, message in (
-        ((0, 1, 2), 1, "the last unknown colour 1 of pixel 6, expected 2"),
-        ((0, 1, 2), 10**6, "the last unknown colour 1000000 of pixel 6, expected 2"),
+        ((0, 1, 2), 1, "the last unknown color 1 of pixel 6, expected 2"),
+        ((0, 1, 2), 10**6, "the last unknown color 1000000 of pixel 6, expected 2"),
         ((1, 1, 2), 5, "has 5 stages of pixel 6, expected 0 to 4"),
     ):
         damaged = last_and_stop.clone()
@@ -182,7 +182,7 @@ def test_recurrences_of_no_cell_are_refused():
 # Kin of what the fuzz found.
 
 
-def test_pictures_in_another_memory_format_are_read_as_they_are():
+def test_images_in_another_memory_format_are_read_as_they_are():
     model = network("PixelRecursiveSR-gated")
     known = torch.randint(8, (1, 3, 6, 4), dtype=torch.uint8)
     mask = torch.rand(1, 3, 6, 4) < 0.5
@@ -192,7 +192,7 @@ def test_pictures_in_another_memory_format_are_read_as_they_are():
     assert torch.equal(sample(model, **given, engine="cpu"), expected)
 
 
-def test_colours_without_a_channel_take_no_time():
+def test_colors_without_a_channel_take_no_time():
     assert channel_groups(4, 10**9) == (0, 1, 2, 3)
 
 

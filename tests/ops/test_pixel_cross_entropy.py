@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 import pixelsr
 from pixelsr import functional
-from pixelsr.functional import Output, pixel_cross_entropy, pixel_cross_entropy_with_logits
+from pixelsr.functional import LogitsHead, pixel_cross_entropy, pixel_cross_entropy_with_logits
 from pixelsr.ops.cross_entropy import fused_linear
 from tests.support.pixel_cross_entropy_cases import (
     CASES,
@@ -21,7 +21,7 @@ from tests.support.pixel_cross_entropy_cases import (
     leaves,
     make,
     no_worse_than_pytorch,
-    pictures,
+    random_images,
 )
 
 OURS = torch.ops.pixelsr
@@ -76,7 +76,7 @@ def test_chunks_equal_the_reference(call, case):
 @pytest.mark.parametrize("chunk", [1, 5, 20, 39, 1000])
 def test_the_result_does_not_depend_on_the_chunks(chunk, monkeypatch):
     monkeypatch.setattr(fused_linear, "CPU_CHUNK", chunk)
-    images = pictures(3, 2, 4, 5, 9)
+    images = random_images(3, 2, 4, 5, 9)
     seen = torch.zeros(3, 1, 4, 5)
     for images_of, lines in fused_linear.chunks(images):
         seen[images_of, :, lines] += 1
@@ -93,12 +93,14 @@ def test_half_precision_is_no_worse_than_twice_pytorchs(call, hidden, dtype):
 
 
 def test_what_is_dead_is_not_read():
-    """NaN in a weight that no colour may read, and in the features of later colours."""
+    """NaN in a weight that no color may read, and in the features of later colors."""
     images, prior, _ = make(Case(channels=9, conditioning=0), torch.float64)
     expected = pixel_cross_entropy(images, prior)[0]
     weight = prior.weight.clone()
     weight[:7, 3:], weight[7:14, 6:] = math.nan, math.nan  # red reads 3 channels, green 6
-    assert torch.equal(pixel_cross_entropy(images, Output(prior[0], weight, prior[2]))[0], expected)
+    assert torch.equal(
+        pixel_cross_entropy(images, LogitsHead(prior[0], weight, prior[2]))[0], expected
+    )
 
 
 def test_only_gradients_that_are_needed_are_made():
@@ -118,27 +120,27 @@ def test_only_gradients_that_are_needed_are_made():
 def test_nothing_costs_nothing(size):
     case = Case(hidden=4, size=size)
     images, tensors = leaves(case, torch.float32)
-    nats = from_features(case, images, tensors, "chunked")
-    assert [some.tolist() for some in nats] == [[0.0] * size[0]] * 2
-    for tensor, grad in zip(tensors, torch.autograd.grad(sum(nats).sum(), tensors), strict=True):
+    nll = from_features(case, images, tensors, "chunked")
+    assert [some.tolist() for some in nll] == [[0.0] * size[0]] * 2
+    for tensor, grad in zip(tensors, torch.autograd.grad(sum(nll).sum(), tensors), strict=True):
         assert torch.equal(grad, torch.zeros_like(tensor))
     logits = torch.zeros(size[0], 7, 3, *size[1:], requires_grad=True)
-    nats = pixel_cross_entropy_with_logits(logits, images, logits)
-    assert [some.tolist() for some in nats] == [[0.0] * size[0]] * 2
-    assert torch.autograd.grad(sum(nats).sum(), logits)[0].shape == logits.shape
+    nll = pixel_cross_entropy_with_logits(logits, images, logits)
+    assert [some.tolist() for some in nll] == [[0.0] * size[0]] * 2
+    assert torch.autograd.grad(sum(nll).sum(), logits)[0].shape == logits.shape
 
 
 def test_an_empty_batch_is_nothing_to_the_reference_too():
     case = Case(hidden=4, size=(0, 4, 4))
     images, tensors = leaves(case, torch.float32)
     for call in (from_features, from_logits):
-        assert [nats.shape for nats in call(case, images, tensors, "reference")] == [(0,)] * 2
+        assert [nll.shape for nll in call(case, images, tensors, "reference")] == [(0,)] * 2
 
 
 def test_a_second_derivative_is_refused():
     images, tensors = leaves(Case(), torch.float64)
-    nats = from_features(Case(), images, tensors, "chunked")[0].sum()
-    (grad,) = torch.autograd.grad(nats, tensors[:1], create_graph=True)
+    nll = from_features(Case(), images, tensors, "chunked")[0].sum()
+    (grad,) = torch.autograd.grad(nll, tensors[:1], create_graph=True)
     with pytest.raises(RuntimeError, match="second derivatives need another backend"):
         grad.sum().backward()
 
@@ -187,9 +189,9 @@ def test_it_compiles_as_one_graph(call):
 
 class Loss(torch.nn.Module):
     def forward(self, images, features, weight, logits):
-        (nats,) = pixel_cross_entropy(images, Output(features, weight))
+        (nll,) = pixel_cross_entropy(images, LogitsHead(features, weight))
         (more,) = pixel_cross_entropy_with_logits(logits, images)
-        return nats + more
+        return nll + more
 
 
 def test_it_exports():
@@ -207,12 +209,12 @@ def test_autocast_computes_in_its_dtype_and_sums_in_float32(dtype):
     case = Case(hidden=7)
     images, tensors = leaves(case, torch.float32)
     with torch.autocast("cpu", dtype):
-        nats = from_features(case, images, tensors, "auto")
+        nll = from_features(case, images, tensors, "auto")
     low = [tensor.to(dtype) for tensor in tensors]
     expected = from_features(case, images, low, "auto")
-    assert all(torch.equal(*pair) for pair in zip(nats, expected, strict=True))
-    assert nats[0].dtype == torch.float32
-    grads = torch.autograd.grad(sum(nats).sum(), tensors)
+    assert all(torch.equal(*pair) for pair in zip(nll, expected, strict=True))
+    assert nll[0].dtype == torch.float32
+    grads = torch.autograd.grad(sum(nll).sum(), tensors)
     assert {grad.dtype for grad in grads} == {torch.float32}
     assert all(grad.isfinite().all() for grad in grads)
 
@@ -234,15 +236,15 @@ def peak(run):
 
 @pytest.mark.parametrize("call", ["hidden", "features"])
 def test_training_takes_a_tenth_of_the_references_memory(call):
-    """Beyond inputs and gradients, for 16 pictures of 32x32 and the paper's 256 levels."""
+    """Beyond inputs and gradients, for 16 images of 32x32 and the paper's 256 levels."""
     hidden = 256 if call == "hidden" else 0
     case = Case(hidden=hidden, channels=64, conditioning=32, levels=256, size=(16, 32, 32))
     images, tensors = leaves(case, torch.float32)
     of_gradients = sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
     def train(backend):
-        nats = from_features(case, images, tensors, backend)
-        torch.autograd.grad(sum(nats).sum(), tensors)
+        nll = from_features(case, images, tensors, backend)
+        torch.autograd.grad(sum(nll).sum(), tensors)
 
     ours, theirs = (peak(lambda b=b: train(b)) - of_gradients for b in ("chunked", "reference"))
     assert theirs > 300e6
@@ -270,7 +272,7 @@ def call(images=IMAGES, prior=PRIOR, conditioning=CONDITIONING, **options):
             r"features of the prior must have the size .* \[3, K, 4, 4\], got \[3, 5, 4, 5\]",
         ),
         (
-            lambda: call(conditioning=Output(CONDITIONING[0][:2], *CONDITIONING[1:])),
+            lambda: call(conditioning=LogitsHead(CONDITIONING[0][:2], *CONDITIONING[1:])),
             r"features of the conditioning must have the size of the images, .* got \[2, 4, 4, 5\]",
         ),
         (
@@ -295,11 +297,11 @@ def call(images=IMAGES, prior=PRIOR, conditioning=CONDITIONING, **options):
         ),
         (
             lambda: call(prior=PLAIN._replace(weight=PLAIN.weight[1:], bias=None)),
-            "2 to 256 outputs for each of 3 colours, got 20",
+            "2 to 256 outputs for each of 3 colors, got 20",
         ),
         (
             lambda: call(IMAGES * 0, PLAIN._replace(weight=PLAIN.weight[:3], bias=None)),
-            "2 to 256 outputs for each of 3 colours, got 3",
+            "2 to 256 outputs for each of 3 colors, got 3",
         ),
         (
             lambda: call(prior=PRIOR._replace(bias=PRIOR.bias.double())),
@@ -311,11 +313,11 @@ def call(images=IMAGES, prior=PRIOR, conditioning=CONDITIONING, **options):
         ),
         (lambda: call(conditioning=PRIOR), "conditioning must not have a hidden layer"),
         (
-            lambda: call(conditioning=Output(CONDITIONING[0], CONDITIONING[1][:6])),
+            lambda: call(conditioning=LogitsHead(CONDITIONING[0], CONDITIONING[1][:6])),
             r"prior and conditioning must have as many outputs, got \[21, 6\]",
         ),
         (
-            lambda: call(conditioning=Output(*(x.half() for x in CONDITIONING[:3]))),
+            lambda: call(conditioning=LogitsHead(*(x.half() for x in CONDITIONING[:3]))),
             "prior and conditioning must have one dtype, got .*float16",
         ),
         (lambda: call(conditioning_scale=0), "conditioning_scale must be positive .* got 0"),
@@ -355,7 +357,7 @@ SIZES = {"channels": 6, "layers": 2, "head_channels": 9, "levels": 8}
 
 def system(prior=None):
     torch.manual_seed(0)
-    conditioning = pixelsr.ConditioningNetwork(channels=4, blocks=1, magnification=2, levels=8)
+    conditioning = pixelsr.ConditioningNetwork(channels=4, blocks=1, scale_factor=2, levels=8)
     return pixelsr.PixelRecursiveSR(prior or pixelsr.GatedPixelCNN(**SIZES), conditioning).double()
 
 
@@ -366,7 +368,7 @@ def seen_by(model, monkeypatch):
         whole = getattr(functional, name)
         spy = lambda *a, _whole=whole, _name=name, **k: calls.append(_name) or _whole(*a, **k)  # noqa: E731
         monkeypatch.setattr(functional, name, spy)
-    model.loss(pictures(2, 3, 4, 4, 8), pictures(2, 3, 2, 2, 8))
+    model.loss(random_images(2, 3, 4, 4, 8), random_images(2, 3, 2, 2, 8))
     return calls
 
 
@@ -397,23 +399,23 @@ def with_another_layer(model):
 @pytest.mark.parametrize("change", [sharper, with_a_hook, with_another_layer])
 def test_a_network_that_does_more_than_its_layers_is_called(change, monkeypatch):
     model = change(system())
-    large, small = pictures(2, 3, 4, 4, 8), pictures(2, 3, 2, 2, 8)
+    large, small = random_images(2, 3, 4, 4, 8), random_images(2, 3, 2, 2, 8)
     a, b = model.conditioning(small), model.prior(large)
-    expected = (functional.nats(a + b, large) + functional.nats(a, large)).mean()
+    expected = (functional.nll(a + b, large) + functional.nll(a, large)).mean()
     torch.testing.assert_close(model.loss(large, small), expected, rtol=1e-12, atol=0)
     assert seen_by(model, monkeypatch) == ["pixel_cross_entropy_with_logits"]
 
 
 @pytest.mark.parametrize("make", [system, lambda: pixelsr.GatedPixelCNN(**SIZES).double()])
 def test_gradients_of_a_model_are_those_of_its_logits(make):
-    model, large, small = make(), pictures(2, 3, 4, 4, 8), pictures(2, 3, 2, 2, 8)
+    model, large, small = make(), random_images(2, 3, 4, 4, 8), random_images(2, 3, 2, 2, 8)
     if isinstance(model, pixelsr.PixelRecursiveSR):
         a, b = model.conditioning(small), model.prior(large)
         losses = (
             model.loss(large, small),
-            (functional.nats(a + b, large) + functional.nats(a, large)).mean(),
+            (functional.nll(a + b, large) + functional.nll(a, large)).mean(),
         )
     else:
-        losses = model.nats(large).mean(), functional.nats(model(large), large).mean()
+        losses = model.nll(large).mean(), functional.nll(model(large), large).mean()
     grads = [torch.autograd.grad(loss, list(model.parameters())) for loss in losses]
     torch.testing.assert_close(*grads, rtol=1e-9, atol=1e-9)

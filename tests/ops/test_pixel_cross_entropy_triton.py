@@ -21,7 +21,7 @@ from tests.support.pixel_cross_entropy_cases import (
     make,
     no_worse_than_pytorch,
     normal,
-    pictures,
+    random_images,
 )
 
 pytest.importorskip("triton")
@@ -74,12 +74,12 @@ def test_what_is_dead_is_not_read():
 
 
 def test_the_kernels_fill_the_slices_that_they_are_given_and_nothing_else():
-    targets = pictures(5, 2, 1, 1, 7)[:, :, 0, 0].to(DEVICE)
+    targets = random_images(5, 2, 1, 1, 7)[:, :, 0, 0].to(DEVICE)
     layers = [Layer(normal(5, k, seed=k), normal(14, k), normal(14)) for k in (3, 4)]
     layers = [Layer(*(tensor.float().to(DEVICE) for tensor in layer)) for layer in layers]
     buffers = torch.full((2, 2, 9, 2), math.nan, device=DEVICE)
-    nats, log_sums = buffers[:, :, 2:7]
-    kernels.launch_pixel_cross_entropy(nats, log_sums, targets, *layers, 1.5)
+    nll, log_sums = buffers[:, :, 2:7]
+    kernels.launch_pixel_cross_entropy(nll, log_sums, targets, *layers, 1.5)
     assert buffers.isnan().sum() == 2 * 2 * 4 * 2
     scratch = torch.full((2, 7, 14), math.nan, device=DEVICE)
     of_logits = list(scratch[:, 1:6])
@@ -87,9 +87,9 @@ def test_the_kernels_fill_the_slices_that_they_are_given_and_nothing_else():
     given = (of_logits, grad, log_sums, targets, *layers, 1.5)
     kernels.launch_pixel_cross_entropy_grad(*given)
     assert scratch.isnan().sum() == 2 * 2 * 14
-    expected = torch.empty_like(nats)
+    expected = torch.empty_like(nll)
     fused_linear.PYTORCH.forward(expected, log_sums, targets, *layers, 1.5)
-    torch.testing.assert_close(nats, expected)
+    torch.testing.assert_close(nll, expected)
     for ours, theirs in zip(
         of_logits, fused_linear.PYTORCH.backward(grad, *given[2:]), strict=True
     ):
@@ -105,12 +105,12 @@ def test_logits_of_overlapping_strides_are_read_as_they_are():
         logits = one.expand(3, 7, 3, 4, 5)
         given = images, logits, None, 1.0, True
         run = OURS.pixel_cross_entropy_with_logits_triton
-        nats = (
+        nll = (
             run(*given)[0][0]
             if backend == "triton"
             else torch.nn.functional.cross_entropy(logits, images.long(), reduction="sum")
         )
-        grads.append(torch.autograd.grad(nats.sum(), one)[0])
+        grads.append(torch.autograd.grad(nll.sum(), one)[0])
     torch.testing.assert_close(*grads)
 
 
@@ -159,12 +159,12 @@ def test_float64_is_refused_with_the_reason():
 
 # Compiled for a GPU that need not be there
 
-POINTERS = {"nats_ptr": "*fp32", "log_sums_ptr": "*fp32", "grad_ptr": "*fp32"}
+POINTERS = {"nll_ptr": "*fp32", "log_sums_ptr": "*fp32", "grad_ptr": "*fp32"}
 POINTERS |= {"targets_ptr": "*u8", "images_ptr": "*u8"}
-ONE = {"x_channel", "weight_channel", "a_channel", "a_weight_channel", "target_colour"}
+ONE = {"x_channel", "weight_channel", "a_channel", "a_weight_channel", "target_color"}
 UNALIGNED = {"targets_ptr", "images_ptr", "target_pixel", "one_over_scale", "levels", "width"}
 HAS = {HALF: [("bf16", True), ("fp16", False)], TF32: [("fp32", True)], IEEE: [("fp32", True)]}
-LARGE = {"nats_ptr", "log_sums_ptr", "targets_ptr", "x_ptr", "a_ptr"}
+LARGE = {"nll_ptr", "log_sums_ptr", "targets_ptr", "x_ptr", "a_ptr"}
 LARGE_GRAD = {
     "of_logits_ptr",
     "add_ptr",
@@ -208,7 +208,7 @@ def product_jobs(capability):
             for dtype, has in HAS[precision]:
                 given = dict.fromkeys(("MASKED", "HAS_BIAS", "HAS_A", "HAS_A_BIAS"), has)
                 given |= {"HAS_ADD": True} if table is kernels.GRAD else {}
-                given |= {"COLOURS": 3, "WIDEN": False}
+                given |= {"COLORS": 3, "WIDEN": False}
                 given |= {"PRECISION": "tf32" if precision == TF32 else "ieee"}
                 given |= {"BLOCK_P": config.pixels, "BLOCK_L": config.out}
                 given["BLOCK_K"] = config.inputs
@@ -242,7 +242,7 @@ def test_the_kernel_that_is_given_logits_compiles_without_spills(capability):
             capability,
             config,
             module=kernels_with_logits,
-            COLOURS=3,
+            COLORS=3,
             HAS_A=True,
             NEEDS_GRAD=True,
             BLOCK_P=config.pixels,
@@ -250,7 +250,7 @@ def test_the_kernel_that_is_given_logits_compiles_without_spills(capability):
         )
         for dtype, levels in (("bf16", 256), ("fp32", 256), ("fp16", 2))
     ]
-    large = {"nats_ptr", "images_ptr", "logits_ptr", "a_ptr", "of_total_ptr", "of_alone_ptr"}
+    large = {"nll_ptr", "images_ptr", "logits_ptr", "a_ptr", "of_total_ptr", "of_alone_ptr"}
     for used in resources_of(jobs):
         assert used["STACK"] == used["LOCAL"] == 0, used
         assert large <= set(used["WIDE"]), used

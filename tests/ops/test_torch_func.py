@@ -8,7 +8,7 @@ from torch.func import functional_call, grad, hessian, vmap
 import pixelsr
 from pixelsr import functional, masks
 from pixelsr.ops import backends
-from tests.support.helpers import randomise
+from tests.support.helpers import randomize
 
 SIZES = {"channels": 6, "layers": 1, "head_channels": 9, "levels": 4, "first_kernel_size": 3}
 EXACT = {"rtol": 1e-10, "atol": 1e-12}
@@ -21,7 +21,7 @@ def compiled(request, monkeypatch):
         monkeypatch.setattr(backends, "WHY_NOT_COMPILED", "this test does without")
 
 
-def pictures(*shape: int) -> Tensor:
+def random_images(*shape: int) -> Tensor:
     generator = torch.Generator().manual_seed(1)
     return torch.randint(0, 4, shape, generator=generator, dtype=torch.uint8)
 
@@ -50,7 +50,7 @@ def by_autograd(loss, parameters, *sample):
 
 
 def model_sr():
-    sizes = {"channels": 6, "blocks": 1, "magnification": 2, "levels": 4}
+    sizes = {"channels": 6, "blocks": 1, "scale_factor": 2, "levels": 4}
     prior = pixelsr.GatedPixelCNN(kernel_size=3, **SIZES)
     return pixelsr.PixelRecursiveSR(prior, pixelsr.ConditioningNetwork(**sizes))
 
@@ -61,7 +61,7 @@ MODELS = {
     "RowLSTM": lambda: pixelsr.RowLSTM(kernel_size=3, **SIZES),
     "DiagonalBiLSTM": lambda: pixelsr.DiagonalBiLSTM(**SIZES),
     "DiagonalBiLSTM-multi-scale": lambda: pixelsr.DiagonalBiLSTM(
-        magnification=2, skip=True, **SIZES
+        scale_factor=2, skip=True, **SIZES
     ),
     "PixelRecursiveSR": model_sr,
 }
@@ -74,23 +74,23 @@ class Loss(nn.Module):
 
     def forward(self, *inputs: Tensor) -> Tensor:
         if self.by_logits:
-            return functional.nats(self.model(*inputs), inputs[0]).sum()
+            return functional.nll(self.model(*inputs), inputs[0]).sum()
         if isinstance(self.model, pixelsr.PixelRecursiveSR):
             return self.model.loss(*inputs)
-        return self.model.nats(*inputs).sum()
+        return self.model.nll(*inputs).sum()
 
 
 @pytest.mark.parametrize("by_logits", [False, True], ids=["loss", "logits"])
 @pytest.mark.parametrize("name", MODELS)
 def test_per_sample_gradients_of_a_model_are_those_of_autograd(name, by_logits):
-    network = Loss(randomise(MODELS[name]()).double(), by_logits)
+    network = Loss(randomize(MODELS[name]()).double(), by_logits)
 
     def loss(parameters, *inputs):
         return functional_call(network, parameters, tuple(x[None] for x in inputs))
 
-    inputs = [pictures(3, 3, 4, 6)]
-    if "magnification" in dir(network.model):
-        inputs.append(pictures(3, 3, 2, 3))
+    inputs = [random_images(3, 3, 4, 6)]
+    if "scale_factor" in dir(network.model):
+        inputs.append(random_images(3, 3, 2, 3))
     parameters = dict(network.named_parameters())
     if by_logits and name == "PixelRecursiveSR":  # a sum of logits: no term for A alone
         parameters = {key: p for key, p in parameters.items() if "prior" in key}
@@ -103,11 +103,11 @@ def convolution(t, run=functional.masked_conv2d, **options):
 
 
 def output(t):
-    return functional.Output(t["x"], t["weight"], t["bias"], t["hidden"], t["hidden_bias"])
+    return functional.LogitsHead(t["x"], t["weight"], t["bias"], t["hidden"], t["hidden_bias"])
 
 
 def conditioning(t):
-    return functional.Output(t["features"], t["conditioning"], t["conditioning_bias"])
+    return functional.LogitsHead(t["features"], t["conditioning"], t["conditioning_bias"])
 
 
 CONVOLUTION = {"x": (1, 7, 4, 5), "weight": (8, 7, 3, 3), "bias": (8,)}
@@ -140,13 +140,13 @@ OPERATORS = {
     "diagonal_bilstm": (BOTH, lambda t, y: functional.diagonal_bilstm(*t.values())),
     "to_logits": (
         {"x": (1, 12, 4, 5)},
-        lambda t, y: functional.nats(functional.to_logits(t["x"], 3, 4), y),
+        lambda t, y: functional.nll(functional.to_logits(t["x"], 3, 4), y),
     ),
     "add_logits": (
         {**LOGITS, "other": (1, 4, 3, 4, 5)},
         lambda t, y: functional.add_logits(t["logits"], t["other"]).exp(),
     ),
-    "nats": (LOGITS, lambda t, y: functional.nats(t["logits"], y)),
+    "nats": (LOGITS, lambda t, y: functional.nll(t["logits"], y)),
     "pixel_cross_entropy": (
         OUTPUT,
         lambda t, y: functional.pixel_cross_entropy(y, output(t))[0],
@@ -181,7 +181,7 @@ def test_per_sample_gradients_of_an_operator_are_those_of_autograd(name):
         given = {**parameters, first: parameters[first] + x}
         return (run(given, y[None]) * 1.5).sin().sum()
 
-    check(loss, tensors, numbers(3, *shape, seed=99), pictures(3, 3, 4, 5))
+    check(loss, tensors, numbers(3, *shape, seed=99), random_images(3, 3, 4, 5))
 
 
 def test_every_tensor_may_be_mapped_over():
@@ -192,9 +192,9 @@ def test_every_tensor_may_be_mapped_over():
 
 
 def test_images_are_scaled_under_vmap():
-    images = pictures(3, 2, 3, 4, 5)
-    scaled = vmap(lambda x: functional.scale_levels(x, 3, 4, torch.float64))(images)
-    flat = functional.scale_levels(images.flatten(0, 1), 3, 4, torch.float64)
+    images = random_images(3, 2, 3, 4, 5)
+    scaled = vmap(lambda x: functional.normalize_images(x, 3, 4, torch.float64))(images)
+    flat = functional.normalize_images(images.flatten(0, 1), 3, 4, torch.float64)
     assert torch.equal(scaled.flatten(0, 1), flat)
 
 
@@ -212,8 +212,8 @@ def test_an_operator_has_second_derivatives_inside_transforms():
 
 
 def test_per_sample_gradients_compile_as_one_graph():
-    network = Loss(randomise(MODELS["GatedPixelCNN"]()).double(), by_logits=True)
-    parameters, images = dict(network.named_parameters()), pictures(2, 3, 4, 5)
+    network = Loss(randomize(MODELS["GatedPixelCNN"]()).double(), by_logits=True)
+    parameters, images = dict(network.named_parameters()), random_images(2, 3, 4, 5)
 
     def loss(parameters, image):
         return functional_call(network, parameters, (image[None],))
@@ -237,14 +237,14 @@ def test_a_kernel_that_is_asked_for_by_name_is_refused_inside_transforms():
 
 
 def test_values_are_checked_where_they_can_be_read():
-    images, logits = pictures(1, 3, 4, 5) + 1, numbers(*LOGITS["logits"])
+    images, logits = random_images(1, 3, 4, 5) + 1, numbers(*LOGITS["logits"])
     with pytest.raises(ValueError, match="intensities must be below 4, got 4"):
-        grad(lambda logits: functional.nats(logits, images).sum())(logits)
+        grad(lambda logits: functional.nll(logits, images).sum())(logits)
 
 
 def test_a_mask_that_was_made_in_a_transform_is_not_shared():
     masks._cached_mask.cache_clear()
-    layer = randomise(pixelsr.nn.MaskedConv2d(3, 6, 3, "A")).double()
+    layer = randomize(pixelsr.nn.MaskedConv2d(3, 6, 3, "A")).double()
     x = numbers(2, 3, 4, 5)
     grad(lambda weight: functional_call(layer, {"weight": weight}, (x,)).sum())(layer.weight)
     assert not torch._C._functorch.is_functorch_wrapped_tensor(layer.mask())

@@ -16,9 +16,19 @@ from benchmarks.tools.bound import _sizes, bound, reads_of
 from benchmarks.tools.breakdown import KERNEL, TICKING, Breakdown
 from benchmarks.tools.gpu_steps import loops as suite
 from benchmarks.tools.gpu_table import gpu_table
-from pixelsr.bench import Batch, Report, Sampler, loops, make_batch, passes, plot, samplers, timing
+from pixelsr.bench import (
+    Batch,
+    EngineChoice,
+    Report,
+    engine_choices,
+    loops,
+    make_batch,
+    passes,
+    plot,
+    timing,
+)
+from pixelsr.bench.engine_choices import request_of
 from pixelsr.bench.report import CACHED, CACHED_LOOP, CROPPED_LOOP, NAIVE_LOOP
-from pixelsr.bench.samplers import request_of
 from pixelsr.sampling.engines.cuda import engine as cuda_engine
 from pixelsr.sampling.engines.cuda.engine import EVENTS, CudaEngine
 from pixelsr.sampling.methods import plan_of
@@ -170,17 +180,17 @@ def test_the_loops_take_the_quicker_form(monkeypatch):
     assert loops.naive_loop_seconds(batch) == 0.5 * values
 
 
-def test_the_cached_loop_draws_the_reference_engines_pictures():
+def test_the_cached_loop_draws_the_reference_engines_images():
     batch = make_batch(network(), 2, (6, 4))
     at = loops.Position(batch)
     with torch.no_grad():
         at.draw(6 * 4 * 3 - 1)
-    expected = Sampler("reference")(batch)
-    places = list(itertools.product(range(6), range(4), range(3)))
-    assert at.place == places[-1]
+    expected = EngineChoice("reference")(batch)
+    positions = list(itertools.product(range(6), range(4), range(3)))
+    assert at.place == positions[-1]
     images = at.positions.gi_frame.f_locals["self"].images
-    for row, col, colour in places[:-1]:
-        assert torch.equal(images[:, colour, row, col], expected[:, colour, row, col])
+    for row, col, color in positions[:-1]:
+        assert torch.equal(images[:, color, row, col], expected[:, color, row, col])
 
 
 def test_a_pixel_and_the_turn_of_a_row_are_captured(monkeypatch):
@@ -222,15 +232,15 @@ def test_what_cannot_be_captured_is_timed_plainly_and_says_why(monkeypatch):
 def test_weights_that_an_engine_does_not_take_are_left_out(monkeypatch):
     monkeypatch.setitem(cuda_engines(), "cuda", lambda device: None)
     batch = make_batch(network(), 1, (4, 4))
-    found = samplers(CPU, ["cuda"], batch)
+    found = engine_choices(CPU, ["cuda"], batch)
     assert [one.weights for one in found] == ["float16", "bfloat16"]
-    assert samplers(CPU, ["cuda", "reference"], batch)[-1] == Sampler("reference")
+    assert engine_choices(CPU, ["cuda", "reference"], batch)[-1] == EngineChoice("reference")
     half = make_batch(network().bfloat16(), 1, (4, 4))
-    assert Sampler("cuda") in samplers(CPU, ["cuda"], half)
+    assert EngineChoice("cuda") in engine_choices(CPU, ["cuda"], half)
     double = make_batch(network().double(), 1, (4, 4))
     with pytest.raises(ValueError, match="engine 'cuda' cannot run: it multiplies float16"):
-        samplers(CPU, ["cuda"], double)
-    assert "cuda" not in [one.engine for one in samplers(CPU, batch=double)]
+        engine_choices(CPU, ["cuda"], double)
+    assert "cuda" not in [one.engine for one in engine_choices(CPU, batch=double)]
 
 
 def cuda_engines() -> dict:
@@ -250,10 +260,10 @@ def test_an_engine_that_draws_something_else_is_named_and_left_out(monkeypatch):
             raise RuntimeError("misaligned address")
         return torch.zeros_like(batch.images) if self.weights == "float16" else real(self, batch)
 
-    real = Sampler.__call__
-    monkeypatch.setattr(Sampler, "__call__", call)
-    good = Sampler("reference", "bfloat16")
-    every = [good, Sampler("reference", "float16"), Sampler("broken", "bfloat16")]
+    real = EngineChoice.__call__
+    monkeypatch.setattr(EngineChoice, "__call__", call)
+    good = EngineChoice("reference", "bfloat16")
+    every = [good, EngineChoice("reference", "float16"), EngineChoice("broken", "bfloat16")]
     found, refused = suite.sound(every, make_batch(network(), 2, (4, 4)))
     assert found == [good]
     assert "are not the network's" in refused["reference, float16, 2 at once"]
@@ -276,37 +286,37 @@ def engine_of(model, samples: int, size: tuple[int, int]) -> CudaEngine:
 def test_the_bytes_of_a_tile_are_the_weights_of_all_products_and_little_else(samples):
     model = pixelsr.GatedPixelCNN(channels=64, layers=3)
     engine = engine_of(model, samples, (8, 8))
-    assert (engine.cut.members > 1) == (samples == 1)
+    assert (engine.cut.cluster_size > 1) == (samples == 1)
     steps = {"row": 0, "pixel": 0}
     for placed in engine.plan.placed:
         if isinstance(placed.step, Product):
             steps["row" if placed.when == "row" else "pixel"] += 2 * placed.step.macs
-    reads = reads_of(engine.tape)
+    reads = reads_of(engine.cuda_program)
     assert 1 <= reads.of_pixels / (64 * steps["pixel"]) < 1.6
-    passes_of_a_row = engine.cut.members  # each block has columns of its own
+    passes_of_a_row = engine.cut.cluster_size  # each block has columns of its own
     assert 1 <= reads.of_rows / (8 * steps["row"] * passes_of_a_row) < 1.6
 
 
 def test_every_byte_of_the_tape_belongs_to_a_run():
-    tape = engine_of(prior(), 3, (4, 4)).tape
-    offsets = [0, 8, len(tape.packets) // 16 - 1]
-    assert sum(_sizes(tape, offsets).values()) == len(tape.packets)
+    cuda_program = engine_of(prior(), 3, (4, 4)).cuda_program
+    offsets = [0, 8, len(cuda_program.packets) // 16 - 1]
+    assert sum(_sizes(cuda_program, offsets).values()) == len(cuda_program.packets)
 
 
 def test_the_bound_is_the_lower_one():
     engine = engine_of(network(), 2048, (4, 4))
     found = bound(engine)
-    assert found["pictures_per_second"] == min(found["by_arithmetic"], found["by_l2"])
+    assert found["images_per_second"] == min(found["by_arithmetic"], found["by_l2"])
     assert found["by_arithmetic"] == 400e12 / 2 / engine.plan.macs
     per_tile = sum(found["bytes_of_a_tile"].values())
     assert found["by_l2"] == pytest.approx(found["samples_of_a_tile"] * 6e12 / per_tile)
 
 
 def test_the_time_of_a_step_is_its_share_of_the_clocks():
-    clocks = dict.fromkeys(EVENTS, 0.0) | {"colours": 30.0, "draw": 10.0, "row stage": 60.0}
+    clocks = dict.fromkeys(EVENTS, 0.0) | {"colors": 30.0, "draw": 10.0, "row stage": 60.0}
     made = Breakdown("float16", 4, (5, 2, 3), {}, {KERNEL: 1.0, TICKING: 1.2}, clocks).as_json()
     assert made["event_seconds"]["row stage"] == pytest.approx(0.72)
-    assert made["colour_step_seconds"] == pytest.approx(0.48 / 30)
+    assert made["color_step_seconds"] == pytest.approx(0.48 / 30)
     assert made["row_stage_seconds"] == pytest.approx(0.72 / 5)
 
 
@@ -321,7 +331,7 @@ def measured():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cuda_engine, "EMULATES", True)
         patch.setattr(timing, "uses_graphs", lambda device: True)
-        every = [Sampler("cuda", weights) for weights in suite.WEIGHTS]
+        every = [EngineChoice("cuda", weights) for weights in suite.WEIGHTS]
         patch.setattr(suite, "half_precision", lambda batch: every)  # Triton's interpreter is slow
         model = network()
         parts = [suite.measure_gpu(model, (4, 4), (n,), 2, lines.append) for n in (1, 3)]
@@ -342,7 +352,7 @@ def test_the_suite_measures_engines_and_loops_and_the_readme_shows_them(measured
     assert [one["batch"] for one in found["gpu"]["breakdown"]] == [1, 3]
     for one in found["gpu"]["breakdown"]:
         assert sum(one["event_seconds"].values()) == pytest.approx(one["seconds"][TICKING])
-        assert one["colour_step_seconds"] > 0
+        assert one["color_step_seconds"] > 0
     assert "need a GPU" in found["gpu"]["cached_loop"]["1"]
 
     file = tmp_path / "nvidia.jsonl"
@@ -350,7 +360,7 @@ def test_the_suite_measures_engines_and_loops_and_the_readme_shows_them(measured
     lines = [of_old, {"what": "copy", "commit": "new"}]
     lines += [{"what": "sampling", "commit": "new", **part} for part in json.loads(measured)]
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    text = readme.figures([file])
+    text = readme.results([file])
     rows = [line for line in text.splitlines() if "| `cuda`, bfloat16 |" in line]
     assert [row.split(" | ")[0] for row in rows] == ["| 1", "| 3"]
     assert "could not be captured: CUDA graphs need a GPU" in text
@@ -360,10 +370,10 @@ def test_the_suite_measures_engines_and_loops_and_the_readme_shows_them(measured
 
 def test_the_table_states_the_share_of_the_bound_and_what_is_published(found):
     report = Report.from_json(found["report"])
-    figures = [dataclasses.replace(one, batch={1: 1, 3: 16}[one.batch]) for one in report.figures]
-    report = dataclasses.replace(report, figures=tuple(figures))
-    fastest = max(one.pictures_per_second for one in report.of_batch(16) if one.engine == "cuda")
-    found["gpu"]["bound"]["pictures_per_second"] = 4 * fastest
+    results = [dataclasses.replace(one, batch={1: 1, 3: 16}[one.batch]) for one in report.results]
+    report = dataclasses.replace(report, results=tuple(results))
+    fastest = max(one.images_per_second for one in report.of_batch(16) if one.engine == "cuda")
+    found["gpu"]["bound"]["images_per_second"] = 4 * fastest
     text = gpu_table(report, found["gpu"])
     assert "comes to 25% of the lower one" in text
     row = next(line for line in text.splitlines() if line.startswith("| 16 | `cuda`"))

@@ -11,7 +11,7 @@ from PIL import Image
 from docs.commands import pages
 from pixelsr.cli import COMMANDS, main
 from pixelsr.data.crop import from_tensor
-from tests.training.test_training import pictures
+from tests.training.test_training import random_images
 
 ROOT = Path(__file__).parents[2]
 PAGES = [
@@ -37,7 +37,7 @@ def test_the_page_of_a_command_is_its_help():
 def desk(tmp_path, monkeypatch):
     """A folder with what the examples name."""
     (tmp_path / "photos").mkdir()
-    image = from_tensor(pictures(1, side=40)[0])
+    image = from_tensor(random_images(1, side=40)[0])
     image.save(tmp_path / "photos" / "you.png")
     image.save(tmp_path / "me.jpg")
     mask = Image.new("L", image.size)
@@ -75,7 +75,7 @@ def test_the_examples_that_need_no_model_of_ones_own_run(name):
 
 @pytest.mark.parametrize("page", ["training", "own-network"])
 def test_the_python_of_a_page_runs(page, tmp_path, capsys):
-    for k, image in enumerate(pictures(4, side=16)):
+    for k, image in enumerate(random_images(4, side=16)):
         from_tensor(image).save(tmp_path / f"{k}.png")
     text = (ROOT / "docs" / f"{page}.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)

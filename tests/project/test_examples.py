@@ -10,7 +10,7 @@ from PIL import Image
 
 import pixelsr
 from pixelsr.data.crop import from_tensor
-from tests.training.test_training import pictures
+from tests.training.test_training import random_images
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -31,10 +31,10 @@ def run(name, *arguments):
 
 
 def test_a_network_of_ones_own_is_trained_and_sampled(tmp_path):
-    for k, image in enumerate(pictures(4)):
+    for k, image in enumerate(random_images(4)):
         from_tensor(image).save(tmp_path / f"{k}.png")
     text = run("own_network", tmp_path, "-o", tmp_path / "run", "--steps", 2, "--size", 8)
-    assert "million multiply-adds draw a 8x8 picture" in text
+    assert "million multiply-adds draw a 8x8 image" in text
     with Image.open(tmp_path / "run" / "drawn.png") as drawn:
         assert drawn.size == (32, 8)
 
@@ -43,7 +43,7 @@ def test_a_sampling_rule_of_ones_own_enlarges(tmp_path):
     torch.manual_seed(0)
     pixelsr.PixelRecursiveSR(
         pixelsr.GatedPixelCNN(channels=4, layers=1, head_channels=8),
-        pixelsr.ConditioningNetwork(channels=4, blocks=1, magnification=2),
+        pixelsr.ConditioningNetwork(channels=4, blocks=1, scale_factor=2),
     ).save_pretrained(tmp_path / "model")
     run("own_sampling", "--model", tmp_path / "model", "-o", tmp_path / "a.png", "-n", 2, "-k", 1)
     with Image.open(tmp_path / "a.png") as drawn:

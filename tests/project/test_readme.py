@@ -59,7 +59,7 @@ def test_a_table_has_a_row_for_each_engine_and_the_ratios_of_the_report(tmp_path
         assert f"| {batch} | `cpu` | 3.00 | 900 times faster | 50 times faster |\n" in text
         assert f"| {batch} | a forward pass, cropped | 0.30 | | |\n" in text
     (growths,) = re.findall(r"With .*", text)
-    assert growths.startswith("With `cpu`, a pixel of a 16x16 picture takes 1.38 times as long")
+    assert growths.startswith("With `cpu`, a pixel of a 16x16 image takes 1.38 times as long")
     assert "(docs/images/speed-cpu.png)" in text
     assert "NetKet" not in text
     report.netket_file(file).parent.mkdir()

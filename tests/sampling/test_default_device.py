@@ -7,12 +7,12 @@ import pytest
 import torch
 
 import pixelsr
-from pixelsr.data.binarize import binarise
+from pixelsr.data.binarize import binarize
 from pixelsr.evaluation import evaluate
-from pixelsr.training import Budget, Intervals, RunFiles, Trainer
+from pixelsr.training import Budget, Intervals, RunDir, Trainer
 from pixelsr.training.progress import Lines
 from tests.support.networks import inputs, network
-from tests.training.test_training import RECIPE, pictures, small_model
+from tests.training.test_training import CONFIG, random_images, small_model
 
 DTYPES = [torch.float64, torch.float16, torch.bfloat16]
 
@@ -67,7 +67,7 @@ def test_logits_edits_and_steps_are_the_same(default):
 
     def run(model) -> list[torch.Tensor]:
         logits = pixelsr.sampling.logits(model, images, **given)
-        edited = pixelsr.sampling.evaluate(model, images, **given)
+        edited = pixelsr.sampling.incremental_logits(model, images, **given)
         edited.edit(images.flip(3), mask)
         state = pixelsr.sampling.start(model, 2, **given)
         step = state.step()
@@ -91,7 +91,7 @@ def test_checks_of_a_network_are_the_same(default):
 @pytest.mark.parametrize("default", DEFAULTS)
 def test_a_model_is_loaded_and_measured_the_same(default, tmp_path):
     small_model(4).save_pretrained(tmp_path)
-    images = pictures(4)
+    images = random_images(4)
 
     def run() -> tuple[dict[str, torch.Tensor], dict[str, float]]:
         model = pixelsr.PixelRecursiveSR.from_pretrained(str(tmp_path)).eval()
@@ -108,12 +108,12 @@ def test_a_model_is_loaded_and_measured_the_same(default, tmp_path):
 
 @pytest.mark.parametrize("default", DEFAULTS)
 def test_training_takes_the_same_steps(default, tmp_path):
-    images, held_out = pictures(10), pictures(4, 1)
+    images, held_out = random_images(10), random_images(4, 1)
     intervals = Intervals(log=2, validate=2, checkpoint=2)
 
     def run(out, model) -> dict[str, torch.Tensor]:
-        budget, files = Budget(steps=3), RunFiles(tmp_path / out)
-        trainer = Trainer(model, images, held_out, files, RECIPE, budget, intervals, Lines())
+        budget, files = Budget(steps=3), RunDir(tmp_path / out)
+        trainer = Trainer(model, images, held_out, files, CONFIG, budget, intervals, Lines())
         trainer.run()
         return trainer.state.model.state_dict()
 
@@ -125,8 +125,8 @@ def test_training_takes_the_same_steps(default, tmp_path):
 
 
 @pytest.mark.parametrize("default", DEFAULTS)
-def test_grey_images_are_binarised_the_same(default):
-    images = pictures(3)
-    expected = binarise(images)
+def test_gray_images_are_binarized_the_same(default):
+    images = random_images(3)
+    expected = binarize(images)
     with default():
-        assert torch.equal(binarise(images), expected)
+        assert torch.equal(binarize(images), expected)

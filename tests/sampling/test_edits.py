@@ -1,4 +1,4 @@
-"""Edits: the logits of a changed picture, at the cost of what the change reaches."""
+"""Edits: the logits of a changed image, at the cost of what the change reaches."""
 
 import pytest
 import torch
@@ -8,10 +8,10 @@ from torch import Tensor, nn
 from pixelsr import ops, sampling
 from pixelsr.models import PixelCNN
 from pixelsr.nn import MaskedConv2d
-from pixelsr.sampling import Evaluation
+from pixelsr.sampling import IncrementalLogits
 from pixelsr.sampling.incremental import maps
 from pixelsr.sampling.plan import Plan, Product
-from tests.support.helpers import randomise
+from tests.support.helpers import randomize
 from tests.support.networks import NETWORKS, Network, inputs, network
 
 SIZE = (6, 4)
@@ -36,26 +36,26 @@ class Uneven(Network):
 
 
 def make(name: str) -> nn.Module:
-    return randomise(Uneven()).double() if name == "Uneven" else network(name)
+    return randomize(Uneven()).double() if name == "Uneven" else network(name)
 
 
-def pictures(model: nn.Module, n: int = 2, size: tuple[int, int] = SIZE) -> Tensor:
-    return torch.randint(model.levels, (n, model.colours, *size), dtype=torch.uint8)
+def random_images(model: nn.Module, n: int = 2, size: tuple[int, int] = SIZE) -> Tensor:
+    return torch.randint(model.levels, (n, model.colors, *size), dtype=torch.uint8)
 
 
 def others(model: nn.Module, images: Tensor) -> Tensor:
-    """Pictures that differ everywhere."""
+    """Images that differ everywhere."""
     step = torch.randint(1, model.levels, images.shape, dtype=torch.uint8)
     return ((images.int() + step) % model.levels).to(torch.uint8)
 
 
-def small_pictures(model: nn.Module, n: int = 2) -> dict[str, Tensor]:
+def small_images(model: nn.Module, n: int = 2) -> dict[str, Tensor]:
     what = inputs(model, count=n, size=SIZE)
     return {"low_res": what["low_res"]} if "low_res" in what else {}
 
 
 @torch.no_grad()
-def check(state: Evaluation, model: nn.Module, images: Tensor, **low_res: Tensor) -> None:
+def check(state: IncrementalLogits, model: nn.Module, images: Tensor, **low_res: Tensor) -> None:
     """The state is that of these images, as one forward pass has it."""
     assert torch.equal(state.images, images)
     torch.testing.assert_close(state.logits, model(images, **low_res), rtol=1e-12, atol=1e-12)
@@ -70,25 +70,25 @@ def scattered(images: Tensor, share: float) -> Tensor:
 def test_edits_in_any_order_equal_a_fresh_forward_pass(name, engine):
     torch.manual_seed(0)
     model = make(name)
-    images, low_res = pictures(model, 3), small_pictures(model, 3)
-    state = sampling.evaluate(model, images, engine=engine, **low_res)
+    images, low_res = random_images(model, 3), small_images(model, 3)
+    state = sampling.incremental_logits(model, images, engine=engine, **low_res)
     check(state, model, images, **low_res)
     for share in (0.03, 0.1, 0.01, 0.5, 1):
-        values, mask = pictures(model, 3), scattered(images, share)
+        values, mask = random_images(model, 3), scattered(images, share)
         state.edit(values, mask)
         images = torch.where(mask, values, images)
         check(state, model, images, **low_res)
 
 
-@pytest.mark.parametrize("name", ["Dilated", "GatedPixelCNN", "PixelCNN-2-colours-5x5"])
+@pytest.mark.parametrize("name", ["Dilated", "GatedPixelCNN", "PixelCNN-2-colors-5x5"])
 @pytest.mark.parametrize("size", [(1, 1), (1, 5), (5, 1), (3, 7)])
 def test_odd_sizes_are_equal_too(name, size):
     torch.manual_seed(0)
     model = network(name)
-    images = pictures(model, size=size)
-    state = sampling.evaluate(model, images)
+    images = random_images(model, size=size)
+    state = sampling.incremental_logits(model, images)
     for _ in range(3):
-        values, mask = pictures(model, size=size), scattered(images, 0.2)
+        values, mask = random_images(model, size=size), scattered(images, 0.2)
         state.edit(values, mask)
         images = torch.where(mask, values, images)
         check(state, model, images)
@@ -96,25 +96,25 @@ def test_odd_sizes_are_equal_too(name, size):
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", ["PixelCNN", "GatedPixelCNN", "Dilated"])
-def test_single_pixels_of_pictures_larger_than_what_they_reach(name, engine):
+def test_single_pixels_of_images_larger_than_what_they_reach(name, engine):
     torch.manual_seed(0)
     model = network(name)
-    images = pictures(model, 3, (24, 26))
-    state = sampling.evaluate(model, images, engine=engine)
-    for places in ([(0, 0)], [(23, 25)], [(11, 12)], [(5, 25), (9, 20)], [(0, 13), (20, 0)]):
+    images = random_images(model, 3, (24, 26))
+    state = sampling.incremental_logits(model, images, engine=engine)
+    for positions in ([(0, 0)], [(23, 25)], [(11, 12)], [(5, 25), (9, 20)], [(0, 13), (20, 0)]):
         mask = torch.zeros_like(images, dtype=torch.bool)
-        for sample, (row, col) in enumerate(places, start=3 - len(places)):
+        for sample, (row, col) in enumerate(positions, start=3 - len(positions)):
             mask[sample, :, row, col] = True
         images = torch.where(mask, others(model, images), images)
         state.edit(images, mask)
         check(state, model, images)
 
 
-def test_pictures_larger_than_what_is_gathered_at_once_are_equal_too(monkeypatch):
-    monkeypatch.setattr(maps, "_SITES_AT_ONCE", 7)
+def test_images_larger_than_what_is_gathered_at_once_are_equal_too(monkeypatch):
+    monkeypatch.setattr(maps, "_POSITIONS_AT_ONCE", 7)
     model = network("PixelCNN")
-    images = pictures(model)
-    state = sampling.evaluate(model, images)
+    images = random_images(model)
+    state = sampling.incremental_logits(model, images)
     check(state, model, images)
     new = others(model, images)
     state.edit(new, torch.ones_like(images, dtype=torch.bool))
@@ -124,7 +124,7 @@ def test_pictures_larger_than_what_is_gathered_at_once_are_equal_too(monkeypatch
 # What an edit costs.
 
 
-def predicted_macs(old: Evaluation, new: Evaluation, plan: Plan) -> int:
+def predicted_macs(old: IncrementalLogits, new: IncrementalLogits, plan: Plan) -> int:
     """Each channel's multiply-adds, at every place where two evaluations have it differ."""
     total = 0
     for placed in plan.placed:
@@ -145,18 +145,18 @@ def test_an_edit_costs_the_channels_that_it_can_change(name, monkeypatch):
     monkeypatch.setattr(maps, "OPCODES", {**maps.OPCODES, **LINEAR})
     torch.manual_seed(0)
     model = make(name)
-    images, low_res = pictures(model), small_pictures(model)
+    images, low_res = random_images(model), small_images(model)
     low_res["engine"] = "reference"  # whose functions these are
-    state = sampling.evaluate(model, images, **low_res)
+    state = sampling.incremental_logits(model, images, **low_res)
     plan = state._plan
     assert state.macs == 2 * plan.macs
     for share in (0, 0.02, 0.1):
         mask = scattered(images, share)
-        mask[0, -1, 2, 1] = True  # one colour of a pixel, in one of the pictures
+        mask[0, -1, 2, 1] = True  # one color of a pixel, in one of the images
         new = torch.where(mask, others(model, images), images)
         state.edit(new, mask)
-        before = sampling.evaluate(model, images, **low_res)
-        after = sampling.evaluate(model, new, **low_res)
+        before = sampling.incremental_logits(model, images, **low_res)
+        after = sampling.incremental_logits(model, new, **low_res)
         assert state.macs == predicted_macs(before, after, plan) < 2 * plan.macs
         images = new
 
@@ -190,12 +190,12 @@ def pixelcnn_macs(model: PixelCNN, changed: Tensor) -> int:
     )
 
 
-@pytest.mark.parametrize("name", ["PixelCNN", "PixelCNN-2-colours-5x5"])
+@pytest.mark.parametrize("name", ["PixelCNN", "PixelCNN-2-colors-5x5"])
 def test_an_edit_costs_the_live_taps_of_its_receptive_field(name):
     torch.manual_seed(0)
     model = network(name)
-    images = pictures(model, size=(12, 9))
-    state = sampling.evaluate(model, images)
+    images = random_images(model, size=(12, 9))
+    state = sampling.incremental_logits(model, images)
     for share in (0.002, 0.01, 0.1):
         mask = scattered(images, share)
         state.edit(others(model, images), mask)
@@ -207,12 +207,12 @@ def test_the_multiply_adds_are_those_that_are_done(monkeypatch):
     done = []
 
     model = network("GatedPixelCNN")
-    images = pictures(model)
-    state = sampling.evaluate(model, images)
+    images = random_images(model)
+    state = sampling.incremental_logits(model, images)
     run = state._engine.run
 
     def counting(work: maps.Work) -> None:
-        done.extend(state._cells.cells[cell].macs * len(sites) for cell, sites in work)
+        done.extend(state._cells.cells[cell].macs * len(positions) for cell, positions in work)
         run(work)
 
     monkeypatch.setattr(state._engine, "run", counting)
@@ -221,9 +221,9 @@ def test_the_multiply_adds_are_those_that_are_done(monkeypatch):
 
 
 def test_one_pixel_of_64x64_costs_a_small_part_of_the_forward_pass():
-    model = randomise(PixelCNN(channels=4, layers=5, head_channels=8, levels=8)).double()
-    images = pictures(model, 1, (64, 64))
-    state = sampling.evaluate(model, images)
+    model = randomize(PixelCNN(channels=4, layers=5, head_channels=8, levels=8)).double()
+    images = random_images(model, 1, (64, 64))
+    state = sampling.incremental_logits(model, images)
     forward, mask = state.macs, torch.zeros_like(images, dtype=torch.bool)
     mask[:, :, 20, 30] = True
     state.edit(others(model, images), mask)
@@ -232,10 +232,10 @@ def test_one_pixel_of_64x64_costs_a_small_part_of_the_forward_pass():
 
 
 @pytest.mark.parametrize("name", ["PixelCNN", "GatedPixelCNN"])
-def test_the_last_value_of_a_picture_is_read_by_none(name):
+def test_the_last_value_of_a_image_is_read_by_none(name):
     model = network(name)
-    images = pictures(model)
-    state = sampling.evaluate(model, images)
+    images = random_images(model)
+    state = sampling.incremental_logits(model, images)
     mask = torch.zeros_like(images, dtype=torch.bool)
     mask[:, -1, -1, -1] = True
     state.edit(others(model, images), mask)
@@ -250,8 +250,8 @@ def test_the_last_value_of_a_picture_is_read_by_none(name):
 @pytest.mark.parametrize("mask_all", [False, True])
 def test_an_edit_that_changes_nothing_costs_nothing(mask_all):
     model = network("GatedPixelCNN")
-    images = pictures(model)
-    state = sampling.evaluate(model, images)
+    images = random_images(model)
+    state = sampling.incremental_logits(model, images)
     before, mask = state.logits.clone(), torch.full(images.shape, mask_all)
     state.edit(images if mask_all else others(model, images), mask)
     assert state.macs == 0
@@ -261,8 +261,11 @@ def test_an_edit_that_changes_nothing_costs_nothing(mask_all):
 
 def test_only_values_that_are_others_count():
     model = network("PixelCNN")
-    images = pictures(model)
-    one, two = sampling.evaluate(model, images), sampling.evaluate(model, images)
+    images = random_images(model)
+    one, two = (
+        sampling.incremental_logits(model, images),
+        sampling.incremental_logits(model, images),
+    )
     mask = torch.zeros_like(images, dtype=torch.bool)
     mask[1, 1, 2, 2] = True
     new = torch.where(mask, others(model, images), images)
@@ -272,11 +275,11 @@ def test_only_values_that_are_others_count():
     assert torch.equal(one.logits, two.logits)
 
 
-def test_one_edit_serves_all_pictures():
+def test_one_edit_serves_all_images():
     model = network("GatedPixelCNN")
-    images = pictures(model, 3)
-    state = sampling.evaluate(model, images)
-    values, mask = pictures(model, 1), scattered(images[:1], 0.1)
+    images = random_images(model, 3)
+    state = sampling.incremental_logits(model, images)
+    values, mask = random_images(model, 1), scattered(images[:1], 0.1)
     state.edit(values, mask)
     check(state, model, torch.where(mask, values, images))
 
@@ -299,10 +302,10 @@ class GreenFromAbove(Network):
         return self.logits(torch.cat([red, green, blue], 1))
 
 
-def test_colours_may_stand_in_another_order_in_the_plan():
-    model = randomise(GreenFromAbove()).double()
-    images = pictures(model)
-    state = sampling.evaluate(model, images)
+def test_colors_may_stand_in_another_order_in_the_plan():
+    model = randomize(GreenFromAbove()).double()
+    images = random_images(model)
+    state = sampling.incremental_logits(model, images)
     assert [span.first for span in state._plan.logits] == [8, 0, 16]
     new = others(model, images)
     state.edit(new, torch.ones_like(images, dtype=torch.bool))
@@ -311,19 +314,19 @@ def test_colours_may_stand_in_another_order_in_the_plan():
 
 def test_the_images_given_are_not_changed():
     model = network("PixelCNN")
-    images = pictures(model)
+    images = random_images(model)
     given = images.clone()
-    state = sampling.evaluate(model, images)
+    state = sampling.incremental_logits(model, images)
     state.edit(others(model, images), torch.ones_like(images, dtype=torch.bool))
     assert torch.equal(images, given)
 
 
 def test_the_weights_are_those_of_evaluate():
     model = network("PixelCNN")
-    images = pictures(model)
+    images = random_images(model)
     new, everywhere = others(model, images), torch.ones_like(images, dtype=torch.bool)
     expected = model(new).detach()
-    state = sampling.evaluate(model, images)
+    state = sampling.incremental_logits(model, images)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
@@ -334,8 +337,8 @@ def test_the_weights_are_those_of_evaluate():
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 def test_logits_have_the_dtype_of_the_cached_path(dtype):
     model = network("GatedPixelCNN", dtype)
-    images = pictures(model)
-    state, expected = sampling.evaluate(model, images), sampling.logits(model, images)
+    images = random_images(model)
+    state, expected = sampling.incremental_logits(model, images), sampling.logits(model, images)
     torch.testing.assert_close(state.logits, expected, rtol=1e-5, atol=1e-5)
     assert not state.logits.requires_grad
 
@@ -353,17 +356,17 @@ def test_logits_have_the_dtype_of_the_cached_path(dtype):
 )
 def test_what_cannot_be_evaluated_is_refused(change, says):
     model = network("PixelCNN")
-    arguments = {"images": pictures(model), **change}
+    arguments = {"images": random_images(model), **change}
     with pytest.raises((ValueError, TypeError), match=says):
-        sampling.evaluate(model, **arguments)
+        sampling.incremental_logits(model, **arguments)
 
 
-def test_a_small_picture_is_asked_for_each_picture():
+def test_a_small_image_is_asked_for_each_image():
     model = network("PixelRecursiveSR-gated")
-    with pytest.raises(ValueError, match="low_res must hold 3 pictures, got 2"):
-        sampling.evaluate(model, pictures(model, 3), **small_pictures(model, 2))
+    with pytest.raises(ValueError, match="low_res must hold 3 images, got 2"):
+        sampling.incremental_logits(model, random_images(model, 3), **small_images(model, 2))
     with pytest.raises(ValueError, match="PixelRecursiveSR needs low_res"):
-        sampling.evaluate(model, pictures(model, 3))
+        sampling.incremental_logits(model, random_images(model, 3))
 
 
 VALUES = torch.zeros(2, 3, 6, 4, dtype=torch.uint8)
@@ -375,7 +378,7 @@ VALUES = torch.zeros(2, 3, 6, 4, dtype=torch.uint8)
         (0, VALUES.bool(), "values must be a uint8 tensor, got int"),
         (VALUES.int(), VALUES.bool(), r"values must be uint8 \[N, 3, 6, 4\].*int32"),
         (VALUES[:, :, :5], VALUES.bool(), r"values must be uint8 \[N, 3, 6, 4\].*2, 3, 5, 4"),
-        (VALUES.repeat(2, 1, 1, 1), VALUES.bool(), "values must hold 1 or 2 pictures, got 4"),
+        (VALUES.repeat(2, 1, 1, 1), VALUES.bool(), "values must hold 1 or 2 images, got 4"),
         (VALUES, True, "mask must be a bool tensor, got bool"),
         (VALUES, VALUES, r"mask must be bool \[2, 3, 6, 4\], got torch.uint8"),
         (VALUES, VALUES.bool()[:1], r"mask must be bool \[2, 3, 6, 4\], got torch.bool \[1"),
@@ -384,8 +387,8 @@ VALUES = torch.zeros(2, 3, 6, 4, dtype=torch.uint8)
 )
 def test_what_is_no_edit_is_refused_and_changes_nothing(values, mask, says):
     model = network("PixelCNN")
-    images = pictures(model)
-    state = sampling.evaluate(model, images)
+    images = random_images(model)
+    state = sampling.incremental_logits(model, images)
     with pytest.raises((ValueError, TypeError), match=says):
         state.edit(values, mask)
     check(state, model, images)
@@ -396,8 +399,8 @@ def test_what_is_no_edit_is_refused_and_changes_nothing(values, mask, says):
 def test_a_state_made_in_inference_mode_is_edited_outside_of_it(name, engine):
     model = network(name)
     with torch.inference_mode():
-        images, low_res = pictures(model), small_pictures(model)
-        state = sampling.evaluate(model, images, engine=engine, **low_res)
+        images, low_res = random_images(model), small_images(model)
+        state = sampling.incremental_logits(model, images, engine=engine, **low_res)
     new = others(model, images)
     state.edit(new, torch.ones_like(new, dtype=torch.bool))
     check(state, model, new, **low_res)
@@ -408,7 +411,7 @@ def test_a_state_made_in_inference_mode_is_edited_outside_of_it(name, engine):
 
 def test_values_that_are_not_taken_may_be_anything():
     model = network("PixelCNN")
-    images = pictures(model)
-    state = sampling.evaluate(model, images)
+    images = random_images(model)
+    state = sampling.incremental_logits(model, images)
     state.edit(VALUES + 255, VALUES.bool())
     check(state, model, images)

@@ -1,4 +1,4 @@
-"""A small hole in a known picture costs what leads to its values, wherever it is."""
+"""A small hole in a known image costs what leads to its values, wherever it is."""
 
 import pytest
 import torch
@@ -12,17 +12,17 @@ from pixelsr.sampling.engines.cpu.engine import CpuEngine
 from pixelsr.sampling.plan import Schedule, macs_with_known
 from pixelsr.sampling.request import make_request
 from tests.sampling.plan.test_plan import executed_macs, prefilled_macs
-from tests.support.helpers import randomise
+from tests.support.helpers import randomize
 from tests.support.networks import network
 
 SIZE = (14, 16)
 ENGINES = ["reference"] if ops.WHY_NOT_COMPILED else ["reference", "cpu"]
 
 
-def hole(rows: slice, cols: slice, colours: slice = slice(None)) -> Tensor:
+def hole(rows: slice, cols: slice, colors: slice = slice(None)) -> Tensor:
     """A mask of all that is known, ``[1, 3, 14, 16]``."""
     known = torch.ones(1, 3, *SIZE, dtype=torch.bool)
-    known[:, colours, rows, cols] = False
+    known[:, colors, rows, cols] = False
     return known
 
 
@@ -39,8 +39,8 @@ HOLES = {
 def arguments(name: str, n: int = 2) -> tuple[nn.Module, dict[str, object]]:
     model = network(name)
     options: dict[str, object] = {"n": n, "temperature": 0.5, "image_size": SIZE}
-    if hasattr(model, "magnification"):
-        small = (1, 3, SIZE[0] // model.magnification, SIZE[1] // model.magnification)
+    if hasattr(model, "scale_factor"):
+        small = (1, 3, SIZE[0] // model.scale_factor, SIZE[1] // model.scale_factor)
         options["low_res"] = torch.randint(model.levels, small, dtype=torch.uint8)
     return model, options
 
@@ -48,7 +48,7 @@ def arguments(name: str, n: int = 2) -> tuple[nn.Module, dict[str, object]]:
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("where", HOLES)
 @pytest.mark.parametrize("name", ["PixelCNN", "GatedPixelCNN", "Dilated", "HintAbove"])
-def test_the_pictures_are_those_of_the_whole_network(name, where, engine):
+def test_the_images_are_those_of_the_whole_network(name, where, engine):
     torch.manual_seed(0)
     model, options = arguments(name)
     options["known"] = torch.randint(model.levels, (1, 3, *SIZE), dtype=torch.uint8)
@@ -98,8 +98,8 @@ def test_the_window_is_what_unknown_values_depend_on():
     assert (last.first_row, last.cols) == (13 - 5, range(15 - 5, 16))
 
 
-def test_a_hole_in_a_large_picture_costs_no_more_than_in_a_small_one():
-    model = randomise(PixelCNN(channels=4, layers=2, head_channels=8, levels=8)).double()
+def test_a_hole_in_a_large_image_costs_no_more_than_in_a_small_one():
+    model = randomize(PixelCNN(channels=4, layers=2, head_channels=8, levels=8)).double()
     costs = []
     for size in (24, 96):
         unknown = torch.zeros(3, size, size, dtype=torch.bool)
@@ -108,12 +108,10 @@ def test_a_hole_in_a_large_picture_costs_no_more_than_in_a_small_one():
     assert costs[0] == costs[1]
 
 
-def test_noise_and_known_values_are_those_of_the_whole_picture():
-    """A picture with a hole is completed to itself, by its own noise."""
+def test_noise_and_known_values_are_those_of_the_whole_image():
+    """An image with a hole is completed to itself, by its own noise."""
     model, options = arguments("PixelCNN")
-    pictures = pixelsr.sample(model, **options)
+    images = pixelsr.sample(model, **options)
     for mask in HOLES.values():
-        again = pixelsr.sample(
-            model, known=pictures, known_mask=mask.expand_as(pictures), **options
-        )
-        assert torch.equal(again, pictures)
+        again = pixelsr.sample(model, known=images, known_mask=mask.expand_as(images), **options)
+        assert torch.equal(again, images)

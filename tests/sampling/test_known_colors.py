@@ -1,14 +1,14 @@
-"""Known values that differ from colour to colour, and leading rows that are all known."""
+"""Known values that differ from color to color, and leading rows that are all known."""
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 import pixelsr
-from experiments.ablation.models import GatedPixelCNNGreyMasks
+from experiments.ablation.models import GatedPixelCNNGrayMasks
 from pixelsr import functional
 from pixelsr.nn import MaskedConv2d
-from tests.support.helpers import randomise
+from tests.support.helpers import randomize
 
 
 def assert_methods_agree(model: nn.Module, n: int, **what: object) -> None:
@@ -18,12 +18,12 @@ def assert_methods_agree(model: nn.Module, n: int, **what: object) -> None:
 
 
 @pytest.mark.parametrize("unknown", [[(0, 1, 1), (2, 5, 5)], [(2, 0, 0), (1, 7, 7), (0, 3, 2)]])
-def test_colours_whose_logits_are_one_cell(unknown):
+def test_colors_whose_logits_are_one_cell(unknown):
     sizes = {"first_kernel_size": 3, "kernel_size": 3, "head_channels": 8}
-    model = randomise(GatedPixelCNNGreyMasks(channels=8, layers=1, **sizes)).double().eval()
+    model = randomize(GatedPixelCNNGrayMasks(channels=8, layers=1, **sizes)).double().eval()
     mask = torch.ones(1, 3, 8, 8, dtype=torch.bool)
-    for colour, row, col in unknown:
-        mask[0, colour, row, col] = False
+    for color, row, col in unknown:
+        mask[0, color, row, col] = False
     known = torch.full((1, 3, 8, 8), 100, dtype=torch.uint8)
     what = {"image_size": (8, 8), "known": known, "known_mask": mask}
     assert_methods_agree(model, 2, **what)
@@ -31,9 +31,9 @@ def test_colours_whose_logits_are_one_cell(unknown):
     assert torch.equal(drawn, pixelsr.sample(model, 2, max_batch=1, **what))
 
 
-def test_fewer_channels_than_colours():
+def test_fewer_channels_than_colors():
     sizes = {"first_kernel_size": 3, "kernel_size": 3, "head_channels": 2, "levels": 8}
-    model = randomise(pixelsr.GatedPixelCNN(channels=2, layers=1, **sizes)).double().eval()
+    model = randomize(pixelsr.GatedPixelCNN(channels=2, layers=1, **sizes)).double().eval()
     generator = torch.Generator().manual_seed(0)
     mask = torch.rand(4, 3, 5, 6, generator=generator) < 0.8
     known = torch.randint(8, mask.shape, dtype=torch.uint8, generator=generator)
@@ -46,7 +46,7 @@ def test_fewer_channels_than_colours():
 class Offset(nn.Module):
     """A parameter of one value a channel, added to a map that masked taps read."""
 
-    colours, levels = 1, 16
+    colors, levels = 1, 16
 
     def __init__(self, first: int, out: int, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -55,7 +55,7 @@ class Offset(nn.Module):
         self.offset = nn.Parameter(torch.zeros(shape))
 
     def forward(self, images: Tensor) -> Tensor:
-        x = functional.scale_levels(images, 1, 16, self.out.weight.dtype)
+        x = functional.normalize_images(images, 1, 16, self.out.weight.dtype)
         return functional.to_logits(self.out(self.first(x) + self.offset), 1, 16)
 
 
@@ -63,7 +63,7 @@ class Offset(nn.Module):
 @pytest.mark.parametrize("shape", [(8, 1, 1), (), (1, 8, 1, 1), (8, 6, 1), (8, 1, 4)], ids=str)
 @pytest.mark.parametrize("kernels", [(1, 3), (3, 3), (5, 3)], ids=str)
 def test_known_leading_rows_of_a_network_with_a_broadcast_parameter(kernels, shape, leading):
-    model = randomise(Offset(*kernels, shape)).double().eval()
+    model = randomize(Offset(*kernels, shape)).double().eval()
     mask = torch.zeros(1, 1, 6, 4, dtype=torch.bool)
     mask[:, :, :leading] = True
     known = torch.randint(16, mask.shape, dtype=torch.uint8)

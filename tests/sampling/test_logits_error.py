@@ -1,7 +1,7 @@
 """Logits that no value can be drawn from, and forbidden levels, in every engine and method.
 
-The logits of a network are made faulty by the small picture that it is given: each value says what
-is added to the logits of the same pixel and colour.
+The logits of a network are made faulty by the small image that it is given: each value says what
+is added to the logits of the same pixel and color.
 """
 
 import pickle
@@ -16,18 +16,18 @@ import pixelsr
 from pixelsr import LogitsError, ops, sampling
 from pixelsr.nn import MaskedConv2d
 from pixelsr.ops.registry import HAS_TRITON
-from pixelsr.sampling.api import sample_sharded
+from pixelsr.sampling.api import sample_distributed
 from pixelsr.sampling.engines.cpu import engine as cpu_engine
 from pixelsr.sampling.engines.cuda import engine as cuda_engine
 from pixelsr.utils.distributed import Workers
 from tests.support.emulator.build import HERE, build
-from tests.support.helpers import randomise
+from tests.support.helpers import randomize
 from tests.support.networks import Network
 
 pytestmark = pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered")
 INF = float("inf")
 NAN, PLUS, NONE, SOME, BOTH = 1, 2, 3, 4, 5
-"""Values of the small picture: NaN or +inf at a level, -inf at all or some, and NaN beside +inf."""
+"""Values of the small image: NaN or +inf at a level, -inf at all or some, and NaN beside +inf."""
 FOUND = {NAN: "NaN", PLUS: "+inf", NONE: "-inf at every level", BOTH: "NaN"}
 ALLOWED = [2, 5, 6]
 SIZE = (2, 3)
@@ -35,9 +35,9 @@ HALVES = ["float16", "bfloat16"]
 
 
 class Marked(Network):
-    """The past matters as ever; `low_res`, of the size of the picture, marks logits."""
+    """The past matters as ever; `low_res`, of the size of the image, marks logits."""
 
-    magnification = 1
+    scale_factor = 1
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ def marks(low_res: Tensor) -> Tensor:
 
 
 def network(dtype: torch.dtype = torch.float32) -> nn.Module:
-    return randomise(Marked()).to(dtype).eval()
+    return randomize(Marked()).to(dtype).eval()
 
 
 @pytest.fixture(scope="module")
@@ -90,11 +90,11 @@ def how(request) -> dict[str, str]:
     return {"engine": request.param}
 
 
-def marked(*places: tuple[int, int, int, int, int], count: int = 2) -> Tensor:
-    """Small pictures with marks: (mark, input, row, column, colour)."""
+def marked(*positions: tuple[int, int, int, int, int], count: int = 2) -> Tensor:
+    """Small images with marks: (mark, input, row, column, color)."""
     low_res = torch.zeros(count, 3, *SIZE, dtype=torch.uint8)
-    for mark, number, row, col, colour in places:
-        low_res[number, colour, row, col] = mark
+    for mark, number, row, col, color in positions:
+        low_res[number, color, row, col] = mark
     return low_res
 
 
@@ -114,7 +114,7 @@ def test_a_fault_is_refused_by_name(mark, temperature, how):
     error = error_of(how, marked((mark, 1, 1, 2, 1)), n=2, temperature=temperature)
     assert (error.sample, error.position, error.found) == (2, (1, 2, 1), FOUND[mark])
     assert str(error) == (
-        f"the logits of sample 2 at row 1, column 2, colour 1 hold {FOUND[mark]}; "
+        f"the logits of sample 2 at row 1, column 2, color 1 hold {FOUND[mark]}; "
         "expected finite numbers, or -inf at some of the levels"
     )
 
@@ -124,9 +124,9 @@ def test_it_is_the_first_in_raster_order_and_there_of_the_lowest_sample(how, mon
     monkeypatch.setattr(cpu_engine, "usable_processors", lambda: 4)
     before = torch.get_num_threads()
     torch.set_num_threads(4)
-    places = [(NAN, 0, 1, 0, 0), (PLUS, 3, 0, 1, 2), (NONE, 2, 0, 1, 2), (NAN, 1, 0, 2, 0)]
+    positions = [(NAN, 0, 1, 0, 0), (PLUS, 3, 0, 1, 2), (NONE, 2, 0, 1, 2), (NAN, 1, 0, 2, 0)]
     try:
-        error = error_of(how, marked(*places, count=4))
+        error = error_of(how, marked(*positions, count=4))
     finally:
         torch.set_num_threads(before)
     assert (error.sample, error.position, error.found) == (2, (0, 1, 2), FOUND[NONE])
@@ -167,7 +167,7 @@ def test_known_values_are_not_checked(how):
     images = pixelsr.sample(network(), low_res=low_res, known=known, known_mask=mask, **how)
     assert (images[mask] == 3).all()
     swapped = {"known": known, "known_mask": mask.flip(0)}
-    with pytest.raises(LogitsError, match="sample 1 at row 1, column 0, colour 0 hold -inf"):
+    with pytest.raises(LogitsError, match="sample 1 at row 1, column 0, color 0 hold -inf"):
         pixelsr.sample(network(), low_res=low_res, **swapped, **how)
 
 
@@ -213,7 +213,7 @@ def test_a_forbidden_level_is_never_drawn(temperature, how):
 
 
 class Vast(Network):
-    """The same vast logits for every picture, and one that is forbidden."""
+    """The same vast logits for every image, and one that is forbidden."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -263,21 +263,21 @@ class Overflowing(Network):
 @pytest.mark.parametrize("dtype", ["float32", *HALVES])
 def test_infinite_activations_end_in_the_error(dtype, how):
     """exp(3000 x) is infinite in float32, too."""
-    model = randomise(Overflowing(torch.exp)).to(getattr(torch, dtype)).eval()
+    model = randomize(Overflowing(torch.exp)).to(getattr(torch, dtype)).eval()
     with pytest.raises(LogitsError, match=r"hold (NaN|\+inf); expected finite numbers"):
         pixelsr.sample(model, 4, image_size=(2, 2), **how)
 
 
 @pytest.mark.parametrize("weights", HALVES)
 def test_infinite_activations_with_rounded_weights_end_in_the_error(weights, how):
-    model = randomise(Overflowing(torch.exp)).eval()
+    model = randomize(Overflowing(torch.exp)).eval()
     with pytest.raises(LogitsError, match=r"hold (NaN|\+inf); expected finite numbers"):
         pixelsr.sample(model, 4, image_size=(2, 2), weights=weights, **how)
 
 
 def test_features_beyond_float16_are_no_other_number(how):
     """Hidden values of 1e5 are right where features are float32, else refused."""
-    model = randomise(Overflowing(lambda x: 300 * torch.relu(x))).eval()
+    model = randomize(Overflowing(lambda x: 300 * torch.relu(x))).eval()
     options = {"image_size": (2, 2), "weights": "float16", "temperature": 0}
     expected = pixelsr.sample(model, 4, engine="reference", **options)
     try:
@@ -308,9 +308,9 @@ class Two(Workers):
 def test_every_worker_raises_the_first_error():
     low_res = marked((NAN, 2, 1, 2, 1), count=4)
     with pytest.raises(LogitsError, match="sample 2 at row 1, column 2"):
-        sample_sharded(Two(rank=1, count=2), network(), low_res=low_res)
+        sample_distributed(Two(rank=1, count=2), network(), low_res=low_res)
     with pytest.raises(LogitsError, match="sample 0 at row 2, column 0"):
-        sample_sharded(Two(rank=1, count=2), network(), low_res=0 * low_res)
+        sample_distributed(Two(rank=1, count=2), network(), low_res=0 * low_res)
 
 
 # Nothing turns NaN or an infinity into another number on the way.
@@ -320,9 +320,9 @@ EXTREMES += [-88.5, 87.5, -87.5, 45.0, -45.0, 21.0, -21.0, 1e-40, -1e-40, 0.0, 1
 
 
 class Extreme(Network):
-    """A function of given numbers, a and b, of which the small picture chooses the pairs."""
+    """A function of given numbers, a and b, of which the small image chooses the pairs."""
 
-    magnification = 1
+    scale_factor = 1
 
     def __init__(self, function, parts: int) -> None:
         super().__init__()
@@ -344,8 +344,8 @@ def extremes(low_res: Tensor, parts: int) -> Tensor:
     """``[N, 24 * parts, 1, 1]``: all of the numbers, and with two parts again, rolled."""
     number = 8 * low_res[:, 0, 0].long() + low_res[:, 1, 0].long()
     shifts = number * torch.tensor([[0, 1]])[:, :parts]  # [N, parts]
-    places = (torch.arange(24) + shifts.unsqueeze(2)) % 24
-    return torch.tensor(EXTREMES)[places].flatten(1)[:, :, None, None]
+    positions = (torch.arange(24) + shifts.unsqueeze(2)) % 24
+    return torch.tensor(EXTREMES)[positions].flatten(1)[:, :, None, None]
 
 
 FUNCTIONS = {

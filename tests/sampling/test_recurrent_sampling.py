@@ -15,7 +15,7 @@ from pixelsr.sampling import logits
 from pixelsr.sampling.plan import macs_with_known
 from tests.sampling.plan.test_plan import executed_macs, make_plan
 from tests.sampling.test_sampling import masks
-from tests.support.helpers import randomise
+from tests.support.helpers import randomize
 from tests.support.networks import Network, inputs
 
 SMALL = {"channels": 6, "layers": 2, "levels": 4, "head_channels": 9}
@@ -24,12 +24,12 @@ ENGINES = ["reference", "cpu"]
 
 def _sr(prior: nn.Module) -> PixelRecursiveSR:
     return PixelRecursiveSR(
-        prior, ConditioningNetwork(channels=4, blocks=1, magnification=2, levels=4)
+        prior, ConditioningNetwork(channels=4, blocks=1, scale_factor=2, levels=4)
     )
 
 
 class Unpadded(Network):
-    """A Row LSTM on the picture itself, of gates that are read elsewhere too, with a skip."""
+    """A Row LSTM on the image itself, of gates that are read elsewhere too, with a skip."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Unpadded(Network):
 
 
 class OnlyLeft(Network):
-    """A Diagonal BiLSTM as the first layer, of a picture that is shifted by a convolution."""
+    """A Diagonal BiLSTM as the first layer, of an image that is shifted by a convolution."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -89,10 +89,10 @@ class ReadAround(Network):
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "RowLSTM": lambda: RowLSTM(**SMALL),
     "DiagonalBiLSTM": lambda: DiagonalBiLSTM(**SMALL),
-    "RowLSTM-grey-wide-skip": lambda: RowLSTM(**SMALL, colours=1, kernel_size=5, skip=True),
-    "DiagonalBiLSTM-grey-skip": lambda: DiagonalBiLSTM(**SMALL, colours=1, skip=True),
-    "RowLSTM-multi-scale": lambda: RowLSTM(**SMALL, magnification=2),
-    "DiagonalBiLSTM-multi-scale": lambda: DiagonalBiLSTM(**SMALL, magnification=2),
+    "RowLSTM-gray-wide-skip": lambda: RowLSTM(**SMALL, colors=1, kernel_size=5, skip=True),
+    "DiagonalBiLSTM-gray-skip": lambda: DiagonalBiLSTM(**SMALL, colors=1, skip=True),
+    "RowLSTM-multi-scale": lambda: RowLSTM(**SMALL, scale_factor=2),
+    "DiagonalBiLSTM-multi-scale": lambda: DiagonalBiLSTM(**SMALL, scale_factor=2),
     "PixelRecursiveSR-diagonal": lambda: _sr(DiagonalBiLSTM(**SMALL)),
     "Unpadded": Unpadded,
     "OnlyLeft": OnlyLeft,
@@ -101,7 +101,7 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 
 
 def network(name: str, dtype: torch.dtype = torch.float64) -> nn.Module:
-    return randomise(NETWORKS[name]()).to(dtype).eval()
+    return randomize(NETWORKS[name]()).to(dtype).eval()
 
 
 def draw(model: nn.Module, n: int = 2, size: tuple[int, int] = (6, 4), **options: object) -> Tensor:
@@ -110,7 +110,7 @@ def draw(model: nn.Module, n: int = 2, size: tuple[int, int] = (6, 4), **options
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", NETWORKS)
-def test_cached_and_ancestral_draw_equal_pictures(name, engine):
+def test_cached_and_ancestral_draw_equal_images(name, engine):
     model = network(name)
     assert torch.equal(draw(model, engine=engine), draw(model, method="ancestral"))
 
@@ -147,7 +147,7 @@ def test_known_values_are_heard_of(name, engine, mask):
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("name", ["RowLSTM", "DiagonalBiLSTM"])
-def test_a_picture_is_the_same_in_any_batch_by_any_number_of_threads(name, threads):
+def test_a_image_is_the_same_in_any_batch_by_any_number_of_threads(name, threads):
     model = network(name, torch.float32)
     before = torch.get_num_threads()
     alone = draw(model, 1, engine="cpu")
@@ -187,7 +187,7 @@ def test_the_engine_does_the_predicted_multiply_adds(name, mask, monkeypatch):
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", ["RowLSTM", "DiagonalBiLSTM"])
-def test_another_initial_state_is_another_picture(name, engine):
+def test_another_initial_state_is_another_image(name, engine):
     model = network(name)
     before = draw(model, engine=engine)
     with torch.no_grad():
@@ -199,7 +199,9 @@ def test_another_initial_state_is_another_picture(name, engine):
 @pytest.mark.parametrize("name", ["RowLSTM", "DiagonalBiLSTM"])
 def test_edits_are_refused(name):
     with pytest.raises(pixelsr.PlanError, match="a change reaches all that follows"):
-        pixelsr.sampling.evaluate(network(name), torch.zeros(1, 3, 6, 4, dtype=torch.uint8))
+        pixelsr.sampling.incremental_logits(
+            network(name), torch.zeros(1, 3, 6, 4, dtype=torch.uint8)
+        )
 
 
 class Faulty(Network):
@@ -232,7 +234,7 @@ class Faulty(Network):
             "weights and initial states must be parameters",
         ),
         (lambda net, gates: F.pad(gates, (1, 0))[:, :6], "only columns of zeros on the right"),
-        (lambda net, gates: gates.chunk(4, 1)[0][..., :-1], "last column of the picture is cut"),
+        (lambda net, gates: gates.chunk(4, 1)[0][..., :-1], "last column of the image is cut"),
         (
             lambda net, gates: F.pad(gates.chunk(4, 1)[0], (0, 1)) + gates.chunk(4, 1)[1],
             "different widths together",
@@ -244,4 +246,4 @@ class Faulty(Network):
 )
 def test_what_cannot_be_planned_is_named(change, says):
     with pytest.raises(pixelsr.PlanError, match=says):
-        make_plan(randomise(Faulty(change)))
+        make_plan(randomize(Faulty(change)))

@@ -1,4 +1,4 @@
-"""Sampling: every method the same pictures, and the pictures of the right distribution."""
+"""Sampling: every method the same images, and the images of the right distribution."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from pixelsr.sampling.noise import draw, gumbel_noise
 from pixelsr.sampling.request import make_request
 from tests.support.networks import NETWORKS, inputs, network
 
-TEMPERATURE = 0.5  # makes the past matter: see `tests.support.helpers.randomise`
+TEMPERATURE = 0.5  # makes the past matter: see `tests.support.helpers.randomize`
 
 
 def sample(model: nn.Module, n: int = 2, **options) -> Tensor:
@@ -22,7 +22,7 @@ def sample(model: nn.Module, n: int = 2, **options) -> Tensor:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_cached_and_ancestral_draw_equal_pictures_in_float64(name):
+def test_cached_and_ancestral_draw_equal_images_in_float64(name):
     model = network(name)
     assert torch.equal(sample(model), sample(model, method="ancestral"))
 
@@ -30,13 +30,13 @@ def test_cached_and_ancestral_draw_equal_pictures_in_float64(name):
 @pytest.mark.parametrize("size", [(1, 1), (1, 5), (5, 1), (3, 7)])
 def test_odd_sizes_are_equal_too(size):
     model = network("GatedPixelCNN")
-    pictures = sample(model, image_size=size)
-    assert pictures.shape == (2, 3, *size)
-    assert torch.equal(pictures, sample(model, image_size=size, method="ancestral"))
+    images = sample(model, image_size=size)
+    assert images.shape == (2, 3, *size)
+    assert torch.equal(images, sample(model, image_size=size, method="ancestral"))
 
 
 @pytest.mark.parametrize("name", ["GatedPixelCNN", "PixelCNN"])
-def test_a_layer_zeroed_in_one_method_changes_its_pictures(name):
+def test_a_layer_zeroed_in_one_method_changes_its_images(name):
     """The comparison above sees a wrong sampler: one that has lost any one of its layers."""
     model, options = network(name), {"n": 16, "temperature": 0.05}
     truth = sample(model, method="ancestral", **options)
@@ -55,37 +55,37 @@ def test_a_layer_zeroed_in_one_method_changes_its_pictures(name):
 def test_lower_precision_flips_few_values(dtype):
     """By replay: how often one forward pass of the sample would have drawn another value."""
     model = network("GatedPixelCNN", dtype)
-    pictures = sample(model, n=64)
-    flips = count_flips(model, pictures, TEMPERATURE)
-    print(f"{dtype}: {flips} of {pictures.numel()} values flipped")
-    assert flips <= pictures.numel() * (0 if dtype == torch.float32 else 0.02)
+    images = sample(model, n=64)
+    flips = count_flips(model, images, TEMPERATURE)
+    print(f"{dtype}: {flips} of {images.numel()} values flipped")
+    assert flips <= images.numel() * (0 if dtype == torch.float32 else 0.02)
 
 
-def count_flips(model: nn.Module, pictures: Tensor, temperature: float, *low_res: Tensor) -> int:
+def count_flips(model: nn.Module, images: Tensor, temperature: float, *low_res: Tensor) -> int:
     """Values of a sample that are not the argmax of its own logits plus noise."""
-    n, colours, height, width = pictures.shape
+    n, colors, height, width = images.shape
     with torch.inference_mode():
-        logits = model(pictures, *low_res)  # [N, L, C, H, W]
+        logits = model(images, *low_res)  # [N, L, C, H, W]
     rows = logits.permute(0, 3, 4, 2, 1).flatten(1, 3)  # [N, positions, L]
     noise = gumbel_noise(0, 0, n, 0, rows.shape[1], rows.shape[2], rows.device)
-    drawn = draw(rows, noise, temperature).view(n, height, width, colours).permute(0, 3, 1, 2)
-    return int((drawn != pictures).sum())
+    drawn = draw(rows, noise, temperature).view(n, height, width, colors).permute(0, 3, 1, 2)
+    return int((drawn != images).sum())
 
 
 def test_paper_size_model_by_replay():
     torch.manual_seed(0)
     model = pixelsr.PixelRecursiveSR().eval()
     low_res = torch.randint(256, (1, 3, 8, 8), dtype=torch.uint8)
-    pictures = pixelsr.sample(model, 1, low_res=low_res)
-    flips = count_flips(model, pictures, 1.0, low_res)
-    print(f"paper size, float32: {flips} of {pictures.numel()} values flipped")
+    images = pixelsr.sample(model, 1, low_res=low_res)
+    flips = count_flips(model, images, 1.0, low_res)
+    print(f"paper size, float32: {flips} of {images.numel()} values flipped")
     assert flips <= 3
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_logits_of_the_cached_path_equal_the_forward_pass(name):
     model, what = network(name), inputs(network(name), count=2)
-    shape = (2, model.colours, 6, 4)
+    shape = (2, model.colors, 6, 4)
     images = torch.randint(model.levels, shape, dtype=torch.uint8)
     low_res = what.get("low_res")
     cached = sampling.logits(model, images, low_res=low_res)
@@ -95,12 +95,12 @@ def test_logits_of_the_cached_path_equal_the_forward_pass(name):
 
 def masks(shape: tuple[int, ...]) -> dict[str, Tensor]:
     nothing = torch.zeros(shape, dtype=torch.bool)
-    upper, lower, hole, colours = (nothing.clone() for _ in range(4))
+    upper, lower, hole, colors = (nothing.clone() for _ in range(4))
     upper[:, :, :3] = True
     lower[:, :, 3:] = True
     hole[:] = True
     hole[:, :, 2:4, 1:3] = False
-    colours[:, 0] = True
+    colors[:, 0] = True
     rows = nothing.clone()
     rows[:, :, [0, 1, 3]] = True
     generator = torch.Generator().manual_seed(0)
@@ -110,7 +110,7 @@ def masks(shape: tuple[int, ...]) -> dict[str, Tensor]:
         "upper half": upper,
         "lower half": lower,
         "hole": hole,
-        "first colour": colours,
+        "first color": colors,
         "rows": rows,
         "each its own": each_its_own,
         "everything": everything,
@@ -126,14 +126,14 @@ def test_known_values_stay_and_both_methods_agree_on_the_rest(name, mask):
     shape = sample(model).shape
     known_mask = masks(tuple(shape))[mask]
     known = torch.randint(model.levels, shape, dtype=torch.uint8)
-    pictures = sample(model, known=known, known_mask=known_mask)
-    assert torch.equal(pictures[known_mask], known[known_mask])
+    images = sample(model, known=known, known_mask=known_mask)
+    assert torch.equal(images[known_mask], known[known_mask])
     ancestral = sample(model, known=known, known_mask=known_mask, method="ancestral")
-    assert torch.equal(pictures, ancestral)
+    assert torch.equal(images, ancestral)
 
 
 @pytest.mark.parametrize("name", ["PixelCNN", "PixelRecursiveSR-gated", "Conditioned"])
-def test_one_known_picture_serves_all_samples(name):
+def test_one_known_image_serves_all_samples(name):
     model = network(name)
     shape = sample(model).shape
     known = torch.randint(model.levels, (1, *shape[1:]), dtype=torch.uint8)
@@ -146,22 +146,22 @@ def test_one_known_picture_serves_all_samples(name):
 
 
 def test_a_sample_with_known_values_uses_the_noise_of_its_own_positions():
-    """Given its own values, a picture is completed to itself."""
+    """Given its own values, an image is completed to itself."""
     model = network("GatedPixelCNN")
-    pictures = sample(model)
-    for mask in masks(tuple(pictures.shape)).values():
-        assert torch.equal(sample(model, known=pictures, known_mask=mask), pictures)
+    images = sample(model)
+    for mask in masks(tuple(images.shape)).values():
+        assert torch.equal(sample(model, known=images, known_mask=mask), images)
 
 
 @pytest.mark.parametrize("name", ["GatedPixelCNN", "PixelRecursiveSR-pixelcnn"])
-def test_a_picture_depends_only_on_its_seed_and_index(name):
+def test_a_image_depends_only_on_its_seed_and_index(name):
     model = network(name)
-    pictures = sample(model, n=3)
-    assert torch.equal(sample(model, n=3, max_batch=2), pictures)
-    assert torch.equal(sample(model, n=3, max_batch=1), pictures)
-    assert not torch.equal(sample(model, n=3, seed=1), pictures)
+    images = sample(model, n=3)
+    assert torch.equal(sample(model, n=3, max_batch=2), images)
+    assert torch.equal(sample(model, n=3, max_batch=1), images)
+    assert not torch.equal(sample(model, n=3, seed=1), images)
     alone = sample(model, n=1, first_index=2, **first_input(model))
-    assert torch.equal(alone[0], pictures[2])
+    assert torch.equal(alone[0], images[2])
 
 
 def first_input(model: nn.Module) -> dict[str, object]:
@@ -179,9 +179,9 @@ def test_samples_of_one_input_stand_side_by_side():
 
 def test_temperature_zero_is_the_mode_at_each_step():
     model = network("PixelCNN")
-    pictures = sample(model, temperature=0)
-    assert torch.equal(pictures, sample(model, temperature=0, seed=5))
-    assert torch.equal(model(pictures).argmax(1).to(torch.uint8), pictures)
+    images = sample(model, temperature=0)
+    assert torch.equal(images, sample(model, temperature=0, seed=5))
+    assert torch.equal(model(images).argmax(1).to(torch.uint8), images)
 
 
 @pytest.mark.parametrize("method", ["cached", "ancestral"])
@@ -190,7 +190,7 @@ def test_progress_moves_by_rows_and_the_mode_makes_no_noise(monkeypatch, method,
     made, shown = [], []
     monkeypatch.setattr(sampler, "gumbel_noise", lambda *a: made.append(a[3]) or gumbel_noise(*a))
     request = make_request(network("PixelCNN"), 2, (3, 4), None, None, None, 0, "model")
-    draws = sampler.Drawing(0, temperature, lambda samples, row: shown.append((samples, row)))
+    draws = sampler.Sampler(0, temperature, lambda samples, row: shown.append((samples, row)))
     METHODS[method](request, draws, "reference")
     assert shown == [(2, 0), (2, 1), (2, 2)]
     assert made == ([] if temperature == 0 else [0, 12, 24])  # the first position of each row
@@ -208,7 +208,7 @@ def test_a_lower_temperature_is_the_multiplier_tau():
 
 
 @pytest.mark.parametrize("weights", ["float16", "bfloat16"])
-def test_rounded_weights_give_the_pictures_of_the_rounded_model(weights):
+def test_rounded_weights_give_the_images_of_the_rounded_model(weights):
     model, rounded = network("GatedPixelCNN"), network("GatedPixelCNN")
     rounded.to(getattr(torch, weights)).double()
     assert torch.equal(sample(model, weights=weights), sample(rounded))

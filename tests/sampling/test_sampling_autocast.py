@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import pixelsr
 from pixelsr import ops, sampling
-from pixelsr.sampling.api import sample_sharded
+from pixelsr.sampling.api import sample_distributed
 from pixelsr.utils.distributed import Workers
 from tests.support import networks
 
@@ -27,10 +27,10 @@ def network(name: str) -> nn.Module:
     return networks.network(name, torch.float32)
 
 
-def pictures(model: nn.Module) -> dict[str, Tensor | None]:
+def random_images(model: nn.Module) -> dict[str, Tensor | None]:
     low_res = networks.inputs(model, 2).get("low_res")
     generator = torch.Generator().manual_seed(2)
-    shape = (2, model.colours, 6, 4)
+    shape = (2, model.colors, 6, 4)
     images = torch.randint(model.levels, shape, dtype=torch.uint8, generator=generator)
     return {"images": images, "low_res": low_res}
 
@@ -75,7 +75,7 @@ def test_samples(how, name):
 def test_samples_of_workers():
     def call(model: nn.Module) -> Tensor:
         what = networks.inputs(model, 1, (2, 4))
-        return sample_sharded(Workers(), model, 48, temperature=SHARP, **what)
+        return sample_distributed(Workers(), model, 48, temperature=SHARP, **what)
 
     same(call, "PixelRecursiveSR-gated")
 
@@ -83,7 +83,7 @@ def test_samples_of_workers():
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("engine", ENGINES)
 def test_logits(engine, name):
-    same(lambda model: sampling.logits(model, engine=engine, **pictures(model)), name)
+    same(lambda model: sampling.logits(model, engine=engine, **random_images(model)), name)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -121,10 +121,10 @@ def test_autocast_that_is_on_for_some_steps_alone():
 
 @pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("engine", ENGINES)
-def test_edited_pictures(engine, name):
+def test_edited_images(engine, name):
     def call(model: nn.Module) -> Tensor:
-        given = pictures(model)
-        state = sampling.evaluate(model, engine=engine, **given)
+        given = random_images(model)
+        state = sampling.incremental_logits(model, engine=engine, **given)
         before = state.logits.clone()
         mask = torch.zeros_like(given["images"], dtype=torch.bool)
         mask[:, :, 2:4, 1] = True
@@ -137,7 +137,7 @@ def test_edited_pictures(engine, name):
 class Faint(nn.Module):
     """Reads the pixel to the left in float32, by changes that bfloat16 does not know."""
 
-    colours, levels = 1, 2
+    colors, levels = 1, 2
 
     def __init__(self) -> None:
         super().__init__()
@@ -159,6 +159,6 @@ def test_what_a_network_reads():
 def test_a_plan_that_is_made_under_autocast():
     def call(model: nn.Module) -> Tensor:
         sampling.plan(model, (6, 4))
-        return sampling.logits(model, **pictures(model))
+        return sampling.logits(model, **random_images(model))
 
     same(call, "GatedPixelCNN")

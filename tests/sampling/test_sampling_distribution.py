@@ -1,4 +1,4 @@
-"""Samples against the probabilities of all pictures: 3x3, one colour, two levels."""
+"""Samples against the probabilities of all images: 3x3, one color, two levels."""
 
 import itertools
 
@@ -8,15 +8,15 @@ from torch import Tensor, nn
 
 import pixelsr
 from pixelsr import sampling
-from pixelsr.functional import nats
+from pixelsr.functional import nll
 from pixelsr.models import GatedPixelCNN
-from tests.support.helpers import randomise
+from tests.support.helpers import randomize
 
 
 def tiny_model() -> nn.Module:
     """Without biases, which would outweigh the past."""
     sizes = {"channels": 6, "layers": 2, "kernel_size": 3, "head_channels": 8}
-    model = randomise(GatedPixelCNN(**sizes, colours=1, levels=2))
+    model = randomize(GatedPixelCNN(**sizes, colors=1, levels=2))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("bias"):
@@ -24,7 +24,7 @@ def tiny_model() -> nn.Module:
     return model.double().eval()
 
 
-def all_pictures() -> Tensor:
+def all_images() -> Tensor:
     bits = torch.tensor(list(itertools.product((0, 1), repeat=9)), dtype=torch.uint8)
     return bits.view(512, 1, 3, 3)
 
@@ -34,7 +34,7 @@ SHARP = 0.1  # a temperature at which a sampler that ignores the past is found o
 
 def probabilities(model: nn.Module) -> Tensor:
     with torch.inference_mode():
-        return (-nats(model(all_pictures()) / SHARP, all_pictures())).exp()
+        return (-nll(model(all_images()) / SHARP, all_images())).exp()
 
 
 def chi_square_p(counts: Tensor, expected: Tensor) -> float:
@@ -47,19 +47,19 @@ def chi_square_p(counts: Tensor, expected: Tensor) -> float:
     return float(torch.special.gammaincc(freedom, statistic / 2))
 
 
-def counts_of(pictures: Tensor) -> Tensor:
-    index = (pictures.flatten(1).long() * (2 ** torch.arange(8, -1, -1))).sum(1)
+def counts_of(images: Tensor) -> Tensor:
+    index = (images.flatten(1).long() * (2 ** torch.arange(8, -1, -1))).sum(1)
     return torch.bincount(index, minlength=512).double()
 
 
-def test_probabilities_of_all_pictures_sum_to_one():
+def test_probabilities_of_all_images_sum_to_one():
     assert probabilities(tiny_model()).sum().item() == pytest.approx(1, abs=1e-12)
 
 
 def test_sample_frequencies_match_the_probabilities():
     model, n = tiny_model(), 20_000
-    pictures = pixelsr.sample(model, n, image_size=(3, 3), temperature=SHARP)
-    assert chi_square_p(counts_of(pictures), probabilities(model) * n) > 1e-3
+    images = pixelsr.sample(model, n, image_size=(3, 3), temperature=SHARP)
+    assert chi_square_p(counts_of(images), probabilities(model) * n) > 1e-3
 
 
 @pytest.mark.parametrize("wrong", ["floor of the expectation", "the past ignored"])

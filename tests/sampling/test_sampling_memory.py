@@ -88,7 +88,7 @@ def engine(name: str, n: int, known_rows: int = 0) -> cpu_engine.CpuEngine:
     what = inputs(model, count=2)
     known = mask = None
     if known_rows:
-        known = torch.zeros(1, model.colours, 6, 4, dtype=torch.uint8)
+        known = torch.zeros(1, model.colors, 6, 4, dtype=torch.uint8)
         mask = known.bool()
         mask[:, :, :known_rows] = True
     request = sampling.request.make_request(
@@ -117,10 +117,10 @@ def test_the_memory_asked_for_is_what_is_allocated(name, known_rows, monkeypatch
     tensors = {
         t.data_ptr(): t.nbytes for own in made for t in (own.storage, own.images, own.values)
     }
-    places = sum(
+    positions = sum(
         8 * len(own.images) * (1 + len(own.schedule.cols)) * len(own.plan.buffers) for own in made
     )
-    assert asked[len(checks)] == sum(tensors.values()) + places
+    assert asked[len(checks)] == sum(tensors.values()) + positions
 
 
 @needs_kernels
@@ -129,7 +129,7 @@ def test_a_batch_beyond_memory_is_refused_before_it_is_allocated(monkeypatch):
     expected = sample(model, n=8, engine="cpu")
     need = engine("PixelCNN", 1)._bytes_needed()
     monkeypatch.setattr(system, "available_memory", lambda: 3 * need)
-    says = r"8 pictures at once need .* GiB of memory, .*; max_batch of pixelsr.sample splits"
+    says = r"8 images at once need .* GiB of memory, .*; max_batch of pixelsr.sample splits"
     with pytest.raises(ValueError, match=says):
         sample(model, n=8, engine="cpu")
     assert torch.equal(sample(model, n=8, engine="cpu", max_batch=2), expected)
@@ -140,8 +140,8 @@ def test_evaluate_says_what_its_caller_can_do(monkeypatch):
     model, images = network("PixelCNN"), torch.zeros(5, 3, 4, 4, dtype=torch.uint8)
     sampling.plan(model, (4, 4))
     monkeypatch.setattr(system, "available_memory", lambda: 3000)
-    with pytest.raises(ValueError, match=r"^5 pictures at once .*; evaluate fewer at a time$"):
-        sampling.evaluate(model, images, engine="cpu")
+    with pytest.raises(ValueError, match=r"^5 images at once .*; evaluate fewer at a time$"):
+        sampling.incremental_logits(model, images, engine="cpu")
 
 
 # What is taken and kept, in a process of its own.
@@ -224,5 +224,5 @@ def test_no_more_is_taken_than_was_asked_for():
 @unsanitized
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
 @pytest.mark.parametrize("left", [slow(0), slow(2**20), 16 * 2**20])
-def test_threads_that_share_a_picture_do_not_wait_for_one_that_has_no_memory(left):
+def test_threads_that_share_a_image_do_not_wait_for_one_that_has_no_memory(left):
     assert run(EXHAUSTED, 1, 20000, left) == "returned\n"

@@ -56,7 +56,7 @@ BAD = {
     ),
     "known count": (
         {"known": torch.zeros(3, 3, 6, 4).byte(), "known_mask": torch.ones(3, 3, 6, 4).bool()},
-        "known must hold 1 or 2 pictures, got 3",
+        "known must hold 1 or 2 images, got 3",
     ),
     "known level": (
         {"known": torch.full((1, 3, 6, 4), 9).byte(), "known_mask": torch.ones(1, 3, 6, 4).bool()},
@@ -167,7 +167,7 @@ def test_logits_refuse_images_that_do_not_fit():
     model = network("PixelRecursiveSR-gated")
     images = torch.zeros(2, 3, 6, 4, dtype=torch.uint8)
     low_res = torch.zeros(1, 3, 3, 2, dtype=torch.uint8)
-    with pytest.raises(ValueError, match="low_res must hold 2 pictures, got 1"):
+    with pytest.raises(ValueError, match="low_res must hold 2 images, got 1"):
         sampling.logits(model, images, low_res=low_res)
     with pytest.raises(ValueError, match="images must be uint8"):
         sampling.logits(model, images.float(), low_res=low_res)
@@ -187,17 +187,17 @@ def test_levels_that_uint8_cannot_hold_are_refused_everywhere(levels):
     images = torch.zeros(1, 3, 6, 4, dtype=torch.uint8)
     says = f"levels must be 2 to 256, got {levels}"
     other = nn.Conv2d(3, 3, 1)
-    other.colours, other.levels = 3, levels
+    other.colors, other.levels = 3, levels
     for call in (
         lambda: pixelsr.sample(other, image_size=(6, 4)),
         lambda: pixelsr.sample(other, image_size=(6, 4), method="ancestral"),
         lambda: pixelsr.sampling.start(other, image_size=(6, 4)),
         lambda: pixelsr.sampling.logits(other, images),
-        lambda: pixelsr.sampling.evaluate(other, images),
+        lambda: pixelsr.sampling.incremental_logits(other, images),
         lambda: pixelsr.check_causality(other),
         lambda: pixelsr.receptive_field(other),
         lambda: pixelsr.GatedPixelCNN(levels=levels),
-        lambda: pixelsr.functional.scale_levels(images, 3, levels, torch.float32),
+        lambda: pixelsr.functional.normalize_images(images, 3, levels, torch.float32),
         lambda: pixelsr.functional.to_logits(model(images).flatten(1, 2), 3, levels),
         lambda: to_levels(images, levels),
         lambda: from_levels(images, levels),

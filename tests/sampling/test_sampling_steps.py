@@ -1,4 +1,4 @@
-"""Drawing one colour step at a time, with the caller choosing the values."""
+"""Drawing one color step at a time, with the caller choosing the values."""
 
 import itertools
 
@@ -11,15 +11,15 @@ from tests.sampling.test_sampling import TEMPERATURE, masks, sample
 from tests.support.networks import inputs, network
 
 
-def test_steps_with_the_drawing_of_the_sampler_give_its_pictures():
+def test_steps_with_the_drawing_of_the_sampler_give_its_images():
     model = network("PixelRecursiveSR-gated")
     low_res = inputs(model, count=2)["low_res"]
     state = sampling.start(model, 2, low_res=low_res)
     logits, positions = state.step(), []
     while logits is not None:
-        row, col, colour = state.position
-        positions.append((row, col, colour))
-        noise = gumbel_noise(0, 0, 4, (row * 4 + col) * 3 + colour, 1, 8, logits.device)
+        row, col, color = state.position
+        positions.append((row, col, color))
+        noise = gumbel_noise(0, 0, 4, (row * 4 + col) * 3 + color, 1, 8, logits.device)
         logits = state.step(draw(logits, noise[:, 0], TEMPERATURE))
     assert positions == list(itertools.product(range(6), range(4), range(3)))
     assert torch.equal(state.images, sample(model))

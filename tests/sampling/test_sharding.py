@@ -1,4 +1,4 @@
-"""Several workers draw the pictures that one draws, and the first alone speaks and writes."""
+"""Several workers draw the images that one draws, and the first alone speaks and writes."""
 
 import contextlib
 import os
@@ -14,10 +14,10 @@ import pixelsr
 from pixelsr import ops
 from pixelsr.cli import main
 from pixelsr.cli.on_main_process import find_device
-from pixelsr.sampling.api import sample_sharded
+from pixelsr.sampling.api import sample_distributed
 from pixelsr.utils.distributed import Workers
 from tests.cli.test_enlarge import save_photo, written
-from tests.support.helpers import randomise, slow
+from tests.support.helpers import randomize, slow
 from tests.support.networks import network
 
 
@@ -40,9 +40,9 @@ def alone(*arguments: object) -> None:
 
 def enlarger(folder: Path) -> Path:
     prior = pixelsr.GatedPixelCNN(channels=4, layers=1, head_channels=8)
-    conditioning = pixelsr.ConditioningNetwork(channels=4, blocks=1, magnification=2)
+    conditioning = pixelsr.ConditioningNetwork(channels=4, blocks=1, scale_factor=2)
     # In float64, where the size of the batch cannot flip a draw.
-    randomise(pixelsr.PixelRecursiveSR(prior, conditioning)).double().save_pretrained(folder)
+    randomize(pixelsr.PixelRecursiveSR(prior, conditioning)).double().save_pretrained(folder)
     return folder
 
 
@@ -60,7 +60,7 @@ def test_workers_enlarge_as_one_process_does(tmp_path, count):
 @pytest.mark.skipif(ops.WHY_NOT_COMPILED is not None, reason=str(ops.WHY_NOT_COMPILED))
 @pytest.mark.parametrize("count", [slow(1), 2, slow(3)])
 def test_workers_sample_as_one_process_does_in_float32(tmp_path, count):
-    prior = randomise(pixelsr.GatedPixelCNN(channels=12, layers=2, head_channels=24))
+    prior = randomize(pixelsr.GatedPixelCNN(channels=12, layers=2, head_channels=24))
     prior.save_pretrained(tmp_path / "prior")
     command = ["sample", "--model", tmp_path / "prior", "--size", 7, "-n", 5, "--engine", "cpu"]
     alone(*command, "-o", tmp_path / "alone")
@@ -71,7 +71,7 @@ def test_workers_sample_as_one_process_does_in_float32(tmp_path, count):
 
 def test_two_workers_complete_as_one_does_and_name_a_bad_file_once(tmp_path):
     photos = [save_photo(tmp_path / "photos" / f"{k}.png", seed=k) for k in range(3)]
-    (photos[0].parent / "words.txt").write_text("no picture")
+    (photos[0].parent / "words.txt").write_text("no image")
     model = enlarger(tmp_path / "model")
     command = ["complete", photos[0].parent, "--model", model, "--samples", 1]
     alone(*command, "-o", tmp_path / "one")
@@ -82,7 +82,7 @@ def test_two_workers_complete_as_one_does_and_name_a_bad_file_once(tmp_path):
 
 
 def test_a_worker_without_a_sample_draws_none(tmp_path):
-    prior = randomise(pixelsr.PixelCNN(channels=4, layers=1, head_channels=8)).double()
+    prior = randomize(pixelsr.PixelCNN(channels=4, layers=1, head_channels=8)).double()
     prior.save_pretrained(tmp_path / "prior")
     command = ["sample", "--model", tmp_path / "prior", "--size", 4, "-n", 2]
     alone(*command, "-o", tmp_path / "one")
@@ -97,7 +97,7 @@ def test_the_first_worker_alone_speaks_of_an_error(tmp_path):
     result = torchrun(2, "enlarge", photo, "-o", tmp_path / "out", "--model", model)
     assert result.returncode != 0
     said = [line for line in result.stderr.splitlines() if line.startswith("Error: ")]
-    assert said == [f"Error: no such picture: {photo}"]
+    assert said == [f"Error: no such image: {photo}"]
     assert not (tmp_path / "out").exists()
 
 
@@ -119,7 +119,7 @@ def test_an_error_of_every_worker_is_spoken_by_the_first(tmp_path, monkeypatch, 
 
     monkeypatch.setattr("pixelsr.cli.on_main_process.workers", workers)
     monkeypatch.setattr("pixelsr.cli.sample.by_first", lambda team, work: work())
-    randomise(pixelsr.PixelCNN(channels=4, layers=1)).save_pretrained(tmp_path / "prior")
+    randomize(pixelsr.PixelCNN(channels=4, layers=1)).save_pretrained(tmp_path / "prior")
     options = ["--model", tmp_path / "prior", "--size", 4, "--temperature", 1e-31]
     result = CliRunner().invoke(main, ["sample", "-o", tmp_path / "out", *map(str, options)])
     assert result.exit_code == 1
@@ -155,7 +155,7 @@ def test_the_shares_of_all_workers_are_the_samples_in_order(count, max_batch):
         "max_batch": max_batch,
     }
     expected = pixelsr.sample(model, **options)
-    shares = [sample_sharded(Team(rank, count), model, **options) for rank in range(count)]
+    shares = [sample_distributed(Team(rank, count), model, **options) for rank in range(count)]
     assert torch.equal(torch.cat(shares), expected)
     assert {len(share) for share in shares} <= {6 // count, -(-6 // count)}
 
@@ -163,4 +163,4 @@ def test_the_shares_of_all_workers_are_the_samples_in_order(count, max_batch):
 def test_a_worker_without_a_sample_checks_what_it_is_asked_all_the_same():
     model = network("PixelCNN")
     with pytest.raises(ValueError, match="temperature must be 0 or more"):
-        sample_sharded(Team(0, 3), model, 2, image_size=(6, 4), temperature=-1.0)
+        sample_distributed(Team(0, 3), model, 2, image_size=(6, 4), temperature=-1.0)

@@ -8,10 +8,10 @@ from torch.optim.swa_utils import AveragedModel
 
 import pixelsr
 from pixelsr import evaluation, sampling
-from pixelsr.sampling.api import sample_sharded
+from pixelsr.sampling.api import sample_distributed
 from pixelsr.utils.distributed import Workers
 from pixelsr.utils.modules import unwrap
-from tests.support.helpers import randomise
+from tests.support.helpers import randomize
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -47,10 +47,10 @@ WRAPPERS = {
 def network() -> pixelsr.GatedPixelCNN:
     sizes = {"channels": 6, "layers": 1, "head_channels": 9, "levels": 4}
     model = pixelsr.GatedPixelCNN(kernel_size=3, first_kernel_size=3, **sizes)
-    return randomise(model).double().eval()
+    return randomize(model).double().eval()
 
 
-def pictures(n=2):
+def random_images(n=2):
     generator = torch.Generator().manual_seed(0)
     return torch.randint(4, (n, 3, 5, 4), generator=generator, dtype=torch.uint8)
 
@@ -58,20 +58,24 @@ def pictures(n=2):
 @pytest.mark.parametrize("name", WRAPPERS)
 def test_every_face_takes_the_model_inside(name):
     model = network()
-    wrapped, images, options = WRAPPERS[name](model), pictures(), {"n": 2, "image_size": (5, 4)}
+    wrapped, images, options = (
+        WRAPPERS[name](model),
+        random_images(),
+        {"n": 2, "image_size": (5, 4)},
+    )
     inner = unwrap(wrapped)
     assert type(inner) is pixelsr.GatedPixelCNN
     assert unwrap(model) is model
     expected, drawn = model(images), pixelsr.sample(model, **options)
     for method in ("cached", "ancestral"):
         assert torch.equal(pixelsr.sample(wrapped, **options, method=method), drawn)
-    assert torch.equal(sample_sharded(Workers(), wrapped, **options), drawn)
+    assert torch.equal(sample_distributed(Workers(), wrapped, **options), drawn)
     rounded = pixelsr.sample(model, **options, weights="bfloat16")
     assert torch.equal(pixelsr.sample(wrapped, **options, weights="bfloat16"), rounded)
     first = sampling.start(wrapped, image_size=(5, 4)).step()
     assert torch.equal(first, sampling.start(model, image_size=(5, 4)).step())
     torch.testing.assert_close(sampling.logits(wrapped, images), expected)
-    torch.testing.assert_close(sampling.evaluate(wrapped, images).logits, expected)
+    torch.testing.assert_close(sampling.incremental_logits(wrapped, images).logits, expected)
     assert sampling.plan(wrapped, (5, 4)) is sampling.plan(inner, (5, 4))
     reads = pixelsr.check_causality(wrapped, (2, 3)).reads
     assert torch.equal(reads, pixelsr.check_causality(model, (2, 3)).reads)

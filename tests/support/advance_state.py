@@ -10,16 +10,16 @@ from safetensors.torch import save_file
 
 from pixelsr.training.state import State
 from pixelsr.utils.distributed import Workers, workers
-from tests.training.test_training import RECIPE, pictures, small_model
+from tests.training.test_training import CONFIG, random_images, small_model
 
 PARTS = 4
 
 
 def advance(team: Workers) -> dict[str, torch.Tensor]:
     """The weights after some steps, and the last gradients, which AdamW would hide the scale of."""
-    state = State(small_model().double(), RECIPE, team)
+    state = State(small_model().double(), CONFIG, team)
     for step in range(3):
-        parts = pictures(8, seed=step).chunk(PARTS)
+        parts = random_images(8, seed=step).chunk(PARTS)
         bits = state.advance(parts[team.rank :: team.count], lr=0.01)
     tensors = {name: tensor.detach() for name, tensor in state.model.named_parameters()}
     gradients = {f"{name}.grad": p.grad for name, p in state.model.named_parameters()}

@@ -23,7 +23,7 @@ def write_mnist(folder, side, train=24, test=8):
 
 
 def write_faces(folder, side, train=12, val=6):
-    """Folders of pictures, train/ and val/, in `folder`."""
+    """Folders of images, train/ and val/, in `folder`."""
     random = np.random.default_rng(1)
     for part, count in (("train", train), ("val", val)):
         (folder / part).mkdir(parents=True)

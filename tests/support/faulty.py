@@ -9,7 +9,7 @@ from pixelsr.masks import causal_mask
 from pixelsr.nn import DiagonalBiLSTMLayer, GatedMaskedConv2d, MaskedConv2d
 
 LEVELS = 4
-CHANNELS = 14  # not a multiple of 3 colours
+CHANNELS = 14  # not a multiple of 3 colors
 
 
 def gated(layers: int = 4, first_kernel_size: int = 3) -> GatedPixelCNN:
@@ -25,7 +25,7 @@ def gated(layers: int = 4, first_kernel_size: int = 3) -> GatedPixelCNN:
 
 
 def halves_grouped_as_one() -> nn.Module:
-    """The tanh and the sigmoid half cut into colour groups together."""
+    """The tanh and the sigmoid half cut into color groups together."""
     model = gated()
     for layer in model.layers:
         layer.horizontal.out_parts = 1
@@ -40,15 +40,15 @@ def mask_a_twice() -> nn.Module:
 
 
 def rgb_mask_left_out() -> nn.Module:
-    """The centre tap all dead in mask A and all live in mask B, whatever the colour."""
+    """The center tap all dead in mask A and all live in mask B, whatever the color."""
     model = gated()
     for module in model.modules():
         if isinstance(module, MaskedConv2d):
-            module.colours = 1
+            module.colors = 1
     return model
 
 
-class CentreRowZeroed(GatedMaskedConv2d):
+class CenterRowZeroed(GatedMaskedConv2d):
     """Mask B that loses the taps to the left together with those to the right."""
 
     def forward(self, x: Tensor, add: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,10 +64,10 @@ class CentreRowZeroed(GatedMaskedConv2d):
         return functional.gate(y), y
 
 
-def mask_b_zeroes_the_centre_row() -> nn.Module:
+def mask_b_zeroes_the_center_row() -> nn.Module:
     model = gated()
     for layer in model.layers:
-        layer.horizontal = CentreRowZeroed(CHANNELS, 2 * CHANNELS, (1, 3), "B", out_parts=2)
+        layer.horizontal = CenterRowZeroed(CHANNELS, 2 * CHANNELS, (1, 3), "B", out_parts=2)
     return model
 
 
@@ -83,7 +83,7 @@ class SharedFirstLayer(GatedPixelCNN):
         self.layers[0].vertical = GatedMaskedConv2d(CHANNELS, 2 * CHANNELS, 5, "V-first")
 
     def forward(self, images: Tensor) -> Tensor:
-        x = functional.scale_levels(images, 3, LEVELS, self.dtype)
+        x = functional.normalize_images(images, 3, LEVELS, self.dtype)
         vertical = horizontal = self.horizontal_first(x)
         for layer in self.layers:
             vertical, horizontal = layer(vertical, horizontal)
@@ -153,7 +153,7 @@ SIZES = {"channels": CHANNELS, "first_kernel_size": 3, "head_channels": 25, "lev
 
 
 def diagonal_bilstm() -> DiagonalBiLSTM:
-    """The sound network, of three colours, that the mistakes below are made in."""
+    """The sound network, of three colors, that the mistakes below are made in."""
     return DiagonalBiLSTM(layers=2, **SIZES)
 
 
@@ -190,7 +190,7 @@ class PaddedBelow(DiagonalBiLSTMLayer):
     """The left-to-right recurrence, whose tap of the row above reads the row below instead.
 
     Row r of the skewed map is shifted right by r: one row down and one column back in it are one
-    row down and two columns back in the picture.
+    row down and two columns back in the image.
     """
 
     def forward(self, x: Tensor, conditioning: Tensor | None = None) -> Tensor:
@@ -221,7 +221,7 @@ class NoColumnOfZeros(DiagonalBiLSTM):
     """Not run on one more column: after mask A no feature of a row knows its last value."""
 
     def features(self, images: Tensor, low_res: Tensor | None = None) -> Tensor:
-        x = self.first(functional.scale_levels(images, 3, LEVELS, self.dtype))
+        x = self.first(functional.normalize_images(images, 3, LEVELS, self.dtype))
         for layer in self.layers:
             x = layer(x)
         return F.relu(x)
@@ -237,29 +237,29 @@ def row_lstm() -> RowLSTM:
 
 
 def row_lstm_gates_grouped_as_one() -> nn.Module:
-    """The four parts of the gates cut into colour groups together."""
+    """The four parts of the gates cut into color groups together."""
     model = row_lstm()
     for layer in model.layers:
         layer.input_to_state.out_parts = 1
     return model
 
 
-def _normalised(norm: nn.Module) -> nn.Module:
+def _normalized(norm: nn.Module) -> nn.Module:
     model = gated()
     model.horizontal_first = nn.Sequential(model.horizontal_first, norm)
     return model
 
 
 def batch_norm_over_space() -> nn.Module:
-    return _normalised(nn.BatchNorm2d(CHANNELS))
+    return _normalized(nn.BatchNorm2d(CHANNELS))
 
 
 def group_norm_over_space() -> nn.Module:
-    return _normalised(nn.GroupNorm(2, CHANNELS))
+    return _normalized(nn.GroupNorm(2, CHANNELS))
 
 
 def instance_norm_over_space() -> nn.Module:
-    return _normalised(nn.InstanceNorm2d(CHANNELS))
+    return _normalized(nn.InstanceNorm2d(CHANNELS))
 
 
 def first_layer_with_mask_b() -> nn.Module:
@@ -285,11 +285,11 @@ class WeightDataMasked(MaskedConv2d):
 
 
 class Reader(nn.Module):
-    """The logits at a value are the picture at a fixed offset from it: the least leak there is."""
+    """The logits at a value are the image at a fixed offset from it: the least leak there is."""
 
-    def __init__(self, row: int, column: int, colour: int, colours: int = 3) -> None:
+    def __init__(self, row: int, column: int, color: int, colors: int = 3) -> None:
         super().__init__()
-        self.offset, self.colours = (colour, row, column), colours
+        self.offset, self.colors = (color, row, column), colors
 
     def forward(self, images: Tensor) -> Tensor:
         shape = images.shape[1:]

@@ -98,7 +98,7 @@ def _recorded(model: nn.Module) -> Call:
 
 def _edited(model: nn.Module) -> Call:
     images = torch.zeros(2, 3, *SIZE, dtype=torch.uint8)
-    state = sampling.evaluate(model, images, engine="cpu")
+    state = sampling.incremental_logits(model, images, engine="cpu")
     maps_cpu.operators = recorder = Recorder()
     state.edit(images + 1, torch.ones_like(images, dtype=torch.bool))
     return recorder.calls["run_cells_"]
@@ -162,7 +162,7 @@ def _damage(argument: Any, rng: random.Random) -> tuple[str, Any]:
 
 
 def _with_other_numbers(tensor: Tensor, rng: random.Random) -> Tensor:
-    """Replace some numbers: by odd ones, by neighbours of what they were, by one another."""
+    """Replace some numbers: by odd ones, by neighbors of what they were, by one another."""
     flat = tensor.flatten().tolist()
     for _ in range(rng.choice([1, 1, 1, 2, 5])):
         place = rng.randrange(len(flat))

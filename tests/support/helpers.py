@@ -18,15 +18,15 @@ def _fan_in(name: str, parameter: torch.Tensor, module: nn.Module) -> int:
 
 
 def slow(*values):
-    """Mark a case of a parametrised test as slow, where other cases check nearly the same."""
+    """Mark a case of a parametrized test as slow, where other cases check nearly the same."""
     return pytest.param(*values, marks=pytest.mark.slow)
 
 
 @torch.no_grad()
-def randomise(model: nn.Module, seed: int = 0) -> nn.Module:
+def randomize(model: nn.Module, seed: int = 0) -> nn.Module:
     """Draw every parameter from N(0, 1/fan-in), in place; the same numbers for the same seed.
 
-    At default initialisation the past hardly matters to a deep network, so that a wrong mask or a
+    At default initialization the past hardly matters to a deep network, so that a wrong mask or a
     sampler that ignores the past goes unnoticed.
     """
     generator = torch.Generator().manual_seed(seed)

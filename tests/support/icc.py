@@ -15,7 +15,7 @@ BRADFORD = np.array(
 CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)  # of sRGB and of Display P3
 
 
-def colour_matrix(primaries, white=D65) -> np.ndarray:
+def color_matrix(primaries, white=D65) -> np.ndarray:
     """Linear RGB to XYZ under D50: columns are the primaries, as profiles have them."""
     columns = np.array([[x / y, 1, (1 - x - y) / y] for x, y in primaries]).T
     white_point = np.array([white[0] / white[1], 1, (1 - sum(white)) / white[1]])
@@ -38,11 +38,11 @@ def encoded(light: np.ndarray) -> np.ndarray:
 
 def from_p3(values: np.ndarray) -> np.ndarray:
     """Display P3 of 8 bits ``[..., 3]`` as sRGB, not rounded."""
-    return _from_xyz(linear(values / 255) @ colour_matrix(P3_PRIMARIES).T)
+    return _from_xyz(linear(values / 255) @ color_matrix(P3_PRIMARIES).T)
 
 
-def from_grey(values: np.ndarray, gamma: float) -> np.ndarray:
-    """Greys in [0, 1] whose light is ``values ** gamma`` as sRGB ``[..., 3]``, not rounded."""
+def from_gray(values: np.ndarray, gamma: float) -> np.ndarray:
+    """Grays in [0, 1] whose light is ``values ** gamma`` as sRGB ``[..., 3]``, not rounded."""
     return encoded(np.repeat(values[..., None] ** gamma, 3, -1))
 
 
@@ -54,7 +54,7 @@ def from_lab(lab: np.ndarray) -> np.ndarray:
 
 
 def _from_xyz(xyz: np.ndarray) -> np.ndarray:
-    return encoded(xyz @ np.linalg.inv(colour_matrix(SRGB_PRIMARIES)).T)
+    return encoded(xyz @ np.linalg.inv(color_matrix(SRGB_PRIMARIES)).T)
 
 
 def rgb_profile(matrix: np.ndarray) -> bytes:
@@ -64,7 +64,7 @@ def rgb_profile(matrix: np.ndarray) -> bytes:
     return _profile(b"RGB ", b"mntr", b"XYZ ", {b"wtpt": _xyz(D50), **columns, **curves})
 
 
-def grey_profile(*curve: float) -> bytes:
+def gray_profile(*curve: float) -> bytes:
     """Of a power alone, or of five numbers such as `CURVE`."""
     tags = {b"wtpt": _xyz(D50), b"kTRC": _parametric(0 if len(curve) == 1 else 3, *curve)}
     return _profile(b"GRAY", b"mntr", b"XYZ ", tags)

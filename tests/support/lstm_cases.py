@@ -46,8 +46,8 @@ def loop(gates, weight, state, kind):
         return loop(gates.flip(3), weight, state, "diagonal").flip(3)
     n, _, height, width = gates.shape
     row_by_row = kind == "row"
-    places, steps = (width, height) if row_by_row else (height, height + width - 1)
-    hidden, cell = state[:, None, :, None].expand(-1, n, -1, places)
+    positions, steps = (width, height) if row_by_row else (height, height + width - 1)
+    hidden, cell = state[:, None, :, None].expand(-1, n, -1, positions)
     outs = []
     for step in range(steps):
         if row_by_row:

@@ -3,12 +3,12 @@
 import copy
 
 
-def places(value, at=()):
+def positions(value, at=()):
     """Yield the path to each value inside a JSON object."""
     for key, inner in value.items():
         yield (*at, key)
         if isinstance(inner, dict):
-            yield from places(inner, (*at, key))
+            yield from positions(inner, (*at, key))
 
 
 def changed(whole, at, value):

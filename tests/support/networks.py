@@ -8,20 +8,20 @@ from torch import Tensor, nn
 from pixelsr import functional
 from pixelsr.models import ConditioningNetwork, GatedPixelCNN, PixelCNN, PixelRecursiveSR
 from pixelsr.nn import GatedLayer, GatedMaskedConv2d, MaskedConv2d
-from tests.support.helpers import randomise
+from tests.support.helpers import randomize
 
 
 class Network(nn.Module):
-    """A composition with 3 colours and 8 levels."""
+    """A composition with 3 colors and 8 levels."""
 
-    colours, levels = 3, 8
+    colors, levels = 3, 8
 
     def images(self, images: Tensor) -> Tensor:
         dtype = next(self.parameters()).dtype
-        return functional.scale_levels(images, self.colours, self.levels, dtype)
+        return functional.normalize_images(images, self.colors, self.levels, dtype)
 
     def logits(self, features: Tensor) -> Tensor:
-        return functional.to_logits(features, self.colours, self.levels)
+        return functional.to_logits(features, self.colors, self.levels)
 
 
 class Concatenated(Network):
@@ -53,7 +53,7 @@ class OtherGate(Network):
         self.out = MaskedConv2d(7, 24, 1, "B")
 
     def forward(self, images: Tensor) -> Tensor:
-        x = functional.scale_levels(images, 3, 8, self.first.weight.dtype)
+        x = functional.normalize_images(images, 3, 8, self.first.weight.dtype)
         first = self.first(x)
         a, b, c = self.parts(nn.functional.elu(first)).chunk(3, dim=1)
         gated = torch.relu(a) * b.sigmoid() - c / 2
@@ -78,9 +78,9 @@ class Dilated(Network):
 
 
 class Conditioned(Network):
-    """A small picture that enters the prior's own layers, not only the logits."""
+    """A small image that enters the prior's own layers, not only the logits."""
 
-    magnification = 2
+    scale_factor = 2
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,9 +96,9 @@ class Conditioned(Network):
 
 
 class HintAbove(Network):
-    """Features of the small picture that masked taps read in the rows above."""
+    """Features of the small image that masked taps read in the rows above."""
 
-    magnification = 2
+    scale_factor = 2
 
     def __init__(self) -> None:
         super().__init__()
@@ -148,7 +148,7 @@ class ReadTwice(Network):
 
 
 class TwoOutputs(Network):
-    """The levels of a colour from two layers."""
+    """The levels of a color from two layers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -182,7 +182,7 @@ class BeforeTheGate(Network):
 
 
 def _sr(prior: nn.Module) -> PixelRecursiveSR:
-    conditioning = ConditioningNetwork(channels=4, blocks=1, magnification=2, levels=8)
+    conditioning = ConditioningNetwork(channels=4, blocks=1, scale_factor=2, levels=8)
     return PixelRecursiveSR(prior, conditioning)
 
 
@@ -198,11 +198,11 @@ def _pixelcnn(**options: int) -> PixelCNN:
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "GatedPixelCNN": _gated,
-    "GatedPixelCNN-grey-binary": lambda: _gated(colours=1, levels=2),
-    "GatedPixelCNN-2-colours": lambda: _gated(colours=2, kernel_size=3),
-    "GatedPixelCNN-4-colours-256-levels": lambda: _gated(colours=4, levels=256, head_channels=12),
+    "GatedPixelCNN-gray-binary": lambda: _gated(colors=1, levels=2),
+    "GatedPixelCNN-2-colors": lambda: _gated(colors=2, kernel_size=3),
+    "GatedPixelCNN-4-colors-256-levels": lambda: _gated(colors=4, levels=256, head_channels=12),
     "PixelCNN": _pixelcnn,
-    "PixelCNN-2-colours-5x5": lambda: _pixelcnn(colours=2, kernel_size=5),
+    "PixelCNN-2-colors-5x5": lambda: _pixelcnn(colors=2, kernel_size=5),
     "PixelRecursiveSR-gated": lambda: _sr(_gated()),
     "PixelRecursiveSR-pixelcnn": lambda: _sr(_pixelcnn()),
     "Concatenated": Concatenated,
@@ -218,14 +218,14 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 
 
 def network(name: str, dtype: torch.dtype = torch.float64) -> nn.Module:
-    """A randomised network, whose past matters."""
-    return randomise(NETWORKS[name]()).to(dtype).eval()
+    """A randomized network, whose past matters."""
+    return randomize(NETWORKS[name]()).to(dtype).eval()
 
 
 def inputs(model: nn.Module, count: int = 1, size: tuple[int, int] = (6, 4)) -> dict[str, object]:
     """The arguments that say what to draw: `low_res` where the model takes one, or `image_size`."""
-    if not hasattr(model, "magnification"):
+    if not hasattr(model, "scale_factor"):
         return {"image_size": size}
-    shape = (count, model.colours, size[0] // model.magnification, size[1] // model.magnification)
+    shape = (count, model.colors, size[0] // model.scale_factor, size[1] // model.scale_factor)
     generator = torch.Generator().manual_seed(1)
     return {"low_res": torch.randint(model.levels, shape, dtype=torch.uint8, generator=generator)}

@@ -5,7 +5,7 @@ import dataclasses
 import torch
 
 from pixelsr import functional
-from pixelsr.functional import Output
+from pixelsr.functional import LogitsHead
 from pixelsr.ops.masked_conv2d.reference import masked_conv2d_ref
 
 
@@ -13,7 +13,7 @@ from pixelsr.ops.masked_conv2d.reference import masked_conv2d_ref
 class Case:
     """Sizes of the two output layers; 0 for what is not there."""
 
-    colours: int = 3
+    colors: int = 3
     levels: int = 7
     channels: int = 5
     hidden: int = 0
@@ -36,12 +36,12 @@ class Case:
         """The prior's and the conditioning network's, of the tensors that there are, in order."""
         given = iter(tensors)
         bias = (lambda: next(given)) if self.bias else (lambda: None)
-        prior = Output(next(given), next(given), bias())
+        prior = LogitsHead(next(given), next(given), bias())
         if self.hidden:
             prior = prior._replace(hidden_weight=next(given), hidden_bias=bias())
         if not self.conditioning:
             return prior, None
-        return prior, Output(next(given), next(given), bias())
+        return prior, LogitsHead(next(given), next(given), bias())
 
     def logits(self, tensors):
         """B's and A's."""
@@ -49,14 +49,14 @@ class Case:
         x = prior.features
         if self.hidden:
             x = torch.relu(
-                masked_conv2d_ref(x, prior.hidden_weight, prior.hidden_bias, "B", self.colours)
+                masked_conv2d_ref(x, prior.hidden_weight, prior.hidden_bias, "B", self.colors)
             )
-        b = masked_conv2d_ref(x, prior.weight, prior.bias, "B", self.colours)
-        b = functional.to_logits(b, self.colours, self.levels)
+        b = masked_conv2d_ref(x, prior.weight, prior.bias, "B", self.colors)
+        b = functional.to_logits(b, self.colors, self.levels)
         if conditioning is None:
             return b, None
         a = torch.nn.functional.conv2d(*conditioning[:3])
-        return b, functional.to_logits(a, self.colours, self.levels)
+        return b, functional.to_logits(a, self.colors, self.levels)
 
 
 CASES = [
@@ -68,12 +68,12 @@ CASES = [
     Case(conditioning=0),
     Case(conditioning=0, hidden=4, bias=False),
     Case(bias=False, scale=1.0),
-    Case(colours=1, levels=2, channels=1),
-    Case(colours=1, levels=256, layout=torch.channels_last),
+    Case(colors=1, levels=2, channels=1),
+    Case(colors=1, levels=256, layout=torch.channels_last),
     Case(levels=2, hidden=3, size=(5, 2, 3)),
     Case(levels=256, channels=70, conditioning=33, size=(1, 5, 4)),
     Case(channels=2),
-    Case(colours=4, levels=16, hidden=2, size=(1, 1, 1)),
+    Case(colors=4, levels=16, hidden=2, size=(1, 1, 1)),
 ]
 
 
@@ -82,9 +82,9 @@ def normal(*shape, seed=0):
     return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
-def pictures(n, colours, height, width, levels):
+def random_images(n, colors, height, width, levels):
     generator = torch.Generator().manual_seed(1)
-    shape = (n, colours, height, width)
+    shape = (n, colors, height, width)
     return torch.randint(levels, shape, generator=generator, dtype=torch.uint8)
 
 
@@ -100,7 +100,7 @@ def _placed(x, case):
 def leaves(case, dtype, device="cpu"):
     """Images, and the tensors of both outputs that there are, which require gradients."""
     n, height, width = case.size
-    outputs, k = case.colours * case.levels, case.hidden or case.channels
+    outputs, k = case.colors * case.levels, case.hidden or case.channels
     made = [_placed(2 * normal(n, case.channels, height, width), case)]
     made += _layer(outputs, k, case, 1)
     if case.hidden:
@@ -108,7 +108,7 @@ def leaves(case, dtype, device="cpu"):
     if case.conditioning:
         made.append(_placed(2 * normal(n, case.conditioning, height, width, seed=3), case))
         made += _layer(outputs, case.conditioning, case, 4)
-    images = pictures(n, case.colours, height, width, case.levels).to(device)
+    images = random_images(n, case.colors, height, width, case.levels).to(device)
     images = images.contiguous(memory_format=case.layout)
     return images, [tensor.to(device, dtype).requires_grad_() for tensor in made]
 
@@ -140,10 +140,10 @@ def from_logits(case, images, tensors, backend):
 
 def results(call, case, images, tensors, backend):
     """Both terms, and the gradients of all tensors to a loss that weighs each image on its own."""
-    nats = call(case, images, tensors, backend)
-    weights = torch.arange(1, 1 + len(images), device=images.device, dtype=nats[0].dtype)
-    loss = sum((some * weights * (term + 1)).sum() for term, some in enumerate(nats))
-    return [*nats, *torch.autograd.grad(loss, tensors)]
+    nll = call(case, images, tensors, backend)
+    weights = torch.arange(1, 1 + len(images), device=images.device, dtype=nll[0].dtype)
+    loss = sum((some * weights * (term + 1)).sum() for term, some in enumerate(nll))
+    return [*nll, *torch.autograd.grad(loss, tensors)]
 
 
 def close(call, case, backend, dtype, device="cpu"):

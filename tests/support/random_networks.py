@@ -18,7 +18,7 @@ from pixelsr.models import (
     RowLSTM,
 )
 from pixelsr.nn import GatedMaskedConv2d, MaskedConv2d
-from tests.support.helpers import randomise
+from tests.support.helpers import randomize
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
@@ -41,22 +41,22 @@ POINTWISE: dict[str, Callable[[Tensor], Tensor]] = {
 class RandomNetwork(nn.Module):
     """A chain of operations on a horizontal map, with skips, and a vertical map beside it."""
 
-    def __init__(self, draw: Draw, colours: int, levels: int, low_res: bool) -> None:
+    def __init__(self, draw: Draw, colors: int, levels: int, low_res: bool) -> None:
         super().__init__()
-        self.colours, self.levels = colours, levels
+        self.colors, self.levels = colors, levels
         odd = st.sampled_from([1, 3, 5])
         self.channels = draw(st.integers(1, 6))
         width, kernel = self.channels, (draw(odd), draw(odd))
         self.first = MaskedConv2d(
-            colours, width, kernel, "A", colours, dilation=draw(st.integers(1, 2))
+            colors, width, kernel, "A", colors, dilation=draw(st.integers(1, 2))
         )
         self.steps = nn.ModuleList()
         self.kinds: list[tuple[str, str]] = []
         if low_res:
-            self.magnification = 2
-            self.up = nn.ConvTranspose2d(colours, width, 2, stride=2)
+            self.scale_factor = 2
+            self.up = nn.ConvTranspose2d(colors, width, 2, stride=2)
         if draw(st.booleans()):
-            self.above = MaskedConv2d(colours, width, (3, draw(odd)), "V-first", colours)
+            self.above = MaskedConv2d(colors, width, (3, draw(odd)), "V-first", colors)
             self.link = nn.Conv2d(width, width, 1, bias=draw(st.booleans()))
         for _ in range(draw(st.integers(0, 5))):
             kind = draw(st.sampled_from(["conv", "gate", "pointwise", "concat", "offset", "skip"]))
@@ -64,11 +64,11 @@ class RandomNetwork(nn.Module):
             self.kinds.append((kind, name))
             self.steps.append(self._layer(kind, (draw(odd), draw(odd)), draw(st.integers(1, 3))))
         out = draw(st.sampled_from([1, 3]))
-        self.out = MaskedConv2d(width, colours * levels, out, "B", colours)
+        self.out = MaskedConv2d(width, colors * levels, out, "B", colors)
 
     def _layer(self, kind: str, kernel: tuple[int, int], dilation: int) -> nn.Module:
-        n, colours = self.channels, self.colours
-        options = {"mask_type": "B", "colours": colours, "dilation": dilation}
+        n, colors = self.channels, self.colors
+        options = {"mask_type": "B", "colors": colors, "dilation": dilation}
         if kind == "conv":
             return MaskedConv2d(n, n, kernel, **options)
         if kind == "gate":
@@ -79,12 +79,12 @@ class RandomNetwork(nn.Module):
 
     def features(self, images: Tensor, low_res: Tensor | None) -> Tensor:
         dtype = self.out.weight.dtype
-        x = functional.scale_levels(images, self.colours, self.levels, dtype)
+        x = functional.normalize_images(images, self.colors, self.levels, dtype)
         first = h = self.first(x)
         if hasattr(self, "above"):
             h = self.link(torch.tanh(self.above(x))) + h
         if low_res is not None:
-            h = h + self.up(functional.scale_levels(low_res, self.colours, self.levels, dtype))
+            h = h + self.up(functional.normalize_images(low_res, self.colors, self.levels, dtype))
         for (kind, name), step in zip(self.kinds, self.steps, strict=True):
             if kind == "conv":
                 h = step(h)
@@ -101,21 +101,21 @@ class RandomNetwork(nn.Module):
         return self.out(h)
 
     def forward(self, images: Tensor) -> Tensor:
-        return functional.to_logits(self.features(images, None), self.colours, self.levels)
+        return functional.to_logits(self.features(images, None), self.colors, self.levels)
 
 
 class RandomConditionalNetwork(RandomNetwork):
     def forward(self, images: Tensor, low_res: Tensor) -> Tensor:
-        return functional.to_logits(self.features(images, low_res), self.colours, self.levels)
+        return functional.to_logits(self.features(images, low_res), self.colors, self.levels)
 
 
-def _prior(draw: Draw, colours: int, levels: int) -> nn.Module:
+def _prior(draw: Draw, colors: int, levels: int) -> nn.Module:
     sizes = {
         "channels": draw(st.integers(1, 6)),
         "layers": draw(st.integers(1, 2)),
         "first_kernel_size": draw(st.sampled_from([3, 5])),
         "head_channels": draw(st.integers(1, 8)),
-        "colours": colours,
+        "colors": colors,
         "levels": levels,
     }
     kind = draw(st.sampled_from([GatedPixelCNN, PixelCNN, RowLSTM, DiagonalBiLSTM]))
@@ -127,19 +127,19 @@ def _prior(draw: Draw, colours: int, levels: int) -> nn.Module:
 @st.composite
 def models(draw: Draw) -> nn.Module:
     """Return a random network in float64, its parameters random too."""
-    colours = draw(st.integers(1, 4))
+    colors = draw(st.integers(1, 4))
     levels = draw(st.sampled_from([2, 3, 8, 17, 256]))
     kind = draw(st.sampled_from(["own", "own with low_res", "prior", "sum"]))
     if kind == "own":
-        model: nn.Module = RandomNetwork(draw, colours, levels, low_res=False)
+        model: nn.Module = RandomNetwork(draw, colors, levels, low_res=False)
     elif kind == "own with low_res":
-        model = RandomConditionalNetwork(draw, colours, levels, low_res=True)
+        model = RandomConditionalNetwork(draw, colors, levels, low_res=True)
     else:
-        model = _prior(draw, colours, levels)
+        model = _prior(draw, colors, levels)
     if kind == "sum":
-        sizes = {"colours": colours, "levels": levels, "magnification": 2}
+        sizes = {"colors": colors, "levels": levels, "scale_factor": 2}
         model = PixelRecursiveSR(model, ConditioningNetwork(channels=3, blocks=1, **sizes))
-    return randomise(model, draw(st.integers(0, 2**16))).double().eval()
+    return randomize(model, draw(st.integers(0, 2**16))).double().eval()
 
 
 @st.composite
@@ -149,13 +149,13 @@ def requests(draw: Draw, model: nn.Module) -> dict[str, Any]:
     height, width = draw(st.integers(1, 6)), draw(st.integers(1, 6))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**16)))
     request: dict[str, Any] = {"n": n, "image_size": (height, width)}
-    if hasattr(model, "magnification"):
+    if hasattr(model, "scale_factor"):
         inputs = draw(st.integers(1, 2))
-        shape = (inputs, model.colours, height, width)
+        shape = (inputs, model.colors, height, width)
         low_res = torch.randint(model.levels, shape, dtype=torch.uint8, generator=generator)
         height, width = 2 * height, 2 * width
         request = {"n": n, "low_res": low_res}
-    mask = draw(known_masks((model.colours, height, width), n * inputs, generator))
+    mask = draw(known_masks((model.colors, height, width), n * inputs, generator))
     if mask is not None:
         shape = tuple(mask.shape)
         request["known_mask"] = mask
@@ -172,15 +172,15 @@ def requests(draw: Draw, model: nn.Module) -> dict[str, Any]:
 def known_masks(
     draw: Draw, shape: tuple[int, int, int], samples: int, generator: torch.Generator
 ) -> Tensor | None:
-    """Return a mask of known values: none, scattered by colour, leading rows, or all but a box."""
+    """Return a mask of known values: none, scattered by color, leading rows, or all but a box."""
     kind = draw(st.sampled_from(["none", "scattered", "pixels", "leading rows", "a hole"]))
     if kind == "none":
         return None
     count = draw(st.sampled_from([1, samples]))
-    colours, height, width = shape
+    colors, height, width = shape
     share = draw(st.sampled_from([0.1, 0.5, 0.9, 1.1]))
     if kind in ("scattered", "pixels"):
-        own = 1 if kind == "pixels" else colours
+        own = 1 if kind == "pixels" else colors
         mask = torch.rand(count, own, height, width, generator=generator) < share
         return mask.expand(count, *shape).clone()
     row, col = draw(st.integers(0, height)), draw(st.integers(0, width))
@@ -189,5 +189,5 @@ def known_masks(
         mask[:, :, :row] = True
         return mask
     mask = torch.ones(count, *shape, dtype=torch.bool)
-    mask[:, draw(st.integers(0, colours - 1)) :, row // 2 : row, col // 2 : col] = False
+    mask[:, draw(st.integers(0, colors - 1)) :, row // 2 : row, col // 2 : col] = False
     return mask

@@ -30,7 +30,7 @@ def make_study(folder):
 
 
 def decode(uri):
-    """The picture of a data: URI."""
+    """The image of a data: URI."""
     kind, text = uri.split(",")
     assert kind == "data:image/png;base64"
     return Image.open(io.BytesIO(base64.b64decode(text)))

@@ -9,13 +9,13 @@ import pytest
 import torch
 
 import pixelsr
-from pixelsr.training import Budget, Intervals, Recipe, RunFiles, Trainer
+from pixelsr.training import Budget, Intervals, RunDir, Trainer, TrainingConfig
 from pixelsr.training.checkpoint import read_checkpoint, write_checkpoint
 from pixelsr.training.progress import Lines
-from tests.support.mutations import changed, places
+from tests.support.mutations import changed, positions
 
 CHECKPOINT, LOG = "checkpoint.safetensors", "log.jsonl"
-RECIPE = Recipe(batch=2, lr=0.01, warmup=2, ema=0.9)
+CONFIG = TrainingConfig(batch=2, lr=0.01, warmup=2, ema=0.9)
 SIZES = {"channels": 3, "layers": 2, "first_kernel_size": 3, "head_channels": 4, "levels": 4}
 
 
@@ -32,14 +32,14 @@ def images(n=4):
     return torch.randint(0, 256, (n, 3, 4, 4), generator=generator, dtype=torch.uint8)
 
 
-def train(out, steps, *, resume=False, recipe=RECIPE, make=pixelsr.PixelCNN):
+def train(out, steps, *, resume=False, recipe=CONFIG, make=pixelsr.PixelCNN):
     """Train a tiny model up to a step, and return the trainer."""
     torch.manual_seed(0)
     trainer = Trainer(
         make(**SIZES),
         images(),
         images(2),
-        RunFiles(out, resume=resume),
+        RunDir(out, resume=resume),
         recipe,
         Budget(steps=8),
         Intervals(log=1, validate=2, checkpoint=100),
@@ -163,7 +163,7 @@ def test_parameters_without_moments_are_named_as_such(run):
     ],
 )
 def test_the_scale_of_a_float16_loss_is_checked(tmp_path, key, value, expected):
-    recipe = Recipe(batch=2, warmup=2, precision="float16")
+    recipe = TrainingConfig(batch=2, warmup=2, precision="float16")
     out = tmp_path / "run"
     train(out, 4, recipe=recipe)
     tensors, facts = read_checkpoint(out / CHECKPOINT)
@@ -184,14 +184,14 @@ POSSIBLE = {
     ("best", "bits"): (None, 2.5, 1e300, 10**13),
     ("seconds",): (2.5,),
     ("without_moments",): ([],),
-    ("settings", "binarise"): (...,),  # none, which is the setting of this run
+    ("settings", "binarize"): (...,),  # none, which is the setting of this run
 }
 """Of `ODD`, what a run may well write."""
 
 
 def odd_facts(facts):
     """Yield facts that no run writes."""
-    for at in places(facts):
+    for at in positions(facts):
         for value in ("x", ...) if at[0] == "settings" and at[1:] else ODD:
             if value not in POSSIBLE.get(at, ()):
                 yield changed(facts, at, value)
@@ -244,7 +244,7 @@ def test_an_entry_that_lost_its_end_of_line_keeps_its_line(run):
 # Networks of one's own
 
 
-def check_resumes(tmp_path, make, recipe=RECIPE):
+def check_resumes(tmp_path, make, recipe=CONFIG):
     """Check that a run of a class resumes to the weights of one that was never stopped."""
     whole = train(tmp_path / "whole", 8, make=make, recipe=recipe)
     train(tmp_path / "parts", 4, make=make, recipe=recipe)
@@ -279,13 +279,13 @@ def test_a_run_with_parameters_that_are_not_trained_resumes(tmp_path, own_class,
             self.unused = torch.nn.Linear(2, 2)
             self.first.bias.requires_grad_(False)
 
-    recipe = Recipe(batch=2, lr=0.001, warmup=2, optimizer=optimizer)
+    recipe = TrainingConfig(batch=2, lr=0.001, warmup=2, optimizer=optimizer)
     _, _, facts = check_resumes(tmp_path, PartlyTrained, recipe)
     assert sorted(facts["without_moments"]) == ["first.bias", "unused.bias", "unused.weight"]
 
 
 def test_a_run_whose_steps_all_overflowed_resumes(tmp_path):
-    recipe = Recipe(batch=2, precision="float16")
+    recipe = TrainingConfig(batch=2, precision="float16")
     out = tmp_path / "run"
     trainer = train(out, 1, recipe=recipe)
     tensors, facts = read_checkpoint(out / CHECKPOINT)

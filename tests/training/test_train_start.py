@@ -34,7 +34,7 @@ def options_of(out):
     return tomlkit.parse((out / "model" / "training.toml").read_text()).unwrap()
 
 
-# The size of the pictures
+# The size of the images
 
 
 @pytest.mark.parametrize(
@@ -49,8 +49,8 @@ def options_of(out):
     ],
     ids=str,
 )
-def test_the_common_side_is_that_of_pictures_of_one_small_size(tmp_path, sizes, side):
-    (tmp_path / "0.txt").write_text("no picture")
+def test_the_common_side_is_that_of_images_of_one_small_size(tmp_path, sizes, side):
+    (tmp_path / "0.txt").write_text("no image")
     for k, size in enumerate(sizes, 1):
         Image.new("RGB", size).save(tmp_path / f"{k}.png")
     assert common_side(tmp_path, 32) == side
@@ -62,7 +62,7 @@ def test_the_size_follows_an_idx_file(tmp_path, name):
     digits = write_idx(tmp_path / name)
     result = run(digits, "-o", out, *MODEL, "--steps", 1)
     assert result.exit_code == 0, result.output
-    assert result.stderr == f"--size is 12: that is the side of all pictures in {digits}\n"
+    assert result.stderr == f"--size is 12: that is the side of all images in {digits}\n"
     assert options_of(out)["size"] == 12
 
 
@@ -70,18 +70,18 @@ def test_a_size_that_is_given_is_taken(tmp_path):
     digits = write_idx(tmp_path / "digits")
     result = run(digits, "-o", tmp_path / "out", *MODEL, "--steps", 1, "--size", 32)
     assert result.exit_code == 1
-    assert result.stderr == f"Error: {digits} holds pictures of 12x12, smaller than 32x32\n"
+    assert result.stderr == f"Error: {digits} holds images of 12x12, smaller than 32x32\n"
     result = run(digits, "-o", tmp_path / "out", *MODEL, "--steps", 1, "--size", 6)
     assert result.exit_code == 0, result.output
     assert options_of(tmp_path / "out")["size"] == 6
 
 
-def test_a_folder_that_holds_one_idx_file_of_pictures_is_that_file(tmp_path):
+def test_a_folder_that_holds_one_idx_file_of_images_is_that_file(tmp_path):
     digits = write_idx(tmp_path / "digits" / "train-images-idx3-ubyte.gz")
     write_labels(digits.with_name("train-labels-idx1-ubyte"))
     result = run(digits.parent, "-o", tmp_path / "out", *MODEL, "--steps", 1)
     assert result.exit_code == 0, result.output
-    assert "6 pictures" in result.stdout
+    assert "6 images" in result.stdout
 
 
 def test_a_folder_of_several_idx_files_names_them(tmp_path):
@@ -90,7 +90,7 @@ def test_a_folder_of_several_idx_files_names_them(tmp_path):
     result = run(tmp_path / "digits", "-o", tmp_path / "out", *MODEL, "--steps", 1)
     assert result.exit_code == 1
     assert result.stderr == (
-        f"Error: {tmp_path / 'digits'} holds several files of pictures, "
+        f"Error: {tmp_path / 'digits'} holds several files of images, "
         "t10k-images-idx3-ubyte, train-images-idx3-ubyte: name one of them, "
         f"such as {tmp_path / 'digits' / 'train-images-idx3-ubyte'}\n"
     )
@@ -158,10 +158,10 @@ def test_a_resume_that_fails_keeps_the_run(folder, tmp_path):  # noqa: F811
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
-# How many pictures are validated on
+# How many images are validated on
 
 
-def test_a_validation_takes_as_many_pictures_as_the_run_says(folder, tmp_path):  # noqa: F811
+def test_a_validation_takes_as_many_images_as_the_run_says(folder, tmp_path):  # noqa: F811
     out = tmp_path / "out"
     options = [folder, "--val", folder, "-o", out, *TINY]
     assert run(*options, "--steps", 1, "--val-images", 2).exit_code == 0
@@ -178,5 +178,5 @@ def test_a_validation_takes_as_many_pictures_as_the_run_says(folder, tmp_path): 
     assert found[0] == found[1]
     result = run("--resume", "-o", out, "--steps", 2, "--val-images", 3)
     assert result.exit_code == 1
-    assert "is of another run: validation pictures was [2, 3, 8, 8]" in result.stderr
+    assert "is of another run: validation images was [2, 3, 8, 8]" in result.stderr
     assert pixelsr.PixelRecursiveSR.from_pretrained(out / "model")

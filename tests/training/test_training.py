@@ -10,19 +10,19 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import pixelsr
-from pixelsr.data.binarize import binarise
+from pixelsr.data.binarize import binarize
 from pixelsr.data.downsample import area_average
-from pixelsr.training import Budget, Intervals, Recipe, RunFiles, Trainer, bits_per_dimension
+from pixelsr.training import Budget, Intervals, RunDir, Trainer, TrainingConfig, bits_per_dimension
 from pixelsr.training import checkpoint as checkpoints
-from pixelsr.training.data_order import Batches
-from pixelsr.training.loss import Objective
+from pixelsr.training.data_order import DataOrder
+from pixelsr.training.loss import TrainingLoss
 from pixelsr.training.optimizer import learning_rate
 from pixelsr.training.progress import Lines
 from pixelsr.training.state import Ema
 from pixelsr.utils.atomic_write import write_whole
 from pixelsr.utils.signals import Interrupt
 
-RECIPE = Recipe(batch=4, lr=0.01, warmup=3, ema=0.9)
+CONFIG = TrainingConfig(batch=4, lr=0.01, warmup=3, ema=0.9)
 CHECKPOINT = "checkpoint.safetensors"
 
 
@@ -38,24 +38,24 @@ def small_model(levels=256):
     torch.manual_seed(0)
     return pixelsr.PixelRecursiveSR(
         pixelsr.GatedPixelCNN(channels=6, layers=1, kernel_size=3, head_channels=8, levels=levels),
-        pixelsr.ConditioningNetwork(channels=4, blocks=1, magnification=2, levels=levels),
+        pixelsr.ConditioningNetwork(channels=4, blocks=1, scale_factor=2, levels=levels),
     )
 
 
-def pictures(n, seed=0, side=8):
+def random_images(n, seed=0, side=8):
     """Dark and plain, so that there is something to learn."""
     generator = torch.Generator().manual_seed(seed)
     shades = torch.randint(0, 8, (n, 3, 1, 1), generator=generator)
     return (shades + torch.randint(0, 3, (n, 3, side, side), generator=generator)).to(torch.uint8)
 
 
-def make_trainer(out, steps, *, model=None, recipe=RECIPE, validation=None, **options):
+def make_trainer(out, steps, *, model=None, recipe=CONFIG, validation=None, **options):
     intervals = Intervals(log=2, validate=1000, checkpoint=1000)
     return Trainer(
         model or small_model(),
-        pictures(10),
+        random_images(10),
         validation,
-        RunFiles(out, resume=options.pop("resume", False)),
+        RunDir(out, resume=options.pop("resume", False)),
         recipe,
         options.pop("budget", Budget(steps=steps)),
         options.pop("intervals", intervals),
@@ -75,14 +75,14 @@ def stop_at(step):
 
 def test_the_batch_of_a_step_depends_on_nothing_but_seed_and_step():
     images = torch.arange(10, dtype=torch.uint8).view(10, 1, 1, 1).expand(10, 1, 2, 2)
-    walked = Batches(images, 3, seed=5, flip=True)
+    walked = DataOrder(images, 3, seed=5, flip=True)
     in_order = [walked[step] for step in range(9)]
     for step in (8, 0, 4, 7, 3):
-        assert torch.equal(Batches(images, 3, seed=5, flip=True)[step], in_order[step])
+        assert torch.equal(DataOrder(images, 3, seed=5, flip=True)[step], in_order[step])
 
 
 def test_each_epoch_is_a_permutation_of_its_own():
-    batches = Batches(torch.arange(12, dtype=torch.uint8).view(12, 1, 1, 1), 4, 0, flip=False)
+    batches = DataOrder(torch.arange(12, dtype=torch.uint8).view(12, 1, 1, 1), 4, 0, flip=False)
     epochs = [
         torch.cat([batches[3 * epoch + k] for k in range(3)]).flatten().tolist()
         for epoch in range(3)
@@ -90,22 +90,22 @@ def test_each_epoch_is_a_permutation_of_its_own():
     for epoch in epochs:
         assert sorted(epoch) == list(range(12))
     assert len({tuple(epoch) for epoch in epochs}) == 3
-    other = Batches(torch.arange(12, dtype=torch.uint8).view(12, 1, 1, 1), 4, 1, flip=False)
+    other = DataOrder(torch.arange(12, dtype=torch.uint8).view(12, 1, 1, 1), 4, 1, flip=False)
     assert torch.cat([other[k] for k in range(3)]).flatten().tolist() != epochs[0]
 
 
-def test_about_half_of_the_pictures_are_mirrored():
+def test_about_half_of_the_images_are_mirrored():
     image = torch.tensor([0, 1], dtype=torch.uint8).view(1, 1, 1, 2)
-    batch = Batches(image.expand(400, 1, 1, 2), 400, 0, flip=True)[0]
+    batch = DataOrder(image.expand(400, 1, 1, 2), 400, 0, flip=True)[0]
     mirrored = (batch[:, 0, 0, 0] == 1).sum().item()
     assert 150 < mirrored < 250
     assert torch.equal(batch[:, 0, 0, 0], 1 - batch[:, 0, 0, 1])
-    plain = Batches(image.expand(400, 1, 1, 2), 400, 0, flip=False)[0]
+    plain = DataOrder(image.expand(400, 1, 1, 2), 400, 0, flip=False)[0]
     assert torch.equal(plain, image.expand(400, 1, 1, 2))
 
 
 def test_a_batch_larger_than_the_set_is_the_whole_set():
-    batches = Batches(pictures(3), 16, 0, flip=False)
+    batches = DataOrder(random_images(3), 16, 0, flip=False)
     assert len(batches[0]) == len(batches[5]) == 3
 
 
@@ -113,18 +113,18 @@ def test_a_batch_larger_than_the_set_is_the_whole_set():
 
 
 def bright(n, seed=0):
-    return 28 * pictures(n, seed)  # 0 to 252
+    return 28 * random_images(n, seed)  # 0 to 252
 
 
 def test_a_model_of_two_levels_is_trained_on_and_validated_with_what_is_chosen(tmp_path):
     weights, logs = {}, {}
     for name, images, held_out, choice in (
-        ("drawn", binarise(bright(10)), binarise(bright(6, 1)), None),
+        ("drawn", binarize(bright(10)), binarize(bright(6, 1)), None),
         ("bernoulli", bright(10), bright(6, 1), "bernoulli"),
         ("threshold", bright(10), bright(6, 1), "threshold"),
     ):
-        recipe = dataclasses.replace(RECIPE, binarise=choice)
-        files = RunFiles(tmp_path / name)
+        recipe = dataclasses.replace(CONFIG, binarize=choice)
+        files = RunDir(tmp_path / name)
         Trainer(
             small_model(2), images, held_out, files, recipe, Budget(3), Intervals(log=1), Lines()
         ).run()
@@ -148,11 +148,11 @@ def test_a_model_of_two_levels_is_trained_on_and_validated_with_what_is_chosen(t
 
 
 def test_the_learning_rate_rises_then_falls_to_the_floor():
-    recipe = Recipe(lr=1.0, warmup=4, floor=0.03)
+    recipe = TrainingConfig(lr=1.0, warmup=4, floor=0.03)
     assert [learning_rate(recipe, step, 0.0) for step in range(5)] == [0.25, 0.5, 0.75, 1, 1]
     assert learning_rate(recipe, 50, 0.5) == pytest.approx(0.515)
     assert learning_rate(recipe, 100, 1.0) == pytest.approx(0.03)
-    assert learning_rate(Recipe(lr=1.0, warmup=0), 0, 0.0) == 1.0
+    assert learning_rate(TrainingConfig(lr=1.0, warmup=0), 0, 0.0) == 1.0
 
 
 def test_the_budget_is_used_by_what_comes_first():
@@ -175,27 +175,27 @@ def test_the_average_follows_the_weights():
 
 
 def test_the_loss_is_the_models_own_by_the_value():
-    model, images = small_model(), pictures(4)
+    model, images = small_model(), random_images(4)
     expected = model.loss(images, area_average(images, 2)) / (3 * 8 * 8)
-    torch.testing.assert_close(Objective(model)(images).sum(), expected)
+    torch.testing.assert_close(TrainingLoss(model)(images).sum(), expected)
 
 
 def test_bits_per_dimension_of_a_prior_that_knows_nothing_are_log2_of_the_levels():
     model = pixelsr.GatedPixelCNN(channels=3, layers=1, head_channels=6, levels=32)
     torch.nn.init.zeros_(model.head.out.weight)
     torch.nn.init.zeros_(model.head.out.bias)
-    bits = bits_per_dimension(model, pictures(3), batch=2)
+    bits = bits_per_dimension(model, random_images(3), batch=2)
     assert bits == {"model": pytest.approx(5, abs=1e-6)}
 
 
 def test_bits_per_dimension_do_not_depend_on_the_batch():
-    model, images = small_model(), pictures(5)
+    model, images = small_model(), random_images(5)
     one, all_at_once = (bits_per_dimension(model, images, batch) for batch in (1, 5))
     assert list(one) == ["sum", "conditioning", "prior"]
     assert one == pytest.approx(all_at_once, rel=1e-6)
     low_res = area_average(images, 2)
-    nats = torch.nn.functional.cross_entropy(model(images, low_res), images.long())
-    assert one["sum"] == pytest.approx(nats.item() / math.log(2), rel=1e-6)
+    nll = torch.nn.functional.cross_entropy(model(images, low_res), images.long())
+    assert one["sum"] == pytest.approx(nll.item() / math.log(2), rel=1e-6)
     assert model.training
 
 
@@ -207,20 +207,20 @@ def test_training_learns(tmp_path, name):
     torch.manual_seed(0)
     sizes = {"channels": 6, "layers": 2, "kernel_size": 3, "head_channels": 12}
     model = small_model() if name == "PixelRecursiveSR" else getattr(pixelsr, name)(**sizes)
-    trainer = make_trainer(tmp_path, 60, model=model, validation=pictures(4, seed=1))
-    first = next(iter(bits_per_dimension(model, pictures(4, seed=1), 4).values()))
+    trainer = make_trainer(tmp_path, 60, model=model, validation=random_images(4, seed=1))
+    first = next(iter(bits_per_dimension(model, random_images(4, seed=1), 4).values()))
     assert trainer.run()
     entries = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [entry["step"] for entry in entries if "train" in entry] == list(range(2, 61, 2))
     measured = next(iter(entries[-1]["validation"].values()))
     assert measured < first - 2
     trained = type(model).from_pretrained(tmp_path / "model")
-    again = next(iter(bits_per_dimension(trained, pictures(4, seed=1), 4).values()))
+    again = next(iter(bits_per_dimension(trained, random_images(4, seed=1), 4).values()))
     assert again == pytest.approx(measured, rel=1e-6)
 
 
 def test_a_resumed_run_gives_the_same_weights_as_one_never_stopped(tmp_path):
-    # 10 pictures in batches of 4 are 2 steps an epoch: step 5 is in the middle of one.
+    # 10 images in batches of 4 are 2 steps an epoch: step 5 is in the middle of one.
     whole = make_trainer(tmp_path / "whole", 8)
     assert whole.run()
     assert not make_trainer(tmp_path / "parts", 8, stop=stop_at(5)).run()
@@ -326,7 +326,7 @@ def test_a_checkpoint_is_never_of_a_state_that_no_step_can_be_taken_from(tmp_pat
 
 
 def test_neither_a_checkpoint_nor_a_model_is_saved_of_a_bad_last_step(tmp_path):
-    trainer = make_trainer(tmp_path, 1, recipe=Recipe(batch=4, lr=1e3, warmup=0))
+    trainer = make_trainer(tmp_path, 1, recipe=TrainingConfig(batch=4, lr=1e3, warmup=0))
     with pytest.raises(FloatingPointError, match=r"after 1 steps; nothing was saved"):
         trainer.run()
     assert not list(tmp_path.rglob("*.safetensors"))
@@ -345,7 +345,7 @@ def test_a_nan_validation_stops_and_keeps_the_checkpoint_before_it(tmp_path, mon
         "pixelsr.training.trainer.bits_per_dimension", lambda *_: {"sum": 1.0, "prior": next(bits)}
     )
     intervals = Intervals(log=1, validate=2, checkpoint=100)
-    trainer = make_trainer(tmp_path, 8, validation=pictures(2), intervals=intervals)
+    trainer = make_trainer(tmp_path, 8, validation=random_images(2), intervals=intervals)
     with pytest.raises(
         FloatingPointError, match=r"validation of prior became nan after 4 .*last good state"
     ):
@@ -424,7 +424,10 @@ def test_there_must_be_something_to_resume(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"recipe": Recipe(batch=4, lr=0.02, warmup=3, ema=0.9)}, "lr was 0.01, now it is 0.02"),
+        (
+            {"recipe": TrainingConfig(batch=4, lr=0.02, warmup=3, ema=0.9)},
+            "lr was 0.01, now it is 0.02",
+        ),
         (
             {"model": pixelsr.GatedPixelCNN(channels=3, layers=1, head_channels=3)},
             "class was PixelRecursiveSR, now",
@@ -466,7 +469,7 @@ def test_a_damaged_or_foreign_checkpoint_is_named(tmp_path):
 def test_a_recipe_out_of_range_names_the_value(options):
     ((name, value),) = options.items()
     with pytest.raises(ValueError, match=rf"{name} must be .* got {re.escape(str(value))}"):
-        Recipe(**options)
+        TrainingConfig(**options)
 
 
 @pytest.mark.parametrize(

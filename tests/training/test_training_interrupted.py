@@ -18,7 +18,7 @@ from pixelsr.data.crop import from_tensor
 from pixelsr.training.checkpoint import read_checkpoint
 from tests.cli.test_train_command import TINY
 from tests.support.helpers import slow
-from tests.training.test_training import pictures
+from tests.training.test_training import random_images
 
 STEPS = 150
 OPTIONS = [
@@ -37,8 +37,8 @@ OPTIONS += ["--grid", 1]
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("pictures")
-    for k, image in enumerate(pictures(10)):
+    path = tmp_path_factory.mktemp("images")
+    for k, image in enumerate(random_images(10)):
         from_tensor(image).save(path / f"{k}.png")
     return path
 
@@ -117,7 +117,7 @@ def test_a_run_that_is_interrupted_ends_with_the_same_weights(folder, whole, tmp
 
 
 def test_a_full_disk_stops_the_run_and_keeps_the_last_checkpoint(folder, whole, tmp_path):
-    # No file may grow beyond this: the raw pictures fit, and a checkpoint does not.
+    # No file may grow beyond this: the raw images fit, and a checkpoint does not.
     size = (whole / "checkpoint.safetensors").stat().st_size
     out = tmp_path / "out"
     with start(folder, out, "--steps", 10) as process:

@@ -1,4 +1,4 @@
-"""Every way of training: optimisers, precisions, accumulation, early stop; and what a run shows."""
+"""Every way of training: optimizers, precisions, accumulation, early stop; and what a run shows."""
 
 import dataclasses
 import json
@@ -12,14 +12,14 @@ from safetensors.torch import load_file
 
 import pixelsr
 from pixelsr.data.downsample import area_average
-from pixelsr.training import Budget, Intervals, Recipe, RunFiles
-from pixelsr.training.loss import Objective
-from pixelsr.training.meters import Best
+from pixelsr.training import Budget, Intervals, RunDir, TrainingConfig
+from pixelsr.training.loss import TrainingLoss
+from pixelsr.training.meters import EarlyStopping
 from pixelsr.training.optimizer import learning_rate
 from pixelsr.training.sample_grid import draw_grid
 from pixelsr.training.state import State
 from pixelsr.utils.distributed import Workers
-from tests.training.test_training import RECIPE, make_trainer, pictures, small_model, stop_at
+from tests.training.test_training import CONFIG, make_trainer, random_images, small_model, stop_at
 
 pytestmark = pytest.mark.usefixtures("_one_thread")
 
@@ -33,7 +33,7 @@ def _one_thread():
 
 
 def make_state(model=None, **recipe):
-    return State(model or small_model(), dataclasses.replace(RECIPE, **recipe), Workers())
+    return State(model or small_model(), dataclasses.replace(CONFIG, **recipe), Workers())
 
 
 def weights(state):
@@ -44,7 +44,7 @@ def weights(state):
 
 
 def test_the_papers_schedule_halves_again_and_again():
-    recipe = Recipe(lr=1.0, schedule="halving", warmup=0, halve_every=10)
+    recipe = TrainingConfig(lr=1.0, schedule="halving", warmup=0, halve_every=10)
     rates = [learning_rate(recipe, step, used=0.9) for step in (0, 9, 10, 25)]
     assert rates == [1, 1, 0.5, 0.25]
 
@@ -56,7 +56,7 @@ def test_rmsprop_is_the_papers():
     parameter = model.prior.head.out.bias
     expected, square, momentum = parameter.detach().clone(), 0.0, 0.0
     for step in range(3):
-        state.advance([pictures(4, seed=step)], lr=0.1)
+        state.advance([random_images(4, seed=step)], lr=0.1)
         square = 0.95 * square + 0.05 * parameter.grad**2
         momentum = 0.9 * momentum + parameter.grad / (square.sqrt() + 1e-8)
         expected -= 0.1 * momentum
@@ -64,7 +64,7 @@ def test_rmsprop_is_the_papers():
 
 
 def test_accumulated_parts_are_one_large_batch():
-    images = pictures(12)
+    images = random_images(12)
     whole, parts = (make_state(small_model().double(), clip=1e9) for _ in range(2))
     for _ in range(2):
         bits = whole.advance([images], lr=0.01), parts.advance(images.chunk(3), lr=0.01)
@@ -78,7 +78,7 @@ def test_accumulated_parts_are_one_large_batch():
 
 
 def test_a_run_takes_as_many_parts_as_it_is_told(tmp_path):
-    trainer = make_trainer(tmp_path, 3, recipe=dataclasses.replace(RECIPE, batch=2, accumulate=3))
+    trainer = make_trainer(tmp_path, 3, recipe=dataclasses.replace(CONFIG, batch=2, accumulate=3))
     counts = []
     advance = trainer.state.advance
     trainer.state.advance = lambda parts, lr: (
@@ -96,7 +96,7 @@ def test_the_memory_format_is_that_of_the_recipe(layout):
     assert kernel.is_contiguous(memory_format=torch.channels_last) == layout
     # That of a 1x1 kernel is its gradient's, which DistributedDataParallel compares.
     assert state.model.prior.layers[0].link.weight.stride()[1:] == (1, 1, 1)
-    state.advance([pictures(4)], lr=0.01)
+    state.advance([random_images(4)], lr=0.01)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
@@ -105,9 +105,9 @@ def test_precision_is_that_of_the_computation_alone(precision):
     state = make_state(precision=precision)
     layer = state.model.prior.layers[0].link
     layer.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
-    first = state.advance([pictures(8)], lr=0.01)
+    first = state.advance([random_images(8)], lr=0.01)
     for _ in range(10):
-        last = state.advance([pictures(8)], lr=0.01)
+        last = state.advance([random_images(8)], lr=0.01)
     assert seen == {getattr(torch, precision)}
     assert {tensor.dtype for tensor in weights(state).values()} == {torch.float32}
     assert last < first
@@ -117,18 +117,18 @@ def test_a_scaled_loss_that_overflows_costs_a_step_and_no_run():
     state = make_state(precision="float16")
     before = weights(state)
     state.scaler.load_state_dict(state.scaler.state_dict() | {"scale": 2.0**40})
-    state.advance([pictures(4)], lr=0.01)
+    state.advance([random_images(4)], lr=0.01)
     assert all(torch.equal(tensor, before[name]) for name, tensor in weights(state).items())
     assert state.scaler.get_scale() == 2.0**39
 
 
 def test_the_conditioning_weight_is_a_temperature_of_its_own_term():
-    model, images = small_model(), pictures(4)
+    model, images = small_model(), random_images(4)
     a, b = model.conditioning(area_average(images, 2)), model.prior(images)
     terms = [
         torch.nn.functional.cross_entropy(logits, images.long()) for logits in (a + b, a / 2.5)
     ]
-    torch.testing.assert_close(Objective(model, 2.5)(images), torch.stack(terms))
+    torch.testing.assert_close(TrainingLoss(model, 2.5)(images), torch.stack(terms))
 
 
 @pytest.mark.parametrize(
@@ -143,8 +143,8 @@ def test_the_conditioning_weight_is_a_temperature_of_its_own_term():
     ids=lambda options: " ".join(map(str, options.values())),
 )
 def test_every_recipe_resumes_exactly(tmp_path, options):
-    recipe = dataclasses.replace(RECIPE, **options)
-    validation, intervals = pictures(3, seed=1), Intervals(log=2, validate=3, checkpoint=2)
+    recipe = dataclasses.replace(CONFIG, **options)
+    validation, intervals = random_images(3, seed=1), Intervals(log=2, validate=3, checkpoint=2)
     common = {"recipe": recipe, "validation": validation, "intervals": intervals}
     whole = make_trainer(tmp_path / "whole", 8, **common)
     assert whole.run()
@@ -161,7 +161,7 @@ def test_every_recipe_resumes_exactly(tmp_path, options):
 def test_a_compiled_run_takes_the_same_steps():
     plain, compiled = make_state(), make_state(compile=True)
     for _ in range(3):
-        bits = [state.advance([pictures(4)], lr=0.01) for state in (plain, compiled)]
+        bits = [state.advance([random_images(4)], lr=0.01) for state in (plain, compiled)]
         assert bits[0] == pytest.approx(bits[1], rel=1e-4)
     for name, tensor in weights(plain).items():
         torch.testing.assert_close(weights(compiled)[name], tensor, rtol=1e-3, atol=1e-4)
@@ -185,14 +185,14 @@ def test_a_compiled_run_takes_the_same_steps():
 def test_a_recipe_out_of_range_names_the_value(options):
     ((name, value),) = options.items()
     with pytest.raises(ValueError, match=rf"{name} must be .* got {value}"):
-        Recipe(**options)
+        TrainingConfig(**options)
 
 
 # The best model, and early stop
 
 
 def test_the_best_is_the_lowest_and_goes_stale():
-    best = Best()
+    best = EarlyStopping()
     assert [best.take(bits) for bits in (5.0, 4.0, 4.0, 4.5)] == [True, True, False, False]
     assert best.bits == 4.0
     assert [best.is_stale(patience) for patience in (None, 2, 3)] == [False, True, False]
@@ -209,7 +209,7 @@ def test_a_run_stops_early_and_keeps_the_best_model(tmp_path, monkeypatch):
     trainer = make_trainer(
         tmp_path,
         100,
-        validation=pictures(2),
+        validation=random_images(2),
         intervals=intervals,
         budget=Budget(steps=100, patience=2),
     )
@@ -229,7 +229,7 @@ def weights_of(model):
 
 
 def test_a_run_that_is_stopped_before_a_validation_has_a_model(tmp_path):
-    trainer = make_trainer(tmp_path, 100, validation=pictures(2), stop=stop_at(3))
+    trainer = make_trainer(tmp_path, 100, validation=random_images(2), stop=stop_at(3))
     assert not trainer.run()
     model = load_file(tmp_path / "model" / "model.safetensors")
     average = trainer.state.ema.model.state_dict()
@@ -239,7 +239,7 @@ def test_a_run_that_is_stopped_before_a_validation_has_a_model(tmp_path):
 @pytest.mark.parametrize("stop", [3, 6, 8])
 def test_a_run_stopped_where_it_validates_resumes_exactly(tmp_path, stop):
     options = {
-        "validation": pictures(3, seed=1),
+        "validation": random_images(3, seed=1),
         "intervals": Intervals(log=2, validate=3, checkpoint=100),
     }
     assert make_trainer(tmp_path / "whole", 8, **options).run()
@@ -261,14 +261,14 @@ def test_the_average_has_the_buffers_of_the_model():
     model.prior.register_buffer("scale", torch.zeros(2))
     state = make_state(model)
     model.prior.scale += 3
-    state.advance([pictures(4)], lr=0.01)
+    state.advance([random_images(4)], lr=0.01)
     assert state.ema.model.prior.scale.tolist() == [3, 3]
 
 
 def test_float16_that_is_nan_at_any_scale_ends_the_run():
     state = make_state(precision="float16")
     state.model.prior.head.out.bias.register_hook(lambda grad: grad * math.nan)
-    steps = (state.advance([pictures(4)], lr=0.01) for _ in range(40))
+    steps = (state.advance([random_images(4)], lr=0.01) for _ in range(40))
     with pytest.raises(FloatingPointError, match="not finite at any scale of the loss"):
         list(steps)
 
@@ -280,7 +280,7 @@ def test_grids_show_the_same_inputs_each_time(tmp_path):
     trainer = make_trainer(
         tmp_path,
         4,
-        validation=pictures(3, seed=1),
+        validation=random_images(3, seed=1),
         intervals=Intervals(log=1, validate=2, checkpoint=100),
         grid=2,
     )
@@ -290,19 +290,19 @@ def test_grids_show_the_same_inputs_each_time(tmp_path):
         with Image.open(tmp_path / "samples" / name) as grid:
             grids.append(np.asarray(grid.convert("RGB")))
     first, second = grids
-    side = 4 * (8 + 2)  # a picture and its frame, four-fold
+    side = 4 * (8 + 2)  # an image and its frame, four-fold
     assert first.shape == (2 * side, 6 * side, 3)
     for column in (0, 5):  # input and original
         here = slice(column * side, (column + 1) * side)
         assert np.array_equal(first[:, here], second[:, here])
     assert not np.array_equal(first[:, side : 5 * side], second[:, side : 5 * side])
-    truth = pictures(3, seed=1)[1, :, 3, 5].tolist()
+    truth = random_images(3, seed=1)[1, :, 3, 5].tolist()
     assert first[side + 4 * (1 + 3), 5 * side + 4 * (1 + 5)].tolist() == truth
 
 
 def test_the_grid_of_a_binary_prior_is_black_and_white():
     torch.manual_seed(0)
-    model = pixelsr.PixelCNN(channels=2, layers=2, head_channels=4, colours=1, levels=2).eval()
+    model = pixelsr.PixelCNN(channels=2, layers=2, head_channels=4, colors=1, levels=2).eval()
     grid = np.asarray(draw_grid(model, torch.zeros(1, 1, 8, 8, dtype=torch.uint8), seed=0))
     assert set(np.unique(grid)) == {0, 255}
     other = np.asarray(draw_grid(model, torch.zeros(1, 1, 8, 8, dtype=torch.uint8), seed=1))
@@ -311,8 +311,8 @@ def test_the_grid_of_a_binary_prior_is_black_and_white():
 
 def test_the_grid_of_a_conditioning_network_is_the_likeliest_of_each_value():
     torch.manual_seed(0)
-    model = pixelsr.ConditioningNetwork(channels=4, blocks=1, magnification=2).eval()
-    images = pictures(2)
+    model = pixelsr.ConditioningNetwork(channels=4, blocks=1, scale_factor=2).eval()
+    images = random_images(2)
     grid = np.asarray(draw_grid(model, images, seed=0))
     likeliest = model(area_average(images, 2)).argmax(1)
     assert grid[4 * 3, 4 * (10 + 4)].tolist() == likeliest[0, :, 2, 3].tolist()
@@ -320,7 +320,10 @@ def test_the_grid_of_a_conditioning_network_is_the_likeliest_of_each_value():
 
 def test_tensorboard_gets_the_curves_and_the_grids(tmp_path):
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    options = {"intervals": Intervals(log=1, validate=2, checkpoint=2), "validation": pictures(2)}
+    options = {
+        "intervals": Intervals(log=1, validate=2, checkpoint=2),
+        "validation": random_images(2),
+    }
     make_trainer(tmp_path, 3, grid=1, tensorboard=True, stop=stop_at(2), **options).run()
     make_trainer(tmp_path, 3, grid=1, tensorboard=True, resume=True, **options).run()
     events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
@@ -336,29 +339,29 @@ def test_tensorboard_gets_the_curves_and_the_grids(tmp_path):
 
 
 def test_two_runs_at_the_same_time_do_not_share_a_folder(tmp_path):
-    first = RunFiles(tmp_path)
+    first = RunDir(tmp_path)
     with pytest.raises(FileExistsError, match=f"another run is writing to {tmp_path} now"):
-        RunFiles(tmp_path)
+        RunDir(tmp_path)
     first.close()
-    RunFiles(tmp_path).close()
+    RunDir(tmp_path).close()
 
 
 def test_a_trainer_that_cannot_be_made_leaves_the_folder_free(tmp_path):
-    with pytest.raises(ValueError, match="a step needs at least 99 pictures"):
-        make_trainer(tmp_path, 2, recipe=dataclasses.replace(RECIPE, accumulate=99))
+    with pytest.raises(ValueError, match="a step needs at least 99 images"):
+        make_trainer(tmp_path, 2, recipe=dataclasses.replace(CONFIG, accumulate=99))
     assert make_trainer(tmp_path, 2).run()
 
 
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"images": pictures(10, seed=9)}, r"pictures was \[10, 3, 8, 8\] with the checksum"),
-        ({"validation": pictures(2)}, "validation pictures was none, now it is "),
+        ({"images": random_images(10, seed=9)}, r"images was \[10, 3, 8, 8\] with the checksum"),
+        ({"validation": random_images(2)}, "validation images was none, now it is "),
         ({"workers": Workers(0, 2)}, "workers was 1, now it is 2"),
     ],
-    ids=["pictures", "validation", "workers"],
+    ids=["images", "validation", "workers"],
 )
-def test_a_run_is_not_resumed_with_other_pictures_or_workers(tmp_path, changed, message):
+def test_a_run_is_not_resumed_with_other_images_or_workers(tmp_path, changed, message):
     make_trainer(tmp_path, 2).run()
     trainer = make_trainer(tmp_path, 4, resume=True)
     vars(trainer).update(changed)

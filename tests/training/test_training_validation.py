@@ -8,9 +8,15 @@ from safetensors.torch import load_file
 from pixelsr.training import Budget, Intervals, bits_per_dimension
 from pixelsr.training.checkpoint import read_checkpoint
 from pixelsr.utils.distributed import Workers
-from tests.training.test_training import CHECKPOINT, RECIPE, make_trainer, pictures, small_model
+from tests.training.test_training import (
+    CHECKPOINT,
+    CONFIG,
+    make_trainer,
+    random_images,
+    small_model,
+)
 
-VALIDATING = {"validation": pictures(5, seed=1), "intervals": Intervals(1, 2, 100), "grid": 1}
+VALIDATING = {"validation": random_images(5, seed=1), "intervals": Intervals(1, 2, 100), "grid": 1}
 
 
 def outcome(out):
@@ -74,7 +80,7 @@ def test_a_stop_ends_a_validation_at_once(tmp_path, monkeypatch):
 
     monkeypatch.setattr(trainer.display, "validate", count)
     assert not trainer.run()
-    assert batches == [0.8]  # 4 of 5 pictures, the first batch
+    assert batches == [0.8]  # 4 of 5 images, the first batch
     assert not (tmp_path / "parts" / "samples" / "step-0000004.png").exists()
     make_trainer(tmp_path / "parts", 7, resume=True, **VALIDATING).run()
     assert outcome(tmp_path / "parts") == outcome(tmp_path / "whole")
@@ -95,7 +101,7 @@ def test_a_validation_counts_against_the_minutes(tmp_path, monkeypatch):
 
     monkeypatch.setattr("pixelsr.training.trainer.bits_per_dimension", measure)
     trainer = make_trainer(
-        tmp_path, 100, budget=Budget(steps=100, minutes=1), recipe=RECIPE, **VALIDATING
+        tmp_path, 100, budget=Budget(steps=100, minutes=1), recipe=CONFIG, **VALIDATING
     )
     assert trainer.run()
     assert trainer.state.step == 2
@@ -117,7 +123,7 @@ def test_every_worker_advances_equally_often_in_a_validation(count):
         def gather(self, value):
             return [value]
 
-    model, images = small_model(), pictures(5, seed=1)
+    model, images = small_model(), random_images(5, seed=1)
     calls = []
     for rank in range(count):
         done = []

@@ -17,7 +17,7 @@ from pixelsr.utils.distributed import Workers
 from tests.cli.test_train_command import TINY
 from tests.support.advance_state import advance
 from tests.support.helpers import slow
-from tests.training.test_training import pictures
+from tests.training.test_training import random_images
 
 ROOT = Path(__file__).parents[2]
 TORCHRUN = ("--standalone", "--nproc-per-node")
@@ -52,8 +52,8 @@ dist.destroy_process_group = destroy_and_report
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    path = tmp_path_factory.mktemp("pictures")
-    for k, image in enumerate(pictures(20)):
+    path = tmp_path_factory.mktemp("images")
+    for k, image in enumerate(random_images(20)):
         from_tensor(image).save(path / f"{k}.png")
     return path
 
@@ -135,7 +135,7 @@ def test_a_full_disk_is_told_once_and_ends_all_workers(folder, tmp_path):
     ("lr", "message"),
     [
         slow(-1, "--lr must be more than 0 and at most 1,000, got -1.0"),
-        (1, "empty holds no picture of at least 8x8 pixels"),
+        (1, "empty holds no image of at least 8x8 pixels"),
     ],
 )
 def test_bad_input_is_told_once_and_ends_all_workers(tmp_path, lr, message):

@@ -1,8 +1,8 @@
-"""The CUDA engine, 16-bit weights: does it draw the network's pictures, how fast, time by event."""
+"""The CUDA engine, 16-bit weights: does it draw the network's images, how fast, time by event."""
 
 import statistics
 
-from pixelsr.bench import Batch, Sampler
+from pixelsr.bench import Batch, EngineChoice
 from pixelsr.bench.inputs import flips
 from pixelsr.bench.timing import seconds
 
@@ -12,7 +12,7 @@ from .setting import BATCHES, batch_of, emulate, make_model
 
 WEIGHTS = "bfloat16"
 ROUNDS, FEW, MANY = 5, 3, 256
-"""Rounds; from `MANY` pictures on, `FEW`."""
+"""Rounds; from `MANY` images on, `FEW`."""
 
 
 def run() -> None:
@@ -31,10 +31,10 @@ def rounds_of(batch: Batch) -> int:
 
 def draw(batch: Batch, engine: str) -> None:
     """Draw a batch again and again; report the share of values that a forward pass would change."""
-    sampler = Sampler(engine, WEIGHTS)
+    sampler = EngineChoice(engine, WEIGHTS)
     drawn = sampler(batch)
     own = {"engine": engine, "weights": WEIGHTS, "batch": len(batch)}
     report(what="replay", **own, flips=flips(batch, drawn, WEIGHTS))
     times = [seconds(batch.device, sampler, batch) for _ in range(rounds_of(batch))]
     speed = len(batch) / statistics.median(times)
-    report(what="draw", **own, seconds=times, pictures_per_second=speed)
+    report(what="draw", **own, seconds=times, images_per_second=speed)

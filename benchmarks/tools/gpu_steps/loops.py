@@ -1,4 +1,4 @@
-"""32x32 pictures from the paper-size model on a GPU, 16-bit weights: the engines beside PyTorch.
+"""32x32 images from the paper-size model on a GPU, 16-bit weights: the engines beside PyTorch.
 
 Beside the engines stand, in the same process and in turns, what plain PyTorch does at its best: the
 naive loop, the row-cropped loop and the cached loop (the plan, as the reference engine runs it), in
@@ -6,7 +6,7 @@ bfloat16 or TF32 and as CUDA graphs, each timed by some of its steps. What is dr
 forward pass before it is timed. Then: where the time of the CUDA engine goes, and how far it is
 from what no engine can beat.
 
-Asked for: 1 picture in 40 ms, 16 in 60 ms, and 10,000 pictures a second 2,048 at a time.
+Asked for: 1 image in 40 ms, 16 in 60 ms, and 10,000 images a second 2,048 at a time.
 """
 
 import datetime
@@ -18,18 +18,18 @@ import torch
 
 import pixelsr
 from pixelsr.bench import (
-    Figure,
+    EngineChoice,
+    Measurement,
     Report,
-    Sampler,
+    engine_choices,
     machine,
     make_batch,
     measure_batch,
-    samplers,
     timing,
 )
+from pixelsr.bench.engine_choices import request_of
 from pixelsr.bench.inputs import Batch, check_replay
 from pixelsr.bench.loops import cached_loop
-from pixelsr.bench.samplers import request_of
 from pixelsr.bench.timing import seconds
 from pixelsr.models import PixelModel
 from pixelsr.sampling.engines.cuda.engine import CudaEngine
@@ -46,14 +46,14 @@ WEIGHTS = ("bfloat16", "float16")
 Say = Callable[[str], None]
 
 
-def half_precision(batch: Batch) -> list[Sampler]:
+def half_precision(batch: Batch) -> list[EngineChoice]:
     """Fast engines that can draw from the model with 16-bit weights."""
     engines = ("cuda",) if REHEARSES else ()  # Triton's interpreter is slow
-    found = samplers(batch.device, engines, batch)
+    found = engine_choices(batch.device, engines, batch)
     return [one for one in found if one.weights in WEIGHTS and one.engine in ("cuda", "triton")]
 
 
-def sound(every: Sequence[Sampler], batch: Batch) -> tuple[list[Sampler], dict[str, str]]:
+def sound(every: Sequence[EngineChoice], batch: Batch) -> tuple[list[EngineChoice], dict[str, str]]:
     """The samplers that draw what the network draws, and why the others are not measured."""
     good, refused = [], {}
     for sampler in every:
@@ -69,7 +69,7 @@ def measure_gpu(
     model: PixelModel, size: tuple[int, int], batches: Sequence[int], rounds: int, say: Say = print
 ) -> dict[str, Any]:
     """Everything, as JSON values; `report` has the times as `pixelsr bench` writes them."""
-    figures: list[Figure] = []
+    results: list[Measurement] = []
     found: dict[str, Any] = {"breakdown": [], "one_input": [], "cached_loop": {}, "refused": {}}
     for count in batches:
         say(f"batch {count}")
@@ -77,7 +77,7 @@ def measure_gpu(
         turns = min(rounds, rounds_of(batch))
         good, refused = sound(half_precision(batch), batch)
         found["refused"] |= refused
-        figures += measure_batch(batch, good, turns)
+        results += measure_batch(batch, good, turns)
         if timing.uses_graphs(batch.device):
             found["cached_loop"][count] = cached_loop(batch).why_not_captured
         batch.kept.clear()  # the graphs' memory
@@ -88,11 +88,11 @@ def measure_gpu(
             found["one_input"] = [one_input(batch, one, turns) for one in good]
             found["bound"] = bound_of(batch, of_cuda[0].weights) if of_cuda else None
         release(batch.device)
-    return {"report": report_of(model, size, figures).as_json(), "gpu": found}
+    return {"report": report_of(model, size, results).as_json(), "gpu": found}
 
 
-def one_input(batch: Batch, sampler: Sampler, rounds: int) -> dict[str, Any]:
-    """As many samples of one small picture, whose image stage is computed once."""
+def one_input(batch: Batch, sampler: EngineChoice, rounds: int) -> dict[str, Any]:
+    """As many samples of one small image, whose image stage is computed once."""
     low_res = None if batch.low_res is None else batch.low_res[:1]
 
     def draw() -> None:
@@ -104,7 +104,7 @@ def one_input(batch: Batch, sampler: Sampler, rounds: int) -> dict[str, Any]:
     times = [seconds(batch.device, draw) for _ in range(rounds)]
     speed = len(batch) / statistics.median(times)
     own = {"engine": sampler.engine, "weights": sampler.weights, "batch": len(batch)}
-    return {**own, "seconds": times, "pictures_per_second": speed}
+    return {**own, "seconds": times, "images_per_second": speed}
 
 
 @torch.no_grad()
@@ -114,9 +114,9 @@ def bound_of(batch: Batch, weights: str) -> dict[str, Any]:
     return bound(CudaEngine(plan_of(request), request))
 
 
-def report_of(model: PixelModel, size: tuple[int, int], figures: list[Figure]) -> Report:
+def report_of(model: PixelModel, size: tuple[int, int], results: list[Measurement]) -> Report:
     now = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds")
-    return Report(machine(model.device), now, model.describe(), size, tuple(figures), ())
+    return Report(machine(model.device), now, model.describe(), size, tuple(results), ())
 
 
 def release(device: torch.device) -> None:
@@ -139,11 +139,11 @@ def run() -> None:
 def join(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """What `measure_gpu` would have found of all batches at once, from those of single ones."""
     last, gpus = parts[-1], [part["gpu"] for part in parts]
-    figures = [figure for part in parts for figure in part["report"]["figures"]]
+    results = [figure for part in parts for figure in part["report"]["figures"]]
     gpu = {
         **gpus[-1],
         "breakdown": [one for found in gpus for one in found["breakdown"]],
         "cached_loop": {size: why for found in gpus for size, why in found["cached_loop"].items()},
         "refused": {name: why for found in gpus for name, why in found["refused"].items()},
     }
-    return {"report": {**last["report"], "figures": figures}, "gpu": gpu}
+    return {"report": {**last["report"], "figures": results}, "gpu": gpu}

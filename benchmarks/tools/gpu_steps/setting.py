@@ -18,7 +18,7 @@ def make_model() -> pixelsr.PixelRecursiveSR:
         return pixelsr.PixelRecursiveSR().to(DEVICE)
     sizes = {"channels": 9, "layers": 2, "levels": 16, "kernel_size": 3}
     prior = pixelsr.GatedPixelCNN(**sizes, head_channels=12, first_kernel_size=5)
-    conditioning = pixelsr.ConditioningNetwork(channels=4, blocks=1, levels=16, magnification=2)
+    conditioning = pixelsr.ConditioningNetwork(channels=4, blocks=1, levels=16, scale_factor=2)
     return pixelsr.PixelRecursiveSR(prior, conditioning).to(DEVICE)
 
 

@@ -12,8 +12,8 @@ from benchmarks.suites.bench_cross_entropy import hidden_maps, layers, our_loss,
 from benchmarks.suites.bench_training_step import PlainObjective, live_products, make_step
 from pixelsr.bench.passes import on_backend
 from pixelsr.bench.timing import seconds
-from pixelsr.functional import Output
-from pixelsr.training.loss import Objective
+from pixelsr.functional import LogitsHead
+from pixelsr.training.loss import TrainingLoss
 
 from . import REHEARSES, report
 from .setting import DEVICE, SIZE, make_model
@@ -27,7 +27,7 @@ def run() -> None:
     for dtype in DTYPES:
         measure("loss", losses(dtype), dtype)
     model = make_model().to(memory_format=torch.channels_last).train()
-    small = SIZE[0] // model.magnification, SIZE[1] // model.magnification
+    small = SIZE[0] // model.scale_factor, SIZE[1] // model.scale_factor
     report(what="multiply-adds", forward=IMAGES * live_products(model, SIZE, small))
     for dtype in DTYPES:
         measure("step", steps(model, dtype), dtype)
@@ -72,7 +72,9 @@ def losses(dtype: torch.dtype) -> Sides:
     }
 
 
-def _gradients(loss: Callable[..., Tensor], images: Tensor, *outputs: Output) -> tuple[Tensor, ...]:
+def _gradients(
+    loss: Callable[..., Tensor], images: Tensor, *outputs: LogitsHead
+) -> tuple[Tensor, ...]:
     leaves = [tensor for output in outputs for tensor in output if tensor is not None]
     return torch.autograd.grad(loss(images, *outputs), leaves)
 
@@ -82,9 +84,9 @@ def steps(model: torch.nn.Module, dtype: torch.dtype) -> Sides:
     images = torch.randint(model.levels, (IMAGES, 3, *SIZE), dtype=torch.uint8, device=DEVICE)
     images = images.contiguous(memory_format=torch.channels_last)
     objectives = {
-        "auto": Objective(copy.deepcopy(model)),
-        "triton": Objective(on_backend(model, "triton")),
-        "cropped": Objective(on_backend(model, "cropped")),
+        "auto": TrainingLoss(copy.deepcopy(model)),
+        "triton": TrainingLoss(on_backend(model, "triton")),
+        "cropped": TrainingLoss(on_backend(model, "cropped")),
         "plain": PlainObjective(on_backend(model, "reference")),
     }
     return {name: partial(make_step(one, dtype), images) for name, one in objectives.items()}

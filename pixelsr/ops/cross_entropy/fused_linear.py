@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pixelsr.masks import group_sizes
 
-from .logits_head import Output
+from .logits_head import LogitsHead
 
 Where = tuple[slice, slice]
 """A chunk of pixels: which images, and which of their rows."""
@@ -39,7 +39,7 @@ class Kernels(NamedTuple):
     """What is done with a chunk of P pixels, for T terms (A + B, and A alone where there is A).
 
     Attributes:
-        forward: ``(nats, log_sums, targets, prior, conditioning, scale)`` fills nats and log_sums
+        forward: ``(nll, log_sums, targets, prior, conditioning, scale)`` fills nats and log_sums
             ``[T, P, C]``: of each value its nats, and the logarithm of its sum of exponentials.
         backward: ``(grad, log_sums, targets, prior, conditioning, scale)`` with the nats' gradient
             ``[T, P]`` gives those of B's logits, and of A's where there is A, ``[P, C * L]``.
@@ -57,26 +57,30 @@ def accumulator(dtype: torch.dtype) -> torch.dtype:
 
 
 def forward_chunked(
-    images: Tensor, prior: Output, conditioning: Output | None, scale: float, kernels: Kernels
+    images: Tensor,
+    prior: LogitsHead,
+    conditioning: LogitsHead | None,
+    scale: float,
+    kernels: Kernels,
 ) -> tuple[Tensor, Tensor]:
     """Nats of the images, ``[T, N]``, and the log_sums of every value, ``[T, N, H, W, C]``."""
-    n, colours, height, width = images.shape
-    shape = (1 if conditioning is None else 2, n, height, width, colours)
-    nats = prior.features.new_empty(shape, dtype=accumulator(prior.features.dtype))
-    log_sums = torch.empty_like(nats) if kernels.wants_log_sums else nats.new_empty(0)
+    n, colors, height, width = images.shape
+    shape = (1 if conditioning is None else 2, n, height, width, colors)
+    nll = prior.features.new_empty(shape, dtype=accumulator(prior.features.dtype))
+    log_sums = torch.empty_like(nll) if kernels.wants_log_sums else nll.new_empty(0)
     for where in chunks(images):
-        layers = _layers(prior, conditioning, where, colours)
-        buffers = _of_terms(nats, where), _of_terms(log_sums, where)
+        layers = _layers(prior, conditioning, where, colors)
+        buffers = _of_terms(nll, where), _of_terms(log_sums, where)
         kernels.forward(*buffers, rows(images, where), *layers, scale)
-    return nats.flatten(2).sum(2), log_sums
+    return nll.flatten(2).sum(2), log_sums
 
 
 def backward_chunked(
     grad: Tensor,
     log_sums: Tensor,
     images: Tensor,
-    prior: Output,
-    conditioning: Output | None,
+    prior: LogitsHead,
+    conditioning: LogitsHead | None,
     scale: float,
     needs: Sequence[Sequence[bool]],
     kernels: Kernels,
@@ -90,12 +94,12 @@ def backward_chunked(
         grad: of the nats, ``[T, N]``.
         needs: for each tensor of each output, whether its gradient is needed; None where not.
     """
-    colours = images.shape[1]
-    parts = [_Gradients(prior, needs[0], colours)]
+    colors = images.shape[1]
+    parts = [_Gradients(prior, needs[0], colors)]
     if conditioning is not None:
         parts.append(_Gradients(conditioning, needs[1], 1))
     for where in chunks(images):
-        layers = _layers(prior, conditioning, where, colours)
+        layers = _layers(prior, conditioning, where, colors)
         targets = rows(images, where)
         each = grad[:, where[0]].repeat_interleave(len(targets) // grad[0, where[0]].numel(), 1)
         of_logits = kernels.backward(each, _of_terms(log_sums, where), targets, *layers, scale)
@@ -108,8 +112,8 @@ def backward_chunked(
 class _Gradients:
     """Gradients of the tensors of an output layer, summed over chunks; None where not needed."""
 
-    def __init__(self, output: Output, needs: Sequence[bool], colours: int) -> None:
-        self.output, self.colours = output, colours
+    def __init__(self, output: LogitsHead, needs: Sequence[bool], colors: int) -> None:
+        self.output, self.colors = output, colors
         needed = [
             tensor if needs_it else None for tensor, needs_it in zip(output, needs, strict=True)
         ]
@@ -121,11 +125,11 @@ class _Gradients:
         output, features = self.output, self.features
         hidden, further = output.hidden_weight, (self.hidden_weight, self.hidden_bias, features)
         wants = any(tensor is not None for tensor in further)
-        into = (self.weight, self.bias, self.colours)
+        into = (self.weight, self.bias, self.colors)
         grad_x = _backward_product(grad, x, output.weight, *into, wants)
         if hidden is not None and grad_x is not None:
             grad_x.masked_fill_(x <= 0, 0)  # of the relu
-            into = (self.hidden_weight, self.hidden_bias, self.colours)
+            into = (self.hidden_weight, self.hidden_bias, self.colors)
             x = rows(output.features, where)
             grad_x = _backward_product(grad_x, x, hidden, *into, features is not None)
         if features is not None and grad_x is not None:
@@ -168,13 +172,13 @@ def _of_terms(buffer: Tensor, where: Where) -> Tensor:
 
 
 def _layers(
-    prior: Output, conditioning: Output | None, where: Where, colours: int
+    prior: LogitsHead, conditioning: LogitsHead | None, where: Where, colors: int
 ) -> tuple[Layer, Layer | None]:
     """The output layers of a chunk, the prior's hidden layer computed."""
     x = rows(prior.features, where)
     if prior.hidden_weight is not None:
         hidden = Layer(x, prior.hidden_weight[:, :, 0, 0], prior.hidden_bias)
-        x = masked_product(hidden, colours).relu_()
+        x = masked_product(hidden, colors).relu_()
     layer = Layer(x, prior.weight[:, :, 0, 0], prior.bias)
     if conditioning is None:
         return layer, None
@@ -182,20 +186,20 @@ def _layers(
     return layer, Layer(a, conditioning.weight[:, :, 0, 0], conditioning.bias)
 
 
-def _groups(out_channels: int, in_channels: int, colours: int) -> Iterator[tuple[slice, slice]]:
-    """The channels of each colour: of the outputs, and of the inputs."""
+def _groups(out_channels: int, in_channels: int, colors: int) -> Iterator[tuple[slice, slice]]:
+    """The channels of each color: of the outputs, and of the inputs."""
     out = inputs = 0
-    sizes = group_sizes(out_channels, colours), group_sizes(in_channels, colours)
+    sizes = group_sizes(out_channels, colors), group_sizes(in_channels, colors)
     for more_out, more_in in zip(*sizes, strict=True):
         yield slice(out, out + more_out), slice(inputs, inputs + more_in)
         out, inputs = out + more_out, inputs + more_in
 
 
-def masked_product(layer: Layer, colours: int) -> Tensor:
-    """``x @ (weight * mask).T + bias`` with mask B, ``[P, out]``: each colour's live inputs."""
+def masked_product(layer: Layer, colors: int) -> Tensor:
+    """``x @ (weight * mask).T + bias`` with mask B, ``[P, out]``: each color's live inputs."""
     x, weight, bias = layer
     out = x.new_empty(len(x), len(weight))
-    for own, group in _groups(len(weight), x.shape[1], colours):
+    for own, group in _groups(len(weight), x.shape[1], colors):
         live = slice(0, group.stop)
         inputs, kernel = x[:, live], weight[own, live].t()
         if bias is None:
@@ -211,15 +215,15 @@ def _backward_product(
     weight: Tensor,
     grad_weight: Tensor | None,
     grad_bias: Tensor | None,
-    colours: int,
+    colors: int,
     wants_x: bool,
 ) -> Tensor | None:
     """Add to the gradients of `masked_product`'s weight and bias; the gradient of x."""
     if grad_bias is not None:
         grad_bias += grad.sum(0, dtype=grad_bias.dtype)
     grad_x = x.new_empty(x.shape) if wants_x else None
-    for own, group in _groups(len(weight), x.shape[1], colours):
-        readers = slice(own.start, None)  # the group is read by its own colour and by later ones
+    for own, group in _groups(len(weight), x.shape[1], colors):
+        readers = slice(own.start, None)  # the group is read by its own color and by later ones
         if grad_weight is not None:
             _add_product(grad_weight[readers, group, 0, 0], grad[:, readers].t(), x[:, group])
         if grad_x is not None:
@@ -234,11 +238,11 @@ def _add_product(out: Tensor, a: Tensor, b: Tensor) -> None:
         out += a @ b
 
 
-def _logits(prior: Layer, conditioning: Layer | None, scale: float, colours: int) -> list[Tensor]:
+def _logits(prior: Layer, conditioning: Layer | None, scale: float, colors: int) -> list[Tensor]:
     """A + B, and A / scale where there is A, ``[P, C, L]``."""
-    shape = (len(prior.x), colours, -1)
+    shape = (len(prior.x), colors, -1)
     dtype = accumulator(prior.x.dtype)
-    total = masked_product(prior, colours).to(dtype).view(shape)
+    total = masked_product(prior, colors).to(dtype).view(shape)
     if conditioning is None:
         return [total]
     alone = masked_product(conditioning, 1).to(dtype).view(shape)
@@ -246,7 +250,7 @@ def _logits(prior: Layer, conditioning: Layer | None, scale: float, colours: int
 
 
 def _forward(
-    nats: Tensor,
+    nll: Tensor,
     log_sums: Tensor,
     targets: Tensor,
     prior: Layer,
@@ -255,7 +259,7 @@ def _forward(
 ) -> None:
     index = targets.long().unsqueeze(2)  # [P, C, 1]
     for term, logits in enumerate(_logits(prior, conditioning, scale, targets.shape[1])):
-        torch.neg(logits.log_softmax(2).gather(2, index).squeeze(2), out=nats[term])
+        torch.neg(logits.log_softmax(2).gather(2, index).squeeze(2), out=nll[term])
 
 
 def _backward(
@@ -282,7 +286,7 @@ PYTORCH = Kernels(_forward, _backward, wants_log_sums=False)
 
 
 def with_logits_chunked(
-    nats: Tensor,
+    nll: Tensor,
     grads: Sequence[Tensor],
     images: Tensor,
     logits: Tensor,
@@ -297,11 +301,11 @@ def with_logits_chunked(
     """
     for where in chunks(images):
         index = rows(images, where).long().unsqueeze(2)  # [P, C, 1]
-        terms = [_by_level(logits, where).flatten(0, 2).to(nats.dtype)]  # [P, C, L]
+        terms = [_by_level(logits, where).flatten(0, 2).to(nll.dtype)]  # [P, C, L]
         if conditioning is not None:
-            alone = _by_level(conditioning, where).flatten(0, 2).to(nats.dtype)
+            alone = _by_level(conditioning, where).flatten(0, 2).to(nll.dtype)
             terms = [terms[0] + alone, alone if scale == 1 else alone / scale]
-        for term, out in enumerate(_of_terms(nats, where)):
+        for term, out in enumerate(_of_terms(nll, where)):
             log_p = terms[term].log_softmax(2)
             torch.neg(log_p.gather(2, index).squeeze(2), out=out)
             if grads:

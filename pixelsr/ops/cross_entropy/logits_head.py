@@ -8,7 +8,7 @@ from torch import Tensor
 from pixelsr.utils.transforms import is_vmapped
 
 
-class Output(NamedTuple):
+class LogitsHead(NamedTuple):
     """An output layer and what it is to be applied to: logits that have not been computed.
 
     They are ``to_logits(out(features))``, or with a hidden layer
@@ -17,7 +17,7 @@ class Output(NamedTuple):
 
     Attributes:
         features: ``[N, K, H, W]``.
-        weight: ``[C * L, K, 1, 1]``, colour-major; with a hidden layer ``[C * L, hidden, 1, 1]``.
+        weight: ``[C * L, K, 1, 1]``, color-major; with a hidden layer ``[C * L, hidden, 1, 1]``.
         bias: ``[C * L]`` or None.
         hidden_weight: ``[hidden, K, 1, 1]``, or None for no hidden layer.
         hidden_bias: ``[hidden]`` or None.
@@ -30,7 +30,7 @@ class Output(NamedTuple):
     hidden_bias: Tensor | None = None
 
 
-def check_output(name: str, output: Output, images: Tensor) -> None:
+def check_logits_head(name: str, output: LogitsHead, images: Tensor) -> None:
     """Raise ValueError where the tensors do not fit each other or the images.
 
     Args:
@@ -53,10 +53,10 @@ def check_output(name: str, output: Output, images: Tensor) -> None:
         raise ValueError(f"the {name} has a hidden bias and no hidden weight")
     _check_kernel(f"weight of the {name}", weight, channels)
     _check_bias(f"bias of the {name}", bias, weight)
-    colours = images.shape[1]
-    if len(weight) % colours or not 2 <= len(weight) // colours <= 256:
+    colors = images.shape[1]
+    if len(weight) % colors or not 2 <= len(weight) // colors <= 256:
         raise ValueError(
-            f"the weight of the {name} must have 2 to 256 outputs for each of {colours} colours, "
+            f"the weight of the {name} must have 2 to 256 outputs for each of {colors} colors, "
             f"got {len(weight)}"
         )
     tensors = [tensor for tensor in output if tensor is not None]

@@ -7,33 +7,33 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..masked_conv2d.reference import masked_conv2d_ref
-from .logits_head import Output
+from .logits_head import LogitsHead
 
 
-def nats_ref(logits: Tensor, images: Tensor) -> Tensor:
+def nll_ref(logits: Tensor, images: Tensor) -> Tensor:
     """Cross-entropy, summed over the values of each image, ``[N]``, in float32 or float64."""
     logits = logits if logits.dtype == torch.float64 else logits.float()
     rows = logits.permute(0, 3, 4, 2, 1).flatten(0, 3)  # [N H W C, L], a view in channels_last
     targets = images.permute(0, 2, 3, 1).flatten().long()
-    nats = F.cross_entropy(rows, targets, reduction="none")
-    return nats.view(images.shape[0], math.prod(images.shape[1:])).sum(1)
+    nll = F.cross_entropy(rows, targets, reduction="none")
+    return nll.view(images.shape[0], math.prod(images.shape[1:])).sum(1)
 
 
 def pixel_cross_entropy_ref(
-    images: Tensor, prior: Output, conditioning: Output | None, scale: float
+    images: Tensor, prior: LogitsHead, conditioning: LogitsHead | None, scale: float
 ) -> Tensor:
     """Nats of A + B and, where there is A, of A / scale, ``[terms, N]``."""
-    colours = images.shape[1]
+    colors = images.shape[1]
     features = prior.features
     if prior.hidden_weight is not None:
-        hidden = masked_conv2d_ref(features, prior.hidden_weight, prior.hidden_bias, "B", colours)
+        hidden = masked_conv2d_ref(features, prior.hidden_weight, prior.hidden_bias, "B", colors)
         features = F.relu(hidden)
-    out = masked_conv2d_ref(features, prior.weight, prior.bias, "B", colours)
-    logits = out.unflatten(1, (colours, -1)).transpose(1, 2)  # [N, L, C, H, W]
+    out = masked_conv2d_ref(features, prior.weight, prior.bias, "B", colors)
+    logits = out.unflatten(1, (colors, -1)).transpose(1, 2)  # [N, L, C, H, W]
     if conditioning is None:
         return pixel_cross_entropy_with_logits_ref(logits, images, None, scale)
     alone = F.conv2d(conditioning.features, conditioning.weight, conditioning.bias)
-    alone = alone.unflatten(1, (colours, -1)).transpose(1, 2)
+    alone = alone.unflatten(1, (colors, -1)).transpose(1, 2)
     return pixel_cross_entropy_with_logits_ref(logits, images, alone, scale)
 
 
@@ -42,6 +42,6 @@ def pixel_cross_entropy_with_logits_ref(
 ) -> Tensor:
     """Nats of A + B and, where there is A, of A / scale, ``[terms, N]``."""
     if conditioning is None:
-        return nats_ref(logits, images)[None]
+        return nll_ref(logits, images)[None]
     terms = conditioning + logits, conditioning / scale
-    return torch.stack([nats_ref(some, images) for some in terms])
+    return torch.stack([nll_ref(some, images) for some in terms])

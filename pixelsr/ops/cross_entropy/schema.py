@@ -1,6 +1,6 @@
 """`pixel_cross_entropy`, from features and from logits, in PyTorch and in Triton; the gradients.
 
-The tensors of an `Output` are passed one by one: five of the prior's, three of the conditioning
+The tensors of an `LogitsHead` are passed one by one: five of the prior's, three of the conditioning
 network's, which has no hidden layer. Terms are A + B and, where there is A, A / scale.
 """
 
@@ -27,7 +27,7 @@ from .fused_linear import (
     forward_chunked,
     with_logits_chunked,
 )
-from .logits_head import Output
+from .logits_head import LogitsHead
 
 PRIOR, TENSORS = 5, 8
 """Tensors of a prior's output, and of both."""
@@ -59,9 +59,11 @@ LIBRARY.define(
 )
 
 
-def _outputs(tensors: tuple[Any, ...]) -> tuple[Output, Output | None]:
+def _outputs(tensors: tuple[Any, ...]) -> tuple[LogitsHead, LogitsHead | None]:
     conditioning = tensors[PRIOR:TENSORS]
-    return Output(*tensors[:PRIOR]), None if conditioning[0] is None else Output(*conditioning)
+    return LogitsHead(*tensors[:PRIOR]), None if conditioning[0] is None else LogitsHead(
+        *conditioning
+    )
 
 
 def _forward_by(kernels: Kernels) -> Callable[..., tuple[Tensor, Tensor]]:
@@ -88,14 +90,14 @@ def _with_logits_by(fill: Callable[..., None]) -> Callable[..., tuple[Tensor, ..
         images: Tensor, logits: Tensor, conditioning: Tensor | None, scale: float, needs_grad: bool
     ) -> tuple[Tensor, ...]:
         given = [logits] if conditioning is None else [logits, conditioning]
-        n, colours, height, width = images.shape
-        shape = (len(given), n, height, width, colours)
-        nats = logits.new_empty(shape, dtype=accumulator(logits.dtype))
+        n, colors, height, width = images.shape
+        shape = (len(given), n, height, width, colors)
+        nll = logits.new_empty(shape, dtype=accumulator(logits.dtype))
         grads = [torch.empty_like(some) for some in given] if needs_grad else []
-        if nats.numel():
-            fill(nats, grads, images, logits, conditioning, scale)
+        if nll.numel():
+            fill(nll, grads, images, logits, conditioning, scale)
         nothing = [logits.new_empty(0) for _ in range(2 - len(grads))]
-        return nats.flatten(2).sum(2), *grads, *nothing
+        return nll.flatten(2).sum(2), *grads, *nothing
 
     return run
 
@@ -114,7 +116,7 @@ def _scale(grad: Tensor, of_total: Tensor, of_alone: Tensor) -> tuple[Tensor, Te
 
 
 def _forward_triton(
-    nats: Tensor,
+    nll: Tensor,
     log_sums: Tensor,
     targets: Tensor,
     prior: Layer,
@@ -123,7 +125,7 @@ def _forward_triton(
 ) -> None:
     from pixelsr.kernels.cross_entropy.from_features import launch_pixel_cross_entropy
 
-    launch_pixel_cross_entropy(nats, log_sums, targets, prior, conditioning, scale)
+    launch_pixel_cross_entropy(nll, log_sums, targets, prior, conditioning, scale)
 
 
 def _backward_triton(
@@ -144,11 +146,11 @@ def _backward_triton(
     return of_logits
 
 
-def _with_logits_triton(nats: Tensor, grads: list[Tensor], *given: Any) -> None:
+def _with_logits_triton(nll: Tensor, grads: list[Tensor], *given: Any) -> None:
     from pixelsr.kernels.cross_entropy.from_logits import launch_pixel_cross_entropy_with_logits
 
     with _filled(grads) as buffers:
-        launch_pixel_cross_entropy_with_logits(nats, buffers, *given)
+        launch_pixel_cross_entropy_with_logits(nll, buffers, *given)
 
 
 @contextlib.contextmanager
@@ -182,11 +184,11 @@ LIBRARY.impl("pixel_cross_entropy_with_logits_grad", _scale, "CompositeExplicitA
 
 def _forward_fake_by(kernels: Kernels) -> Callable[..., tuple[Tensor, Tensor]]:
     def fake(images: Tensor, features: Tensor, *given: Any) -> tuple[Tensor, Tensor]:
-        n, colours, height, width = images.shape
+        n, colors, height, width = images.shape
         terms = 1 if given[PRIOR - 1] is None else 2
-        nats = features.new_empty((terms, n), dtype=accumulator(features.dtype))
-        shape = (terms, n, height, width, colours) if kernels.wants_log_sums else (0,)
-        return nats, nats.new_empty(shape)
+        nll = features.new_empty((terms, n), dtype=accumulator(features.dtype))
+        shape = (terms, n, height, width, colors) if kernels.wants_log_sums else (0,)
+        return nll, nll.new_empty(shape)
 
     return fake
 
@@ -208,9 +210,9 @@ def _with_logits_fake(
     images: Tensor, logits: Tensor, conditioning: Tensor | None, scale: float, needs_grad: bool
 ) -> tuple[Tensor, ...]:
     given = [logits] if conditioning is None else [logits, conditioning]
-    nats = logits.new_empty((len(given), images.shape[0]), dtype=accumulator(logits.dtype))
+    nll = logits.new_empty((len(given), images.shape[0]), dtype=accumulator(logits.dtype))
     grads = [torch.empty_like(some) for some in given] if needs_grad else []
-    return nats, *grads, *(logits.new_empty(0) for _ in range(2 - len(grads)))
+    return nll, *grads, *(logits.new_empty(0) for _ in range(2 - len(grads)))
 
 
 def _scale_fake(grad: Tensor, of_total: Tensor, of_alone: Tensor) -> tuple[Tensor, Tensor]:

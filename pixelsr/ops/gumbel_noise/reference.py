@@ -38,7 +38,7 @@ def philox4x32_ref(counter: Tensor, key: tuple[int, int]) -> Tensor:
 def gumbel_noise_ref(
     seed: int, first_index: int, samples: int, first_position: int, positions: int, levels: int
 ) -> Tensor:
-    """Gumbel noise of `samples` consecutive pictures at `positions` consecutive positions.
+    """Gumbel noise of `samples` consecutive images at `positions` consecutive positions.
 
     ``-log(-log(u))`` in float64, rounded to float32, ``u = ((word >> 9) + 0.5) * 2^-23``; the word
     of a level is word ``level % 4`` of Philox4x32-10 under the key (seed low, seed high) and the

@@ -30,7 +30,7 @@ _ROUNDING = {torch.float16: 1, torch.bfloat16: 2}
 
 
 def outputs_cpu(gates: Tensor, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Uninitialised. Hidden states lie as the gates do; what is kept is always channels last."""
+    """Uninitialized. Hidden states lie as the gates do; what is kept is always channels last."""
     n, parts, height, width = gates.shape
     shape, exact = (n, parts // 4, height, width), accumulator(gates.dtype)
     hidden = empty(gates, shape, gates.dtype)

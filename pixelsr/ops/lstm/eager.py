@@ -1,8 +1,8 @@
 """The recurrences of PixelRNN, front by front, with their gradients written out.
 
-A front is all cells that are computed at once: a row, or a diagonal of the picture. One state for
+A front is all cells that are computed at once: a row, or a diagonal of the image. One state for
 each column (of a Row LSTM) or for each row (of a Diagonal LSTM) is carried from front to front.
-Diagonals are strided views of the flattened picture: nothing is skewed, padded or copied for it.
+Diagonals are strided views of the flattened image: nothing is skewed, padded or copied for it.
 """
 
 from typing import NamedTuple
@@ -18,7 +18,7 @@ class Kind(NamedTuple):
 
     Attributes:
         diagonal: a Diagonal LSTM, whose cells read above and beside them; otherwise a Row LSTM,
-            whose cells read the row above, centred.
+            whose cells read the row above, centered.
         reverse: from right to left.
     """
 
@@ -48,12 +48,12 @@ class States(NamedTuple):
     activations: Tensor
 
 
-class Front(NamedTuple):
+class Wavefront(NamedTuple):
     """Cells that are computed at once.
 
     Attributes:
         first, last: their states are those from `first` up to, not including, `last`.
-        cells: where they lie in the flattened picture, in the same order.
+        cells: where they lie in the flattened image, in the same order.
     """
 
     first: int
@@ -61,19 +61,19 @@ class Front(NamedTuple):
     cells: slice
 
 
-def fronts(kind: Kind, height: int, width: int) -> list[Front]:
+def wavefronts(kind: Kind, height: int, width: int) -> list[Wavefront]:
     """In the order in which they are computed: rows from the top down, or diagonals from the top
     left, in reverse from the top right.
     """
     if not kind.diagonal:
-        return [Front(0, width, slice(r * width, (r + 1) * width)) for r in range(height)]
+        return [Wavefront(0, width, slice(r * width, (r + 1) * width)) for r in range(height)]
     step = width + 1 if kind.reverse else max(width - 1, 1)  # of one column, a front is one cell
 
-    def diagonal(number: int) -> Front:
+    def diagonal(number: int) -> Wavefront:
         first, last = max(0, number - width + 1), min(number + 1, height)
         column = number - first
         start = first * width + (width - 1 - column if kind.reverse else column)
-        return Front(first, last, slice(start, start + (last - first - 1) * step + 1, step))
+        return Wavefront(first, last, slice(start, start + (last - first - 1) * step + 1, step))
 
     return [diagonal(number) for number in range(height + width - 1)]
 
@@ -105,7 +105,7 @@ def windows(kind: Kind, hidden: Tensor, initial: Tensor, taps: int) -> Tensor:
 
 
 def _inside(shift: int, width: int) -> slice:
-    """The columns whose neighbour, `shift` to the right, is in the picture; none for the rest."""
+    """The columns whose neighbor, `shift` to the right, is in the image; none for the rest."""
     first = min(max(-shift, 0), width)
     return slice(first, max(first, min(width, width - shift)))
 
@@ -175,7 +175,7 @@ def scan_forward(
     inputs, out_cells = gates.flatten(2), _cells(states.hidden)
     keep = states.cell.numel() > 0
     kept_cell, kept_gates = (_cells(x) if keep else x for x in states[1:])
-    for first, last, cells in fronts(kind, height, width):
+    for first, last, cells in wavefronts(kind, height, width):
         read = [state[..., first + tap : last + tap] for tap in range(taps)]
         sums = (matrix @ torch.cat(read).flatten(1)).view(len(matrix), n, last - first)
         sums += _at(inputs, cells)
@@ -207,7 +207,7 @@ def scan_backward(
     before = predecessors(kind, states.cell, initial[1].to(exact)).flatten(2)
     inputs = [x.flatten(2) for x in (grad, states.cell, states.activations)]
     out_cells = _cells(grad_gates)
-    for first, last, cells in reversed(fronts(kind, height, width)):
+    for first, last, cells in reversed(wavefronts(kind, height, width)):
         of_out, now, gates = (_at(x, cells).to(exact) for x in inputs)
         o, f, i, g = gates.chunk(4)
         own = of_state[..., border + first : border + last]

@@ -52,9 +52,9 @@ def _nothing(gates: Tensor) -> Tensor:
     return gates[:, : gates.shape[1] // 4]
 
 
-def _start(initial_state: Tensor, n: int, places: int) -> tuple[Tensor, Tensor]:
-    """Hidden and cell state before the first step, ``[N, h, places]`` each."""
-    hidden, cell = _exact(initial_state)[:, None, :, None].expand(-1, n, -1, places)
+def _start(initial_state: Tensor, n: int, positions: int) -> tuple[Tensor, Tensor]:
+    """Hidden and cell state before the first step, ``[N, h, positions]`` each."""
+    hidden, cell = _exact(initial_state)[:, None, :, None].expand(-1, n, -1, positions)
     return hidden, cell
 
 

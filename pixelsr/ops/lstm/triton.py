@@ -8,7 +8,7 @@ from torch import Tensor
 from ..memory_format import dense, side_by_side
 from ..registry import interprets
 from .cpu import empty, outputs_cpu
-from .eager import Kind, States, from_initial_hidden, fronts, of_initial_hidden, of_weight
+from .eager import Kind, States, from_initial_hidden, of_initial_hidden, of_weight, wavefronts
 
 
 def forward_triton(
@@ -54,7 +54,7 @@ def grad_triton(
 
 def _geometry(kind: Kind, x: Tensor) -> tuple[list[int], bool, bool]:
     """Return the number of cells of each wavefront, and the two flags of the recurrence."""
-    cells = [last - first for first, last, _ in fronts(kind, x.shape[2], x.shape[3])]
+    cells = [last - first for first, last, _ in wavefronts(kind, x.shape[2], x.shape[3])]
     return cells, kind.diagonal, kind.reverse
 
 

@@ -3,7 +3,7 @@
 from ..registry import LIBRARY
 from .eager import masked_conv2d_cropped
 
-LAYER = "str mask_type, int colours=3, int in_parts=1, int out_parts=1, int dilation=1"
+LAYER = "str mask_type, int colors=3, int in_parts=1, int out_parts=1, int dilation=1"
 LIBRARY.define(f"masked_conv2d(Tensor x, Tensor weight, Tensor? bias, {LAYER}) -> Tensor")
 
 # Made of the library's operators, which bring their own gradients, fakes and memory formats.

@@ -27,14 +27,14 @@ def _layer(weight: Tensor, given: tuple[Any, ...]) -> Any:
     """Return the layer of a weight; the dispatcher passes on no argument that has its default."""
     from pixelsr.kernels.masked_conv2d.live_blocks import Layer
 
-    mask_type, colours, in_parts, out_parts, dilation = given + _DEFAULTS[len(given) - 1 :]
+    mask_type, colors, in_parts, out_parts, dilation = given + _DEFAULTS[len(given) - 1 :]
     out_channels, in_channels, height, width = weight.shape
     mask = causal_mask(
         out_channels,
         in_channels,
         (height, width),
         mask_type,
-        colours=colours,
+        colors=colors,
         in_parts=in_parts,
         out_parts=out_parts,
         device=weight.device,

@@ -8,16 +8,16 @@ from torch import Tensor
 
 from ..plan import Plan
 from ..request import Request
-from ..sampler import Drawing
+from ..sampler import Sampler
 
 Positions = Generator[tuple[tuple[int, int, int], Tensor], Tensor, None]
 
 
 class Engine(ABC):
-    """One batch of pictures on its way, by a plan.
+    """One batch of images on its way, by a plan.
 
     Attributes:
-        images: the pictures so far, uint8 ``[samples, C, H, W]``.
+        images: the images so far, uint8 ``[samples, C, H, W]``.
     """
 
     images: Tensor
@@ -42,17 +42,17 @@ class Engine(ABC):
 
     @abstractmethod
     def positions(self) -> Positions:
-        """Draw: yields (row, column, colour) and logits ``[samples, levels]``; takes the values.
+        """Draw: yields (row, column, color) and logits ``[samples, levels]``; takes the values.
 
         Only values that are unknown in some sample are asked for; the others are filled in.
         """
 
     @abstractmethod
-    def draw(self, drawing: Drawing) -> None:
+    def draw(self, sampler: Sampler) -> None:
         """Draw everything into `images`."""
 
     def record(self, images: Tensor) -> Tensor:
-        """Return the logits that a draw of the given pictures sees, ``[samples, L, C, H, W]``.
+        """Return the logits that a draw of the given images sees, ``[samples, L, C, H, W]``.
 
         Args:
             images: uint8 ``[samples, C, H, W]`` on any device; nothing of them may be known to the
@@ -63,9 +63,9 @@ class Engine(ABC):
         record = logits.new_empty(*images.shape, logits.shape[1])
         images = images.to(record.device)
         while True:
-            row, col, colour = position
-            record[:, colour, row, col] = logits
+            row, col, color = position
+            record[:, color, row, col] = logits
             try:
-                position, logits = positions.send(images[:, colour, row, col])
+                position, logits = positions.send(images[:, color, row, col])
             except StopIteration:
                 return record.permute(0, 4, 1, 2, 3)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..plan import Buffer, Plan, Schedule
 from ..plan.ir import Initial
-from ..plan.trace import image_stage_values, rows_of
+from ..plan.trace import rows_of, run_conditioning
 from ..request import Request
 from .packing import initial_of
 
@@ -15,7 +15,7 @@ from .packing import initial_of
 class Ring:
     """The last rows of some feature maps: ``[rows, N, left + W + right, channels]``.
 
-    Views are made once: in a picture each is asked for in every row, and making one costs as much
+    Views are made once: in an image each is asked for in every row, and making one costs as much
     as the small product that reads it.
 
     Args:
@@ -33,7 +33,7 @@ class Ring:
         return self._storage[row % self.rows][:, self.left : self.left + self.width]
 
     def begin(self, initial: Initial, state: Tensor) -> None:
-        """Put an initial state, ``[channels]``, beside the picture."""
+        """Put an initial state, ``[channels]``, beside the image."""
         cols = slice(self.left + initial.cols.start, self.left + initial.cols.stop)
         rows = self._storage if initial.row is None else self._storage[initial.row % self.rows]
         rows[..., cols, :] = state[self.order].to(rows)
@@ -54,7 +54,7 @@ class Ring:
         return view
 
     def window(self, row: int, col: int, pixels: int, taps: int, first: int, count: int) -> Tensor:
-        """``[N * pixels, taps * count]``: at each place, `taps` neighbours from `col` on."""
+        """``[N * pixels, taps * count]``: at each place, `taps` neighbors from `col` on."""
         key = (row % self.rows, col, pixels, first, count, taps)
         view = self._views.get(key)
         if view is None:
@@ -80,7 +80,7 @@ def ring_shape(buffer: Buffer, width: int, samples: int) -> tuple[int, int, int,
 
 
 _INPUTS_AT_ONCE = 32
-"""Small pictures that a GPU is given together."""
+"""Small images that a GPU is given together."""
 
 
 def feature_dtype(request: Request) -> torch.dtype:
@@ -90,12 +90,12 @@ def feature_dtype(request: Request) -> torch.dtype:
 
 
 class Features:
-    """The feature maps of one batch of pictures.
+    """The feature maps of one batch of images.
 
     Attributes:
         rings: by the name of the buffer.
-        images: the pictures so far, uint8 ``[samples, C, H, W]``.
-        values: what depends on the small picture alone, as rows ``[H or 1, M, W or 1, channels]``;
+        images: the images so far, uint8 ``[samples, C, H, W]``.
+        values: what depends on the small image alone, as rows ``[H or 1, M, W or 1, channels]``;
             computed, unless they are given.
     """
 
@@ -118,7 +118,7 @@ class Features:
             target.copy_(self._per_sample(source).expand_as(target))
 
     def load_known(self, row: int) -> None:
-        """Copy a row of the pictures into their buffer."""
+        """Copy a row of the images into their buffer."""
         self.rings[self.plan.image].row(row).copy_(self.images[:, :, row].transpose(1, 2))
 
     def prefill(self, schedule: Schedule) -> int:
@@ -156,33 +156,33 @@ class Features:
 
 
 def begin(plan: Plan, request: Request, rings: dict[str, Ring]) -> None:
-    """Put the initial states of recurrences beside the picture."""
+    """Put the initial states of recurrences beside the image."""
     for name, buffer in plan.buffers.items():
         if buffer.initial:
             rings[name].begin(buffer.initial, initial_of(request.model, buffer.initial))
 
 
 def _values(plan: Plan, request: Request) -> dict[str, Tensor]:
-    each = image_stage(plan, request)
+    each = conditioning_features(plan, request)
     joined = [torch.cat(parts, 1) for parts in zip(*each, strict=True)]
     return dict(zip(plan.values, joined, strict=True))
 
 
-def image_stage(plan: Plan, request: Request) -> Iterator[tuple[Tensor, ...]]:
-    """What depends on the small pictures alone: of each, rows ``[H or 1, 1, W or 1, channels]``.
+def conditioning_features(plan: Plan, request: Request) -> Iterator[tuple[Tensor, ...]]:
+    """What depends on the small images alone: of each, rows ``[H or 1, 1, W or 1, channels]``.
 
     The library's sums depend on the batch: so they come one by one, or on a GPU, which would wait
     for each, always so many at once.
     """
-    if plan.image_stage is None:
+    if plan.conditioning_features is None:
         return
     if request.low_res is None:
-        yield image_stage_values(plan.image_stage, None)
+        yield run_conditioning(plan.conditioning_features, None)
         return
     at_once = _INPUTS_AT_ONCE if request.device.type == "cuda" else 1
     for part in request.low_res.split(at_once):
         padded = torch.cat([part, part.new_zeros(at_once - len(part), *part.shape[1:])])
-        values = image_stage_values(plan.image_stage, padded)
+        values = run_conditioning(plan.conditioning_features, padded)
         for own in range(len(part)):
             yield tuple(value[:, own : own + 1] for value in values)
 
@@ -192,7 +192,7 @@ def packed_values(plan: Plan, request: Request) -> Tensor:
     shapes, sizes = value_shapes(plan), value_sizes(plan)
     inputs = 1 if request.low_res is None else len(request.low_res)
     packed = torch.empty(inputs, sum(sizes), dtype=feature_dtype(request), device=request.device)
-    for own, values in zip(packed, image_stage(plan, request), strict=False):
+    for own, values in zip(packed, conditioning_features(plan, request), strict=False):
         for piece, shape, value in zip(own.split(sizes), shapes, values, strict=True):
             piece.view(shape).copy_(value[:, 0])  # [H or 1, W or 1, channels]
     return packed

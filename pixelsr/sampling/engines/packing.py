@@ -17,7 +17,7 @@ MAX_STACK, MAX_ARGS = 8, 32
 
 
 def parameter(model: nn.Module, layer: str, name: str) -> Tensor:
-    """A parameter as the layer itself sees it, whatever reparametrisation it is under."""
+    """A parameter as the layer itself sees it, whatever reparametrization it is under."""
     own: Tensor = getattr(model.get_submodule(layer), name)
     return own.detach()
 
@@ -127,7 +127,7 @@ def _depth(expression: Expression) -> int:
     return max(number + _depth(operand) for number, operand in enumerate(operands))
 
 
-def why_not_formula(step: Pointwise) -> str | None:
+def why_not_pointwise(step: Pointwise) -> str | None:
     """Why a formula cannot be written as opcodes for a small stack; None where it can."""
     for opcode, _ in postfix(step.expression):
         if opcode not in OPCODES:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..plan import Buffer, Plan, Pointwise, Product, Schedule, Span, Step
 from ..plan.ir import Expression, Placed
 from ..request import Request
-from ..sampler import Drawing
+from ..sampler import Sampler
 from .base import Engine, Positions
 from .buffers import Features, Ring, feature_dtype, ring_shape
 from .packing import bias_of, block_of
@@ -62,17 +62,17 @@ class ReferenceEngine(Engine):
     def why_not_here(device: torch.device) -> str | None:
         return None
 
-    def draw(self, drawing: Drawing) -> None:
-        drawing.draw_all(self.request, self.positions())
+    def draw(self, sampler: Sampler) -> None:
+        sampler.draw_all(self.request, self.positions())
 
     def positions(self) -> Positions:
         plan, schedule = self.plan, Schedule(self.plan, self.request.unknown)
         begin = self.features.prefill(schedule)
-        stages = range(plan.colours + 1)
+        stages = range(plan.colors + 1)
         of_row, left = self._select("row"), self._select("left")
-        colours = [self._select("colour", colour) for colour in stages]
+        colors = [self._select("color", color) for color in stages]
         left_core = self._select("left", head=False)
-        colours_core = [self._select("colour", colour, head=False) for colour in stages]
+        colors_core = [self._select("color", color, head=False) for color in stages]
         core = [bound for bound in self.bound if not bound.placed.head]
         for row in range(begin, schedule.last_row + 1):
             self.features.load_values(row)
@@ -84,44 +84,44 @@ class ReferenceEngine(Engine):
             for col in schedule.cols:
                 last, stop = schedule.last_unknown(row, col), schedule.stop(row, col)
                 _run_pixel(left if last >= 0 else left_core, row, col)
-                for colour in range(stop):
-                    _run_pixel((colours if colour <= last else colours_core)[colour], row, col)
-                    if colour == plan.colours:
+                for color in range(stop):
+                    _run_pixel((colors if color <= last else colors_core)[color], row, col)
+                    if color == plan.colors:
                         continue
                     drawn = None
-                    if schedule.is_unknown(row, col, colour):
-                        drawn = yield (row, col, colour), self._logits(row, col, colour)
-                    self._write(row, col, colour, drawn)
+                    if schedule.is_unknown(row, col, color):
+                        drawn = yield (row, col, color), self._logits(row, col, color)
+                    self._write(row, col, color, drawn)
                 if schedule.is_last(row, col):
                     break
             else:
                 self._run_padding(row)
 
-    # One row, one pixel, one colour.
+    # One row, one pixel, one color.
 
     def _run_padding(self, row: int) -> None:
-        """The columns to the right of the picture, where nothing is drawn."""
+        """The columns to the right of the image, where nothing is drawn."""
         width = self.plan.image_size[1]
         for col in range(width, width + self.plan.padding):
             late = (bound for bound in self.bound if bound.placed.when != "row")
             _run_pixel([b for b in late if b.placed.padding > col - width], row, col)
 
-    def _logits(self, row: int, col: int, colour: int) -> Tensor:
-        span = self.plan.logits[colour]
+    def _logits(self, row: int, col: int, color: int) -> Tensor:
+        span = self.plan.logits[color]
         return self.rings[span.buffer].span(row, col, 1, span.first, span.count)
 
-    def _write(self, row: int, col: int, colour: int, drawn: Tensor | None) -> None:
+    def _write(self, row: int, col: int, color: int, drawn: Tensor | None) -> None:
         """Put a value where the next stages read it: the known one, or else the one drawn."""
-        value = self.images[:, colour, row, col]
+        value = self.images[:, color, row, col]
         if drawn is not None:
-            value.copy_(torch.where(self.request.known_mask[:, colour, row, col], value, drawn))
-        self.rings[self.plan.image].span(row, col, 1, colour, 1).copy_(value.unsqueeze(1))
+            value.copy_(torch.where(self.request.known_mask[:, color, row, col], value, drawn))
+        self.rings[self.plan.image].span(row, col, 1, color, 1).copy_(value.unsqueeze(1))
 
     # Steps as functions.
 
-    def _select(self, when: str, colour: int = 0, head: bool = True) -> list[_Bound]:
+    def _select(self, when: str, color: int = 0, head: bool = True) -> list[_Bound]:
         """The steps of a stage, with or without those that only serve logits."""
-        stage = [b for b in self.bound if (b.placed.when, b.placed.colour) == (when, colour)]
+        stage = [b for b in self.bound if (b.placed.when, b.placed.color) == (when, color)]
         return [bound for bound in stage if head or not bound.placed.head]
 
     def _bind(self, step: Step) -> Run:
@@ -132,10 +132,10 @@ class ReferenceEngine(Engine):
     def _bind_pointwise(self, step: Pointwise) -> Run:
         out = self._view(step.out)
         args = [self._view(arg) for arg in step.args]
-        formula = _compile(step.expression)
+        pointwise = _compile(step.expression)
 
         def run(row: int, col: int, pixels: int) -> None:
-            out(row, col, pixels).copy_(formula([arg(row, col, pixels) for arg in args]))
+            out(row, col, pixels).copy_(pointwise([arg(row, col, pixels) for arg in args]))
 
         return run
 
@@ -166,7 +166,7 @@ class ReferenceEngine(Engine):
         return lambda row, col, pixels: ring.span(row + dr, col + dc, pixels, first, count)
 
     def _windows(self, step: Product) -> list[tuple[Callable[[int, int, int], Tensor], Tensor]]:
-        """For each row of taps, and each run of neighbouring columns: its window and its weight."""
+        """For each row of taps, and each run of neighboring columns: its window and its weight."""
         if step.src is None or step.weight is None:
             return []
         weight = block_of(self.request.model, step.weight).to(self.dtype)
@@ -187,7 +187,7 @@ def _window(
 
 
 def _consecutive(cols: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Start and stop of each run of neighbouring columns; dilated taps are runs of one."""
+    """Start and stop of each run of neighboring columns; dilated taps are runs of one."""
     starts = [i for i, col in enumerate(cols) if i == 0 or col != cols[i - 1] + 1]
     return list(itertools.pairwise([*starts, len(cols)]))
 
@@ -218,6 +218,6 @@ def _run_row(steps: list[_Bound], row: int, cols: range) -> None:
                 bound.run(row, cols.start, len(cols) + bound.placed.padding)
             continue
         own = list(group)
-        places = range(cols.start, cols.stop + own[0].placed.padding)
-        for col in reversed(places) if scan.reverse else places:
+        positions = range(cols.start, cols.stop + own[0].placed.padding)
+        for col in reversed(positions) if scan.reverse else positions:
             _run_pixel(own, row, col)

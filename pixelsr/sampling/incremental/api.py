@@ -1,4 +1,4 @@
-"""The logits of pictures that are edited: after each edit, only what it affects is computed."""
+"""The logits of images that are edited: after each edit, only what it affects is computed."""
 
 import numpy as np
 import torch
@@ -17,23 +17,23 @@ from ..plan.dependencies import cells_of
 from ..plan.ir import Span
 from ..plan.symbolic import BoolArray
 from ..request import Request, check_images, check_levels, layout, make_request
-from .maps import ReferenceWholePictures, Sites, WholePictures, Work
-from .maps_cpu import CpuWholePictures
+from .maps import FeatureMaps, Positions, ReferenceFeatureMaps, Work
+from .maps_cpu import CpuFeatureMaps
 
-_WHOLE: dict[type[Engine], type[WholePictures]] = {
-    CpuEngine: CpuWholePictures,
-    ReferenceEngine: ReferenceWholePictures,
+_WHOLE: dict[type[Engine], type[FeatureMaps]] = {
+    CpuEngine: CpuFeatureMaps,
+    ReferenceEngine: ReferenceFeatureMaps,
 }
-_NO_EDITS = "it draws pictures but takes no edits, which cpu and reference do"
+_NO_EDITS = "it draws images but takes no edits, which cpu and reference do"
 
 
-class Evaluation:
-    """Pictures, their features and their logits; made by `evaluate`.
+class IncrementalLogits:
+    """Images, their features and their logits; made by `incremental_logits`.
 
     Attributes:
-        images: uint8 ``[N, C, H, W]``, the pictures as they stand; a copy of those given. Change
+        images: uint8 ``[N, C, H, W]``, the images as they stand; a copy of those given. Change
             them by `edit` alone.
-        macs: multiply-adds of the last edit, or of `evaluate`, where there was none.
+        macs: multiply-adds of the last edit, or of `incremental_logits`, where there was none.
     """
 
     def __init__(self, request: Request, engine: str) -> None:
@@ -44,14 +44,14 @@ class Evaluation:
         self._engine = _choose(engine, self._plan, request)(self._plan, self._cells.cells, request)
         self.images = request.known
         self._write_images()
-        everywhere = self._engine.places.reshape(-1)
+        everywhere = self._engine.positions.reshape(-1)
         for number in range(len(self._cells.cells)):  # one by one, for the memory of the places
             self._engine.run([(number, everywhere)])
         self.macs = self._plan.macs * request.samples
 
     @property
     def logits(self) -> Tensor:
-        """Logits ``[N, L, C, H, W]`` of the pictures as they stand.
+        """Logits ``[N, L, C, H, W]`` of the images as they stand.
 
         Not to be written to, and not to be relied on after the next edit: where the plan's layout
         allows it, a view of what the edit will change. Float64 for a float64 model, else float32.
@@ -60,22 +60,22 @@ class Evaluation:
         features = self._engine.map(spans[0].buffer)  # [N, H, W, channels]
         if [span.first for span in spans] == [_first(spans, c) for c in range(len(spans))]:
             end = spans[-1].first + spans[-1].count
-            colours = features[..., spans[0].first : end].unflatten(-1, (len(spans), -1))
+            colors = features[..., spans[0].first : end].unflatten(-1, (len(spans), -1))
         else:
             parts = [features[..., span.first : span.first + span.count] for span in spans]
-            colours = torch.stack(parts, 3)
-        return colours.permute(0, 4, 3, 1, 2)
+            colors = torch.stack(parts, 3)
+        return colors.permute(0, 4, 3, 1, 2)
 
     @without_autocast()
     @torch.no_grad()
     def edit(self, values: Tensor, mask: Tensor) -> None:
         """Change pixels, anywhere and in any order, and bring the logits up to date.
 
-        Equals ``evaluate(model, torch.where(mask, values, state.images))``, at the cost of the
-        places that read a value which is now another, layer by layer.
+        Equals ``incremental_logits(model, torch.where(mask, values, state.images))``, at the cost
+        of the places that read a value which is now another, layer by layer.
 
         Args:
-            values: uint8 ``[N or 1, C, H, W]``; one for all pictures, or one for each.
+            values: uint8 ``[N or 1, C, H, W]``; one for all images, or one for each.
             mask: bool, the same shape; true where the value is to be taken.
         Raises:
             ValueError, TypeError: another type, dtype, shape, or a value that is no level; nothing
@@ -99,30 +99,30 @@ class Evaluation:
         cols = _around(changed_cols, left, right)
         window = changed[:, :, rows, cols]
         image = {
-            self._cells.of(Span(self._plan.image, colour, 1))[0]: window[:, colour]
-            for colour in range(self._plan.colours)
-            if window[:, colour].any()
+            self._cells.of(Span(self._plan.image, color, 1))[0]: window[:, color]
+            for color in range(self._plan.colors)
+            if window[:, color].any()
         }
-        places = self._engine.places[:, rows, cols][samples]
+        grid = self._engine.positions[:, rows, cols][samples]
         work: Work = []
-        sites: dict[int, Sites] = {}  # many cells share a region
+        positions: dict[int, Positions] = {}  # many cells share a region
         for number, region in self._cells.affected(image).items():
             if number in image:
                 continue
-            if id(region) not in sites:
-                sites[id(region)] = places[region]
-            work.append((number, sites[id(region)]))
-            self.macs += self._macs[number] * len(sites[id(region)])
+            if id(region) not in positions:
+                positions[id(region)] = grid[region]
+            work.append((number, positions[id(region)]))
+            self.macs += self._macs[number] * len(positions[id(region)])
         self._engine.run(work)
 
     def _write_images(self) -> None:
         self._engine.map(self._plan.image).copy_(self.images.permute(0, 2, 3, 1))
 
     def _checked(self, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        n, colours, *size = self.images.shape
-        check_images("values", values, colours, (size[0], size[1]))
+        n, colors, *size = self.images.shape
+        check_images("values", values, colors, (size[0], size[1]))
         if len(values) not in (1, n):
-            raise ValueError(f"values must hold 1 or {n} pictures, got {len(values)}")
+            raise ValueError(f"values must hold 1 or {n} images, got {len(values)}")
         if not isinstance(mask, Tensor):
             raise TypeError(f"mask must be a bool tensor, got {type(mask).__name__}")
         if mask.dtype != torch.bool or mask.shape != values.shape:
@@ -139,11 +139,11 @@ def _around(changed: np.ndarray, before: int, after: int) -> slice:
     return slice(max(0, int(changed.min()) - before), int(changed.max()) + after + 1)
 
 
-def _first(spans: tuple[Span, ...], colour: int) -> int:
-    return spans[0].first + colour * spans[0].count
+def _first(spans: tuple[Span, ...], color: int) -> int:
+    return spans[0].first + color * spans[0].count
 
 
-def _choose(engine: str, plan: Plan, request: Request) -> type[WholePictures]:
+def _choose(engine: str, plan: Plan, request: Request) -> type[FeatureMaps]:
     """The named engine, or with "auto" the best that can run and takes edits."""
 
     def why_not(kind: type[Engine]) -> str | None:
@@ -155,16 +155,16 @@ def _choose(engine: str, plan: Plan, request: Request) -> type[WholePictures]:
 @without_autocast()
 @torch.inference_mode(False)  # or what it makes could not be edited outside of that mode
 @torch.no_grad()
-def evaluate(
+def incremental_logits(
     model: nn.Module, images: Tensor, *, low_res: Tensor | None = None, engine: str = "auto"
-) -> Evaluation:
-    """The logits of some pictures, and what it takes to keep them right while pixels change.
+) -> IncrementalLogits:
+    """The logits of some images, and what it takes to keep them right while pixels change.
 
     ::
 
-        state = pixelsr.sampling.evaluate(model, images)
+        state = pixelsr.sampling.incremental_logits(model, images)
         state.edit(values, mask)
-        state.logits  # of the edited pictures: model(state.images)
+        state.logits  # of the edited images: model(state.images)
 
     The weights are those of this call: parameters that change later change nothing here. Every
     feature of every layer is kept, in float32 or float64.
@@ -180,15 +180,15 @@ def evaluate(
         PlanError: the network cannot be planned; the message names the operation.
     """
     model = unwrap(model)
-    colours, levels = layout(model)
-    check_images("images", images, colours, None)
+    colors, levels = layout(model)
+    check_images("images", images, colors, None)
     check_levels("images", images, levels)
     if low_res is not None:
-        check_images("low_res", low_res, colours, None)
+        check_images("low_res", low_res, colors, None)
         if len(low_res) != len(images):
-            raise ValueError(f"low_res must hold {len(images)} pictures, got {len(low_res)}")
+            raise ValueError(f"low_res must hold {len(images)} images, got {len(low_res)}")
     size = (int(images.shape[2]), int(images.shape[3]))
     n = len(images) if low_res is None else 1
     given = torch.ones_like(images, dtype=torch.bool)
     request = make_request(model, n, size, low_res, images, given, 0, "model")
-    return Evaluation(request, engine)
+    return IncrementalLogits(request, engine)

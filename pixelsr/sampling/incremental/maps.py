@@ -1,4 +1,4 @@
-"""Whole pictures: the feature maps of a batch, and cells of them computed at any places."""
+"""Whole images: the feature maps of a batch, and cells of them computed at any places."""
 
 import math
 from abc import ABC, abstractmethod
@@ -16,24 +16,24 @@ from ..engines.reference import OPCODES
 from ..plan import Plan, Pointwise, Product, Span, Step
 from ..plan.dependencies import Cell
 from ..plan.ir import Expression
-from ..plan.trace import image_stage_values
+from ..plan.trace import run_conditioning
 from ..request import Request
 
-_SITES_AT_ONCE = 4096
+_POSITIONS_AT_ONCE = 4096
 """Windows are gathered before they are multiplied: for this many places at a time."""
 
 _Run = Callable[[Tensor, Tensor | None], Tensor]
 """Executes a step at the places of some indices, on what the steps before it have summed."""
 
 
-Sites = NDArray[np.int64]
-"""Where to compute a cell: some of `WholePictures.places`."""
+Positions = NDArray[np.int64]
+"""Where to compute a cell: some of `FeatureMaps.positions`."""
 
-Work = list[tuple[int, Sites]]
+Work = list[tuple[int, Positions]]
 """Cells by number, each with the sites to compute it at."""
 
 
-class WholePictures(ABC):
+class FeatureMaps(ABC):
     """The feature maps of all rows, ``[N, top + H, left + W + right, channels]`` each.
 
     The margins are those of the widest window, so that a place has one index in all maps, and
@@ -53,11 +53,11 @@ class WholePictures(ABC):
         height, width = plan.image_size
         self.padded = self.top + height, self.left + width + self.right
         shape = request.samples, *self.padded
-        places = torch.arange(math.prod(shape), device="cpu").view(shape)
-        self.places: Sites = self._inside(places).contiguous().numpy()
+        positions = torch.arange(math.prod(shape), device="cpu").view(shape)
+        self.positions: Positions = self._inside(positions).contiguous().numpy()
         """int64 ``[N, H, W]``, the index of each pixel in a map with its margins."""
         self.maps = self.allocate()
-        self._load_image_stage()
+        self._load_conditioning()
 
     @abstractmethod
     def allocate(self) -> dict[str, Tensor]:
@@ -75,15 +75,15 @@ class WholePictures(ABC):
         width = self.plan.image_size[1]
         return padded[:, self.top :, self.left : self.left + width]
 
-    def _load_image_stage(self) -> None:
-        if self.plan.image_stage is None:
+    def _load_conditioning(self) -> None:
+        if self.plan.conditioning_features is None:
             return
-        values = image_stage_values(self.plan.image_stage, self.request.low_res)
+        values = run_conditioning(self.plan.conditioning_features, self.request.low_res)
         for name, value in zip(self.plan.values, values, strict=True):
             self.map(name).copy_(value.transpose(0, 1))  # [H or 1, N or 1, W or 1, channels]
 
 
-class ReferenceWholePictures(WholePictures):
+class ReferenceFeatureMaps(FeatureMaps):
     """PyTorch, on any device."""
 
     def __init__(self, plan: Plan, cells: Sequence[Cell], request: Request) -> None:
@@ -100,9 +100,9 @@ class ReferenceWholePictures(WholePictures):
         }
 
     def run(self, work: Work) -> None:
-        for cell, sites in work:
-            for first in range(0, len(sites), _SITES_AT_ONCE):
-                some = torch.from_numpy(sites[first : first + _SITES_AT_ONCE])
+        for cell, positions in work:
+            for first in range(0, len(positions), _POSITIONS_AT_ONCE):
+                some = torch.from_numpy(positions[first : first + _POSITIONS_AT_ONCE])
                 self._run_cell(cell, some.to(self.request.device))
 
     def _run_cell(self, cell: int, at: Tensor) -> None:
@@ -151,7 +151,7 @@ class ReferenceWholePictures(WholePictures):
         return run
 
     def _rows(self, span: Span) -> Tensor:
-        """Some channels at all places, margins included: ``[places, count]``."""
+        """Some channels at all places, margins included: ``[positions, count]``."""
         return self.maps[span.buffer].flatten(0, 2)[:, span.first : span.first + span.count]
 
     def _weight(self, step: Product) -> Tensor:

@@ -1,4 +1,4 @@
-"""Whole pictures in C++: one call of an operator for all the cells of an edit."""
+"""Whole images in C++: one call of an operator for all the cells of an edit."""
 
 import dataclasses
 import itertools
@@ -11,16 +11,16 @@ from pixelsr.utils.system import check_memory
 
 from ..engines.cpu.program import write_program
 from ..plan.ir import Placed
-from .maps import WholePictures, Work
+from .maps import FeatureMaps, Work
 
 operators = torch.ops.pixelsr
 
 
-class CpuWholePictures(WholePictures):
+class CpuFeatureMaps(FeatureMaps):
     """The maps in one piece of memory, and the steps of all cells as a program."""
 
     def allocate(self) -> dict[str, Tensor]:
-        rows = self.request.samples * self.padded[0]  # all pictures as one, for the program
+        rows = self.request.samples * self.padded[0]  # all images as one, for the program
         buffers = {
             name: dataclasses.replace(buffer, rows=rows, left=self.left, right=self.right)
             for name, buffer in self.plan.buffers.items()
@@ -30,17 +30,19 @@ class CpuWholePictures(WholePictures):
         plan = dataclasses.replace(self.plan, buffers=buffers, placed=placed)
         self._ends = list(itertools.accumulate((len(cell.steps) for cell in self.cells), initial=0))
         self._program = write_program(plan, self.request.model, self.dtype)
-        indices = 3 * self.places.nbytes  # of all places, as `evaluate` gives them to `run`
+        indices = (
+            3 * self.positions.nbytes
+        )  # of all places, as `incremental_logits` gives them to `run`
         needed = self._program.size * self.dtype.itemsize + indices
-        check_memory(needed, self.request.samples, "evaluate fewer at a time")
+        check_memory(needed, self.request.samples, "incremental_logits fewer at a time")
         self._storage = torch.zeros(self._program.size, dtype=self.dtype, device="cpu")
         return {name: self._map(name, buffer.channels) for name, buffer in buffers.items()}
 
     def run(self, work: Work) -> None:
         rows, first = [], 0
-        for cell, sites in work:
-            rows.append([self._ends[cell], self._ends[cell + 1], first, first + len(sites)])
-            first += len(sites)
+        for cell, positions in work:
+            rows.append([self._ends[cell], self._ends[cell + 1], first, first + len(positions)])
+            first += len(positions)
         if first == 0:
             return
         operators.run_cells_(
@@ -48,7 +50,7 @@ class CpuWholePictures(WholePictures):
             self._program.constants,
             self._storage,
             torch.tensor(rows, device="cpu"),
-            torch.from_numpy(np.concatenate([sites for _, sites in work])),
+            torch.from_numpy(np.concatenate([positions for _, positions in work])),
         )
 
     def _map(self, name: str, channels: int) -> Tensor:

@@ -1,7 +1,7 @@
-"""Where in a picture the steps of a plan read: what an edit reaches, and what a value needs.
+"""Where in an image the steps of a plan read: what an edit reaches, and what a value needs.
 
 A *cell* is a run of channels of a buffer that the same steps write, so that it is right, or no
-longer right, as one. A *region* tells at which places of each picture, bool ``[N, H, W]``; cells
+longer right, as one. A *region* tells at which places of each image, bool ``[N, H, W]``; cells
 share regions, so that none is ever written to.
 """
 
@@ -75,7 +75,7 @@ class Cells:
     def __init__(self, plan: Plan) -> None:
         if not plan.is_local:
             raise PlanError(
-                "recurrences and padded pictures cannot be cut into cells, as edits need: there a "
+                "recurrences and padded images cannot be cut into cells, as edits need: there a "
                 "change reaches all that follows, and the network itself gives the logits"
             )
         whole = [placed.step for placed in plan.placed]
@@ -196,7 +196,7 @@ def _bounds(plan: Plan, steps: list[Step]) -> dict[str, set[int]]:
     operand, which stands before it in the order of the network.
     """
     bounds = {name: {0, buffer.channels} for name, buffer in plan.buffers.items()}
-    bounds[plan.image] = set(range(plan.colours + 1))
+    bounds[plan.image] = set(range(plan.colors + 1))
     for step in steps:
         out = step.out
         own = bounds[out.buffer]

@@ -1,8 +1,8 @@
-"""What a plan is made of: buffers, typed steps, and the order in which a picture runs them.
+"""What a plan is made of: buffers, typed steps, and the order in which an image runs them.
 
-A *stage* says when a channel of a feature map becomes known while a picture is drawn:
-``ROW`` once all rows above are drawn, c >= 0 once everything to the left, and the first c colours
-of this very pixel, are drawn. The image itself has colour c at stage c + 1.
+A *stage* says when a channel of a feature map becomes known while an image is drawn:
+``ROW`` once all rows above are drawn, c >= 0 once everything to the left, and the first c colors
+of this very pixel, are drawn. The image itself has color c at stage c + 1.
 """
 
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ ROW = -1
 
 @dataclass(frozen=True)
 class Initial:
-    """Where a recurrence begins: what stands beside the picture in place of zeros.
+    """Where a recurrence begins: what stands beside the image in place of zeros.
 
     Attributes:
         parameter: the name of the initial state, hidden and cell, ``[2, channels]``.
         part: 0, hidden, or 1, cell.
-        row: -1, the row above the picture, or None: all rows.
+        row: -1, the row above the image, or None: all rows.
         cols: the columns.
     """
 
@@ -35,10 +35,10 @@ class Initial:
 class Buffer:
     """Feature maps of the last `rows` rows: ``[rows, N, left + W + right, channels]``.
 
-    Row r lives in slot ``r % rows``. The margins, and the rows above the picture, are zero, as the
+    Row r lives in slot ``r % rows``. The margins, and the rows above the image, are zero, as the
     zero padding of a convolution has it, but for `initial`. Channels are sorted by stage;
     `order[i]` is the channel of the traced node that stands at place i. Of the right margin, the
-    first `padding` columns are computed as those of the picture are.
+    first `padding` columns are computed as those of the image are.
     """
 
     name: str
@@ -145,17 +145,17 @@ class Placed:
     """A step, and when and where it runs.
 
     Attributes:
-        when: "row", "left" or "colour".
-        colour: the stage, where `when` is "colour".
+        when: "row", "left" or "color".
+        color: the stage, where `when` is "color".
         head: does it serve only the logits of its own pixel?
         scan: that it is a part of; the steps of a scan follow each other.
         first_row: there is nothing to do above this row.
-        padding: columns to the right of the picture where it runs too.
+        padding: columns to the right of the image where it runs too.
     """
 
     step: Step
     when: str
-    colour: int = 0
+    color: int = 0
     head: bool = False
     scan: Scan | None = None
     first_row: int = 0
@@ -176,47 +176,47 @@ class Prefill:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """How a network draws pictures, each multiply-add once.
+    """How a network draws images, each multiply-add once.
 
     Attributes:
         image_size: height and width.
-        colours, levels: of the picture.
+        colors, levels: of the image.
         image: the buffer that a drawn value is written to.
-        logits: the span of each colour's logits.
+        logits: the span of each color's logits.
         buffers: every buffer by name.
         placed: all steps in the order of the network; a row that is known runs them so.
-        padding: columns to the right of the picture that have features, as of `F.pad`.
-        image_stage: what depends on the small picture alone, as a module: ``(low_res) -> values``.
-        values: the buffers that take the rows of those values.
-        prefill: computes what rows below read of known leading rows; None where only the steps
+        padding: columns to the right of the image that have features, as of `F.pad`.
+        conditioning_features: what depends on the small image alone, as a module: ``(low_res) ->
+        values``. values: the buffers that take the rows of those values. prefill: computes what
+        rows below read of known leading rows; None where only the steps
             themselves can, see `is_local`.
     """
 
     image_size: tuple[int, int]
-    colours: int
+    colors: int
     levels: int
     image: str
     logits: tuple[Span, ...]
     buffers: dict[str, Buffer]
     placed: tuple[Placed, ...]
     padding: int
-    image_stage: fx.GraphModule | None
+    conditioning_features: fx.GraphModule | None
     values: tuple[str, ...]
     prefill: Prefill | None
 
-    def steps(self, when: str, colour: int = 0, head: bool | None = None) -> list[Step]:
+    def steps(self, when: str, color: int = 0, head: bool | None = None) -> list[Step]:
         """The steps of a stage in order; of the head only, or without it, where `head` is given."""
         return [
             placed.step
             for placed in self.placed
             if placed.when == when
-            and placed.colour == colour
+            and placed.color == color
             and (head is None or placed.head == head)
         ]
 
     @cached_property
     def macs(self) -> int:
-        """Multiply-adds of one picture, which are the live ones of one forward pass.
+        """Multiply-adds of one image, which are the live ones of one forward pass.
 
         Those of the image stage are not counted: it runs once, as it stands.
         """
@@ -228,8 +228,8 @@ class Plan:
 
     @cached_property
     def is_local(self) -> bool:
-        """Is every value made of a bounded window of the picture, and no place beyond it?
+        """Is every value made of a bounded window of the image, and no place beyond it?
 
-        Recurrences read themselves, as far back as the picture goes.
+        Recurrences read themselves, as far back as the image goes.
         """
         return self.prefill is not None

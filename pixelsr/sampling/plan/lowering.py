@@ -16,17 +16,17 @@ from .symbolic import (
     Channel,
     Convolution,
     Deferred,
-    Formula,
     Place,
+    PointwiseValue,
     Sum,
     Value,
     groups_of_equal,
     runs,
 )
 
-# When taps are summed: for the whole row, when the pixel opens, or colour by colour.
-WHENS = ("row", "left", "colour")
-_ROW, _LEFT, _COLOUR = range(3)
+# When taps are summed: for the whole row, when the pixel opens, or color by color.
+WHENS = ("row", "left", "color")
+_ROW, _LEFT, _COLOR = range(3)
 
 
 class Emitter:
@@ -45,7 +45,7 @@ class Emitter:
             return value
         if isinstance(value, Sum):
             return _SumEmitter(self, value, node, name or node.name).run()
-        return self._place_formula(value, node, name or node.name)
+        return self._place_pointwise(value, node, name or node.name)
 
     def allocate(
         self,
@@ -66,8 +66,8 @@ class Emitter:
         channels = (Channel(name, place[i], stages[i], causes[i]) for i in range(len(stages)))
         return Value(tuple(channels), padding)
 
-    def emit(self, step: Step, when: str, colour: int = 0, padding: int | None = 0) -> None:
-        """Lay down a step that runs at `padding` columns beyond the picture too."""
+    def emit(self, step: Step, when: str, color: int = 0, padding: int | None = 0) -> None:
+        """Lay down a step that runs at `padding` columns beyond the image too."""
         padding = padding or 0
         for span in reads_of_step(step):
             self._reserve(span.buffer, (span.dr,), (span.dc,), padding)
@@ -76,18 +76,18 @@ class Emitter:
                 buffer.padding = max(buffer.padding, padding)
         if isinstance(step, Product) and step.src:
             self._reserve(step.src.buffer, step.rows, step.cols, padding)
-        colour = colour if when == "colour" else 0
-        self.steps.append(Placed(step, when, colour, padding=padding))
+        color = color if when == "color" else 0
+        self.steps.append(Placed(step, when, color, padding=padding))
 
     def emit_at(self, step: Step, stage: int, padding: int | None) -> None:
         """Emit at the moment when a stage is reached."""
-        self.emit(step, "row" if stage == ROW else "colour", stage, padding)
+        self.emit(step, "row" if stage == ROW else "color", stage, padding)
 
-    def emit_formula(self, out: Value, formula: Formula) -> None:
+    def emit_pointwise(self, out: Value, pointwise: PointwiseValue) -> None:
         for stage in sorted(set(out.stages.tolist())):
             channels = np.flatnonzero(out.stages == stage).tolist()
-            for _, span, *args in _runs_of(channels, out, *formula.args):
-                self.emit_at(Pointwise(span, tuple(args), formula.expression), stage, out.padding)
+            for _, span, *args in _runs_of(channels, out, *pointwise.args):
+                self.emit_at(Pointwise(span, tuple(args), pointwise.expression), stage, out.padding)
 
     def add(self, out: Value, channels: list[int], term: Value, stage: int) -> None:
         """Emit ``out += term`` for some channels, at `stage`."""
@@ -109,14 +109,14 @@ class Emitter:
         with self.marked(scan=Scan(self.scans, reverse)):
             yield
 
-    def _place_formula(self, formula: Formula, node: fx.Node, name: str) -> Value:
+    def _place_pointwise(self, pointwise: PointwiseValue, node: fx.Node, name: str) -> Value:
         latest = [
             max(arguments, key=lambda channel: channel.stage)
-            for arguments in zip(*(arg.channels for arg in formula.args), strict=True)
+            for arguments in zip(*(arg.channels for arg in pointwise.args), strict=True)
         ]
         stages, causes = [c.stage for c in latest], [c.cause for c in latest]
-        out = self.allocate(node, stages, causes, formula.padding, name)
-        self.emit_formula(out, formula)
+        out = self.allocate(node, stages, causes, pointwise.padding, name)
+        self.emit_pointwise(out, pointwise)
         return out
 
     def _reserve(
@@ -128,7 +128,7 @@ class Emitter:
         buffer.right = max(buffer.right, max(cols) + padding)
 
 
-def _places(value: Value, channels: list[int]) -> list[Place]:
+def _positions(value: Value, channels: list[int]) -> list[Place]:
     return [value.channels[i].place for i in channels]
 
 
@@ -155,17 +155,17 @@ class _SumEmitter:
         return self.out
 
     def _at_stage(self, stage: int, pending: list[Value]) -> None:
-        """The centre taps of the channels of one stage, and the feature maps that are added."""
+        """The center taps of the channels of one stage, and the feature maps that are added."""
         channels = np.flatnonzero(self.stages == stage)
-        centre = [(taps == _COLOUR) & _only(self.stages == stage) for taps in self.taps]
+        center = [(taps == _COLOR) & _only(self.stages == stage) for taps in self.taps]
         with_products = np.logical_and.reduce(
-            [live.any(axis=(1, 2, 3))[channels] for live in centre] or [np.zeros(len(channels))]
+            [live.any(axis=(1, 2, 3))[channels] for live in center] or [np.zeros(len(channels))]
         )
         attach = pending[0] if pending and with_products.all() else None
         for number, (convolution, live) in enumerate(
-            zip(self.total.convolutions, centre, strict=True)
+            zip(self.total.convolutions, center, strict=True)
         ):
-            self._products(convolution, live, "colour", stage, attach if number == 0 else None)
+            self._products(convolution, live, "color", stage, attach if number == 0 else None)
         for term in pending[1:] if attach else pending:
             self.emitter.add(self.out, channels.tolist(), term, stage)
 
@@ -225,10 +225,10 @@ class _SumEmitter:
 
     def _constants(self) -> None:
         """Channels whose first product comes at no moment at all are their bias."""
-        centre = np.zeros_like(self.written)
+        center = np.zeros_like(self.written)
         for taps in self.taps:
-            centre |= (taps == _COLOUR).any(axis=(1, 2, 3))
-        constant = np.flatnonzero(~self.written & ~centre).tolist()
+            center |= (taps == _COLOR).any(axis=(1, 2, 3))
+        constant = np.flatnonzero(~self.written & ~center).tolist()
         for run, out in _runs_of(constant, self.out):
             step = Product(out, None, (), (), None, self._biases(run), True)
             self.emitter.emit(step, "row", padding=self.out.padding)
@@ -244,16 +244,16 @@ def stages_of(total: Sum) -> tuple[list[int], list[str]]:
                 stages[o], causes[o] = channel.stage, channel.cause
     for convolution in total.convolutions:
         taps = _binding_times(convolution)
-        centre = taps == _COLOUR  # [out, in, rows, cols]
+        center = taps == _COLOR  # [out, in, rows, cols]
         sources = convolution.source.stages
         for o in range(total.width):
-            reads = centre[o].any(axis=(1, 2))
+            reads = center[o].any(axis=(1, 2))
             latest = int(np.where(reads, sources, ROW).argmax())
             late = int(sources[latest]) if reads[latest] else ROW
             late = max(late, 0) if (taps[o] == _LEFT).any() else late
             if late > stages[o]:
                 stages[o] = late
-                causes[o] = f"layer {convolution.layer}, centre tap, input channel {latest}"
+                causes[o] = f"layer {convolution.layer}, center tap, input channel {latest}"
     return stages, causes
 
 
@@ -263,10 +263,10 @@ def _only(chosen: BoolArray) -> BoolArray:
 
 def _runs_of(channels: list[int], *values: Value) -> Iterator[Any]:
     """Cut channels into runs that stand side by side in each value: the channels, and the spans."""
-    places = values[0].channels
-    ordered = sorted(channels, key=lambda i: places[i].place)
+    positions = values[0].channels
+    ordered = sorted(channels, key=lambda i: positions[i].place)
     start = 0
-    for spans in runs(*(_places(value, ordered) for value in values)) if ordered else []:
+    for spans in runs(*(_positions(value, ordered) for value in values)) if ordered else []:
         yield tuple(ordered[start : start + spans[0].count]), *spans
         start += spans[0].count
 
@@ -296,5 +296,5 @@ def _binding_times(convolution: Convolution) -> np.ndarray:
             f"layer {convolution.layer} reads the future: its tap at row {convolution.rows[r]:+d}, "
             f"column {convolution.cols[c]:+d}, input channel {channel}"
         )
-    when = np.where(by_pixel & (rows == 0), np.where(cols < 0, _LEFT, _COLOUR), _ROW)
+    when = np.where(by_pixel & (rows == 0), np.where(cols < 0, _LEFT, _COLOR), _ROW)
     return np.where(convolution.live, np.broadcast_to(when, convolution.live.shape[1:]), -1)

@@ -22,7 +22,7 @@ from .symbolic import (
     Channel,
     Convolution,
     Deferred,
-    Formula,
+    PointwiseValue,
     Sum,
     Value,
     broadcast,
@@ -37,11 +37,11 @@ from .trace import (
     depends_on,
     describe,
     extract,
-    image_stage_values,
     logits_layout,
     needed,
     placeholders,
     reads_of,
+    run_conditioning,
     trace,
 )
 
@@ -83,34 +83,34 @@ class Planner:
         self.low_res = rest[0] if low_res_size is not None else None
         self.by_image = depends_on(self.graph, self.image)
         self.behind_logits = _behind_logits(self.graph)
-        self.colours, self.levels = logits_layout(self.graph)
-        said = getattr(model, "colours", self.colours), getattr(model, "levels", self.levels)
-        if said != (self.colours, self.levels):
+        self.colors, self.levels = logits_layout(self.graph)
+        said = getattr(model, "colors", self.colors), getattr(model, "levels", self.levels)
+        if said != (self.colors, self.levels):
             raise PlanError(
-                f"the model says that it has {said[0]} colours and {said[1]} levels, "
-                f"its logits have {self.colours} and {self.levels}"
+                f"the model says that it has {said[0]} colors and {said[1]} levels, "
+                f"its logits have {self.colors} and {self.levels}"
             )
 
     def run(self) -> Plan:
-        channels = tuple(Channel(self.image.name, c, c + 1, "") for c in range(self.colours))
+        channels = tuple(Channel(self.image.name, c, c + 1, "") for c in range(self.colors))
         self.emitter.buffers[self.image.name] = Buffer(
-            self.image.name, self.image, tuple(range(self.colours))
+            self.image.name, self.image, tuple(range(self.colors))
         )
         self.results[self.image] = Value(channels)
         for node in self.by_image - {self.image}:
             if node.op != "output":
                 self._kind(node)
-        image_stage, values = self._image_stage()
+        conditioning_features, values = self._conditioning()
         for node in self.graph.nodes:
             if node.op == "output":
-                return self._finish(node, image_stage, values)
+                return self._finish(node, conditioning_features, values)
             if node in self.by_image and node is not self.image:
                 self.results[node] = self._planned(node)
         raise PlanError(f"{type(self.model).__name__} returns nothing")
 
-    # The image stage: whatever does not depend on the picture that is drawn.
+    # The image stage: whatever does not depend on the image that is drawn.
 
-    def _image_stage(self) -> tuple[fx.GraphModule | None, tuple[str, ...]]:
+    def _conditioning(self) -> tuple[fx.GraphModule | None, tuple[str, ...]]:
         states = _states_of_recurrences(self.graph)
         border = [
             node
@@ -127,12 +127,12 @@ class Planner:
         for node, value in zip(border, self._try(stage), strict=True):
             height, count, width, size = value.shape
             if count > 1:
-                raise PlanError(f"{node.name} holds {count} feature maps for one small picture")
+                raise PlanError(f"{node.name} holds {count} feature maps for one small image")
             padding = None if width == 1 else width - self.image_size[1]
             if height not in (1, self.image_size[0]) or (padding is not None and padding < 0):
                 raise PlanError(
-                    f"the small picture gives features ({node.name}) of {height} x {width} pixels "
-                    f"for pictures of {self.image_size[0]} x {self.image_size[1]}"
+                    f"the small image gives features ({node.name}) of {height} x {width} pixels "
+                    f"for images of {self.image_size[0]} x {self.image_size[1]}"
                 )
             self.results[node] = self.emitter.allocate(node, [ROW] * size, [""] * size, padding)
         return stage, tuple(node.name for node in border)
@@ -140,11 +140,11 @@ class Planner:
     def _try(self, stage: fx.GraphModule) -> tuple[Tensor, ...]:
         """Run the image stage once, to learn how many channels its values have."""
         if self.low_res_size is None:
-            return image_stage_values(stage, None)
+            return run_conditioning(stage, None)
         parameter = next(self.model.parameters())
-        shape = (1, self.colours, *self.low_res_size)
+        shape = (1, self.colors, *self.low_res_size)
         zeros = torch.zeros(shape, dtype=torch.uint8, device=parameter.device)
-        return image_stage_values(stage, zeros)
+        return run_conditioning(stage, zeros)
 
     # One node of the graph.
 
@@ -213,7 +213,7 @@ class Planner:
             raise PlanError(f"layer {name}: stride, groups and padding modes cannot be planned")
         (kh, kw), (dh, dw) = layer.kernel_size, layer.dilation
         if kh % 2 == 0 or kw % 2 == 0:
-            raise PlanError(f"layer {name} has an even kernel, {layer.kernel_size}, without centre")
+            raise PlanError(f"layer {name} has an even kernel, {layer.kernel_size}, without center")
         padding = (0, 0) if layer.padding == "valid" else layer.padding
         if padding != "same" and padding != (dh * (kh // 2), dw * (kw // 2)):
             raise PlanError(f"layer {name} changes the size of its input: padding {layer.padding}")
@@ -235,7 +235,7 @@ class Planner:
         return Sum((convolution,), ())
 
     def _is_image(self, operand: Any) -> bool:
-        """Is this the picture itself, in 8 bits, or a part of it?"""
+        """Is this the image itself, in 8 bits, or a part of it?"""
         if operand is self.image or not isinstance(operand, fx.Node):
             return operand is self.image
         same = operand.target in (F.pad, operator.getitem, torch.cat, torch.chunk, "chunk")
@@ -254,23 +254,23 @@ class Planner:
         if any(map(self._is_image, operands)) and opcode != "div":
             raise PlanError(
                 f"{describe(node, self.modules)} on uint8 images would wrap around; "
-                "make them features first, by functional.scale_levels or .float()"
+                "make them features first, by functional.normalize_images or .float()"
             )
         if opcode == "add" and all(isinstance(operand, fx.Node) for operand in operands):
             return self._add(*operands)
-        return self._formula(opcode, operands)
+        return self._pointwise_value(opcode, operands)
 
     def _add(self, a: Any, b: Any) -> Deferred:
         """A sum in which convolutions take part is accumulated in one buffer."""
         if not any(isinstance(self.results[node], Sum) for node in (a, b)):
-            return self._formula("add", [a, b])
+            return self._pointwise_value("add", [a, b])
         return _accumulated(self._term(a), self._term(b))
 
     def _term(self, node: fx.Node) -> Sum | Value:
         term = self.results[node]
         return term if isinstance(term, Sum) else self._placed(node)
 
-    def _formula(self, opcode: str, operands: list[Any]) -> Formula:
+    def _pointwise_value(self, opcode: str, operands: list[Any]) -> PointwiseValue:
         """An expression of the operands, taking over those that are formulas themselves."""
         args: list[Value] = []
         parts: list[Any] = []
@@ -279,28 +279,28 @@ class Planner:
                 parts.append(("const", float(operand)))
                 continue
             value = self.results[operand]
-            if isinstance(value, Formula):
+            if isinstance(value, PointwiseValue):
                 parts.append(shifted(value.expression, len(args)))
                 args += value.args
             else:
                 parts.append(("arg", len(args)))
                 args.append(self._placed(operand))
         width = max(len(arg.channels) for arg in args)
-        return Formula((opcode, *parts), tuple(broadcast(arg, width) for arg in args))
+        return PointwiseValue((opcode, *parts), tuple(broadcast(arg, width) for arg in args))
 
     # The leaves of `functional` and the shape functions.
 
-    def _scale_levels(self, node: fx.Node) -> Deferred:
+    def _normalize_images(self, node: fx.Node) -> Deferred:
         levels = argument(node, 2, "levels")
-        scaled = self._formula("mul", [node.all_input_nodes[0], 2 / (levels - 1)])
-        return Formula(("sub", scaled.expression, ("const", 1.0)), scaled.args)
+        scaled = self._pointwise_value("mul", [node.all_input_nodes[0], 2 / (levels - 1)])
+        return PointwiseValue(("sub", scaled.expression, ("const", 1.0)), scaled.args)
 
     def _gate(self, node: fx.Node) -> Deferred:
         source = self._placed(node.all_input_nodes[0])
         if len(source.channels) % 2:
             raise PlanError(f"{node.name} cuts {len(source.channels)} channels in two halves")
         a, b = cut(source, 2)
-        return Formula(("mul", ("tanh", ("arg", 0)), ("sigmoid", ("arg", 1))), (a, b))
+        return PointwiseValue(("mul", ("tanh", ("arg", 0)), ("sigmoid", ("arg", 1))), (a, b))
 
     def _pass(self, node: fx.Node) -> Deferred:
         return self.results[node.all_input_nodes[0]]
@@ -346,7 +346,7 @@ class Planner:
         channels = tuple(channel for value in values for channel in value.channels)
         return Value(channels, common_padding(values))
 
-    # Columns beyond the picture: those of margins, which are zero where nothing has written.
+    # Columns beyond the image: those of margins, which are zero where nothing has written.
 
     def _pad(self, node: fx.Node) -> Deferred:
         source = self._among_zeros(self._placed(node.all_input_nodes[0]), node)
@@ -360,7 +360,7 @@ class Planner:
 
     def _cropped(self, source: Value) -> Value:
         if source.padding == 0:
-            raise PlanError("the last column of the picture is cut off, expected one of padding")
+            raise PlanError("the last column of the image is cut off, expected one of padding")
         return replace(source, padding=(source.padding or 0) - 1)
 
     def _among_zeros(self, source: Value, node: fx.Node) -> Value:
@@ -371,7 +371,7 @@ class Planner:
         """
         buffers = [self.emitter.buffers[channel.buffer] for channel in source.channels]
         if any(b.initial or b.padding > (source.padding or 0) for b in buffers):
-            copy = Formula(("arg", 0), (source,))
+            copy = PointwiseValue(("arg", 0), (source,))
             return self.emitter.place(copy, node, f"{node.name}.source")
         return source
 
@@ -387,7 +387,7 @@ class Planner:
         right = self._states(node, 3, "weight_reverse", "initial_state_reverse")
         width = self.image_size[1]
         maps = emit_diagonal_bilstm(self.emitter, node, gates, left, right, width)
-        return Formula(("add", ("arg", 0), ("arg", 1)), maps)
+        return PointwiseValue(("add", ("arg", 0), ("arg", 1)), maps)
 
     def _gates(self, node: fx.Node) -> Sum:
         term = self._term(argument(node, 0, "gates"))
@@ -411,20 +411,20 @@ class Planner:
             raise PlanError(f"the model returns a {type(result).__name__}, expected logits alone")
         logits = self._placed(result)
         if logits.padding:
-            raise PlanError(f"the logits are {logits.padding} columns wider than the picture")
+            raise PlanError(f"the logits are {logits.padding} columns wider than the image")
         self._check_logits(logits)
         if len({channel.buffer for channel in logits.channels}) > 1:
-            logits = self.emitter.place(Formula(("arg", 0), (logits,)), output)
+            logits = self.emitter.place(PointwiseValue(("arg", 0), (logits,)), output)
         spans = []
-        for colour in range(self.colours):
-            channels = logits.channels[colour * self.levels : (colour + 1) * self.levels]
+        for color in range(self.colors):
+            channels = logits.channels[color * self.levels : (color + 1) * self.levels]
             spans.append(_single_span(channels))
         placed = self._placed_steps()
         padding = max((placed.padding for placed in self.emitter.steps), default=0)
         is_recurrent = any(buffer.initial for buffer in self.emitter.buffers.values())
         return Plan(
             self.image_size,
-            self.colours,
+            self.colors,
             self.levels,
             self.image.name,
             tuple(spans),
@@ -437,16 +437,16 @@ class Planner:
         )
 
     def _check_logits(self, logits: Value) -> None:
-        if len(logits.channels) != self.colours * self.levels:
+        if len(logits.channels) != self.colors * self.levels:
             raise PlanError(
-                f"the output has {len(logits.channels)} channels, expected {self.colours} colours "
+                f"the output has {len(logits.channels)} channels, expected {self.colors} colors "
                 f"x {self.levels} levels"
             )
         for number, channel in enumerate(logits.channels):
-            colour = number // self.levels
-            if channel.stage > colour:
+            color = number // self.levels
+            if channel.stage > color:
                 raise PlanError(
-                    f"the logits of colour {colour} are known only when {channel.stage} colours of "
+                    f"the logits of color {color} are known only when {channel.stage} colors of "
                     f"their own pixel are drawn: {channel.cause} comes too late"
                 )
 
@@ -480,7 +480,7 @@ class Planner:
 _LEAVES: dict[Any, Callable[[Planner, fx.Node], Deferred]] = {
     nn.Conv2d: Planner._convolution,
     nn.Identity: Planner._pass,
-    functional.scale_levels: Planner._scale_levels,
+    functional.normalize_images: Planner._normalize_images,
     functional.gate: Planner._gate,
     functional.to_logits: Planner._pass,
     functional.add_logits: lambda planner, node: planner._add(*node.args),
@@ -573,5 +573,5 @@ def _live_taps(layer: nn.Conv2d) -> BoolArray:
 def _single_span(channels: tuple[Channel, ...]) -> Span:
     (span, *more) = [run[0] for run in runs([channel.place for channel in channels])]
     if more:
-        raise PlanError("the levels of a colour do not stand side by side in the output")
+        raise PlanError("the levels of a color do not stand side by side in the output")
     return span

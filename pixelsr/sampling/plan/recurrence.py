@@ -12,7 +12,7 @@ from torch import fx
 
 from .ir import Initial, Product, Span, Weight
 from .lowering import Emitter, stages_of
-from .symbolic import Convolution, Formula, Sum, Value, cut
+from .symbolic import Convolution, PointwiseValue, Sum, Value, cut
 
 _CELL = (
     "add",
@@ -42,7 +42,7 @@ class StateToState:
 def emit_row_lstm(
     emitter: Emitter, node: fx.Node, gates: Sum, states: StateToState, width: int
 ) -> Value:
-    """Lay down a Row LSTM for pictures of `width` columns; gives its hidden states."""
+    """Lay down a Row LSTM for images of `width` columns; gives its hidden states."""
     away = states.taps // 2
     start = Initial(states.initial, 0, -1, range(width + (gates.padding or 0)))
     recurrence = _Recurrence(emitter, node, node.name, gates, states, start)
@@ -137,8 +137,8 @@ class _Recurrence:
         """From the gates and the cell state of the pixel `dr`, `dc` away to the states."""
         o, f, i, g = cut(self.sums, 4)
         before = self.cell.shifted(dr, dc)
-        self.emitter.emit_formula(self.cell, Formula(_CELL, (f, before, g, i)))
-        self.emitter.emit_formula(self.hidden, Formula(_HIDDEN, (self.cell, o)))
+        self.emitter.emit_pointwise(self.cell, PointwiseValue(_CELL, (f, before, g, i)))
+        self.emitter.emit_pointwise(self.hidden, PointwiseValue(_HIDDEN, (self.cell, o)))
 
 
 def _channels(total: Sum, chosen: slice) -> Sum:

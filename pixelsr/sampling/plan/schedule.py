@@ -1,4 +1,4 @@
-"""What has to be computed of a picture where some values are known."""
+"""What has to be computed of an image where some values are known."""
 
 from collections import defaultdict
 from functools import cached_property
@@ -12,23 +12,23 @@ from .symbolic import BoolArray
 
 
 class Schedule:
-    """Which rows, pixels and colours have to be computed, where some values are known.
+    """Which rows, pixels and colors have to be computed, where some values are known.
 
     Args:
         unknown: bool ``[C, H, W]``, true where a value has to be drawn in any sample.
     """
 
     def __init__(self, plan: Plan, unknown: Tensor) -> None:
-        self.colours, self.height, self.width = unknown.shape
+        self.colors, self.height, self.width = unknown.shape
         self.unknown = unknown.permute(1, 2, 0).contiguous().cpu()  # [H, W, C]
-        counted = self.unknown * torch.arange(1, self.colours + 1, device="cpu")
+        counted = self.unknown * torch.arange(1, self.colors + 1, device="cpu")
         last = counted.amax(2) - 1  # [H, W]
-        stop = torch.full_like(last, self.colours + 1)
+        stop = torch.full_like(last, self.colors + 1)
         pixels = (last >= 0).flatten().nonzero().flatten()
         if len(pixels):
             stop.view(-1)[pixels[-1]] = last.view(-1)[pixels[-1]] + 1
         self.last_and_stop = torch.stack([last, stop])
-        """int64 ``[2, H, W]``: the last unknown colour of each pixel, -1 where all are known; and
+        """int64 ``[2, H, W]``: the last unknown color of each pixel, -1 where all are known; and
         how many of its stages have to be run. Nothing is computed after the last unknown value."""
         self._has_unknown = (last >= 0).any(1).tolist()
         rows = [row for row in range(self.height) if self.row_has_unknown(row)]
@@ -75,19 +75,19 @@ class Schedule:
         return bool(self._has_unknown[row])
 
     def last_unknown(self, row: int, col: int) -> int:
-        """The last unknown colour of a pixel; -1 where all are known."""
+        """The last unknown color of a pixel; -1 where all are known."""
         return int(self._last[row][col])
 
     def is_last(self, row: int, col: int) -> bool:
         """Is there no unknown value after this pixel?"""
-        return bool(self._stop[row][col] <= self.colours)
+        return bool(self._stop[row][col] <= self.colors)
 
     def stop(self, row: int, col: int) -> int:
-        """Stages of the pixel that have to be run, counted from colour 0."""
+        """Stages of the pixel that have to be run, counted from color 0."""
         return int(self._stop[row][col])
 
-    def is_unknown(self, row: int, col: int, colour: int) -> bool:
-        return bool(self._unknown[row][col][colour])
+    def is_unknown(self, row: int, col: int, color: int) -> bool:
+        return bool(self._unknown[row][col][color])
 
 
 def _needed(plan: Plan, unknown: Tensor) -> Regions:
@@ -97,9 +97,9 @@ def _needed(plan: Plan, unknown: Tensor) -> Regions:
         return {}
     cells = cells_of(plan)
     wanted: dict[int, BoolArray] = {}
-    for colour, span in enumerate(plan.logits):
-        region = unknown[colour].cpu().numpy()[None]
-        for cell in cells.of(span):  # without colour masks, a cell of several colours
+    for color, span in enumerate(plan.logits):
+        region = unknown[color].cpu().numpy()[None]
+        for cell in cells.of(span):  # without color masks, a cell of several colors
             wanted[cell] = wanted[cell] | region if cell in wanted else region
     return {cell: region for cell, region in cells.needed(wanted).items() if region.any()}
 
@@ -116,7 +116,7 @@ def _window(plan: Plan, needed: Regions) -> tuple[int, range]:
 
 
 def macs_with_known(plan: Plan, unknown: Tensor) -> int:
-    """Multiply-adds of one picture where only some values are unknown.
+    """Multiply-adds of one image where only some values are unknown.
 
     Those of the steps, as the C++ engine runs them; other engines take known leading rows in one
     parallel pass.
@@ -150,9 +150,9 @@ def macs_with_known(plan: Plan, unknown: Tensor) -> int:
 
 
 def _stage_macs(steps: list[Placed]) -> dict[int, int]:
-    """Multiply-adds at a pixel: when it opens at ROW, colours at 0 .. C."""
+    """Multiply-adds at a pixel: when it opens at ROW, colors at 0 .. C."""
     stages: dict[int, int] = defaultdict(int)
     for placed in steps:
         if placed.when != "row":
-            stages[ROW if placed.when == "left" else placed.colour] += placed.step.macs
+            stages[ROW if placed.when == "left" else placed.color] += placed.step.macs
     return stages

@@ -41,7 +41,7 @@ Place = tuple[str, int, int, int]
 class Value:
     """A feature map that stands in buffers, channel by channel.
 
-    It has `padding` columns more than the picture; None: it is the same everywhere.
+    It has `padding` columns more than the image; None: it is the same everywhere.
     """
 
     channels: tuple[Channel, ...]
@@ -104,7 +104,7 @@ class Sum:
 
 
 @dataclass(frozen=True)
-class Formula:
+class PointwiseValue:
     """A pointwise expression of feature maps that no buffer holds yet."""
 
     expression: Expression
@@ -115,11 +115,11 @@ class Formula:
         return common_padding(self.args)
 
 
-Deferred = Value | Sum | Formula
+Deferred = Value | Sum | PointwiseValue
 
 
 def common_padding(values: Iterable[Value]) -> int | None:
-    """The columns beyond the picture of values that are used together."""
+    """The columns beyond the image of values that are used together."""
     found = {value.padding for value in values if value.padding is not None}
     if len(found) > 1:
         raise PlanError(f"feature maps of different widths together: padded by {sorted(found)}")

@@ -37,10 +37,10 @@ def reads_of(node: fx.Node) -> int:
 
 
 def logits_layout(graph: fx.Graph) -> tuple[int, int]:
-    """Return colours and levels, as the last `functional.to_logits` of the network has them."""
+    """Return colors and levels, as the last `functional.to_logits` of the network has them."""
     for node in reversed(graph.nodes):
         if node.target is functional.to_logits:
-            return int(argument(node, 1, "colours")), int(argument(node, 2, "levels"))
+            return int(argument(node, 1, "colors")), int(argument(node, 2, "levels"))
     raise PlanError(
         "the model never calls pixelsr.functional.to_logits, so its output has no known layout"
     )
@@ -200,7 +200,7 @@ def _show_gates(model: nn.Module, graph: fx.Graph) -> None:
 
 
 def takes_low_res(model: nn.Module) -> tuple[bool, bool]:
-    """Can the model be called with a small picture too, and must it be?"""
+    """Can the model be called with a small image too, and must it be?"""
     _, *others = inspect.signature(model.forward).parameters.values()
     required = bool(others) and others[0].default is inspect.Parameter.empty
     return required or (bool(others) and others[0].name == "low_res"), required
@@ -288,7 +288,7 @@ def _drop_dead_code(model: nn.Module, graph: fx.Graph) -> None:
 
 
 def rows_of(value: Tensor) -> Tensor:
-    """A feature map or logits as rows: ``[H, N, W, channels]``, logits colour-major.
+    """A feature map or logits as rows: ``[H, N, W, channels]``, logits color-major.
 
     What has fewer dimensions, a scalar or ``[C, 1, 1]``, is taken as broadcasting has it.
     """
@@ -299,7 +299,7 @@ def rows_of(value: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def image_stage_values(stage: fx.GraphModule, low_res: Tensor | None) -> tuple[Tensor, ...]:
+def run_conditioning(stage: fx.GraphModule, low_res: Tensor | None) -> tuple[Tensor, ...]:
     """The values of the image stage as rows, ``[H, M, W, channels]`` each."""
     values = stage() if low_res is None else stage(low_res)
     return tuple(rows_of(value) for value in values)

@@ -18,7 +18,7 @@ from pixelsr.sampling.engines.cpu import program as cpu_program
 from pixelsr.sampling.incremental import maps_cpu
 from pixelsr.sampling.methods import start_engine
 from tests.sampling.test_sampling import masks, sample
-from tests.support.helpers import randomise
+from tests.support.helpers import randomize
 from tests.support.networks import NETWORKS, Network, inputs, network
 
 pytestmark = pytest.mark.skipif(ops.WHY_NOT_COMPILED is not None, reason=str(ops.WHY_NOT_COMPILED))
@@ -41,7 +41,7 @@ def both(model: nn.Module, **options) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_equal_pictures_in_float64(name, count, threads):
+def test_equal_images_in_float64(name, count, threads):
     threads(count)
     model = network(name)
     for n in (1, 3):
@@ -50,21 +50,21 @@ def test_equal_pictures_in_float64(name, count, threads):
 
 
 @pytest.mark.parametrize("name", ["GatedPixelCNN", "PixelCNN", "PixelRecursiveSR-gated", "Dilated"])
-def test_equal_pictures_of_sixteen_in_float64(name):
+def test_equal_images_of_sixteen_in_float64(name):
     ours, reference = both(network(name), n=16)
     assert torch.equal(ours, reference)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5), (5, 1), (3, 7), (2, 19)])
 @pytest.mark.parametrize("name", ["GatedPixelCNN", "Concatenated", "Dilated"])
-def test_equal_pictures_of_odd_sizes(name, size):
+def test_equal_images_of_odd_sizes(name, size):
     ours, reference = both(network(name), image_size=size)
     assert torch.equal(ours, reference)
 
 
 @pytest.mark.parametrize("mask", masks((1, 1, 6, 4)))
 @pytest.mark.parametrize("name", ["GatedPixelCNN", "PixelRecursiveSR-gated", "HintAbove"])
-def test_equal_pictures_where_values_are_known(name, mask, threads):
+def test_equal_images_where_values_are_known(name, mask, threads):
     model = network(name)
     shape = sample(model).shape
     options = {"known_mask": masks(tuple(shape))[mask]}
@@ -92,7 +92,7 @@ def test_float32_differs_in_few_values_from_the_reference(capsys):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_logits_equal_the_forward_pass(name, dtype):
     model, what = network(name, dtype), inputs(network(name), count=2)
-    images = torch.randint(model.levels, (2, model.colours, 6, 4), dtype=torch.uint8)
+    images = torch.randint(model.levels, (2, model.colors, 6, 4), dtype=torch.uint8)
     low_res = what.get("low_res")
     ours = sampling.logits(model, images, low_res=low_res, engine="cpu")
     expected = model(images, low_res) if low_res is not None else model(images)
@@ -102,24 +102,24 @@ def test_logits_equal_the_forward_pass(name, dtype):
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 @pytest.mark.parametrize("name", ["GatedPixelCNN", "PixelRecursiveSR-gated", "OtherGate"])
-def test_a_picture_is_the_same_in_any_batch(name, count, threads):
+def test_a_image_is_the_same_in_any_batch(name, count, threads):
     threads(count)
     model = network(name, FLOAT)
-    images = torch.randint(model.levels, (7, model.colours, 6, 4), dtype=torch.uint8)
+    images = torch.randint(model.levels, (7, model.colors, 6, 4), dtype=torch.uint8)
     low_res = {} if "SR" not in name else {"low_res": inputs(model, count=7)["low_res"]}
     together = sampling.logits(model, images, engine="cpu", **low_res)
     for i in range(7):
         alone = sampling.logits(model, images[i : i + 1], engine="cpu", **_part(low_res, i))
         assert torch.equal(alone[0], together[i])
-    pictures = sample(model, n=5, engine="cpu")
-    assert torch.equal(sample(model, n=5, engine="cpu", max_batch=2), pictures)
+    drawn = sample(model, n=5, engine="cpu")
+    assert torch.equal(sample(model, n=5, engine="cpu", max_batch=2), drawn)
 
 
 @pytest.mark.parametrize("name", ["GatedPixelCNN", "PixelCNN", "Dilated"])
-def test_a_picture_is_the_same_with_any_number_of_threads(name, threads):
+def test_a_image_is_the_same_with_any_number_of_threads(name, threads):
     """Of a prior: the image stage runs in PyTorch, whose sums depend on the threads."""
     model = network(name, FLOAT)
-    images = torch.randint(model.levels, (2, model.colours, 6, 4), dtype=torch.uint8)
+    images = torch.randint(model.levels, (2, model.colors, 6, 4), dtype=torch.uint8)
     threads(1)
     expected = sampling.logits(model, images, engine="cpu")
     for count in (2, 3):
@@ -134,12 +134,12 @@ def _part(low_res: dict[str, Tensor], i: int) -> dict[str, Tensor]:
 class Wide(Network):
     """A layer that is worth sharing, and then one that is not."""
 
-    colours, levels = 1, 16
+    colors, levels = 1, 16
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = MaskedConv2d(1, 512, 3, "A", colours=1)
-        self.out = MaskedConv2d(512, 16, 1, "B", colours=1)
+        self.first = MaskedConv2d(1, 512, 3, "A", colors=1)
+        self.out = MaskedConv2d(512, 16, 1, "B", colors=1)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.logits(self.out(self.first(self.images(images))))
@@ -149,7 +149,7 @@ class Wide(Network):
 def test_no_step_is_missed_by_any_number_of_threads(count, threads):
     """With fewer places than threads, some threads have no part in a step: maybe the first."""
     threads(count)
-    wide = randomise(Wide()).double().eval()
+    wide = randomize(Wide()).double().eval()
     for model in (wide, network("GatedPixelCNN"), network("PixelCNN")):
         for n in (1, 2):
             ours, reference = both(model, n=n, image_size=(3, 2))
@@ -165,13 +165,13 @@ def test_threads_have_a_processor_each(monkeypatch):
 def test_more_threads_than_samples_share_the_steps(threads):
     """Wide enough for steps to be split over the threads of one sample."""
     torch.manual_seed(0)
-    model = randomise(pixelsr.GatedPixelCNN(channels=48, layers=2, head_channels=200)).eval()
-    pictures = {}
+    model = randomize(pixelsr.GatedPixelCNN(channels=48, layers=2, head_channels=200)).eval()
+    images = {}
     for count in (1, 2, 3):
         threads(count)
-        pictures[count] = pixelsr.sample(model, image_size=(4, 5), engine="cpu")
-    assert torch.equal(pictures[1], pictures[2])
-    assert torch.equal(pictures[1], pictures[3])
+        images[count] = pixelsr.sample(model, image_size=(4, 5), engine="cpu")
+    assert torch.equal(images[1], images[2])
+    assert torch.equal(images[1], images[3])
 
 
 class Pointwise(Network):
@@ -192,7 +192,7 @@ class Pointwise(Network):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_every_pointwise_function(dtype):
-    model = randomise(Pointwise()).to(dtype).eval()
+    model = randomize(Pointwise()).to(dtype).eval()
     images = torch.randint(8, (4, 3, 5, 6), dtype=torch.uint8)
     ours = sampling.logits(model, images, engine="cpu")
     tolerance = 1e-5 if dtype == FLOAT else 1e-12
@@ -217,7 +217,7 @@ class Saturated(Network):
 )
 @pytest.mark.parametrize("scale", [3.0, 90.0, 1000.0])
 def test_pointwise_functions_of_large_numbers(function, scale):
-    model, plain = (randomise(Saturated(f)).eval() for f in (function, nn.Identity()))
+    model, plain = (randomize(Saturated(f)).eval() for f in (function, nn.Identity()))
     with torch.no_grad():
         model.first.weight.mul_(scale)
         plain.load_state_dict(model.state_dict())
@@ -247,11 +247,11 @@ def test_samples_of_one_input_share_the_rows_that_are_known(monkeypatch):
 # Weights.
 
 
-def test_a_changed_parameter_changes_the_picture():
+def test_a_changed_parameter_changes_the_image():
     model = network("GatedPixelCNN", FLOAT)
     before = sample(model, n=4, engine="cpu")
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
-    functional.nats(model(before), before).mean().backward()
+    functional.nll(model(before), before).mean().backward()
     optimizer.step()
     ours, reference = both(model, n=4)
     assert torch.equal(ours, reference)
@@ -294,8 +294,8 @@ def test_16_bit_weights_are_the_rounded_model_to_the_last_bit(weights, n):
     rounded.to(getattr(torch, weights)).float()
     images = torch.randint(8, (n, 3, 6, 4), dtype=torch.uint8)
     expected = sampling.logits(rounded, images, engine="cpu")
-    pictures = sample(model, n=n, engine="cpu", weights=weights)
-    assert torch.equal(pictures, sample(rounded, n=n, engine="cpu"))
+    drawn = sample(model, n=n, engine="cpu", weights=weights)
+    assert torch.equal(drawn, sample(rounded, n=n, engine="cpu"))
     own = network("GatedPixelCNN", FLOAT).to(getattr(torch, weights))
     assert torch.equal(sampling.logits(own, images, engine="cpu"), expected)
 
@@ -317,7 +317,7 @@ def test_subnormal_halves_count():
 def test_a_record_equals_the_steps_bit_for_bit(name, n, dtype, threads):
     model = network(name, dtype)
     low_res = inputs(model, count=n).get("low_res")
-    images = torch.randint(model.levels, (n, model.colours, 6, 4), dtype=torch.uint8)
+    images = torch.randint(model.levels, (n, model.colors, 6, 4), dtype=torch.uint8)
     samples = n if low_res is None else 1
     request = sampling.request.make_request(model, samples, (6, 4), low_res, None, None, 0, "model")
     threads(1)
@@ -348,7 +348,7 @@ def network_like(model: nn.Module) -> nn.Module:
 # Calls.
 
 
-def test_many_pictures_can_be_on_their_way_at_once():
+def test_many_images_can_be_on_their_way_at_once():
     """More states than the engine remembers between two calls."""
     model = network("GatedPixelCNN", FLOAT)
     images = torch.randint(8, (12, 3, 2, 2), dtype=torch.uint8)
@@ -356,10 +356,10 @@ def test_many_pictures_can_be_on_their_way_at_once():
     states = [sampling.start(model, image_size=(2, 2), engine="cpu") for _ in images]
     step = [state.step() for state in states]
     while step[0] is not None:
-        row, col, colour = states[0].position
+        row, col, color = states[0].position
         for k, logits in enumerate(step):
-            assert torch.equal(logits[0], expected[k, :, colour, row, col])
-        step = [s.step(images[k : k + 1, colour, row, col].long()) for k, s in enumerate(states)]
+            assert torch.equal(logits[0], expected[k, :, color, row, col])
+        step = [s.step(images[k : k + 1, color, row, col].long()) for k, s in enumerate(states)]
 
 
 def test_several_python_threads_may_sample_at_once():
@@ -380,7 +380,7 @@ def test_several_python_threads_may_sample_at_once():
 
 
 def _calls(monkeypatch, model: nn.Module, **options) -> list[dict[str, object]]:
-    """The arguments of the operator's calls while a picture is drawn, by name."""
+    """The arguments of the operator's calls while an image is drawn, by name."""
     calls = _record_calls(monkeypatch)
     sample(model, engine="cpu", **options)
     return calls
@@ -406,19 +406,19 @@ def test_a_call_is_bounded_so_that_it_can_be_interrupted(monkeypatch):
     model = network("GatedPixelCNN")
     macs = sampling.plan(model, (6, 4)).macs
     assert len(_calls(monkeypatch, model)) == 1
-    monkeypatch.setattr(cpu_engine, "_MACS_AT_ONCE", macs)  # three rows of two pictures
+    monkeypatch.setattr(cpu_engine, "_MACS_AT_ONCE", macs)  # three rows of two images
     assert [call["rows"] for call in _calls(monkeypatch, model, n=2)] == [3, 3]
     assert [call["rows"] for call in _calls(monkeypatch, model, n=9)] == [1] * 6
 
 
 @pytest.mark.parametrize("mask", masks((1, 1, 6, 4)))
 @pytest.mark.parametrize("name", ["GatedPixelCNN", "PixelRecursiveSR-gated"])
-def test_pictures_do_not_depend_on_how_often_they_are_interrupted(name, mask, monkeypatch):
+def test_images_do_not_depend_on_how_often_they_are_interrupted(name, mask, monkeypatch):
     model = network(name)
     shape = sample(model).shape
     options = {"known_mask": masks(tuple(shape))[mask]}
     options["known"] = torch.randint(model.levels, shape, dtype=torch.uint8)
-    images = torch.randint(model.levels, (2, model.colours, 6, 4), dtype=torch.uint8)
+    images = torch.randint(model.levels, (2, model.colors, 6, 4), dtype=torch.uint8)
     low_res = inputs(model, count=2).get("low_res")
     expected = sampling.logits(model, images, low_res=low_res, engine="cpu")
     monkeypatch.setattr(cpu_engine, "_MACS_AT_ONCE", 1)
@@ -453,8 +453,8 @@ def test_the_operators_are_well_registered(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(cpu_engine, "operators", Recording())
         patch.setattr(maps_cpu, "operators", Recording())
-        pictures = sample(model, engine="cpu")
-        sampling.evaluate(model, pictures, engine="cpu")
+        images = sample(model, engine="cpu")
+        sampling.incremental_logits(model, images, engine="cpu")
     assert set(calls) == {"run_plan_", "run_cells_", "forget_session"}
     for name, arguments in calls.items():
         torch.library.opcheck(getattr(torch.ops.pixelsr, name), arguments)
@@ -509,7 +509,7 @@ def test_a_long_formula_is_refused():
                 y = x * k - y
             return self.logits(y)
 
-    model = randomise(Long()).double().eval()
+    model = randomize(Long()).double().eval()
     with pytest.raises(ValueError, match=r"the formula of .* is too long"):
         sample(model, engine="cpu")
     assert torch.equal(sample(model), sample(model, method="ancestral"))

@@ -22,7 +22,7 @@ from pixelsr.sampling.engines.cuda import engine as cuda_engine
 from pixelsr.sampling.engines.cuda.engine import CudaEngine, Machine, choose_cut
 from pixelsr.sampling.engines.cuda.memory_layout import UNIT, Cut
 from pixelsr.sampling.request import make_request
-from pixelsr.sampling.sampler import Drawing
+from pixelsr.sampling.sampler import Sampler
 from pixelsr.utils import system
 from tests.sampling.test_sampling import count_flips, masks, sample
 from tests.sampling.test_sampling_distribution import (
@@ -33,7 +33,7 @@ from tests.sampling.test_sampling_distribution import (
     tiny_model,
 )
 from tests.support.emulator.build import HERE, build
-from tests.support.helpers import randomise, slow
+from tests.support.helpers import randomize, slow
 from tests.support.networks import NETWORKS, Network, inputs, network
 
 HAS_GPU = torch.cuda.is_available() and ops.WHY_NO_CUDA is None
@@ -88,7 +88,7 @@ def logits_error(model: nn.Module, n: int = 2, engine: str = "cuda") -> tuple[fl
     """The largest error of the logits against float64, and that of PyTorch in the same dtype."""
     size = (6, 4)
     generator = torch.Generator().manual_seed(3)
-    shape = (n, model.colours, *size)
+    shape = (n, model.colors, *size)
     images = torch.randint(model.levels, shape, dtype=torch.uint8, generator=generator).to(DEVICE)
     low_res = inputs(model, count=n).get("low_res")
     given = [] if low_res is None else [low_res.to(DEVICE)]
@@ -115,14 +115,14 @@ def test_16_bit_logits_are_as_right_as_those_of_pytorch(name, dtype):
 @exactly
 @pytest.mark.parametrize("n", [slow(1), 3, slow(9)])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_equal_pictures(name, n):
+def test_equal_images(name, n):
     ours, reference = both(exact(name), n=n)
     assert torch.equal(ours, reference)
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 @pytest.mark.parametrize("norm", [parametrizations.weight_norm, nn.utils.weight_norm])
-def test_the_effective_weights_of_reparametrised_layers(norm):
+def test_the_effective_weights_of_reparametrized_layers(norm):
     model = exact("GatedPixelCNN")
     for layer in (model.horizontal_first, model.head.out):
         norm(layer)
@@ -142,9 +142,9 @@ def test_logits_of_odd_sizes(name, size):
 
 @pytest.mark.parametrize("has_clusters", [False, True])
 def test_rows_that_are_taken_in_several_passes(has_clusters, gpu, order):
-    """Wide layers in wide pictures: a warp's sums are of a part of the row."""
+    """Wide layers in wide images: a warp's sums are of a part of the row."""
     gpu(has_clusters=has_clusters)
-    model = randomise(pixelsr.GatedPixelCNN(channels=64, layers=2, head_channels=16, levels=8))
+    model = randomize(pixelsr.GatedPixelCNN(channels=64, layers=2, head_channels=16, levels=8))
     model = model.to(DEVICE, EXACT).eval()
     images = torch.randint(8, (1, 3, 2, 20), dtype=torch.uint8, device=DEVICE)
     with torch.no_grad():
@@ -188,8 +188,8 @@ def test_samples_of_one_input_share_the_rows_that_are_known(name, monkeypatch):
 # How the work is cut.
 
 
-@pytest.mark.parametrize("name", ["GatedPixelCNN-4-colours-256-levels", "PixelRecursiveSR-gated"])
-def test_pictures_do_not_depend_on_how_the_work_is_cut(name, gpu, monkeypatch):
+@pytest.mark.parametrize("name", ["GatedPixelCNN-4-colors-256-levels", "PixelRecursiveSR-gated"])
+def test_images_do_not_depend_on_how_the_work_is_cut(name, gpu, monkeypatch):
     model = network(name, torch.bfloat16).to(DEVICE)
     whole = sample(model, n=17, engine="cuda")
     for processors, batch in ((1, None), (16, None), (32, 16), (132, 5)):
@@ -199,13 +199,13 @@ def test_pictures_do_not_depend_on_how_the_work_is_cut(name, gpu, monkeypatch):
 
 def test_a_sum_is_in_the_same_order_in_a_cluster(gpu):
     """Of layers that are wide enough for their tiles of outputs to be shared by the members."""
-    wide = randomise(pixelsr.GatedPixelCNN(channels=96, layers=2, head_channels=40, levels=8))
+    wide = randomize(pixelsr.GatedPixelCNN(channels=96, layers=2, head_channels=40, levels=8))
     model = wide.to(DEVICE, EXACT).eval()
     images = torch.randint(8, (1, 3, 2, 4), dtype=torch.uint8, device=DEVICE)
     found = []
     for processors in (1, 16):
         gpu(processors)
-        assert engine_of(model, 1).cut.members == (1 if processors == 1 else 8)
+        assert engine_of(model, 1).cut.cluster_size == (1 if processors == 1 else 8)
         found.append(sampling.logits(model, images, engine="cuda"))
     assert torch.equal(*found)
 
@@ -236,21 +236,21 @@ def test_clusters_are_as_many_as_the_driver_can_place(gpu, monkeypatch):
     asked = []
     monkeypatch.setattr(cuda_engine, "_clusters_at_once", lambda cut, _: asked.append(cut) or 13)
     most = {
-        members: cuda_engine._tiles_at_once(cut(members), torch.device("cuda"))
-        for members in (1, 8)
+        cluster_size: cuda_engine._tiles_at_once(cut(cluster_size), torch.device("cuda"))
+        for cluster_size in (1, 8)
     }
     assert most == {1: 132, 8: 13}
-    assert [one.members for one in asked] == [8]
+    assert [one.cluster_size for one in asked] == [8]
     assert cuda_engine._tiles_at_once(cut(8), torch.device("cpu")) == 16
 
 
-def cut(members: int) -> Cut:
-    return Cut(torch.float16, 1, members, 227 * 1024)
+def cut(cluster_size: int) -> Cut:
+    return Cut(torch.float16, 1, cluster_size, 227 * 1024)
 
 
 def cut_of(model: nn.Module, n: int) -> tuple[int, int]:
     chosen = choose_cut(sampling.plan(model, (6, 4)), request_of(model, n, (6, 4)))
-    return chosen.eights, chosen.members
+    return chosen.eights, chosen.cluster_size
 
 
 def engine_of(model: nn.Module, n: int = 2) -> CudaEngine:
@@ -259,14 +259,17 @@ def engine_of(model: nn.Module, n: int = 2) -> CudaEngine:
 
 
 def test_windows_that_do_not_fit_stay_in_global_memory(gpu):
-    """The same pictures from a GPU whose blocks have little shared memory."""
-    wide = randomise(pixelsr.GatedPixelCNN(channels=40, layers=2, head_channels=300, levels=8))
+    """The same images from a GPU whose blocks have little shared memory."""
+    wide = randomize(pixelsr.GatedPixelCNN(channels=40, layers=2, head_channels=300, levels=8))
     model = wide.to(DEVICE, EXACT).eval()
     whole = pixelsr.sample(model, 3, image_size=(3, 4), engine="cuda", temperature=0.5)
     for shared in (66 * 1024, 99 * 1024):
         gpu(shared=shared)
         engine = CudaEngine(sampling.plan(model, (3, 4)), request_of(model))
-        assert len(engine.tape.tiles.windows) < len(engine.tape.tiles._wanted) or shared > 70000
+        assert (
+            len(engine.cuda_program.tiles.windows) < len(engine.cuda_program.tiles._wanted)
+            or shared > 70000
+        )
         ours = pixelsr.sample(model, 3, image_size=(3, 4), engine="cuda", temperature=0.5)
         assert torch.equal(ours, whole)
 
@@ -296,9 +299,7 @@ def test_a_batch_that_does_not_fit_is_drawn_in_waves(mask, monkeypatch):
 def test_a_tile_that_does_not_fit_is_refused_in_one_sentence(monkeypatch):
     monkeypatch.setattr(system, "available_memory", lambda: 1000)
     monkeypatch.setattr(system, "available_on", lambda device: 1000)
-    with pytest.raises(
-        ValueError, match=r"pictures at once need .* GiB of memory, and .* are free"
-    ):
+    with pytest.raises(ValueError, match=r"images at once need .* GiB of memory, and .* are free"):
         sample(exact("PixelCNN"), engine="cuda")
 
 
@@ -331,11 +332,11 @@ def test_leading_known_rows_and_several_launches(monkeypatch):
 class Silent(Network):
     """Logits that are all equal: what is drawn is the noise's argmax."""
 
-    colours, levels = 2, 256
+    colors, levels = 2, 256
 
     def __init__(self) -> None:
         super().__init__()
-        self.out = pixelsr.nn.MaskedConv2d(2, 512, 1, "A", colours=2)
+        self.out = pixelsr.nn.MaskedConv2d(2, 512, 1, "A", colors=2)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
@@ -349,7 +350,7 @@ def test_the_noise_is_the_reference_s_bit_for_bit(levels):
     samples, (height, width) = (500 if HAS_GPU else 25), (3, 4)
     model = Silent()
     model.levels = levels
-    model.out = pixelsr.nn.MaskedConv2d(2, 2 * levels, 1, "A", colours=2)
+    model.out = pixelsr.nn.MaskedConv2d(2, 2 * levels, 1, "A", colors=2)
     model = model.to(DEVICE, torch.float16).eval()
     seed, first_index = 2**63 + 12345, 2**32 - 7
     request = make_request(model, samples, (height, width), None, None, None, first_index, "model")
@@ -357,9 +358,9 @@ def test_the_noise_is_the_reference_s_bit_for_bit(levels):
     kept = []
     storage_of = engine._storage
     engine._storage = lambda tiles: kept.append(storage_of(tiles)) or kept[0]
-    engine.draw(Drawing(seed, 1.0))
+    engine.draw(Sampler(seed, 1.0))
     bytes_of_noise = width * 2 * engine.cut.samples * levels * 4
-    first = engine.tape.tiles.units * UNIT  # behind the rings
+    first = engine.cuda_program.tiles.units * UNIT  # behind the rings
     noise = kept[0].view(engine.tiles, -1)[:, first : first + bytes_of_noise].contiguous()
     noise = noise.view(torch.float32).view(engine.tiles, width * 2, levels, engine.cut.samples)
     noise = noise.permute(0, 3, 1, 2).flatten(0, 1)[:samples]  # [samples, positions, levels]
@@ -385,10 +386,10 @@ def test_temperature_zero_takes_the_lowest_of_equal_levels():
 @pytest.mark.parametrize("dtype", [EXACT, torch.float16, torch.bfloat16])
 def test_few_values_flip(dtype):
     model = network("GatedPixelCNN", dtype).to(DEVICE)
-    pictures = sample(model, n=64, engine="cuda")
-    flips = count_flips(model, pictures, 0.5)
-    print(f"{dtype}: {flips} of {pictures.numel()} values flipped")
-    assert flips <= pictures.numel() * (0 if dtype == torch.float32 else 0.02)
+    images = sample(model, n=64, engine="cuda")
+    flips = count_flips(model, images, 0.5)
+    print(f"{dtype}: {flips} of {images.numel()} values flipped")
+    assert flips <= images.numel() * (0 if dtype == torch.float32 else 0.02)
 
 
 @pytest.mark.slow
@@ -398,18 +399,18 @@ def test_the_paper_s_model_by_replay(dtype, gpu):
     torch.manual_seed(0)
     model = pixelsr.PixelRecursiveSR().to(DEVICE, dtype).eval()
     low_res = torch.randint(256, (1, 3, 8, 8), dtype=torch.uint8, device=DEVICE)
-    pictures = pixelsr.sample(model, 1, low_res=low_res, engine="cuda")
-    flips = count_flips(model.float(), pictures, 1.0, low_res)
-    print(f"paper size, {dtype}: {flips} of {pictures.numel()} values flipped")
-    assert flips <= (3 if dtype == torch.float32 else 0.02 * pictures.numel())
+    images = pixelsr.sample(model, 1, low_res=low_res, engine="cuda")
+    flips = count_flips(model.float(), images, 1.0, low_res)
+    print(f"paper size, {dtype}: {flips} of {images.numel()} values flipped")
+    assert flips <= (3 if dtype == torch.float32 else 0.02 * images.numel())
 
 
-def test_frequencies_of_an_enumerable_picture():
+def test_frequencies_of_an_enumerable_image():
     model, n = tiny_model(), 4_000
     on_device = copy.deepcopy(model).to(DEVICE, EXACT)
     options = {"image_size": (3, 3), "temperature": SHARP, "engine": "cuda"}
-    pictures = pixelsr.sample(on_device, n, **options).cpu()
-    assert chi_square_p(counts_of(pictures), probabilities(model) * n) > 1e-3
+    images = pixelsr.sample(on_device, n, **options).cpu()
+    assert chi_square_p(counts_of(images), probabilities(model) * n) > 1e-3
 
 
 # Step by step.
@@ -455,7 +456,7 @@ def test_several_python_threads_may_sample_at_once():
 
 
 @exactly
-def test_a_changed_parameter_changes_the_picture():
+def test_a_changed_parameter_changes_the_image():
     model = exact("PixelCNN")
     before = sample(model, n=4, engine="cuda")
     next(model.parameters()).data.mul_(-1)
@@ -469,7 +470,7 @@ def test_time_is_told_by_event():
     engine.ticks = torch.zeros(
         engine.tiles, len(cuda_engine.EVENTS), dtype=torch.int64, device=DEVICE
     )
-    engine.draw(Drawing(0, 1.0))
+    engine.draw(Sampler(0, 1.0))
     spent = dict(zip(cuda_engine.EVENTS, engine.ticks.sum(0).tolist(), strict=True))
     assert spent.pop("known row") == 0
     assert all(ticks > 0 for ticks in spent.values())
@@ -512,7 +513,7 @@ def test_a_wide_window_is_refused():
         def forward(self, images: Tensor) -> Tensor:
             return self.logits(self.out(self.images(images)))
 
-    model = randomise(Wide()).to(DEVICE, EXACT).eval()
+    model = randomize(Wide()).to(DEVICE, EXACT).eval()
     with pytest.raises(ValueError, match="reads more than 16 rows or columns"):
         sample(model, engine="cuda")
 

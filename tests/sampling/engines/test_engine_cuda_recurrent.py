@@ -1,4 +1,4 @@
-"""The CUDA engine with recurrences: states beside the picture, scans, columns beyond it."""
+"""The CUDA engine with recurrences: states beside the image, scans, columns beyond it."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ from tests.sampling.engines.test_engine_cuda import (
 )
 from tests.sampling.test_recurrent_sampling import NETWORKS, draw, network
 from tests.sampling.test_sampling import masks
-from tests.support.helpers import randomise
+from tests.support.helpers import randomize
 
 _machine = test_engine_cuda._machine
 gpu = test_engine_cuda.gpu
@@ -35,7 +35,7 @@ def exact(name: str) -> nn.Module:
 def wide(name: str, channels: int, layers: int = 2) -> nn.Module:
     """Of more than one tile of outputs, and of inputs."""
     sizes = {"channels": channels, "layers": layers, "head_channels": 9, "levels": 4}
-    model = randomise(getattr(pixelsr, name)(**sizes, first_kernel_size=3))
+    model = randomize(getattr(pixelsr, name)(**sizes, first_kernel_size=3))
     return model.to(DEVICE, EXACT).eval()
 
 
@@ -48,7 +48,7 @@ def check_logits(model: nn.Module, size: tuple[int, int], n: int = 1) -> Tensor:
     return found
 
 
-def check_pictures(model: nn.Module, **options) -> None:
+def check_images(model: nn.Module, **options) -> None:
     ours, reference = (draw(model, engine=name, **options) for name in ("cuda", "reference"))
     assert torch.equal(ours, reference)
 
@@ -76,9 +76,9 @@ def test_logits_equal_the_forward_pass_in_any_order_of_the_threads(name, order, 
 
 @exactly
 @pytest.mark.parametrize("name", NETWORKS)
-def test_equal_pictures(name, gpu):
+def test_equal_images(name, gpu):
     gpu(has_clusters=False)
-    check_pictures(exact(name), size=(4, 4))
+    check_images(exact(name), size=(4, 4))
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -98,7 +98,7 @@ def test_one_row_and_one_column_too(name, size, gpu):
 
 @pytest.mark.parametrize("name", BOTH)
 def test_rows_that_are_taken_in_several_passes(name, gpu):
-    """Their last column, beyond the picture, is in a pass of its own."""
+    """Their last column, beyond the image, is in a pass of its own."""
     gpu(has_clusters=False)
     check_logits(wide(name, 20), (2, 16))
 
@@ -110,7 +110,7 @@ def test_known_values_are_heard_of(name, mask, gpu):
     gpu(has_clusters=False)
     model, known_mask = exact(name), masks((1, 3, 6, 4))[mask].to(DEVICE)
     known = torch.randint(4, known_mask.shape, dtype=torch.uint8, device=DEVICE)
-    check_pictures(model, known=known, known_mask=known_mask)
+    check_images(model, known=known, known_mask=known_mask)
 
 
 @exactly
@@ -125,7 +125,7 @@ def test_samples_share_the_rows_that_are_known(name, gpu, monkeypatch):
     )
     known_mask = masks((1, 3, 6, 4))["upper half"].to(DEVICE)
     known = torch.randint(4, known_mask.shape, dtype=torch.uint8, device=DEVICE)
-    check_pictures(exact(name), n=9, known=known, known_mask=known_mask)
+    check_images(exact(name), n=9, known=known, known_mask=known_mask)
     assert samples == [1, 9]
 
 
@@ -135,7 +135,7 @@ def test_a_cluster_draws_the_same(name, gpu):
     model, found = wide(name, 64, layers=1), []
     for has_clusters in (False, True):
         gpu(has_clusters=has_clusters)
-        assert engine_of(model, 1).cut.members == (8 if has_clusters else 1)
+        assert engine_of(model, 1).cut.cluster_size == (8 if has_clusters else 1)
         found.append(check_logits(model, (2, 3)))
     assert torch.equal(*found)
 
@@ -143,7 +143,7 @@ def test_a_cluster_draws_the_same(name, gpu):
 @exactly
 def test_members_wait_for_a_scan_that_the_leader_runs_alone(order):
     """And it for them: of a known row each has some columns."""
-    model = randomise(pixelsr.DiagonalBiLSTM(channels=4, layers=2, head_channels=3, levels=4))
+    model = randomize(pixelsr.DiagonalBiLSTM(channels=4, layers=2, head_channels=3, levels=4))
     known = torch.randint(4, (1, 3, 3, 8), dtype=torch.uint8, device=DEVICE)
     known_mask = torch.ones_like(known, dtype=torch.bool)
     known_mask[:, :, 2, :3] = False
@@ -155,7 +155,7 @@ def test_members_wait_for_a_scan_that_the_leader_runs_alone(order):
 def test_states_that_have_no_window_stay_in_global_memory(name, gpu):
     gpu(shared=53 * 1024, has_clusters=False)
     model = wide(name, 20)
-    tiles = engine_of(model, 1).tape.tiles
+    tiles = engine_of(model, 1).cuda_program.tiles
     states = [b.name for b in tiles.plan.buffers.values() if b.initial]
     assert len(tiles.windows) < len(tiles._wanted)
     assert any(name not in tiles.windows for name in states)
@@ -164,14 +164,14 @@ def test_states_that_have_no_window_stay_in_global_memory(name, gpu):
 
 @exactly
 @pytest.mark.parametrize("name", BOTH)
-def test_another_initial_state_is_another_picture(name, gpu):
+def test_another_initial_state_is_another_image(name, gpu):
     gpu(has_clusters=False)
     model = exact(name)
     before = draw(model, engine="cuda", size=(2, 3))
     with torch.no_grad():
         model.layers[0].initial_state += 3
     assert not torch.equal(draw(model, engine="cuda", size=(2, 3)), before)
-    check_pictures(model, size=(2, 3))
+    check_images(model, size=(2, 3))
 
 
 @exactly

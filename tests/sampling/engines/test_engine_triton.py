@@ -27,7 +27,7 @@ from pixelsr.utils import system
 from tests.sampling.engines.test_engine_cpu import Pointwise as EveryFunction
 from tests.sampling.test_sampling import TEMPERATURE, count_flips, masks
 from tests.support import networks
-from tests.support.helpers import randomise
+from tests.support.helpers import randomize
 from tests.support.networks import NETWORKS, Network
 
 pytest.importorskip("triton")
@@ -48,15 +48,15 @@ def ieee():
 
 
 class Small(Network):
-    """Taps above, to the left and at the centre, in few steps."""
+    """Taps above, to the left and at the center, in few steps."""
 
-    colours = 2
+    colors = 2
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = MaskedConv2d(2, 5, 3, "A", colours=2)
-        self.second = MaskedConv2d(5, 6, 3, "B", colours=2)
-        self.out = MaskedConv2d(6, 16, 1, "B", colours=2)
+        self.first = MaskedConv2d(2, 5, 3, "A", colors=2)
+        self.second = MaskedConv2d(5, 6, 3, "B", colors=2)
+        self.out = MaskedConv2d(6, 16, 1, "B", colors=2)
 
     def forward(self, images: Tensor) -> Tensor:
         hidden = self.second(torch.relu(self.first(self.images(images))))
@@ -64,7 +64,7 @@ class Small(Network):
 
 
 def small(dtype: torch.dtype = FLOAT) -> nn.Module:
-    return randomise(Small()).to(DEVICE, dtype).eval()
+    return randomize(Small()).to(DEVICE, dtype).eval()
 
 
 def network(name: str, dtype: torch.dtype = FLOAT) -> nn.Module:
@@ -80,9 +80,9 @@ def sample(model: nn.Module, n: int = 2, **options) -> Tensor:
     return pixelsr.sample(model, n, **options).cpu()
 
 
-def pictures_of(model: nn.Module, n: int) -> Tensor:
+def images_of(model: nn.Module, n: int) -> Tensor:
     generator = torch.Generator().manual_seed(2)
-    shape = (n, model.colours, *SIZE)
+    shape = (n, model.colors, *SIZE)
     images = torch.randint(model.levels, shape, dtype=torch.uint8, generator=generator)
     return images.to(DEVICE)
 
@@ -98,24 +98,24 @@ def forward(model: nn.Module, images: Tensor) -> Tensor:
     return model(images) if low_res is None else model(images, low_res.to(DEVICE))
 
 
-DRAWN = ["GatedPixelCNN", "PixelCNN-2-colours-5x5", "PixelRecursiveSR-pixelcnn", "Dilated"]
+DRAWN = ["GatedPixelCNN", "PixelCNN-2-colors-5x5", "PixelRecursiveSR-pixelcnn", "Dilated"]
 
 
 @pytest.mark.parametrize("name", [name for name in NETWORKS if name not in DRAWN])
 def test_logits_equal_the_forward_pass(name):
     model = network(name)
-    images = pictures_of(model, 2)
+    images = images_of(model, 2)
     torch.testing.assert_close(logits(model, images), forward(model, images), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", DRAWN)
-def test_equal_pictures_to_those_of_the_reference_engine(name):
+def test_equal_images_to_those_of_the_reference_engine(name):
     model = network(name)
     assert torch.equal(sample(model), sample(model, engine="reference"))
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5), (4, 1)])
-def test_equal_pictures_of_odd_sizes(size):
+def test_equal_images_of_odd_sizes(size):
     model = small()
     ours = sample(model, image_size=size)
     assert torch.equal(ours, sample(model, image_size=size, engine="reference"))
@@ -123,35 +123,35 @@ def test_equal_pictures_of_odd_sizes(size):
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 @pytest.mark.parametrize("norm", [parametrizations.weight_norm, nn.utils.weight_norm])
-def test_the_effective_weights_of_reparametrised_layers(norm):
+def test_the_effective_weights_of_reparametrized_layers(norm):
     model = small()
     for layer in (model.first, model.out):
         norm(layer)
-    images = pictures_of(model, 2)
+    images = images_of(model, 2)
     torch.testing.assert_close(logits(model, images), forward(model, images), rtol=1e-5, atol=1e-5)
 
 
 def test_layers_that_are_wider_than_a_block():
     model = pixelsr.GatedPixelCNN(
-        channels=70, layers=1, kernel_size=3, head_channels=4, colours=1, levels=2
+        channels=70, layers=1, kernel_size=3, head_channels=4, colors=1, levels=2
     )
-    model = randomise(model).eval().to(DEVICE)
-    images = pictures_of(model, 2)
+    model = randomize(model).eval().to(DEVICE)
+    images = images_of(model, 2)
     torch.testing.assert_close(logits(model, images), forward(model, images), rtol=1e-5, atol=1e-5)
 
 
 def test_every_pointwise_function():
-    model = randomise(EveryFunction()).eval().to(DEVICE)
-    images = pictures_of(model, 4)
+    model = randomize(EveryFunction()).eval().to(DEVICE)
+    images = images_of(model, 4)
     torch.testing.assert_close(logits(model, images), forward(model, images), rtol=1e-5, atol=1e-5)
 
 
 # Samples and batches.
 
 
-def test_a_picture_is_the_same_in_any_batch_and_in_any_tile_of_it():
+def test_a_image_is_the_same_in_any_batch_and_in_any_tile_of_it():
     """Eighteen samples are two tiles, the second one nearly empty."""
-    model = network("GatedPixelCNN-grey-binary")
+    model = network("GatedPixelCNN-gray-binary")
     together = sample(model, n=18)
     assert torch.equal(sample(model, n=18, max_batch=10), together)
     assert torch.equal(sample(model, n=18, engine="reference"), together)
@@ -162,7 +162,7 @@ def test_a_picture_is_the_same_in_any_batch_and_in_any_tile_of_it():
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_logits_are_the_same_in_any_batch(dtype):
     model = small(dtype)
-    images = pictures_of(model, 17)
+    images = images_of(model, 17)
     together = logits(model, images)
     for k in (0, 16):
         assert torch.equal(logits(model, images[k : k + 1])[0], together[k])
@@ -189,19 +189,19 @@ def test_known_values_stay_and_the_rest_is_that_of_the_reference(mask):
     known_mask = masks((2, 2, 6, 4))[mask][:, :, 1:5, 1:4]
     known = torch.randint(model.levels, (2, 2, 4, 3), dtype=torch.uint8)
     options = {"image_size": (4, 3), "known": known, "known_mask": known_mask}
-    pictures = sample(model, **options)
-    assert torch.equal(pictures[known_mask], known[known_mask])
-    assert torch.equal(pictures, sample(model, engine="reference", **options))
+    images = sample(model, **options)
+    assert torch.equal(images[known_mask], known[known_mask])
+    assert torch.equal(images, sample(model, engine="reference", **options))
 
 
 def test_rows_give_the_same_whether_they_are_drawn_or_known():
-    """Given its own values, a picture is completed to itself: other kernels, the same sums."""
+    """Given its own values, an image is completed to itself: other kernels, the same sums."""
     model = small()
-    pictures = sample(model, image_size=(4, 2))
-    mask = torch.zeros(pictures.shape, dtype=torch.bool)
+    images = sample(model, image_size=(4, 2))
+    mask = torch.zeros(images.shape, dtype=torch.bool)
     mask[:, :, [0, 2]] = True
-    own = sample(model, image_size=(4, 2), known=pictures, known_mask=mask)
-    assert torch.equal(own, pictures)
+    own = sample(model, image_size=(4, 2), known=images, known_mask=mask)
+    assert torch.equal(own, images)
 
 
 def test_samples_of_one_input_share_the_rows_that_are_known(monkeypatch):
@@ -231,10 +231,10 @@ def test_samples_of_one_input_share_the_rows_that_are_known(monkeypatch):
 class Indifferent(Network):
     """Logits that are zero, so that the noise alone draws."""
 
-    def __init__(self, colours: int, levels: int) -> None:
+    def __init__(self, colors: int, levels: int) -> None:
         super().__init__()
-        self.colours, self.levels = colours, levels
-        self.out = MaskedConv2d(colours, colours * levels, 3, "A", colours=colours)
+        self.colors, self.levels = colors, levels
+        self.out = MaskedConv2d(colors, colors * levels, 3, "A", colors=colors)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
@@ -243,15 +243,15 @@ class Indifferent(Network):
 
 
 @pytest.mark.parametrize(
-    ("colours", "levels", "seed", "first_index"),
+    ("colors", "levels", "seed", "first_index"),
     [(1, 2, 0, 0), (3, 8, 2**64 - 1, 2**33 + 1), (2, 256, 2**40 + 3, 2**32 - 1)],
 )
-def test_the_noise_is_that_of_the_definition(colours, levels, seed, first_index):
-    model = Indifferent(colours, levels).eval().to(DEVICE)
+def test_the_noise_is_that_of_the_definition(colors, levels, seed, first_index):
+    model = Indifferent(colors, levels).eval().to(DEVICE)
     ours = sample(model, n=3, seed=seed, first_index=first_index)
     signed = seed - 2**64 if seed >= 2**63 else seed
-    noise = gumbel_noise_ref(signed, first_index, 3, 0, 4 * colours, levels)
-    expected = noise.argmax(2).view(3, *SIZE, colours).permute(0, 3, 1, 2)
+    noise = gumbel_noise_ref(signed, first_index, 3, 0, 4 * colors, levels)
+    expected = noise.argmax(2).view(3, *SIZE, colors).permute(0, 3, 1, 2)
     assert torch.equal(ours, expected.to(torch.uint8))
 
 
@@ -304,11 +304,11 @@ def test_few_values_flip(capsys):
     """By replay: how often one forward pass of the sample would have drawn another value."""
     for dtype, most in ((torch.float32, 0), (torch.float16, 0.02)):
         model = small(dtype)
-        pictures = sample(model, n=32, image_size=(2, 3)).to(DEVICE)
-        flips = count_flips(model, pictures, TEMPERATURE)
+        images = sample(model, n=32, image_size=(2, 3)).to(DEVICE)
+        flips = count_flips(model, images, TEMPERATURE)
         with capsys.disabled():
-            print(f"\nTriton engine, {dtype}: {flips} of {pictures.numel()} values flipped")
-        assert flips <= pictures.numel() * most
+            print(f"\nTriton engine, {dtype}: {flips} of {images.numel()} values flipped")
+        assert flips <= images.numel() * most
 
 
 # Weights.
@@ -320,7 +320,7 @@ def test_half_precision_is_at_most_twice_as_far_off_as_pytorch(name, dtype):
     model = network(name, dtype)
     exact = network(name, torch.float64)
     exact.load_state_dict(model.state_dict())
-    images = pictures_of(model, 4)
+    images = images_of(model, 4)
     expected = forward(exact, images)
     ours = (logits(model, images).double() - expected).abs().max()
     pytorch = (forward(model, images).double() - expected).abs().max()
@@ -377,9 +377,9 @@ def test_a_task_waits_for_those_that_it_depends_on(name):
     model = networks.network(name)
     low_res = networks.inputs(model).get("low_res")
     plan = sampling.plan(model, (6, 4), low_res if low_res is None else tuple(low_res.shape[2:]))
-    stages = {(task.placed.when, task.placed.colour) for task in tasks(plan)} - {("row", 0)}
+    stages = {(task.placed.when, task.placed.color) for task in tasks(plan)} - {("row", 0)}
     for stage in stages:
-        due = [t for t in tasks(plan) if (t.placed.when, t.placed.colour) == stage]
+        due = [t for t in tasks(plan) if (t.placed.when, t.placed.color) == stage]
         waits = triton_program._waits(due)
         assert waits[0]
         for (i, before), (j, after) in itertools.combinations(enumerate(due), 2):
@@ -445,22 +445,22 @@ def test_a_function_that_it_does_not_know_is_refused(monkeypatch):
 
 def test_features_that_32_bits_do_not_count_are_refused(monkeypatch):
     monkeypatch.setattr(triton_program, "MOST_VALUES", 100)
-    with pytest.raises(ValueError, match=r"features of one picture are \d+ values, more than 100"):
+    with pytest.raises(ValueError, match=r"features of one image are \d+ values, more than 100"):
         sample(small())
 
 
 def test_edits_are_refused_by_name_and_auto_takes_another_engine():
     model = small()
-    images = pictures_of(model, 1)
+    images = images_of(model, 1)
     with pytest.raises(ValueError, match=r"engine 'triton' cannot run: .* takes no edits"):
-        sampling.evaluate(model, images, engine="triton")
-    assert sampling.evaluate(model, images).logits.shape == (1, 8, 2, *SIZE)
+        sampling.incremental_logits(model, images, engine="triton")
+    assert sampling.incremental_logits(model, images).logits.shape == (1, 8, 2, *SIZE)
 
 
 def test_a_batch_beyond_memory_is_refused_before_it_is_allocated(monkeypatch):
     model = small()
     monkeypatch.setattr(system, "available_on", lambda device: 1000)
-    with pytest.raises(ValueError, match=r"2 pictures at once need .* max_batch of pixelsr.sample"):
+    with pytest.raises(ValueError, match=r"2 images at once need .* max_batch of pixelsr.sample"):
         sample(model)
 
 

@@ -15,7 +15,7 @@ from pixelsr.sampling.methods import start_engine
 from pixelsr.sampling.plan.ir import Placed, Pointwise, Product, Scan, Span
 from pixelsr.sampling.request import make_request
 from tests.sampling.test_sampling import TEMPERATURE
-from tests.support.helpers import randomise
+from tests.support.helpers import randomize
 
 pytest.importorskip("triton")
 pytestmark = pytest.mark.usefixtures("quick_interpreter")
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("quick_interpreter")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 MODELS = [RowLSTM, DiagonalBiLSTM]
 SMALL = {"channels": 4, "layers": 1, "first_kernel_size": 3, "head_channels": 6}
-SMALL |= {"colours": 1, "levels": 4}
+SMALL |= {"colors": 1, "levels": 4}
 
 
 @pytest.fixture(autouse=True)
@@ -36,13 +36,13 @@ def ieee():
 
 
 def network(make, **options):
-    return randomise(make(**SMALL | options)).eval().to(DEVICE)
+    return randomize(make(**SMALL | options)).eval().to(DEVICE)
 
 
 def enlarging(make):
-    """As the prior that enlarges: what the small picture adds is not padded."""
-    conditioning = ConditioningNetwork(channels=4, blocks=1, magnification=2, colours=1, levels=4)
-    return randomise(PixelRecursiveSR(network(make), conditioning)).eval().to(DEVICE)
+    """As the prior that enlarges: what the small image adds is not padded."""
+    conditioning = ConditioningNetwork(channels=4, blocks=1, scale_factor=2, colors=1, levels=4)
+    return randomize(PixelRecursiveSR(network(make), conditioning)).eval().to(DEVICE)
 
 
 def random_values(*shape: int) -> Tensor:
@@ -56,7 +56,7 @@ def sample(model, n=2, **options):
 
 
 def assert_logits_equal_the_forward_pass(model, size, **low_res):
-    images = random_values(2, model.colours, *size).to(DEVICE)
+    images = random_values(2, model.colors, *size).to(DEVICE)
     ours = sampling.logits(model, images, engine="triton", **low_res)
     with torch.no_grad():
         torch.testing.assert_close(ours, model(images, **low_res), rtol=1e-5, atol=1e-5)
@@ -67,11 +67,11 @@ def assert_logits_equal_the_forward_pass(model, size, **low_res):
     ("size", "options"),
     [
         ((3, 4), {}),
-        ((2, 2), {"colours": 3, "channels": 5, "layers": 2}),
+        ((2, 2), {"colors": 3, "channels": 5, "layers": 2}),
         ((1, 3), {}),
         ((3, 1), {}),
     ],
-    ids=["grey", "three colours", "one row", "one column"],
+    ids=["gray", "three colors", "one row", "one column"],
 )
 def test_logits_equal_the_forward_pass(make, size, options):
     assert_logits_equal_the_forward_pass(network(make, **options), size)
@@ -84,9 +84,9 @@ def test_logits_of_a_wide_row_lstm_whose_layers_are_all_read_at_the_end():
 
 @pytest.mark.parametrize("make", MODELS)
 @pytest.mark.parametrize(
-    "form", [lambda make: network(make, magnification=2), enlarging], ids=["multi-scale", "prior"]
+    "form", [lambda make: network(make, scale_factor=2), enlarging], ids=["multi-scale", "prior"]
 )
-def test_logits_where_a_small_picture_is_given(make, form):
+def test_logits_where_a_small_image_is_given(make, form):
     low_res = random_values(2, 1, 1, 1).to(DEVICE)
     assert_logits_equal_the_forward_pass(form(make), (2, 2), low_res=low_res)
 
@@ -121,9 +121,9 @@ def test_known_values_stay_and_the_rest_is_that_of_the_reference(make, mask):
     model, known_mask = network(make), masks()[mask]
     known = random_values(*known_mask.shape)
     options = {"image_size": (4, 3), "known": known, "known_mask": known_mask}
-    pictures = sample(model, **options)
-    assert torch.equal(pictures[known_mask], known[known_mask])
-    assert torch.equal(pictures, sample(model, engine="reference", **options))
+    images = sample(model, **options)
+    assert torch.equal(images[known_mask], known[known_mask])
+    assert torch.equal(images, sample(model, engine="reference", **options))
 
 
 @pytest.mark.parametrize("make", MODELS)
@@ -144,7 +144,7 @@ def test_values_that_a_caller_chooses(make):
     known = random_values(2, 2, 2, 2)
     mask = torch.zeros(known.shape, dtype=torch.bool)
     mask[:, 0, 0, 1] = mask[1, :, 1, 0] = True  # a value of all, and a pixel of one
-    model = network(make, colours=2)
+    model = network(make, colors=2)
     options = {"n": 2, "image_size": (2, 2), "known": known, "known_mask": mask}
     ours = sampling.start(model, engine="triton", **options)
     other = sampling.start(model, engine="reference", **options)
@@ -171,10 +171,10 @@ def test_half_precision_is_at_most_twice_as_far_off_as_pytorch(make):
 
 
 def test_the_memory_asked_for_is_what_is_allocated(monkeypatch):
-    """The small picture's values are padded too."""
+    """The small image's values are padded too."""
     asked = []
     monkeypatch.setattr(engine, "check_memory", lambda needed, *_: asked.append(needed))
-    model = network(DiagonalBiLSTM, magnification=2)
+    model = network(DiagonalBiLSTM, scale_factor=2)
     request = make_request(
         model, 3, None, random_values(2, 1, 2, 2).to(DEVICE), None, None, 0, "model"
     )
@@ -218,7 +218,7 @@ def test_a_function_of_another_pixel_is_not_joined():
 @pytest.mark.parametrize("make", MODELS)
 def test_a_task_waits_for_those_that_it_depends_on(make):
     """In the lists of the pixels, of the scans, and of the columns of padding."""
-    every = tasks(sampling.plan(network(make, layers=2, colours=3), (3, 4)))
+    every = tasks(sampling.plan(network(make, layers=2, colors=3), (3, 4)))
     lists = [[task for task in every if task.placed.when != "row"]]
     lists += [
         [t for t in every if t.placed.scan == scan] for scan in {t.placed.scan for t in every}

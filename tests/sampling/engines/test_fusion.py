@@ -56,17 +56,17 @@ def wide_plan():
     return sampling.plan(model, (4, 4))
 
 
-def wide_tasks(when: str, colour: int = 0):
+def wide_tasks(when: str, color: int = 0):
     due = [task for task in tasks(wide_plan()) if task.placed.when == when]
-    return [task for task in due if task.placed.colour == colour]
+    return [task for task in due if task.placed.color == color]
 
 
 @pytest.mark.parametrize("members", [2, 4, 8])
-@pytest.mark.parametrize("stage", [("left", 0), ("colour", 0), ("colour", 2)])
-def test_members_do_each_tile_of_each_task_once(members, stage):
+@pytest.mark.parametrize("stage", [("left", 0), ("color", 0), ("color", 2)])
+def test_members_do_each_tile_of_each_task_once(cluster_size, stage):
     due = wide_tasks(*stage)
     done: dict[int, list[tuple[int, int]]] = {}
-    for work in share(due, members):
+    for work in share(due, cluster_size):
         for part in work:
             if part is not None:
                 done.setdefault(id(part.task), []).append((part.first, part.first + part.tiles))
@@ -74,32 +74,32 @@ def test_members_do_each_tile_of_each_task_once(members, stage):
         pieces = sorted(done[id(task)])
         assert pieces[0][0] == 0
         assert all(a[1] == b[0] for a, b in itertools.pairwise(pieces))
-    assert len({sum(part is None for part in work) for work in share(due, members)}) == 1
+    assert len({sum(part is None for part in work) for work in share(due, cluster_size)}) == 1
 
 
 @pytest.mark.parametrize("members", [2, 8])
-@pytest.mark.parametrize("stage", [("left", 0), ("colour", 1)])
-def test_a_barrier_stands_between_members_that_write_and_read_the_same(members, stage):
+@pytest.mark.parametrize("stage", [("left", 0), ("color", 1)])
+def test_a_barrier_stands_between_members_that_write_and_read_the_same(cluster_size, stage):
     between: list[list[tuple[int, Part]]] = [[]]
-    lists = [list(work) for work in share(wide_tasks(*stage), members)]
+    lists = [list(work) for work in share(wide_tasks(*stage), cluster_size)]
     while any(lists):  # up to the next barrier, all members
-        for member, work in enumerate(lists):
+        for rank, work in enumerate(lists):
             while work and work[0] is not None:
-                between[-1].append((member, work.pop(0)))
+                between[-1].append((rank, work.pop(0)))
             if work:
                 work.pop(0)
         between.append([])
-    assert max(len({member for member, _ in section}) for section in between) > 1
+    assert max(len({rank for rank, _ in section}) for section in between) > 1
     for section in between:
-        for member, part in section:
+        for rank, part in section:
             for other, before in section:
-                same = other == member or part.task is before.task
+                same = other == rank or part.task is before.task
                 spans = [(a, b) for a in written(before.task) for b in read(part.task)]
                 assert same or not any(overlap(a, b) for a, b in spans)
 
 
 def test_a_chain_of_small_tasks_is_left_to_the_leader():
-    small = [task for task in wide_tasks("colour", 0) if not task.placed.head]
+    small = [task for task in wide_tasks("color", 0) if not task.placed.head]
     assert all(isinstance(task.step, Product) for task in small)
     leader, *others = share(small, 8)
     assert [part.task for part in leader] == small

@@ -51,7 +51,7 @@ def _overwrites(step: Step) -> bool:
 def test_needed_is_the_transpose_of_affected(name):
     """A place of one cell is affected by one of another where it needs it, and nowhere else."""
     cells = Cells(make_plan(network(name)))
-    every = np.eye(24, dtype=bool).reshape(24, *SIZE)  # a picture for each place
+    every = np.eye(24, dtype=bool).reshape(24, *SIZE)  # an image for each place
     numbers = range(len(cells.cells))
     affected = {a: cells.affected({a: every}) for a in numbers}
     needed = {b: cells.needed({b: every}) for b in numbers}
@@ -70,20 +70,20 @@ def test_logits_need_the_values_that_can_change_them(name, monkeypatch):
     cells = Cells(made)
     monkeypatch.setattr(nn.functional, "relu", lambda x: x)  # it would hide some
     nowhere = np.zeros((1, *SIZE), dtype=bool)
-    for colour, row, col in ((0, 5, 3), (2, 3, 0), (1, 2, 2)):
+    for color, row, col in ((0, 5, 3), (2, 3, 0), (1, 2, 2)):
         wanted = nowhere.copy()
         wanted[0, row, col] = True
-        needed = cells.needed(dict.fromkeys(cells.of(made.logits[colour]), wanted))
+        needed = cells.needed(dict.fromkeys(cells.of(made.logits[color]), wanted))
         values = [cells.of(Span(made.image, c, 1))[0] for c in range(3)]
         found = np.concatenate([needed.get(cell, nowhere) for cell in values])
-        assert np.array_equal(found, changes(model, colour, row, col))
+        assert np.array_equal(found, changes(model, color, row, col))
 
 
 @torch.no_grad()
-def changes(model: nn.Module, colour: int, row: int, col: int) -> np.ndarray:
-    """The values that change some logits of a picture, bool ``[C, H, W]``."""
-    shape = (model.colours, *SIZE)
+def changes(model: nn.Module, color: int, row: int, col: int) -> np.ndarray:
+    """The values that change some logits of an image, bool ``[C, H, W]``."""
+    shape = (model.colors, *SIZE)
     images = torch.randint(7, (1, *shape), dtype=torch.uint8)
     ones = torch.eye(3 * 6 * 4, dtype=torch.uint8).view(-1, *shape)  # [values, C, H, W]
     differs = model(images) != model(images + ones)
-    return differs[:, :, colour, row, col].any(1).view(shape).numpy()
+    return differs[:, :, color, row, col].any(1).view(shape).numpy()

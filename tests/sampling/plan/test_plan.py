@@ -17,7 +17,7 @@ from pixelsr.sampling import logits, plan
 from pixelsr.sampling.engines import reference
 from pixelsr.sampling.plan import Plan, Product, Schedule, macs_with_known
 from pixelsr.sampling.request import make_request
-from tests.support.helpers import randomise
+from tests.support.helpers import randomize
 from tests.support.networks import NETWORKS, Network, inputs, network
 
 
@@ -30,13 +30,13 @@ def live_taps(model: nn.Module, low_res: Tensor | None = None) -> int:
         if not isinstance(layer, MaskedConv2d):
             total += layer.weight.numel()
             return
-        parts = {name: getattr(layer, name) for name in ("colours", "in_parts", "out_parts")}
+        parts = {name: getattr(layer, name) for name in ("colors", "in_parts", "out_parts")}
         out, into, *kernel = layer.weight.shape
         total += int(causal_mask(out, into, tuple(kernel), layer.mask_type, **parts).sum())
 
     layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d)]
     hooks = [layer.register_forward_hook(count) for layer in layers]
-    images = torch.zeros(1, model.colours, 6, 4, dtype=torch.uint8)
+    images = torch.zeros(1, model.colors, 6, 4, dtype=torch.uint8)
     model(images) if low_res is None else model(images, low_res)
     for hook in hooks:
         hook.remove()
@@ -74,7 +74,7 @@ def prefilled_macs(made: Plan, unknown: Tensor) -> int:
 
 
 def executed_macs(model: nn.Module, known_mask: Tensor, monkeypatch, **what: object) -> int:
-    """Multiply-adds that the engine does for one picture, counted where it does them."""
+    """Multiply-adds that the engine does for one image, counted where it does them."""
     total = 0
     bind = reference.ReferenceEngine._bind_product
 
@@ -103,8 +103,8 @@ def executed_macs(model: nn.Module, known_mask: Tensor, monkeypatch, **what: obj
         return total
 
 
-def known_masks(colours: int) -> dict[str, Tensor]:
-    nothing = torch.zeros(1, colours, 6, 4, dtype=torch.bool)
+def known_masks(colors: int) -> dict[str, Tensor]:
+    nothing = torch.zeros(1, colors, 6, 4, dtype=torch.bool)
     rows, hole, end, scattered = (nothing.clone() for _ in range(4))
     rows[:, :, [2, 3]] = True
     hole[:] = True
@@ -147,7 +147,7 @@ def test_known_leading_rows_cost_what_the_rows_below_read_of_them():
 def test_nothing_known_costs_the_whole_pass():
     made = make_plan(network("GatedPixelCNN"))
     unknown = torch.ones(3, 6, 4, dtype=torch.bool)
-    last_stage = sum(step.macs for step in made.steps("colour", 3))
+    last_stage = sum(step.macs for step in made.steps("color", 3))
     assert macs_with_known(made, unknown) == made.macs - last_stage
 
 
@@ -224,8 +224,8 @@ class OtherLevels(Upsampled):
             Faulty(nn.Conv2d(6, 6, 3, padding=1)),
             r"layer wrong reads the future.*row \+0, column \+1",
         ),
-        (Faulty(nn.Identity(), "B"), r"logits of colour 0.*layer out, centre tap, input channel 0"),
-        (Faulty(nn.Conv2d(6, 6, 1)), r"logits of colour 0.*layer out, centre tap"),
+        (Faulty(nn.Identity(), "B"), r"logits of color 0.*layer out, center tap, input channel 0"),
+        (Faulty(nn.Conv2d(6, 6, 1)), r"logits of color 0.*layer out, center tap"),
         (Faulty(nn.BatchNorm2d(6)), r"does not know BatchNorm2d \(layer wrong\).*ancestral"),
         (Faulty(FlippedColumns()), r"does not know flip.*ancestral"),
         (Faulty(nn.Conv2d(6, 6, 3)), r"layer wrong changes the size"),
@@ -235,13 +235,13 @@ class OtherLevels(Upsampled):
         (Faulty(nn.Conv2d(5, 6, 1)), r"layer wrong expects 5 channels, got 6"),
         (RawArithmetic(), r"sub \(node sub\) on uint8 images would wrap around"),
         (TwoResults(), "returns a tuple, expected logits alone"),
-        (OtherLevels(), "says that it has 3 colours and 9 levels, its logits have 3 and 8"),
+        (OtherLevels(), "says that it has 3 colors and 9 levels, its logits have 3 and 8"),
         (Upsampled(), r"never calls pixelsr.functional.to_logits"),
     ],
 )
 def test_what_cannot_be_planned_is_named(model, says):
     with pytest.raises(PlanError, match=says):
-        plan(randomise(model), (6, 4))
+        plan(randomize(model), (6, 4))
 
 
 def test_dropout_in_eval_mode_is_nothing():
@@ -306,15 +306,15 @@ def test_a_layer_with_a_hook_is_refused():
     ids=["another layer", "another mask", "another parameter", "another dtype"],
 )
 def test_a_changed_network_is_planned_anew(change):
-    model = randomise(Faulty(MaskedConv2d(6, 6, 1, "B"))).double()
+    model = randomize(Faulty(MaskedConv2d(6, 6, 1, "B"))).double()
     images = torch.randint(8, (1, 3, 6, 4), dtype=torch.uint8)
     logits(model, images)
     change(model)
     torch.testing.assert_close(logits(model, images), model(images), check_dtype=False)
 
 
-def test_a_reparametrised_layer_is_sampled_as_it_computes():
-    model = randomise(Faulty(MaskedConv2d(6, 6, 1, "B"))).double()
+def test_a_reparametrized_layer_is_sampled_as_it_computes():
+    model = randomize(Faulty(MaskedConv2d(6, 6, 1, "B"))).double()
     nn.utils.parametrizations.weight_norm(model.wrong)
     images = torch.randint(8, (1, 3, 6, 4), dtype=torch.uint8)
     torch.testing.assert_close(logits(model, images), model(images))
@@ -340,7 +340,7 @@ def test_the_leaves_of_functional_are_what_the_plan_takes_them_for():
     a, b = x[:, :3], x[:, 3:]
     torch.testing.assert_close(functional.gate(x), a.tanh() * b.sigmoid())
     images = torch.arange(8, dtype=torch.uint8).view(1, 2, 2, 2)
-    scaled = functional.scale_levels(images, 2, 8, torch.float64)
+    scaled = functional.normalize_images(images, 2, 8, torch.float64)
     torch.testing.assert_close(scaled, images.double() / 3.5 - 1)
     logits = functional.to_logits(x, 2, 3)
     assert torch.equal(logits[:, 2, 1], x[:, 5])
@@ -383,7 +383,7 @@ def test_a_network_may_run_while_another_thread_plans():
     """Tracing exchanges methods of every module."""
     running, planned = network("PixelRecursiveSR-gated"), threading.Event()
     what = inputs(running)["low_res"]
-    images = torch.zeros(1, running.colours, 6, 4, dtype=torch.uint8)
+    images = torch.zeros(1, running.colors, 6, 4, dtype=torch.uint8)
     expected = running(images, what)
 
     def run() -> None:

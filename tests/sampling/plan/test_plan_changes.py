@@ -19,7 +19,7 @@ from pixelsr import functional
 from pixelsr.errors import PlanError
 from pixelsr.nn import MaskedConv2d
 from pixelsr.sampling import plan, signature
-from tests.support.helpers import randomise
+from tests.support.helpers import randomize
 
 SCALE = 1.0
 SIZE = (6, 5)
@@ -37,7 +37,7 @@ class Options:
 class Own(nn.Module):
     """Reads an attribute, a flag, tensors of each kind, options, a global and a class attribute."""
 
-    colours, levels = 1, 16
+    colors, levels = 1, 16
     power = 1.0
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Own(nn.Module):
         self.register_buffer("factor", torch.tensor(1.0))
 
     def forward(self, images: Tensor) -> Tensor:
-        x = functional.scale_levels(images, 1, 16, self.out.weight.dtype)
+        x = functional.normalize_images(images, 1, 16, self.out.weight.dtype)
         h = self.first(x) * (self.alpha * self.options.gain * self.power * self.factor.item())
         h = torch.relu(h) if self.flag else h
         h = h * self.tensor + self.space.shift[0]
@@ -58,7 +58,7 @@ class Own(nn.Module):
 
 
 def own() -> Own:
-    return randomise(Own()).double().eval()
+    return randomize(Own()).double().eval()
 
 
 def draw(model: nn.Module, method: str) -> Tensor:
@@ -110,7 +110,7 @@ def test_a_closure_is_seen():
         def forward(self, images: Tensor) -> Tensor:
             return super().forward(images) * gain
 
-    model = randomise(Closed()).double().eval()
+    model = randomize(Closed()).double().eval()
     draw(model, "cached")
     gain = 5.0
     assert torch.equal(draw(model, "cached"), draw(model, "ancestral"))
@@ -250,7 +250,7 @@ def test_values_from_anywhere_are_seen(way):
         def forward(self, images: Tensor) -> Tensor:
             return super().forward(images) * read()
 
-    model = randomise(Reads()).double().eval()
+    model = randomize(Reads()).double().eval()
     write(1.0)
     first = draw(model, "cached")
     write(-5.0)
@@ -265,14 +265,14 @@ class Shared(Own):
         self.which = self.b
 
     def forward(self, images: Tensor) -> Tensor:
-        x = functional.scale_levels(images, 1, 16, self.out.weight.dtype)
+        x = functional.normalize_images(images, 1, 16, self.out.weight.dtype)
         h = torch.tanh(self.c(torch.tanh(self.b(self.first(x)))))
         h = h if self.which is None else self.which(h)
         return functional.to_logits(self.out(h), 1, 16)
 
 
 def test_a_shared_layer_that_is_swapped_is_seen():
-    model = randomise(Shared()).double().eval()
+    model = randomize(Shared()).double().eval()
     draw(model, "cached")
     for layer in (model.c, None, model.b):
         model.which = layer
@@ -290,7 +290,7 @@ def test_copies_with_rounded_weights_follow_the_model(weights):
 
 
 def test_a_library_network_is_not_traced_again(monkeypatch):
-    model = randomise(pixelsr.PixelCNN(channels=4, layers=1, levels=8)).eval()
+    model = randomize(pixelsr.PixelCNN(channels=4, layers=1, levels=8)).eval()
     made = plan(model, SIZE)
     monkeypatch.setattr(signature, "trace", lambda *_: pytest.fail("traced"))
     assert plan(model, SIZE) is made
@@ -307,7 +307,7 @@ def test_tracing_leaves_the_model_as_it_was():
             self.kept = super().forward(images) + torch.ones(1, dtype=torch.float64)
             return self.kept
 
-    model = randomise(Caching()).double().eval()
+    model = randomize(Caching()).double().eval()
     before = set(vars(model))
     plan(model, SIZE)
     assert set(vars(model)) == before

@@ -14,7 +14,7 @@ from pixelsr.nn import MaskedConv2d
 from pixelsr.sampling import plan, plan_check
 from pixelsr.sampling.plan import Product, planner
 from pixelsr.sampling.plan.ir import Placed
-from tests.support.helpers import randomise
+from tests.support.helpers import randomize
 from tests.support.networks import Network, inputs, network
 
 DIFFERS = "logits that differ from those of its forward"
@@ -49,14 +49,14 @@ def every_kind_of_network() -> list[nn.Module]:
     untrained = Small()
     for parameter in untrained.parameters():
         nn.init.zeros_(parameter)
-    closure = randomise(Small())
+    closure = randomize(Small())
     closure.function = lambda x, model=closure: torch.tanh(x) * model.levels
     return [
-        randomise(Small()),
-        randomise(Small()).double(),
-        randomise(Small()).bfloat16(),
+        randomize(Small()),
+        randomize(Small()).double(),
+        randomize(Small()).bfloat16(),
         untrained,
-        randomise(OwnFloats()),
+        randomize(OwnFloats()),
         closure,
     ]
 
@@ -78,7 +78,7 @@ def test_the_right_plan_passes(model):
 
 @pytest.mark.usefixtures("tanh_planned_as_sigmoid")
 def test_the_model_and_the_random_state_are_left_as_they_were():
-    model = randomise(Small())
+    model = randomize(Small())
     before = {name: value.clone() for name, value in model.state_dict().items()}
     state = torch.get_rng_state()
     with pytest.raises(PlanError, match=DIFFERS):
@@ -90,7 +90,7 @@ def test_the_model_and_the_random_state_are_left_as_they_were():
 
 def test_a_forward_that_is_not_a_function_is_refused():
     with pytest.raises(PlanError, match="not a function of its inputs"):
-        plan(randomise(Small(lambda x: x * random.random())), (6, 4))
+        plan(randomize(Small(lambda x: x * random.random())), (6, 4))
 
 
 def mirror_the_rows_above(monkeypatch) -> None:
@@ -165,7 +165,7 @@ def test_a_position_dependent_network_is_checked_at_its_own_size(monkeypatch):
             return self.logits(self.out(self.first(self.images(images)) + self.where))
 
     monkeypatch.setattr(plan_check, "_MOST_LOGITS", 8)
-    model = randomise(Placed()).double()
+    model = randomize(Placed()).double()
     drawn = pixelsr.sample(model, 2, image_size=(16, 12))
     assert torch.equal(drawn, pixelsr.sample(model, 2, image_size=(16, 12), method="ancestral"))
 
@@ -192,16 +192,16 @@ FORBIDDING = [-torch.inf, -1e9, -1e30, torch.finfo(torch.float32).min]
 @pytest.mark.parametrize("number", FORBIDDING)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_mask_on_the_logits_hides_no_mistake(number, dtype, monkeypatch):
-    assert plan(randomise(Masked(number)).to(dtype), (6, 4)).macs
+    assert plan(randomize(Masked(number)).to(dtype), (6, 4)).macs
     monkeypatch.setitem(planner._FUNCTIONS, torch.tanh, "sigmoid")
     with pytest.raises(PlanError, match=DIFFERS):
-        plan(randomise(Masked(number)).to(dtype), (6, 4))
+        plan(randomize(Masked(number)).to(dtype), (6, 4))
 
 
 @pytest.mark.usefixtures("tanh_planned_as_sigmoid")
 @pytest.mark.parametrize("extra", ["frozen", "partial", "own dtype"])
 def test_weights_of_zero_hide_no_mistake(extra):
-    model = randomise(OwnFloats() if extra == "own dtype" else Small())
+    model = randomize(OwnFloats() if extra == "own dtype" else Small())
     nn.init.zeros_(model.out.weight)
     nn.init.zeros_(model.out.bias)
     if extra == "frozen":
@@ -236,7 +236,7 @@ def test_a_long_image_is_not_reduced_to_where_a_mistake_does_not_show(size, monk
 
 
 class NormalisedHint(Network):
-    magnification = 2
+    scale_factor = 2
 
     def __init__(self) -> None:
         super().__init__()
@@ -249,7 +249,7 @@ class NormalisedHint(Network):
 
 
 def test_a_network_that_mixes_the_inputs_of_a_batch_is_refused():
-    model = randomise(NormalisedHint()).double()
+    model = randomize(NormalisedHint()).double()
     assert plan(model.eval(), (6, 4), (3, 2)).macs
     with pytest.raises(PlanError, match=DIFFERS):
         plan(model.train(), (6, 4), (3, 2))
@@ -264,10 +264,10 @@ def ends_in_float(logits: Tensor) -> Tensor:
 
 def test_logits_of_another_dtype_are_planned(monkeypatch):
     for dtype in (torch.float32, torch.float64, torch.bfloat16):
-        assert plan(randomise(BehindLogits(ends_in_float)).to(dtype), (6, 4)).macs
+        assert plan(randomize(BehindLogits(ends_in_float)).to(dtype), (6, 4)).macs
     monkeypatch.setitem(planner._FUNCTIONS, torch.tanh, "sigmoid")
     with pytest.raises(PlanError, match=DIFFERS):
-        plan(randomise(BehindLogits(ends_in_float)), (6, 4))
+        plan(randomize(BehindLogits(ends_in_float)), (6, 4))
 
 
 def test_a_forward_that_asserts_its_dtype_is_planned():
@@ -276,11 +276,11 @@ def test_a_forward_that_asserts_its_dtype_is_planned():
             assert next(self.parameters()).dtype == torch.float32
             return super().forward(images)
 
-    assert plan(randomise(Asserting()), (6, 4)).macs
+    assert plan(randomize(Asserting()), (6, 4)).macs
 
 
 def test_functions_in_containers_that_refer_to_the_model():
-    model = randomise(Small()).double()
+    model = randomize(Small()).double()
     model.acts = {"tanh": [lambda x, model=model: torch.tanh(x), lambda x: x * len(model.acts)]}
     model.function = lambda x: model.acts["tanh"][1](model.acts["tanh"][0](x))
     assert plan(model, (6, 4)).macs
@@ -298,7 +298,7 @@ def test_the_data_of_a_parameter_is_read_when_it_is_drawn(frozen):
             x = self.first(self.images(images)) * self.scale.data
             return self.logits(self.out(x + self.weight.T.mean()))
 
-    model = randomise(Scaled()).double()
+    model = randomize(Scaled()).double()
     for scale in (1.0, -2.0):
         model.scale.data.fill_(scale)
         drawn = pixelsr.sample(model, 2, image_size=(5, 4))
@@ -335,7 +335,7 @@ SLICES = {
 @pytest.mark.parametrize("function", SLICES.values(), ids=SLICES.keys())
 @pytest.mark.parametrize("engine", ["cpu", "reference"])
 def test_slices_of_channels_are_drawn_as_the_network_computes(function, engine):
-    model = randomise(Indexed(function)).double()
+    model = randomize(Indexed(function)).double()
     drawn = pixelsr.sample(model, 2, image_size=(5, 4), engine=engine)
     assert torch.equal(drawn, pixelsr.sample(model, 2, image_size=(5, 4), method="ancestral"))
 
@@ -357,7 +357,7 @@ REFUSED = {
 @pytest.mark.parametrize(("function", "says"), REFUSED.values(), ids=REFUSED.keys())
 def test_any_other_index_is_refused_by_name(function, says):
     with pytest.raises(PlanError, match=says):
-        plan(randomise(Indexed(function)), (4, 4))
+        plan(randomize(Indexed(function)), (4, 4))
 
 
 def test_a_part_of_a_sequential_is_refused():
@@ -370,7 +370,7 @@ def test_a_part_of_a_sequential_is_refused():
             return self.logits(self.out(self.net[:-1](self.images(images))))
 
     with pytest.raises(PlanError, match="Part cannot be traced"):
-        plan(randomise(Part()), (4, 4))
+        plan(randomize(Part()), (4, 4))
 
 
 class BehindLogits(Small):
@@ -393,11 +393,11 @@ class BehindLogits(Small):
 )
 def test_the_levels_of_logits_are_not_taken_for_channels(change):
     with pytest.raises(PlanError, match="behind functional"):
-        plan(randomise(BehindLogits(change)), (4, 4))
+        plan(randomize(BehindLogits(change)), (4, 4))
 
 
 def test_pointwise_functions_behind_the_logits_are_planned():
-    model = randomise(BehindLogits(lambda logits: torch.tanh(logits) * 3)).double()
+    model = randomize(BehindLogits(lambda logits: torch.tanh(logits) * 3)).double()
     drawn = pixelsr.sample(model, 2, image_size=(5, 4))
     assert torch.equal(drawn, pixelsr.sample(model, 2, image_size=(5, 4), method="ancestral"))
 
@@ -406,7 +406,7 @@ def test_pointwise_functions_behind_the_logits_are_planned():
 
 
 class LowResUnread(Network):
-    magnification = 2
+    scale_factor = 2
 
     def __init__(self) -> None:
         super().__init__()
@@ -427,14 +427,14 @@ class ImagesUnread(LowResUnread):
 @pytest.mark.parametrize("make", [LowResUnread, ImagesUnread])
 @pytest.mark.parametrize("engine", ["cpu", "reference"])
 def test_a_network_that_never_reads_one_of_its_inputs_is_drawn(make, engine):
-    model = randomise(make()).double()
+    model = randomize(make()).double()
     given = inputs(model, 2)
     drawn = pixelsr.sample(model, 3, **given, engine=engine)
     assert torch.equal(drawn, pixelsr.sample(model, 3, **given, method="ancestral"))
 
 
 def test_levels_that_logits_do_not_have_are_refused():
-    model = randomise(Small()).double()
+    model = randomize(Small()).double()
     model.levels = 4
     for method in ("cached", "ancestral"):
         with pytest.raises(ValueError, match=r"logits|4 levels"):

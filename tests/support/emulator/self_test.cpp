@@ -95,9 +95,9 @@ void copies(Tensor out, Tensor in, int64_t still, bool change, int64_t order) {
   });
 }
 
-// Each thread's neighbour's number, by shared memory, in two rounds: with only the first barrier a
+// Each thread's neighbor's number, by shared memory, in two rounds: with only the first barrier a
 // later round overwrites what is still to be read.
-void neighbours(Tensor out, int64_t barriers, int64_t order) {
+void neighbors(Tensor out, int64_t barriers, int64_t order) {
   run_grid(1, 1, THREADS * sizeof(int), order, [&] {
     int sum = 0;
     for (int round = 0; round < 2; ++round) {
@@ -165,7 +165,7 @@ STABLE_TORCH_LIBRARY(pixelsr_emulator, m) {
   m.def("products(Tensor(a!) sums, Tensor weights, Tensor inputs, int order) -> ()");
   m.def("shuffle(Tensor(a!) floats, Tensor(b!) ints, int mask, int order) -> ()");
   m.def("copies(Tensor(a!) out, Tensor(b!) x, int still, bool change, int order) -> ()");
-  m.def("neighbours(Tensor(a!) out, int barriers, int order) -> ()");
+  m.def("neighbors(Tensor(a!) out, int barriers, int order) -> ()");
   m.def("through_leader(Tensor(a!) out, int barriers, int order) -> ()");
   m.def("mistake(Tensor(a!) out, int which) -> ()");
   m.def("barriers(Tensor(a!) out, int order) -> ()");
@@ -176,7 +176,7 @@ STABLE_TORCH_LIBRARY_IMPL(pixelsr_emulator, CPU, m) {
   m.impl("products", TORCH_BOX(&pixelsr::products));
   m.impl("shuffle", TORCH_BOX(&pixelsr::shuffle));
   m.impl("copies", TORCH_BOX(&pixelsr::copies));
-  m.impl("neighbours", TORCH_BOX(&pixelsr::neighbours));
+  m.impl("neighbors", TORCH_BOX(&pixelsr::neighbors));
   m.impl("through_leader", TORCH_BOX(&pixelsr::through_leader));
   m.impl("mistake", TORCH_BOX(&pixelsr::mistake));
   m.impl("barriers", TORCH_BOX(&pixelsr::barriers));

@@ -1,4 +1,4 @@
-"""The plan executed in C++: one operator draws whole pictures, for the whole batch."""
+"""The plan executed in C++: one operator draws whole images, for the whole batch."""
 
 import dataclasses
 import itertools
@@ -11,7 +11,7 @@ from pixelsr import ops
 from pixelsr.sampling.noise import signed
 from pixelsr.sampling.plan import Plan, Schedule
 from pixelsr.sampling.request import Request
-from pixelsr.sampling.sampler import Drawing, no_faults
+from pixelsr.sampling.sampler import Sampler, no_faults
 from pixelsr.utils.system import check_memory, usable_processors
 
 from ..base import Engine, Positions
@@ -21,7 +21,7 @@ from .program import program, why_not_written
 
 operators = torch.ops.pixelsr
 _sessions = itertools.count()
-_ROW_BEGINS = -1  # the colour of a cursor at the beginning of a row
+_ROW_BEGINS = -1  # the color of a cursor at the beginning of a row
 _NO_LOGITS = torch.empty(0, dtype=torch.float32, device="cpu")
 _MACS_AT_ONCE = 2 * 10**9
 """Between two calls Python can be interrupted: tenths of a second, beside which a call is free."""
@@ -70,20 +70,20 @@ class CpuEngine(Engine):
     def why_not(plan: Plan, request: Request) -> str | None:
         return why_not_parameters(request) or why_not_written(plan)
 
-    def draw(self, drawing: Drawing) -> None:
+    def draw(self, sampler: Sampler) -> None:
         while not self._is_done():
-            drawing.begin_row(self.request, int(self.cursor[0]))
-            self._run(self.plan.image_size[0], drawing)
-            drawing.check_faults(self.request, self.faults)
+            sampler.begin_row(self.request, int(self.cursor[0]))
+            self._run(self.plan.image_size[0], sampler)
+            sampler.check_faults(self.request, self.faults)
 
     def positions(self) -> Positions:
         while self._reaches_logits():
-            row, col, colour = self.cursor.tolist()
-            span = self.plan.logits[colour]
+            row, col, color = self.cursor.tolist()
+            span = self.plan.logits[color]
             logits = self.rings[span.buffer].span(row, col, 1, span.first, span.count)
-            drawn = yield (row, col, colour), logits
-            value = self.images[:, colour, row, col]
-            known = self.request.known_mask[:, colour, row, col]
+            drawn = yield (row, col, color), logits
+            value = self.images[:, color, row, col]
+            known = self.request.known_mask[:, color, row, col]
             value.copy_(torch.where(known, value, drawn))
 
     def record(self, images: Tensor) -> Tensor:
@@ -108,7 +108,7 @@ class CpuEngine(Engine):
     def _run(
         self,
         end: int,
-        drawing: Drawing | None = None,
+        sampler: Sampler | None = None,
         threads: int | None = None,
         logits: Tensor = _NO_LOGITS,
     ) -> None:
@@ -131,10 +131,10 @@ class CpuEngine(Engine):
             self.schedule.last_and_stop,
             self.cursor,
             self.faults,
-            signed(drawing.seed) if drawing else 0,
+            signed(sampler.seed) if sampler else 0,
             self.request.first_index,
-            drawing.temperature if drawing else 0.0,
-            drawing is not None,
+            sampler.temperature if sampler else 0.0,
+            sampler is not None,
             self.schedule.cols.start,
             len(self.schedule.cols),
             min(end - int(self.cursor[0]), max(1, _MACS_AT_ONCE // max(1, work))),
@@ -169,7 +169,7 @@ class CpuEngine(Engine):
 
     def _noise_size(self) -> int:
         """Bytes for the noise of a row of one sample."""
-        return len(self.schedule.cols) * self.plan.colours * self.plan.levels * 4
+        return len(self.schedule.cols) * self.plan.colors * self.plan.levels * 4
 
     def _storage_size(self) -> int:
         """The buffers, and behind them the noise."""
@@ -177,14 +177,14 @@ class CpuEngine(Engine):
         return self.program.size * samples - -self._noise_size() * samples // self.dtype.itemsize
 
     def _bytes_needed(self) -> int:
-        """What this engine will allocate: storage, pictures, the places in a row of each buffer,
+        """What this engine will allocate: storage, images, the places in a row of each buffer,
         the values of the image stage; and for a shared prefill the same for its samples."""
         plan, size = self.plan, self.dtype.itemsize
         pixels = plan.image_size[0] * plan.image_size[1]
         cols = len(self.schedule.cols)
         rows = sum(cols + padding for padding in range(plan.padding + 1))
-        places = 8 * (1 + rows) * len(plan.buffers)
-        sample = self.program.size * size + self._noise_size() + plan.colours * pixels + places
+        positions = 8 * (1 + rows) * len(plan.buffers)
+        sample = self.program.size * size + self._noise_size() + plan.colors * pixels + positions
         samples = self.request.samples + self.inputs * self._shares_prefill()
         return sample * samples + sum(value_sizes(plan)) * self.inputs * size
 

@@ -24,14 +24,14 @@ from ..packing import (
     padded_width,
     postfix,
     segments_of,
-    why_not_formula,
+    why_not_pointwise,
 )
 
 MAX_SEGMENTS, MAX_PADDING = 64, 1024
-_WHENS = {"row": 0, "left": 1, "colour": 2}
-_PRODUCT, _FORMULA = 0, 1
+_WHENS = {"row": 0, "left": 1, "color": 2}
+_PRODUCT, _POINTWISE = 0, 1
 _NO_SCAN = 0
-_REMEMBERED = 4  # programs of one model: of several sizes, or kinds of weights
+_KEPT_PROGRAMS = 4  # programs of one model: of several sizes, or kinds of weights
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def program(
         if packed.plan is plan and packed.weights.dtype == weights:
             return packed
     packed = _Writer(plan, model, number, dtype, weights).run()
-    _programs[model] = [packed, *remembered][:_REMEMBERED]
+    _programs[model] = [packed, *remembered][:_KEPT_PROGRAMS]
     return packed
 
 
@@ -114,7 +114,7 @@ def _find_reason(plan: Plan) -> str | None:
             continue
         if not isinstance(step, Pointwise):
             return f"it does not know the step {type(step).__name__}"
-        if reason := why_not_formula(step):
+        if reason := why_not_pointwise(step):
             return reason
     return None
 
@@ -130,14 +130,14 @@ class _Writer:
     weights: list[Tensor] = field(default_factory=list)
     constants: list[Tensor] = field(default_factory=list)
     first_rows: list[int] = field(default_factory=list)
-    places: dict[int, int] = field(default_factory=dict)
+    positions: dict[int, int] = field(default_factory=dict)
 
     def run(self) -> Program:
         plan = self.plan
         numbers = {name: number for number, name in enumerate(plan.buffers)}
         self.numbers = numbers
         offsets, size = offsets_of(plan)
-        self.code += [*plan.image_size, plan.colours, plan.levels, numbers[plan.image], size]
+        self.code += [*plan.image_size, plan.colors, plan.levels, numbers[plan.image], size]
         self._list([self._span(span) for span in plan.logits])
         self._list(
             [
@@ -169,8 +169,8 @@ class _Writer:
 
     def _step(self, placed: Placed) -> None:
         step = placed.step
-        kind = _PRODUCT if isinstance(step, Product) else _FORMULA
-        self.code += [kind, _WHENS[placed.when], placed.colour, placed.head]
+        kind = _PRODUCT if isinstance(step, Product) else _POINTWISE
+        self.code += [kind, _WHENS[placed.when], placed.color, placed.head]
         scan = placed.scan or Scan(_NO_SCAN, False)
         self.code += [scan.number, scan.reverse]
         self.first_rows.append(len(self.code))
@@ -179,7 +179,7 @@ class _Writer:
         if isinstance(step, Product):
             self._product(step, placed.when)
         else:
-            self._formula(step)
+            self._pointwise(step)
 
     def _product(self, step: Product, when: str) -> None:
         self._list([self._span(span) for span in (step.src, step.add) if span])
@@ -212,7 +212,7 @@ class _Writer:
         bias = bias_of(self.model, step, self.dtype)
         return F.pad(bias, (0, -step.out.count % PANEL))
 
-    def _formula(self, step: Pointwise) -> None:
+    def _pointwise(self, step: Pointwise) -> None:
         self._list([self._span(span) for span in step.args])
         code = []
         for opcode, operand in postfix(step.expression):
@@ -225,9 +225,9 @@ class _Writer:
 
     def _append(self, parts: list[Tensor], part: Tensor) -> int:
         """Put a part after the others, at a multiple of a panel; gives its place."""
-        place = self.places.get(id(parts), 0)
+        place = self.positions.get(id(parts), 0)
         parts.append(F.pad(part, (0, -part.numel() % PANEL)))
-        self.places[id(parts)] = place + parts[-1].numel()
+        self.positions[id(parts)] = place + parts[-1].numel()
         return place
 
 

@@ -30,17 +30,17 @@ Work = Part | None
 """None is a barrier of all members."""
 
 
-def share(tasks: list[Task], members: int) -> list[list[Work]]:
+def share(tasks: list[Task], cluster_size: int) -> list[list[Work]]:
     """What each member does, one list for each."""
-    if members == 1 or all(_fragments(task) < _WORTH_SHARING for task in tasks):
-        return [[_whole(task) for task in tasks], *([] for _ in range(members - 1))]
-    return _Share(members).run(tasks)
+    if cluster_size == 1 or all(_fragments(task) < _WORTH_SHARING for task in tasks):
+        return [[_whole(task) for task in tasks], *([] for _ in range(cluster_size - 1))]
+    return _Share(cluster_size).run(tasks)
 
 
 class _Share:
-    def __init__(self, members: int) -> None:
-        self.lists: list[list[Work]] = [[] for _ in range(members)]
-        self.load = [0] * members
+    def __init__(self, cluster_size: int) -> None:
+        self.lists: list[list[Work]] = [[] for _ in range(cluster_size)]
+        self.load = [0] * cluster_size
         self.open: list[tuple[Span, bool, int | None]] = []  # span, written?, one member or all
 
     def run(self, tasks: list[Task]) -> list[list[Work]]:
@@ -52,16 +52,16 @@ class _Share:
 
     def _place(self, task: Task) -> None:
         whole = _whole(task)
-        member: int | None = 0
+        rank: int | None = 0
         if _fragments(task) >= _WORTH_SHARING:
-            member = None if whole.tiles > WARPS else self.load.index(min(self.load))
-        if self._conflicts(task, member):
+            rank = None if whole.tiles > WARPS else self.load.index(min(self.load))
+        if self._conflicts(task, rank):
             self._wait()
-        self.open += [(span, False, member) for span in read(task)]
-        self.open += [(span, True, member) for span in written(task)]
-        if member is not None:
-            self.lists[member].append(whole)
-            self.load[member] += _fragments(task)
+        self.open += [(span, False, rank) for span in read(task)]
+        self.open += [(span, True, rank) for span in written(task)]
+        if rank is not None:
+            self.lists[rank].append(whole)
+            self.load[rank] += _fragments(task)
             return
         count = len(self.lists)
         for number, work in enumerate(self.lists):
@@ -69,10 +69,10 @@ class _Share:
             if first < end:
                 work.append(Part(task, first, end - first))
 
-    def _conflicts(self, task: Task, member: int | None) -> bool:
+    def _conflicts(self, task: Task, rank: int | None) -> bool:
         spans = [(span, False) for span in read(task)] + [(span, True) for span in written(task)]
         return any(
-            (member is None or member != other) and (writes or wrote) and overlap(span, before)
+            (rank is None or rank != other) and (writes or wrote) and overlap(span, before)
             for span, writes in spans
             for before, wrote, other in self.open
         )

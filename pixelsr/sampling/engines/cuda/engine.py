@@ -1,4 +1,4 @@
-"""The plan executed by one CUDA kernel: a launch draws whole pictures of a whole batch."""
+"""The plan executed by one CUDA kernel: a launch draws whole images of a whole batch."""
 
 import dataclasses
 import weakref
@@ -13,14 +13,14 @@ from pixelsr import ops
 from pixelsr.sampling.noise import signed
 from pixelsr.sampling.plan import Plan, Schedule
 from pixelsr.sampling.request import Request
-from pixelsr.sampling.sampler import Drawing, no_faults
+from pixelsr.sampling.sampler import Sampler, no_faults
 from pixelsr.utils.system import available_on, check_memory
 
 from ..base import Engine, Positions
 from ..buffers import packed_values, to_device
 from ..packing import weight_dtype, why_not_parameters
 from .memory_layout import UNIT, Cut
-from .program import fits, lay_out, tape, why_not_taped
+from .program import cuda_program, fits, lay_out, why_not_written
 
 EMULATES = False
 """Set by tests that have loaded the kernel for an emulated machine (tests/support/emulator)."""
@@ -28,14 +28,14 @@ EMULATES = False
 operators = torch.ops.pixelsr
 _OPERANDS = {torch.float16: 0, torch.bfloat16: 1, torch.float32: 2}
 EVENTS = (
-    *("begin row", "row stage", "known row", "begin pixel", "left", "colours", "draw"),
+    *("begin row", "row stage", "known row", "begin pixel", "left", "colors", "draw"),
     "end pixel",
 )
 """What a tile's time goes into; csrc/cuda/job.h has the same order."""
-_ROW_BEGINS = -1  # the colour of a cursor at the beginning of a row
+_ROW_BEGINS = -1  # the color of a cursor at the beginning of a row
 _MOST_MEMBERS = 8  # of a cluster, that every GPU that has clusters can place
 _PIXELS_AT_ONCE = 1 << 14
-"""Of each picture in one launch: a second or so, after which an interrupted job is over."""
+"""Of each image in one launch: a second or so, after which an interrupted job is over."""
 
 
 class Machine(NamedTuple):
@@ -45,12 +45,14 @@ class Machine(NamedTuple):
     shared: int
     has_clusters: bool
 
-    def tiles_at_once(self, members: int) -> int:
-        """Return how many tiles are drawn at once, each by so many neighbouring multiprocessors.
+    def tiles_at_once(self, cluster_size: int) -> int:
+        """Return how many tiles are drawn at once, each by so many neighboring multiprocessors.
 
         A GPU has groups of 16 of them, or a little more.
         """
-        return self.processors if members == 1 else self.processors // 16 * (16 // members)
+        return (
+            self.processors if cluster_size == 1 else self.processors // 16 * (16 // cluster_size)
+        )
 
 
 class CudaEngine(Engine):
@@ -67,7 +69,9 @@ class CudaEngine(Engine):
         self.plan, self.request, self.device = plan, request, request.device
         self.schedule = Schedule(plan, request.unknown)
         self.cut = choose_cut(plan, request)
-        self.tape = tape(plan, request.model, request.weights_number, self.cut, self.device)
+        self.cuda_program = cuda_program(
+            plan, request.model, request.weights_number, self.cut, self.device
+        )
         self.images = request.known.expand(request.samples, -1, -1, -1).clone()
         self.values = packed_values(plan, request) if values is None else values
         self.known_mask = request.known_mask.contiguous()
@@ -101,16 +105,16 @@ class CudaEngine(Engine):
         dtype = weight_dtype(request)
         if dtype == torch.float64 or (dtype == torch.float32 and not _is_emulated(request.device)):
             return f"it multiplies float16 or bfloat16, the weights are {dtype}; see `weights`"
-        return why_not_taped(plan, _smallest(request))
+        return why_not_written(plan, _smallest(request))
 
-    def draw(self, drawing: Drawing) -> None:
+    def draw(self, sampler: Sampler) -> None:
         prefilled = self._prefill()
         for first, tiles in self._waves(prefilled):
-            self._draw_wave(drawing, prefilled, first, tiles)
-        drawing.check_faults(self.request, self.faults)
+            self._draw_wave(sampler, prefilled, first, tiles)
+        sampler.check_faults(self.request, self.faults)
 
     def _draw_wave(
-        self, drawing: Drawing, prefilled: list[Tensor] | None, first: int, tiles: int
+        self, sampler: Sampler, prefilled: list[Tensor] | None, first: int, tiles: int
     ) -> None:
         """Draw some tiles. Of a long job the next launch but one waits for this one, so that the
         progress is true, and an interrupt leaves two launches at most."""
@@ -120,8 +124,8 @@ class CudaEngine(Engine):
         for row in range(begin, self.schedule.last_row + 1, at_once):
             if len(queued) == 2:
                 queued.pop(0).synchronize()
-            drawing.begin_row(self.request, row)
-            self._run(storage, (row, 0, _ROW_BEGINS), at_once, first, tiles, drawing=drawing)
+            sampler.begin_row(self.request, row)
+            self._run(storage, (row, 0, _ROW_BEGINS), at_once, first, tiles, sampler=sampler)
             if self.device.type == "cuda":
                 queued.append(torch.cuda.current_stream(self.device).record_event())
 
@@ -130,13 +134,13 @@ class CudaEngine(Engine):
         storage, begin = self._begin(self._prefill(), 0, self.tiles)
         at = (begin, 0, _ROW_BEGINS)
         logits = torch.empty(self.request.samples, self.plan.levels, device=self.device)
-        for row, col, colour in self.schedule.unknown.nonzero().tolist():
+        for row, col, color in self.schedule.unknown.nonzero().tolist():
             self._run(storage, at, self.plan.image_size[0], 0, self.tiles, logits=logits)
-            drawn = yield (row, col, colour), logits
-            value = self.images[:, colour, row, col]
-            known = self.request.known_mask[:, colour, row, col]
+            drawn = yield (row, col, color), logits
+            value = self.images[:, color, row, col]
+            known = self.request.known_mask[:, color, row, col]
             value.copy_(torch.where(known, value, drawn))
-            at = (row, col, colour)
+            at = (row, col, color)
 
     def _run(
         self,
@@ -146,18 +150,22 @@ class CudaEngine(Engine):
         first: int,
         tiles: int,
         *,
-        drawing: Drawing | None = None,
+        sampler: Sampler | None = None,
         logits: Tensor | None = None,
     ) -> None:
-        """So many rows of some tiles; without `drawing` up to the logits of the next value."""
+        """So many rows of some tiles; without `sampler` up to the logits of the next value."""
         if logits is None:
             logits = torch.empty(0, self.plan.levels, device=self.device)
         if self.device.type == "cuda":  # made for another stream, maybe, and kept for later calls
-            for tensor in (self.tape.packets, self.tape.table, *self.tape.initial.values()):
+            for tensor in (
+                self.cuda_program.packets,
+                self.cuda_program.table,
+                *self.cuda_program.initial.values(),
+            ):
                 tensor.record_stream(torch.cuda.current_stream(self.device))
         operators.run_tiles_(
-            self.tape.packets,
-            self.tape.table,
+            self.cuda_program.packets,
+            self.cuda_program.table,
             storage,
             self.values,
             self.images,
@@ -171,15 +179,15 @@ class CudaEngine(Engine):
             rows,
             self.schedule.cols.start,
             len(self.schedule.cols),
-            signed(drawing.seed) if drawing else 0,
+            signed(sampler.seed) if sampler else 0,
             self.request.first_index,
-            drawing.temperature if drawing else 0.0,
-            drawing is not None,
+            sampler.temperature if sampler else 0.0,
+            sampler is not None,
             first,
             tiles,
             _OPERANDS[self.cut.operand],
             self.cut.eights,
-            self.cut.members,
+            self.cut.cluster_size,
             self.cut.shared,
         )
 
@@ -196,7 +204,7 @@ class CudaEngine(Engine):
         storage = once._storage(once.tiles)
         first, rows = self.schedule.first_row, self._leading_end() - self.schedule.first_row
         once._run(storage, (first, 0, _ROW_BEGINS), rows, 0, once.tiles)
-        return list(once.tape.tiles.samples_of(storage, once._tile_bytes()))
+        return list(once.cuda_program.tiles.samples_of(storage, once._tile_bytes()))
 
     def _leading_end(self) -> int:
         """Where the leading rows end, if anything is to be drawn below them."""
@@ -213,7 +221,7 @@ class CudaEngine(Engine):
         numbers = torch.arange(*ends, device="cpu")
         inputs = numbers.clamp(max=self.request.samples - 1) // each
         inputs = to_device(inputs, self.device)
-        own = self.tape.tiles.samples_of(storage, self._tile_bytes())
+        own = self.cuda_program.tiles.samples_of(storage, self._tile_bytes())
         for features, of_inputs in zip(own, prefilled, strict=True):
             chosen = of_inputs.flatten(0, 1).index_select(0, inputs)
             features.copy_(chosen.view(features.shape))
@@ -222,7 +230,7 @@ class CudaEngine(Engine):
     # Memory.
 
     def _tile_bytes(self) -> int:
-        return self.tape.units * UNIT
+        return self.cuda_program.units * UNIT
 
     def _needed(self, tiles: int) -> tuple[int, int, str]:
         """Arguments of `check_memory`."""
@@ -236,14 +244,16 @@ class CudaEngine(Engine):
         tile = self._tile_bytes()
         if prefilled is not None:  # the copy of a ring on its way
             buffers = self.plan.buffers.values()
-            tile += max(buffer.rows * self.tape.tiles.row_size(buffer) for buffer in buffers)
+            tile += max(
+                buffer.rows * self.cuda_program.tiles.row_size(buffer) for buffer in buffers
+            )
         most = self.tiles if free is None else max(1, int(0.9 * free) // tile)
         for first in range(0, self.tiles, most):
             yield first, min(most, self.tiles - first)
 
     def _storage(self, tiles: int) -> Tensor:
         storage = torch.zeros(tiles * self._tile_bytes(), dtype=torch.uint8, device=self.device)
-        self.tape.tiles.begin(storage, self._tile_bytes(), self.tape.initial)
+        self.cuda_program.tiles.begin(storage, self._tile_bytes(), self.cuda_program.initial)
         return storage
 
 
@@ -264,21 +274,21 @@ def choose_cut(plan: Plan, request: Request) -> Cut:
     A tile of 16 takes longer than one of 8, but not twice as long: those of 8 are chosen where they
     are all drawn at once, by as many blocks each.
     """
-    small = _with_members(_smallest(request), request)
+    small = _with_cluster_size(_smallest(request), request)
     large = dataclasses.replace(small, eights=2)
     if request.samples <= small.samples or not _has_room(plan, large):
         return small
-    large = _with_members(large, request)
+    large = _with_cluster_size(large, request)
     at_once = _tiles_of(request, small) <= _tiles_at_once(small, request.device)
-    return small if at_once and small.members >= large.members else large
+    return small if at_once and small.cluster_size >= large.cluster_size else large
 
 
-def _with_members(cut: Cut, request: Request) -> Cut:
+def _with_cluster_size(cut: Cut, request: Request) -> Cut:
     """Few tiles: a cluster of blocks shares the work of each, as large as all can be at once."""
-    members = _MOST_MEMBERS if machine(request.device).has_clusters else 1
-    cut = dataclasses.replace(cut, members=members)
-    while cut.members > 1 and _tiles_of(request, cut) > _tiles_at_once(cut, request.device):
-        cut = dataclasses.replace(cut, members=cut.members // 2)
+    cluster_size = _MOST_MEMBERS if machine(request.device).has_clusters else 1
+    cut = dataclasses.replace(cut, cluster_size=cluster_size)
+    while cut.cluster_size > 1 and _tiles_of(request, cut) > _tiles_at_once(cut, request.device):
+        cut = dataclasses.replace(cut, cluster_size=cut.cluster_size // 2)
     return cut
 
 
@@ -288,8 +298,8 @@ def _tiles_of(request: Request, cut: Cut) -> int:
 
 def _tiles_at_once(cut: Cut, device: torch.device) -> int:
     """Return how many tiles are drawn at once, as the driver says where there is one."""
-    most = machine(device).tiles_at_once(cut.members)
-    if device.type != "cuda" or cut.members == 1:
+    most = machine(device).tiles_at_once(cut.cluster_size)
+    if device.type != "cuda" or cut.cluster_size == 1:
         return most
     return min(most, _clusters_at_once(cut, device))
 
@@ -298,7 +308,7 @@ def _tiles_at_once(cut: Cut, device: torch.device) -> int:
 def _clusters_at_once(cut: Cut, device: torch.device) -> int:
     where = torch.empty(0, device=device)
     operand = _OPERANDS[cut.operand]
-    return operators.clusters_at_once(where, operand, cut.eights, cut.members, cut.shared)
+    return operators.clusters_at_once(where, operand, cut.eights, cut.cluster_size, cut.shared)
 
 
 _rooms: "weakref.WeakKeyDictionary[Plan, dict[Cut, bool]]" = weakref.WeakKeyDictionary()

@@ -36,7 +36,7 @@ class Cut:
 
     operand: torch.dtype
     eights: int
-    members: int
+    cluster_size: int
     shared: int
 
     @property
@@ -105,16 +105,16 @@ class Tiles:
         return own.view(torch.float32).unflatten(1, shape).permute(0, 3, 1, 2)
 
     def begin(self, storage: Tensor, tile_bytes: int, initial: dict[str, Tensor]) -> None:
-        """Put initial states, ``[blocks, BLOCK]``, beside the picture in the storage of tiles."""
+        """Put initial states, ``[blocks, BLOCK]``, beside the image in the storage of tiles."""
         for name, state in initial.items():
             buffer = self.plan.buffers[name]
             assert buffer.initial
             row, cols = buffer.initial.row, buffer.initial.cols
             slots = slice(None) if row is None else slice(row % buffer.rows, row % buffer.rows + 1)
-            places = slice(buffer.left + cols.start, buffer.left + cols.stop)
+            positions = slice(buffer.left + cols.start, buffer.left + cols.stop)
             samples = self._samples(buffer, storage.view(-1, tile_bytes))
             rows = samples.unflatten(2, (buffer.rows, blocks_of(buffer), -1))
-            rows[:, :, slots, :, places] = state.unsqueeze(1).to(rows.dtype)
+            rows[:, :, slots, :, positions] = state.unsqueeze(1).to(rows.dtype)
 
     # Windows.
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from pixelsr.sampling.plan import Buffer, Plan, Pointwise, Product, Span
 
 from ..fusion import Task, sources, tasks
-from ..packing import MAX_ARGS, OPCODES, initial_of, postfix, why_not_formula
+from ..packing import MAX_ARGS, OPCODES, initial_of, postfix, why_not_pointwise
 from .cluster import WARPS, Work, share
 from .memory_layout import BLOCK, MOST_TURNS, NOWHERE, UNIT, Cut, Tiles, Transfer
 from .mma_layout import FRAGMENT, biases, first_block, fragments, input_blocks, outputs_of
@@ -34,15 +34,15 @@ _MOST_CODE = 256
 _CODE = np.dtype([("opcode", "<i4"), ("operand", "<i4")])
 
 _FUNCTIONS = {"": 0, "relu": 1, "gate": 2}
-_PRODUCT, _FORMULA, _BARRIER, _SCAN = range(4)
+_PRODUCT, _POINTWISE, _BARRIER, _SCAN = range(4)
 _OVERWRITES, _KEEPS, _BEGINS, _ENDS, _WAITS, _REVERSE = 1, 2, 4, 8, 16, 32
 _HEADER = (12 + 4 * len(NOWHERE)) * 4 + 2 * _MOST_TAPS
 _CONTENTS = 22
-_REMEMBERED = 4  # tapes of one model: of several sizes, cuts, or kinds of weights
+_KEPT_PROGRAMS = 4  # tapes of one model: of several sizes, cuts, or kinds of weights
 
 
 @dataclass(frozen=True)
-class Tape:
+class CudaProgram:
     """A plan packed for one cut.
 
     Attributes:
@@ -62,21 +62,23 @@ class Tape:
     number: int
 
 
-_tapes: "weakref.WeakKeyDictionary[nn.Module, list[Tape]]" = weakref.WeakKeyDictionary()
+_programs: "weakref.WeakKeyDictionary[nn.Module, list[CudaProgram]]" = weakref.WeakKeyDictionary()
 
 
-def tape(plan: Plan, model: nn.Module, number: int, cut: Cut, device: torch.device) -> Tape:
+def cuda_program(
+    plan: Plan, model: nn.Module, number: int, cut: Cut, device: torch.device
+) -> CudaProgram:
     """The tape of a plan on a device; packed once, and again when a parameter has changed.
 
     Args:
         number: of the model's weights, see `weights_number`.
     """
-    remembered = [old for old in _tapes.get(model, []) if old.number == number]
+    remembered = [old for old in _programs.get(model, []) if old.number == number]
     for made in remembered:
         if made.plan is plan and made.tiles.cut == cut and made.packets.device == device:
             return made
     made = _Writer(plan, model, number, cut).run(device)
-    _tapes[model] = [made, *remembered][:_REMEMBERED]
+    _programs[model] = [made, *remembered][:_KEPT_PROGRAMS]
     return made
 
 
@@ -95,7 +97,7 @@ def fits(plan: Plan, cut: Cut) -> bool:
     )
 
 
-def why_not_taped(plan: Plan, cut: Cut) -> str | None:
+def why_not_written(plan: Plan, cut: Cut) -> str | None:
     """Why a plan has no tape for a cut; None where it has one."""
     if not fits(plan, cut):
         return f"its blocks need more than {cut.shared} bytes of shared memory, which this GPU has"
@@ -105,7 +107,7 @@ def why_not_taped(plan: Plan, cut: Cut) -> str | None:
             return f"a product into {step.out.buffer} reads more than {_MOST_TAPS} rows or columns"
         if isinstance(step, Product) and max(map(abs, (*step.rows, *step.cols, 0))) > _FARTHEST:
             return f"a product into {step.out.buffer} reads more than {_FARTHEST} pixels away"
-        if isinstance(step, Pointwise) and (reason := why_not_formula(step)):
+        if isinstance(step, Pointwise) and (reason := why_not_pointwise(step)):
             return reason
         if isinstance(step, Pointwise) and len(postfix(step.expression)) > _MOST_CODE:
             return f"the formula of {step.out.buffer} is too long for it"
@@ -118,8 +120,8 @@ def why_not_taped(plan: Plan, cut: Cut) -> str | None:
 def _slot(cut: Cut) -> int:
     """Bytes of a packet for a pixel, at most."""
     product = WARPS * BLOCK * 4 + _WEIGHTS * cut.operand.itemsize
-    formula = MAX_ARGS * len(NOWHERE) * 4 + _MOST_CODE * _CODE.itemsize
-    return _HEADER + max(product, formula)
+    pointwise = MAX_ARGS * len(NOWHERE) * 4 + _MOST_CODE * _CODE.itemsize
+    return _HEADER + max(product, pointwise)
 
 
 Packet = tuple[list[int], bytes, bytes]
@@ -141,13 +143,13 @@ class _Writer:
         self.row_runs: list[list[int]] = []
         self.scans: dict[tuple[int, ...], tuple[Task, ...]] = {}
 
-    def run(self, device: torch.device) -> Tape:
+    def run(self, device: torch.device) -> CudaProgram:
         tasks = self.tiles.tasks
         rows = [task for task in tasks if task.placed.when == "row"]
         for chosen in (rows, [task for task in tasks if not task.placed.head]):
             self._row_list(chosen)
-        for when, colour in [("left", 0), *(("colour", c) for c in range(self.plan.colours + 1))]:
-            due = [t for t in tasks if (t.placed.when, t.placed.colour) == (when, colour)]
+        for when, color in [("left", 0), *(("color", c) for c in range(self.plan.colors + 1))]:
+            due = [t for t in tasks if (t.placed.when, t.placed.color) == (when, color)]
             for chosen in ([task for task in due if not task.placed.head], due):
                 self._pixel_list(chosen, self.tiles.near)
         late = [task for task in tasks if task.placed.when != "row"]
@@ -158,7 +160,7 @@ class _Writer:
             self._pixel_list(list(scan), self.tiles.ring)
         table, units = self._table()
         packets = np.frombuffer(bytearray(b"".join(self.packets) or bytes(UNIT)), np.uint8)
-        return Tape(
+        return CudaProgram(
             self.plan,
             self.tiles,
             torch.from_numpy(packets).to(device),
@@ -178,10 +180,10 @@ class _Writer:
                 continue
             for task in group:
                 self._row_task(task)
-        self.lists += [first, len(self.row_runs) - first] * self.cut.members
+        self.lists += [first, len(self.row_runs) - first] * self.cut.cluster_size
 
     def _pixel_list(self, tasks: list[Task], place: Where) -> None:
-        for work in share(tasks, self.cut.members):
+        for work in share(tasks, self.cut.cluster_size):
             packets = [packet for part in work for packet in self._pixel_packets(part, place)]
             self.lists += [len(self.pixel_runs), int(bool(packets))]
             if packets:
@@ -205,17 +207,24 @@ class _Writer:
         flags |= _KEEPS * task.keeps
         flags |= _OVERWRITES * bool(product and product.overwrite)
         source, add = (product.src, product.add) if product else (None, None)
-        head = [_PRODUCT if product else _FORMULA, _FUNCTIONS[task.function], flags, step.out.count]
+        head = [
+            _PRODUCT if product else _POINTWISE,
+            _FUNCTIONS[task.function],
+            flags,
+            step.out.count,
+        ]
         head += [first_tile, tiles]
         if isinstance(step, Product):
             blocks = input_blocks(step)
             head += [first_block(step) if blocks else 0, blocks, len(step.rows), len(step.cols), 0]
         else:
             head += [0, len(step.args), 0, 0, len(postfix(step.expression))]
-        places = [place(span) if span else NOWHERE for span in (source, step.out, add, task.result)]
-        return [*head, 0, *_joined(places)]
+        positions = [
+            place(span) if span else NOWHERE for span in (source, step.out, add, task.result)
+        ]
+        return [*head, 0, *_joined(positions)]
 
-    def _formula(self, step: Pointwise, place: Where) -> bytes:
+    def _pointwise(self, step: Pointwise, place: Where) -> bytes:
         args = _ints(_joined(place(span) for span in step.args))
         return _padded(args + b"".join(map(_instruction, postfix(step.expression))))
 
@@ -226,7 +235,7 @@ class _Writer:
         step = part.task.step
         if isinstance(step, Pointwise):
             header = self._task(part.task, 0, 0, 0, place)
-            return [(header, _taps((), ()), self._formula(step, place))]
+            return [(header, _taps((), ()), self._pointwise(step, place))]
         at_once = _WEIGHTS // (max(1, len(step.cols)) * FRAGMENT)
         end = part.first + part.tiles
         packets = []
@@ -254,9 +263,9 @@ class _Writer:
 
     def _row_task(self, task: Task) -> None:
         step = task.step
-        waits = self.cut.members > 1 and _reads_beside(step)
+        waits = self.cut.cluster_size > 1 and _reads_beside(step)
         if isinstance(step, Pointwise):
-            body = self._formula(step, self.tiles.ring)
+            body = self._pointwise(step, self.tiles.ring)
             self._row_run(task, 0, 0, body, 1, 1, waits=waits)
             return
         whole, most = len(outputs_of(task)) // 16, _most_tiles(step, self.cut)
@@ -271,7 +280,7 @@ class _Writer:
         """Steps that a row runs pixel by pixel: a list of its own, after all others."""
         placed, key = scan[0].placed, tuple(id(task) for task in scan)
         self.scans.setdefault(key, scan)
-        number = 4 + 2 * (self.plan.colours + 1) + self.plan.padding + list(self.scans).index(key)
+        number = 4 + 2 * (self.plan.colors + 1) + self.plan.padding + list(self.scans).index(key)
         flags = _REVERSE * bool(placed.scan and placed.scan.reverse)
         task = [_SCAN, 0, flags] + [0] * (_HEADER // 4 - 3)
         self.row_runs.append([number, 0, 0, placed.first_row, placed.padding, *task])
@@ -339,9 +348,7 @@ class _Writer:
         image = tiles.image()
         fetches, stores, windows = tiles.fetches(), tiles.stores(), tiles.all_windows()
         noise = tiles.units
-        saved = noise + -(
-            -plan.image_size[1] * plan.colours * cut.samples * plan.levels * 4 // UNIT
-        )
+        saved = noise + -(-plan.image_size[1] * plan.colors * cut.samples * plan.levels * 4 // UNIT)
         units = saved + tiles.windows_units
         units += -units % 8  # tiles begin at multiples of 128 bytes
         table[:_CONTENTS] = [

@@ -13,7 +13,7 @@ from pixelsr.ops.registry import HAS_TRITON, interprets
 from pixelsr.sampling.noise import signed
 from pixelsr.sampling.plan import Plan, Schedule
 from pixelsr.sampling.request import Request
-from pixelsr.sampling.sampler import Drawing, no_faults
+from pixelsr.sampling.sampler import Sampler, no_faults
 from pixelsr.utils.system import check_memory
 
 from ..base import Engine, Positions
@@ -70,7 +70,7 @@ class TritonEngine(Engine):
         self.marks = to_device(torch.cat(marks, 2).to(torch.int32), self.device)
         self.faults = no_faults(request)
         self.batch = self._batch(config)
-        self.stages = plan.colours + 2  # of a pixel: left, and each colour
+        self.stages = plan.colors + 2  # of a pixel: left, and each color
         begin(plan, request, self.features.rings)
         if self._has_leading_rows():
             self._run_leading_rows()
@@ -98,33 +98,33 @@ class TritonEngine(Engine):
             return "its kernels take float32, float16 or bfloat16, got float64"
         return why_not_parameters(request) or why_not_written(plan)
 
-    def draw(self, drawing: Drawing) -> None:
+    def draw(self, sampler: Sampler) -> None:
         for row in self._rows():
-            drawing.begin_row(self.request, row)
+            sampler.begin_row(self.request, row)
             if self._begin_row(row):
                 cols = self.schedule.cols
                 stages = range(cols.start * self.stages, self._end(row))
-                self._run_pixels(row, stages, drawing=drawing)
+                self._run_pixels(row, stages, sampler=sampler)
                 self._record_faults(row)
                 self._run_padding(row)
-        drawing.check_faults(self.request, self.faults)
+        sampler.check_faults(self.request, self.faults)
 
     def positions(self) -> Positions:
         for row in self._rows():
             if not self._begin_row(row):
                 continue
             at, resumes = self.schedule.cols.start * self.stages, False
-            for col, colour in self._unknown(row):
-                stage = col * self.stages + 1 + colour
+            for col, color in self._unknown(row):
+                stage = col * self.stages + 1 + color
                 self._run_pixels(row, range(at, stage + 1), resumes=resumes, pauses=True)
-                span = self.plan.logits[colour]
+                span = self.plan.logits[color]
                 ring = self.features.rings[span.buffer]
                 drawn = yield (
-                    (row, col, colour),
+                    (row, col, color),
                     ring.span(row, col, 1, span.first, span.count),
                 )
-                value = self.images[:, colour, row, col]
-                known = self.known_mask[:, colour, row, col]
+                value = self.images[:, color, row, col]
+                known = self.known_mask[:, color, row, col]
                 value.copy_(torch.where(known, value, drawn))
                 at, resumes = stage, True
             self._run_pixels(row, range(at, self._end(row)), resumes=resumes)
@@ -136,11 +136,11 @@ class TritonEngine(Engine):
         return range(self.schedule.leading_rows, self.schedule.last_row + 1)
 
     def _unknown(self, row: int) -> Iterator[tuple[int, int]]:
-        """Column and colour of each value of a row that has to be drawn."""
+        """Column and color of each value of a row that has to be drawn."""
         for col in self.schedule.cols:
-            for colour in range(self.plan.colours):
-                if self.schedule.is_unknown(row, col, colour):
-                    yield col, colour
+            for color in range(self.plan.colors):
+                if self.schedule.is_unknown(row, col, color):
+                    yield col, color
 
     def _end(self, row: int) -> int:
         """Stages of a row, counted from its beginning; nothing is run after the last unknown."""
@@ -179,7 +179,7 @@ class TritonEngine(Engine):
 
     def _run_row(self, tasks: tuple[RowTask, ...], row: int) -> None:
         from pixelsr.kernels.sampling.lists import launch_columns
-        from pixelsr.kernels.sampling.rows import launch_row_formula, launch_row_product
+        from pixelsr.kernels.sampling.rows import launch_row_pointwise, launch_row_product
 
         own = self.schedule.cols
         with _launching(self.device):
@@ -194,10 +194,10 @@ class TritonEngine(Engine):
                 elif task.is_product:
                     launch_row_product(self.batch, task.record, task.count, task.gated, row, cols)
                 else:
-                    launch_row_formula(self.batch, task.record, task.count, row, cols)
+                    launch_row_pointwise(self.batch, task.record, task.count, row, cols)
 
     def _run_padding(self, row: int) -> None:
-        """The columns to the right of the picture, where nothing is drawn."""
+        """The columns to the right of the image, where nothing is drawn."""
         from pixelsr.kernels.sampling.lists import launch_columns
 
         width = self.plan.image_size[1]
@@ -213,7 +213,7 @@ class TritonEngine(Engine):
         *,
         resumes: bool = False,
         pauses: bool = False,
-        drawing: Drawing | None = None,
+        sampler: Sampler | None = None,
     ) -> None:
         """Run stages of a row; without a drawing, values that are unknown are the caller's."""
         from pixelsr.kernels.sampling.pixels import launch_pixels
@@ -231,9 +231,9 @@ class TritonEngine(Engine):
                 stages,
                 resumes,
                 pauses,
-                signed(drawing.seed) if drawing else 0,
+                signed(sampler.seed) if sampler else 0,
                 self.request.first_index,
-                drawing.temperature if drawing else 0.0,
+                sampler.temperature if sampler else 0.0,
             )
 
     def _record_faults(self, row: int) -> None:
@@ -247,7 +247,7 @@ class TritonEngine(Engine):
                 self.marks,
                 self.faults,
                 self.program.logits,
-                self.plan.colours,
+                self.plan.colors,
                 self.plan.levels,
                 row,
                 self.schedule.cols,
@@ -262,14 +262,14 @@ class TritonEngine(Engine):
     # Memory.
 
     def _bytes_needed(self) -> int:
-        """Storage, pictures, the values of the image stage; and for the leading rows of samples
+        """Storage, images, the values of the image stage; and for the leading rows of samples
         that share them the same again."""
         plan = self.plan
         pixels = plan.image_size[0] * plan.image_size[1]
         shares = len(self.request.known) == 1 and self._has_leading_rows()
         samples = self.request.samples + self.inputs * shares
         values = sum(value_sizes(plan))
-        return samples * (4 * self.program.size + plan.colours * pixels) + 4 * self.inputs * values
+        return samples * (4 * self.program.size + plan.colors * pixels) + 4 * self.inputs * values
 
     def _rings(self) -> dict[str, Ring]:
         width = self.plan.image_size[1]

@@ -24,7 +24,7 @@ from ..packing import (
     padded_width,
     postfix,
     segments_of,
-    why_not_formula,
+    why_not_pointwise,
 )
 
 LANES = 16
@@ -32,9 +32,9 @@ LANES = 16
 MOST_VALUES = 2**31 // 64
 """Of one sample: the kernels count those of a tile, which may be of 64 samples, in 32 bits."""
 _FUNCTIONS = {"": 0, "relu": 1, "gate": 2}
-_PRODUCT, _FORMULA = 0, 1
+_PRODUCT, _POINTWISE = 0, 1
 _NO_SPAN = [0, 1, 0, 0, 0]
-_REMEMBERED = 4  # programs of one model: of several sizes, or kinds of weights
+_KEPT_PROGRAMS = 4  # programs of one model: of several sizes, or kinds of weights
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,13 @@ class TritonProgram:
     Attributes:
         table: int32. A list of tasks is named by a (first, count) pair; it consists of (record,
             wait) pairs, and wait says that what came before must be written first.
-        lists: where the table names two lists for each stage of a pixel, left and colour 0 .. C:
+        lists: where the table names two lists for each stage of a pixel, left and color 0 .. C:
             without the head, and with it.
         row: of the row stage. known_row: all that a known row runs.
-        padding: where it names the list of each column to the right of the picture.
+        padding: where it names the list of each column to the right of the image.
         weights: ``[rows, columns]`` of each product after the other.
         constants: float32, biases and the constants of formulas.
-        logits: records of spans, one for each colour; image: that of the picture itself.
+        logits: records of spans, one for each color; image: that of the image itself.
         offsets, size: of each buffer in the storage of one sample, and of that storage, in values.
         number: of the weights that were packed, see `weights_number`.
     """
@@ -111,7 +111,7 @@ def triton_program(
     packed = _Writer(plan, model, number, dtype, block, device).run()
     if device.type == "cuda":
         torch.cuda.synchronize(device)  # the next to take it may be on another stream
-    _programs[model] = [packed, *remembered][:_REMEMBERED]
+    _programs[model] = [packed, *remembered][:_KEPT_PROGRAMS]
     return packed
 
 
@@ -120,13 +120,13 @@ def why_not_written(plan: Plan) -> str | None:
     for placed in plan.placed:
         step = placed.step
         if isinstance(step, Pointwise):
-            if reason := why_not_formula(step):
+            if reason := why_not_pointwise(step):
                 return reason
         elif not isinstance(step, Product):
             return f"it does not know the step {type(step).__name__}"
     _, size = offsets_of(plan)
     if size > MOST_VALUES:
-        return f"the features of one picture are {size} values, more than {MOST_VALUES}"
+        return f"the features of one image are {size} values, more than {MOST_VALUES}"
     return None
 
 
@@ -145,7 +145,7 @@ class _Writer:
     table: list[int] = field(default_factory=list)
     weights: list[Tensor] = field(default_factory=list)
     constants: list[Tensor] = field(default_factory=list)
-    places: dict[int, int] = field(default_factory=dict)
+    positions: dict[int, int] = field(default_factory=dict)
 
     def run(self) -> TritonProgram:
         plan = self.plan
@@ -154,7 +154,7 @@ class _Writer:
         core = [pair for pair in every if not pair[0].placed.head]
         lists = self._lists(every)
         logits = self._append_to_table([v for span in plan.logits for v in self._span(span)])
-        image = self._append_to_table(self._span(Span(plan.image, 0, plan.colours)))
+        image = self._append_to_table(self._span(Span(plan.image, 0, plan.colors)))
         of_row = self._row([pair for pair in every if pair[0].placed.when == "row"])
         known_row, padding = self._row(core), self._padding(core)
         return TritonProgram(
@@ -198,12 +198,12 @@ class _Writer:
 
     def _lists(self, every: list[_Written]) -> int:
         heads = []
-        for when, colour in [("left", 0), *(("colour", c) for c in range(self.plan.colours + 1))]:
+        for when, color in [("left", 0), *(("color", c) for c in range(self.plan.colors + 1))]:
             for head in (False, True):
                 due = [
                     (task, record)
                     for task, record in every
-                    if (task.placed.when, task.placed.colour) == (when, colour)
+                    if (task.placed.when, task.placed.color) == (when, color)
                     and (head or not task.placed.head)
                 ]
                 heads += self._list(due)
@@ -221,8 +221,8 @@ class _Writer:
 
     def _padding(self, core: list[_Written]) -> tuple[int, ...]:
         late = [pair for pair in core if pair[0].placed.when != "row"]
-        places = range(self.plan.padding)
-        due = ([pair for pair in late if pair[0].placed.padding > place] for place in places)
+        positions = range(self.plan.padding)
+        due = ([pair for pair in late if pair[0].placed.padding > place] for place in positions)
         return tuple(self._append_to_table(self._list(own)) for own in due)
 
     def _task(self, task: Task) -> int:
@@ -232,7 +232,7 @@ class _Writer:
         codes = self._codes(step)
         spans = [*self._span(step.out), *_NO_SPAN, *_NO_SPAN, *_NO_SPAN]
         return self._append_to_table(
-            [_FORMULA, step.out.count, 0, 0, 0, 0, *spans, *codes, 0, 0, 0]
+            [_POINTWISE, step.out.count, 0, 0, 0, 0, *spans, *codes, 0, 0, 0]
         )
 
     def _product(self, task: Task, step: Product) -> int:
@@ -298,9 +298,9 @@ class _Writer:
 
     def _append(self, parts: list[Tensor], part: Tensor) -> int:
         """Put a part after the others, at a multiple of a vector; gives its place."""
-        place = self.places.get(id(parts), 0)
+        place = self.positions.get(id(parts), 0)
         parts.append(F.pad(part, (0, -part.numel() % LANES)))
-        self.places[id(parts)] = place + parts[-1].numel()
+        self.positions[id(parts)] = place + parts[-1].numel()
         return place
 
     def _joined(self, parts: list[Tensor], dtype: torch.dtype) -> Tensor:

@@ -8,27 +8,27 @@ from torch import Tensor
 
 from pixelsr.data.downsample import area_average
 
-from ..support.digits import Digits, load_grey
+from ..support.digits import Digits, load_gray
 
-MAGNIFICATION = 2
-"""Of a picture to what models are told of it."""
+SCALE_FACTOR = 2
+"""Of an image to what models are told of it."""
 
 
 def load_corners(folder: Path, seed: int) -> Digits:
     """All digits of MNIST, halved by area average, each in a corner that a fair coin chose.
 
     Raises:
-        OSError, ValueError: a file is missing, damaged, or holds too few pictures.
+        OSError, ValueError: a file is missing, damaged, or holds too few images.
     """
-    grey = load_grey(folder)
-    every = area_average(grey.joined(), 2)
+    gray = load_gray(folder)
+    every = area_average(gray.joined(), 2)
     coin = torch.Generator().manual_seed(seed)
     side = torch.randint(2, (len(every), 1, 1, 1), generator=coin, dtype=torch.uint8)
-    return grey.replaced(place(every * (1 - side), every * side))
+    return gray.replaced(place(every * (1 - side), every * side))
 
 
 def place(first: Tensor, second: Tensor) -> Tensor:
-    """A picture of two corners, black elsewhere: ``[N, C, h, w]`` each to ``[N, C, 2 h, 2 w]``."""
+    """An image of two corners, black elsewhere: ``[N, C, h, w]`` each to ``[N, C, 2 h, 2 w]``."""
     height, width = first.shape[2:]
     return F.pad(first, (0, width, 0, height)) + F.pad(second, (width, 0, height, 0))
 
@@ -40,12 +40,12 @@ def corners(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def digits(images: Tensor) -> Tensor:
-    """The digit of each picture, ``[N, C, H / 2, W / 2]``; the other corner is black."""
+    """The digit of each image, ``[N, C, H / 2, W / 2]``; the other corner is black."""
     return torch.maximum(*corners(images))
 
 
 def elsewhere(images: Tensor) -> Tensor:
-    """The pictures without what is in the two corners."""
+    """The images without what is in the two corners."""
     rest = images.clone()
     for corner in corners(rest):
         corner.zero_()
@@ -62,7 +62,7 @@ def told_of(images: Tensor, levels: int) -> Tensor:
     """
     first, second = corners(images)
     together = (first.int() + second.int()).clamp(max=levels - 1).to(torch.uint8)
-    return area_average(place(together, together), MAGNIFICATION)
+    return area_average(place(together, together), SCALE_FACTOR)
 
 
 def scaled(images: Tensor, levels: int) -> Tensor:

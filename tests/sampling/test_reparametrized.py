@@ -13,7 +13,7 @@ from pixelsr.models import PixelModel
 from pixelsr.nn import MaskedConv2d
 from pixelsr.sampling.weights import effective
 from pixelsr.training.state import Ema
-from tests.support.helpers import randomise
+from tests.support.helpers import randomize
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning")
 
@@ -33,7 +33,7 @@ ENGINES = ["reference"] if ops.WHY_NOT_COMPILED else ["reference", "cpu"]
 class TwoLayers(nn.Module):
     """Enough for every engine, and small enough for those that are emulated."""
 
-    colours, levels = 3, 8
+    colors, levels = 3, 8
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class TwoLayers(nn.Module):
         self.out = MaskedConv2d(12, 24, 1, "B")
 
     def forward(self, images: Tensor) -> Tensor:
-        x = pixelsr.functional.scale_levels(images, 3, 8, next(self.parameters()).dtype)
+        x = pixelsr.functional.normalize_images(images, 3, 8, next(self.parameters()).dtype)
         return pixelsr.functional.to_logits(self.out(torch.relu(self.first(x))), 3, 8)
 
 
@@ -55,8 +55,8 @@ def rnn():
     return pixelsr.RowLSTM(kernel_size=3, first_kernel_size=3, **sizes)
 
 
-def reparametrised(make, kind):
-    model = randomise(make()).double().eval()
+def reparametrized(make, kind):
+    model = randomize(make()).double().eval()
     for module in list(model.modules()):
         if isinstance(module, nn.Conv2d):
             KINDS[kind](module)
@@ -71,21 +71,21 @@ def seeded():
     return torch.Generator().manual_seed(0)
 
 
-def pictures(n=2):
+def random_images(n=2):
     return torch.randint(8, (n, 3, 5, 4), generator=seeded(), dtype=torch.uint8)
 
 
 def refer(model, images=None):
-    return model(pictures() if images is None else images).detach()
+    return model(random_images() if images is None else images).detach()
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("make", [gated, rnn])
 def test_the_logits_and_the_draws_are_those_of_the_network(make, kind, engine):
-    model = reparametrised(make, kind)
+    model = reparametrized(make, kind)
     expected = refer(model)
-    torch.testing.assert_close(sampling.logits(model, pictures(), engine=engine), expected)
+    torch.testing.assert_close(sampling.logits(model, random_images(), engine=engine), expected)
     drawn = pixelsr.sample(model, n=2, image_size=(5, 4), engine=engine)
     assert torch.equal(drawn, pixelsr.sample(model, n=2, image_size=(5, 4), method="ancestral"))
     assert torch.equal(refer(model), expected)  # the model itself is as it was
@@ -94,28 +94,28 @@ def test_the_logits_and_the_draws_are_those_of_the_network(make, kind, engine):
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("kind", KINDS)
 def test_other_weights_are_drawn_from_at_once(kind, engine):
-    model = reparametrised(gated, kind)
-    before = sampling.logits(model, pictures(), engine=engine)
+    model = reparametrized(gated, kind)
+    before = sampling.logits(model, random_images(), engine=engine)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(1 + 0.2 * torch.rand(parameter.shape, generator=seeded()))
-    after = sampling.logits(model, pictures(), engine=engine)
+    after = sampling.logits(model, random_images(), engine=engine)
     assert not torch.allclose(before, after)
     torch.testing.assert_close(after, refer(model))
 
 
 @pytest.mark.parametrize("kind", ["weight_norm", "old weight_norm"])
-def test_recurrent_weights_may_be_reparametrised(kind):
-    model = randomise(rnn()).double().eval()
+def test_recurrent_weights_may_be_reparametrized(kind):
+    model = randomize(rnn()).double().eval()
     for layer in model.layers:
         KINDS[kind](layer, "state_to_state")
-    torch.testing.assert_close(sampling.logits(model, pictures()), refer(model))
+    torch.testing.assert_close(sampling.logits(model, random_images()), refer(model))
 
 
 @pytest.mark.parametrize("weights", ["bfloat16", "float16"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_is_the_effective_weights_that_are_rounded(kind, weights):
-    model = reparametrised(gated, kind)
+    model = reparametrized(gated, kind)
     plain = gated().double().eval()
     with torch.no_grad():
         for name, parameter in plain.named_parameters():
@@ -136,24 +136,24 @@ def test_it_is_the_effective_weights_that_are_rounded(kind, weights):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_train_mode_is_drawn_from_as_the_next_forward_computes(kind):
-    model = reparametrised(gated, kind).train()
-    logits = sampling.logits(model, pictures())
+    model = reparametrized(gated, kind).train()
+    logits = sampling.logits(model, random_images())
     torch.testing.assert_close(logits, refer(model))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_edits_and_causality(kind):
-    model = reparametrised(gated, kind)
-    state = sampling.evaluate(model, pictures())
-    state.edit(7 - pictures(), torch.ones(2, 3, 5, 4, dtype=torch.bool))
-    torch.testing.assert_close(state.logits, refer(model, 7 - pictures()))
+    model = reparametrized(gated, kind)
+    state = sampling.incremental_logits(model, random_images())
+    state.edit(7 - random_images(), torch.ones(2, 3, 5, 4, dtype=torch.bool))
+    torch.testing.assert_close(state.logits, refer(model, 7 - random_images()))
     assert pixelsr.check_causality(model).reads.any()
     assert sampling.plan(model, (5, 4)).macs > 0
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_saved_weights_are_the_effective_ones(kind, tmp_path):
-    model = reparametrised(gated, kind)
+    model = reparametrized(gated, kind)
     model.save_pretrained(tmp_path)
     loaded = PixelModel.from_pretrained(tmp_path)
     assert type(loaded.head.out) is MaskedConv2d
@@ -163,41 +163,41 @@ def test_saved_weights_are_the_effective_ones(kind, tmp_path):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_average_of_the_weights_follows(kind):
-    model = reparametrised(gated, kind)
+    model = reparametrized(gated, kind)
     average = Ema(model, 0.0)
     with torch.no_grad():
         model.head.out.bias.add_(1)
     average.update(model, 0)
     torch.testing.assert_close(refer(average.model), refer(model))
-    torch.testing.assert_close(sampling.logits(average.model, pictures()), refer(model))
+    torch.testing.assert_close(sampling.logits(average.model, random_images()), refer(model))
 
 
 @pytest.mark.parametrize("kind", NEW)
 def test_a_deep_copy_is_drawn_from_by_itself(kind):
-    model = reparametrised(gated, kind)
+    model = reparametrized(gated, kind)
     copied = copy.deepcopy(model)
     with torch.no_grad():
         copied.head.out.bias.add_(torch.linspace(-1, 1, 24))
     for each in (model, copied):
-        torch.testing.assert_close(sampling.logits(each, pictures()), refer(each))
+        torch.testing.assert_close(sampling.logits(each, random_images()), refer(each))
     assert not torch.allclose(refer(model), refer(copied))
 
 
 def test_weights_that_come_out_as_nan_are_refused():
-    model = parametrised_to_nan()
+    model = parametrized_to_nan()
     with pytest.raises(ValueError, match=r"NaN or infinity, in first\.weight"):
         pixelsr.sample(model, image_size=(2, 2))
 
 
-def parametrised_to_nan():
-    model = randomise(TwoLayers())
+def parametrized_to_nan():
+    model = randomize(TwoLayers())
     parametrizations.weight_norm(model.first)
     nn.init.zeros_(model.first.parametrizations.weight.original1)  # 0 / 0
     return model
 
 
 def test_other_hooks_are_still_refused():
-    model = randomise(TwoLayers())
+    model = randomize(TwoLayers())
     parametrizations.weight_norm(model.out)
     model.first.register_forward_pre_hook(lambda module, inputs: None)
     with pytest.raises(pixelsr.PlanError, match="layer first has hooks"):
@@ -206,7 +206,7 @@ def test_other_hooks_are_still_refused():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_plain_copy_is_made_once(kind):
-    model = randomise(TwoLayers()).double().eval()
+    model = randomize(TwoLayers()).double().eval()
     KINDS[kind](model.first)
     assert effective(model) is effective(model)
     assert sampling.plan(model, (4, 3)) is sampling.plan(model, (4, 3))

@@ -19,7 +19,7 @@ WEIGHTS = ("model", "float16", "bfloat16")
 
 
 @dataclasses.dataclass(frozen=True)
-class Sampler:
+class EngineChoice:
     """``pixelsr.sample(method="cached")`` with an engine and weights, by the names it has there."""
 
     engine: str
@@ -41,9 +41,9 @@ class Sampler:
         )
 
 
-def samplers(
+def engine_choices(
     device: torch.device, engines: Sequence[str] = (), batch: Batch | None = None
-) -> list[Sampler]:
+) -> list[EngineChoice]:
     """What can draw on a device, the best engine first.
 
     The reference engine rounds weights and then computes in float32 all the same, so that other
@@ -60,7 +60,9 @@ def samplers(
     found = []
     for name in names:
         choose_engine(name, device)
-        every = [Sampler(name, weights) for weights in (WEIGHTS[:1] if name in SLOW else WEIGHTS)]
+        every = [
+            EngineChoice(name, weights) for weights in (WEIGHTS[:1] if name in SLOW else WEIGHTS)
+        ]
         reasons = [None if batch is None else why_not_drawn(sampler, batch) for sampler in every]
         if name in engines and all(reasons):
             raise ValueError(f"engine {name!r} cannot run: {reasons[0]}")
@@ -68,7 +70,7 @@ def samplers(
     return found
 
 
-def why_not_drawn(sampler: Sampler, batch: Batch) -> str | None:
+def why_not_drawn(sampler: EngineChoice, batch: Batch) -> str | None:
     """Why a sampler cannot draw from a batch's model; None where it can."""
     request = request_of(batch, sampler.weights)
     engine = choose_engine(sampler.engine, batch.device)
