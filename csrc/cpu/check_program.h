@@ -138,7 +138,7 @@ class ProgramCheck {
     if (step.kind == Kind::PRODUCT) {
       check_product(step, number);
     } else {
-      check_formula(step, number);
+      check_pointwise(step, number);
     }
   }
 
@@ -180,7 +180,7 @@ class ProgramCheck {
   }
 
   // Its values stand on a stack; in the end there is one.
-  void check_formula(const Step& step, size_t number) const {
+  void check_pointwise(const Step& step, size_t number) const {
     require(step.args.size() <= MOST_ARGS, "step ", number, " is a formula of ", step.args.size(),
             " arguments, expected at most ", MOST_ARGS);
     for (const Span& arg : step.args) {

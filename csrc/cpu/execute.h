@@ -80,7 +80,7 @@ void run_product(const Parameters<T>& parameters, const Task& task, At at, Sites
 }
 
 template <class T, class At, class Sites>
-void run_formula(const Parameters<T>& parameters, const Task& task, At at, Sites sites) {
+void run_pointwise(const Parameters<T>& parameters, const Task& task, At at, Sites sites) {
   const Step& step = *task.step;
   const T* args[MOST_ARGS];
   const int64_t* args_at[MOST_ARGS];
@@ -98,7 +98,7 @@ void run_task(const Parameters<T>& parameters, const Task& task, At at, Sites si
   if (task.step->kind == Kind::PRODUCT) {
     run_product(parameters, task, at, sites);
   } else {
-    run_formula(parameters, task, at, sites);
+    run_pointwise(parameters, task, at, sites);
   }
 }
 

@@ -35,7 +35,7 @@ constexpr int64_t MOST_PADDING = 1024;
 // In magnitude: sums of several numbers of a program do not overflow.
 constexpr int64_t MOST_NUMBER = int64_t{1} << 48;
 
-enum class Kind : int64_t { PRODUCT, FORMULA };
+enum class Kind : int64_t { PRODUCT, POINTWISE };
 enum class When : int64_t { ROW, LEFT, COLOR };
 
 constexpr int64_t NO_SCAN = 0;
@@ -54,7 +54,7 @@ struct Step {
   bool overwrite, has_source, has_add;
   int64_t weight, bias, depth;  // offsets into the packed weights and the constants
   std::vector<Segment> segments;
-  // Formulas.
+  // Pointwise functions.
   std::vector<Instruction> code;
 
   const Span& add() const { return args[has_source]; }

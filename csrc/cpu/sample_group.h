@@ -37,9 +37,9 @@ struct Job {
 };
 
 template <class T>
-class Group {
+class SampleGroup {
  public:
-  Group(const Job<T>& job, int64_t first_sample, int64_t samples, int64_t threads)
+  SampleGroup(const Job<T>& job, int64_t first_sample, int64_t samples, int64_t threads)
       : job_(job),
         program_(job.program),
         order_(job.order),
@@ -63,7 +63,7 @@ class Group {
 
   // What one thread does at the places that `walk` comes to.
   struct Member {
-    Group& group;
+    SampleGroup& group;
     const int64_t thread;
 
     int64_t row = 0;
@@ -102,7 +102,7 @@ class Group {
     int64_t scan;
     bool reverse;
     int64_t first_row, padding;  // of a scan
-    Schedule schedule;
+    ThreadSchedule schedule;
   };
 
   bool wants_noise() const { return job_.draw && job_.temperature > 0; }
@@ -167,7 +167,7 @@ class Group {
       return steps;
     };
     const auto at_pixels = [&](auto condition) {
-      return Schedule(select(condition), [&](const Step&) { return samples_; }, threads_);
+      return ThreadSchedule(select(condition), [&](const Step&) { return samples_; }, threads_);
     };
     row_ = stretches(select([](const Step& step) { return step.when == When::ROW; }));
     known_row_ = stretches(select([](const Step& step) { return !step.head; }));
@@ -199,7 +199,7 @@ class Group {
       };
       const std::vector<const Step*> own(steps.begin() + begin, steps.begin() + end);
       cut.push_back({first.scan, first.reverse, first.first_row, first.padding,
-                     Schedule(own, sites, threads_)});
+                     ThreadSchedule(own, sites, threads_)});
     }
     return cut;
   }
@@ -227,7 +227,7 @@ class Group {
   }
 
   // At a column, or in a whole row: what there is to do in that row.
-  void run_list(const Schedule& schedule, int64_t col, int64_t thread, int64_t row = 0) {
+  void run_list(const ThreadSchedule& schedule, int64_t col, int64_t thread, int64_t row = 0) {
     if (schedule.empty()) return;
     barrier_.wait(threads_);
     const bool whole = col == WHOLE_ROW;
@@ -394,8 +394,8 @@ class Group {
   std::vector<std::vector<std::vector<int64_t>>> whole_rows_;  // by padding, then buffer
   std::vector<T*> rows_;                                       // by buffer, then rows up
   std::vector<Stretch> row_, known_row_;
-  Schedule left_[2];
-  std::vector<Schedule> colors_[2], padding_;
+  ThreadSchedule left_[2];
+  std::vector<ThreadSchedule> colors_[2], padding_;
 };
 
 }  // namespace pixelsr

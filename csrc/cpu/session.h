@@ -56,13 +56,13 @@ class ReadOnce {
 // Splits the samples over the threads: each group its own samples, and several threads to a group
 // where there are more threads than samples.
 template <class T>
-std::vector<std::unique_ptr<Group<T>>> make_groups(const Job<T>& job, int64_t threads) {
+std::vector<std::unique_ptr<SampleGroup<T>>> make_groups(const Job<T>& job, int64_t threads) {
   const int64_t count = std::min(threads, job.samples);
-  std::vector<std::unique_ptr<Group<T>>> groups;
+  std::vector<std::unique_ptr<SampleGroup<T>>> groups;
   for (int64_t group = 0; group < count; ++group) {
     const int64_t first = job.samples * group / count, last = job.samples * (group + 1) / count;
     const int64_t own = threads * (group + 1) / count - threads * group / count;
-    groups.push_back(std::make_unique<Group<T>>(job, first, last - first, own));
+    groups.push_back(std::make_unique<SampleGroup<T>>(job, first, last - first, own));
   }
   return groups;
 }
@@ -277,7 +277,7 @@ class Session : public AnySession {
   std::unique_ptr<bool[]> mask_;
   std::vector<int64_t> control_;  // last_and_stop
   int64_t asked_ = 0, members_ = 0;
-  std::vector<std::unique_ptr<Group<T>>> groups_;  // for so many members
+  std::vector<std::unique_ptr<SampleGroup<T>>> groups_;  // for so many members
 };
 
 // By numbers that the caller gives; one that is missing is made. The caller forgets each in the

@@ -20,13 +20,13 @@ inline int64_t panels_of(const Step& step) { return (step.out.count + PANEL - 1)
 
 // The steps of one moment, laid out for the threads of a group. Small steps are run by the first
 // thread alone: a chain of them needs no barrier.
-class Schedule {
+class ThreadSchedule {
  public:
-  Schedule() = default;
+  ThreadSchedule() = default;
 
   // `sites_of(step)`: at how many places it runs.
   template <class SitesOf>
-  Schedule(const std::vector<const Step*>& steps, SitesOf sites_of, int64_t threads)
+  ThreadSchedule(const std::vector<const Step*>& steps, SitesOf sites_of, int64_t threads)
       : empty_(steps.empty()), tasks_(threads) {
     for (const Step* step : steps) {
       const int64_t sites = sites_of(*step);

@@ -48,11 +48,11 @@ struct Exponential {
   static PIXELSR_DEVICE float of(float x) { return __expf(x); }
 };
 
-// Threads, blocks, clusters. The blocks of a cluster are its members; the first leads.
+// Threads, blocks, clusters. The blocks of a cluster are its cluster_size; the first leads.
 
 PIXELSR_DEVICE int thread() { return static_cast<int>(threadIdx.x); }
 
-PIXELSR_DEVICE int members() {
+PIXELSR_DEVICE int cluster_size() {
 #if __CUDA_ARCH__ >= 900
   int count;
   asm("mov.u32 %0, %%cluster_nctarank;" : "=r"(count));
@@ -62,8 +62,8 @@ PIXELSR_DEVICE int members() {
 #endif
 }
 
-PIXELSR_DEVICE int member() { return static_cast<int>(blockIdx.x) % members(); }
-PIXELSR_DEVICE int cluster() { return static_cast<int>(blockIdx.x) / members(); }
+PIXELSR_DEVICE int cluster_rank() { return static_cast<int>(blockIdx.x) % cluster_size(); }
+PIXELSR_DEVICE int cluster() { return static_cast<int>(blockIdx.x) / cluster_size(); }
 
 // The multiprocessor's clock.
 PIXELSR_DEVICE int64_t clock_now() { return clock64(); }
@@ -91,7 +91,7 @@ PIXELSR_DEVICE char* shared_memory() {
 // The same place in the shared memory of the cluster's first block.
 PIXELSR_DEVICE char* of_leader(char* shared) {
 #if __CUDA_ARCH__ >= 900
-  if (member() == 0) return shared;  // its own, which is not reached over the network
+  if (cluster_rank() == 0) return shared;  // its own, which is not reached over the network
   char* there;
   asm("mapa.u64 %0, %1, 0;" : "=l"(there) : "l"(shared));
   return there;

@@ -22,7 +22,7 @@ enum Event {
 };
 
 struct Job {
-  const char* tape;
+  const char* program;
   const int32_t* table;
   char* storage;        // [tiles][Contents::tile units]
   const float* values;  // [inputs][values_size], of the image stage

@@ -42,24 +42,24 @@ Kernel prepared_kernel(const Launch& what) {
 // Of a launch; it refers to `cluster`.
 cudaLaunchConfig_t config_of(const Launch& what, cudaLaunchAttribute& cluster) {
   cluster.id = cudaLaunchAttributeClusterDimension;
-  cluster.val.clusterDim = {static_cast<unsigned>(what.members), 1, 1};
+  cluster.val.clusterDim = {static_cast<unsigned>(what.cluster_size), 1, 1};
   cudaLaunchConfig_t config{};
-  config.gridDim = dim3(static_cast<unsigned>(what.tiles * what.members));
+  config.gridDim = dim3(static_cast<unsigned>(what.tiles * what.cluster_size));
   config.blockDim = dim3(THREADS);
   config.dynamicSmemBytes = static_cast<size_t>(what.shared);
   config.attrs = &cluster;
-  config.numAttrs = what.members > 1 ? 1 : 0;
+  config.numAttrs = what.cluster_size > 1 ? 1 : 0;
   return config;
 }
 
 // How many clusters of so many blocks, a cluster for each tile, this GPU runs at once: its
 // multiprocessors come in groups, of which some lack a few, and a cluster must fit into one.
 int64_t clusters_at_once(torch::stable::Tensor where, int64_t operand, int64_t tiles_of_8,
-                         int64_t members, int64_t shared) {
+                         int64_t cluster_size, int64_t shared) {
   Launch what{};
   what.operand = static_cast<Operand>(operand);
   what.tiles_of_8 = tiles_of_8;
-  what.members = members;
+  what.cluster_size = cluster_size;
   what.shared = shared;
   what.tiles = 1;
   what.device = where.get_device_index();

@@ -1,4 +1,4 @@
-// run_tiles_: draws images by a tape, or runs it up to the logits of the next value. A file that
+// run_tiles_: draws images by a program, or runs it up to the logits of the next value. A file that
 // includes this says how a kernel is launched.
 #pragma once
 
@@ -18,16 +18,16 @@ enum class Operand : int64_t { FLOAT16, BFLOAT16, FLOAT32 };
 struct Launch {
   Job job;
   Operand operand;
-  int64_t tiles_of_8;  // samples of a tile, in eights
-  int64_t members;     // blocks of a cluster
-  int64_t shared;      // bytes of shared memory of a block
-  int64_t tiles;       // to draw
+  int64_t tiles_of_8;    // samples of a tile, in eights
+  int64_t cluster_size;  // blocks of a cluster
+  int64_t shared;        // bytes of shared memory of a block
+  int64_t tiles;         // to draw
   int32_t device;
 };
 
 void launch(const Launch& launch);
 
-inline void run_tiles_(torch::stable::Tensor tape, torch::stable::Tensor table,
+inline void run_tiles_(torch::stable::Tensor program, torch::stable::Tensor table,
                        torch::stable::Tensor storage, torch::stable::Tensor values,
                        torch::stable::Tensor images, torch::stable::Tensor known_mask,
                        torch::stable::Tensor unknown, torch::stable::Tensor last_and_stop,
@@ -35,7 +35,7 @@ inline void run_tiles_(torch::stable::Tensor tape, torch::stable::Tensor table,
                        torch::stable::Tensor faults, int64_t row, int64_t col, int64_t color,
                        int64_t rows, int64_t first_col, int64_t cols, int64_t seed,
                        int64_t first_index, double temperature, bool draws, int64_t first_tile,
-                       int64_t tiles, int64_t operand, int64_t tiles_of_8, int64_t members,
+                       int64_t tiles, int64_t operand, int64_t tiles_of_8, int64_t cluster_size,
                        int64_t shared) {
   STD_TORCH_CHECK(values.size(0) >= 1 && images.size(0) % values.size(0) == 0,
                   "run_tiles_: ", images.size(0), " samples of ", values.size(0), " inputs");
@@ -43,7 +43,7 @@ inline void run_tiles_(torch::stable::Tensor tape, torch::stable::Tensor table,
                   "run_tiles_: tiles of 8 or 16 samples are known, got ", 8 * tiles_of_8);
   Launch what{};
   Job& job = what.job;
-  job.tape = static_cast<const char*>(tape.const_data_ptr());
+  job.program = static_cast<const char*>(program.const_data_ptr());
   job.table = table.const_data_ptr<int32_t>();
   job.storage = static_cast<char*>(storage.mutable_data_ptr());
   job.values = values.const_data_ptr<float>();
@@ -76,7 +76,7 @@ inline void run_tiles_(torch::stable::Tensor tape, torch::stable::Tensor table,
                last_unknown + height * width};
   what.operand = static_cast<Operand>(operand);
   what.tiles_of_8 = tiles_of_8;
-  what.members = members;
+  what.cluster_size = cluster_size;
   what.shared = shared;
   what.tiles = tiles;
   what.device = images.get_device_index();

@@ -26,9 +26,9 @@ struct Slots {
 };
 
 template <class T, int TILES>
-PIXELSR_CALLED void run_packets(const PixelRun& run, const char* tape, Slots slots,
+PIXELSR_CALLED void run_packets(const PixelRun& run, const char* program, Slots slots,
                                 Tile<T, TILES> tile, int col) {
-  const char* next = tape + int64_t{run.offset} * UNIT;
+  const char* next = program + int64_t{run.offset} * UNIT;
   const int packets = run.packets;
   for (int i = 0; i < STAGES - 1; ++i) slots.fetch(i, next, i < packets ? run.sizes[i] : 0);
   PixelProduct<T, TILES> product;
@@ -39,9 +39,9 @@ PIXELSR_CALLED void run_packets(const PixelRun& run, const char* tape, Slots slo
     slots.fetch(i + STAGES - 1, next, header.task.ahead);
     if (header.task.kind == PRODUCT) {
       product.run(tile, header, col);
-    } else if (header.task.kind == FORMULA) {
-      run_formula<Tile<T, TILES>>(header.task, slots.of(i) + sizeof(Header),
-                                  [&](const Place& place) { return tile.near(place, col, 0); });
+    } else if (header.task.kind == POINTWISE) {
+      run_pointwise<Tile<T, TILES>>(header.task, slots.of(i) + sizeof(Header),
+                                    [&](const Place& place) { return tile.near(place, col, 0); });
     } else {
       sync_cluster();
     }

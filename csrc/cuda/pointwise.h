@@ -55,9 +55,9 @@ struct Stack {
   }
 };
 
-// `body` is what follows the header in the tape, `near(place)` the column that a place is at.
+// `body` is what follows the header in the program, `near(place)` the column that a place is at.
 template <class Tile, class Near>
-PIXELSR_DEVICE void run_formula(const Task& task, const char* body, Near near) {
+PIXELSR_DEVICE void run_pointwise(const Task& task, const char* body, Near near) {
   const Place* args = reinterpret_cast<const Place*>(body);
   const int count = task.blocks;  // of arguments
   const auto* code = reinterpret_cast<const Instruction*>(args + count);

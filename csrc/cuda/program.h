@@ -1,4 +1,4 @@
-// A plan as the GPU runs it: a tape of packets, and a table that says where they are. Written by
+// A plan as the GPU runs it: a program of packets, and a table that says where they are. Written by
 // pixelsr/sampling/engines/cuda/program.py in the same order; all lengths are in bytes but where it
 // says so.
 #pragma once
@@ -37,7 +37,7 @@ struct Place {
   int32_t dr, dc;
 };
 
-enum TaskKind : int32_t { PRODUCT, FORMULA, BARRIER, SCAN };
+enum TaskKind : int32_t { PRODUCT, POINTWISE, BARRIER, SCAN };
 enum Function : int32_t { NOTHING, RELU, GATE };
 enum Flags : int32_t { OVERWRITES = 1, KEEPS = 2, BEGINS = 4, ENDS = 8, WAITS = 16, REVERSE = 32 };
 
@@ -72,9 +72,9 @@ struct PixelRun {
   int32_t sizes[STAGES - 1];  // in units, of the first
 };
 
-// A part of a task at whole rows. Its tape is biases, 16 for each tile, then for each row of taps
-// and for each `step` blocks of inputs a packet of weights [block][column][tile]; of a formula,
-// what a packet has after its header. A scan is a list of what is run at each pixel.
+// A part of a task at whole rows. Its program is biases, 16 for each tile, then for each row of
+// taps and for each `step` blocks of inputs a packet of weights [block][column][tile]; of a
+// formula, what a packet has after its header. A scan is a list of what is run at each pixel.
 struct RowRun {
   int32_t offset;  // in units; of a scan, the number of its list
   int32_t step;

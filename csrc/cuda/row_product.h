@@ -13,12 +13,12 @@ class RowProduct {
  public:
   using Tile = pixelsr::Tile<T, TILES>;
 
-  PIXELSR_DEVICE RowProduct(const Tile& tile, const RowRun& run, const char* tape, char* slots,
+  PIXELSR_DEVICE RowProduct(const Tile& tile, const RowRun& run, const char* program, char* slots,
                             int slot_size)
       : tile_(tile),
         run_(run),
         task_(run.header.task),
-        tape_(tape + int64_t{run.offset} * UNIT),
+        program_(program + int64_t{run.offset} * UNIT),
         slots_(slots),
         slot_size_(slot_size),
         inputs_at_(run.step * weights_of_block()) {}
@@ -78,7 +78,7 @@ class RowProduct {
       const int before = row * task_.blocks + step * run_.step;
       const bool has_bias = task_.flags & OVERWRITES;
       const int bias = has_bias ? task_.tiles * BLOCK * static_cast<int>(sizeof(float)) : 0;
-      copy(slot(packet), tape_ + bias + int64_t{before} * size, blocks * size);
+      copy(slot(packet), program_ + bias + int64_t{before} * size, blocks * size);
       const Column source =
           tile_.ring(task_.source, run_.header.dr[row], first + run_.header.dc[0]);
       const int length = reach(cols) * Tile::column_size(true);
@@ -169,7 +169,7 @@ class RowProduct {
     const Column out = tile_.ring(task_.out, 0, col);
     const Column add = task_.add.kind == ABSENT ? out : tile_.ring(task_.add, 0, col);
     const Column result = task_.function == NOTHING ? out : tile_.ring(task_.result, 0, col);
-    const float* bias = reinterpret_cast<const float*>(tape_) + tile * BLOCK;
+    const float* bias = reinterpret_cast<const float*>(program_) + tile * BLOCK;
     float total[4];
     load_start<Tile>(task_, rows, bias, out, add, sample, total);
 #pragma unroll
@@ -180,7 +180,7 @@ class RowProduct {
   const Tile& tile_;
   const RowRun& run_;
   const Task task_;
-  const char* tape_;
+  const char* program_;
   char* slots_;
   int slot_size_, inputs_at_;
 };

@@ -26,7 +26,7 @@ class Sampler {
         tile_(job, control),
         slots_(shared_memory() + sizeof(Control)),
         first_sample_((job.first_tile + cluster()) * SAMPLES),
-        leads_(member() == 0),
+        leads_(cluster_rank() == 0),
         lap_(clock_now()) {}
 
   PIXELSR_DEVICE void begin_row(int64_t row, bool resumes) {
@@ -198,7 +198,7 @@ class Sampler {
   // Lists of tasks.
 
   PIXELSR_DEVICE List list(int number) const {
-    return in_table<List>(contents_.lists)[number * members() + member()];
+    return in_table<List>(contents_.lists)[number * cluster_size() + cluster_rank()];
   }
 
   PIXELSR_DEVICE int first_padding_list() const {
@@ -207,7 +207,7 @@ class Sampler {
 
   // A member's share of the columns that are computed; the last one has those on the right too.
   PIXELSR_DEVICE int first_col(int number) const {
-    return static_cast<int>(job_.order.first_col + job_.order.cols * number / members());
+    return static_cast<int>(job_.order.first_col + job_.order.cols * number / cluster_size());
   }
 
   // Into shared memory, once everyone is done with the run before.
@@ -227,27 +227,29 @@ class Sampler {
       const RowRun& run = load_run(in_table<RowRun>(contents_.row_runs)[runs.first + i]);
       if (row_ < run.first_row) continue;
       if (run.header.task.flags & WAITS) sync_cluster();
-      const int first = first_col(member());
-      const int last = first_col(member() + 1) + (member() + 1 == members() ? run.padding : 0);
+      const int first = first_col(cluster_rank());
+      const int last =
+          first_col(cluster_rank() + 1) + (cluster_rank() + 1 == cluster_size() ? run.padding : 0);
       if (run.header.task.kind == SCAN) {
         run_scan(run);
         continue;
       }
       if (run.header.task.kind == PRODUCT) {
-        RowProduct<T, TILES>(tile_, run, job_.tape, slots_, contents_.row_slot * UNIT)
+        RowProduct<T, TILES>(tile_, run, job_.program, slots_, contents_.row_slot * UNIT)
             .run(first, last);
       } else {
         for (int col = first; col < last; ++col) {
-          run_formula<Tile>(run.header.task, job_.tape + int64_t{run.offset} * UNIT,
-                            [&](const Place& place) { return tile_.ring(place, 0, col); });
+          run_pointwise<Tile>(run.header.task, job_.program + int64_t{run.offset} * UNIT,
+                              [&](const Place& place) { return tile_.ring(place, 0, col); });
         }
       }
     }
   }
 
-  // Pixel by pixel, in the rings, in an order that the members share as they do those of a pixel.
+  // Pixel by pixel, in the rings, in an order that the cluster_size share as they do those of a
+  // pixel.
   PIXELSR_DEVICE void run_scan(const RowRun& run) {
-    const int first = first_col(0), cols = first_col(members()) - first + run.padding;
+    const int first = first_col(0), cols = first_col(cluster_size()) - first + run.padding;
     const bool reverse = run.header.task.flags & REVERSE;
     sync_cluster();
     for (int i = 0; i < cols; ++i) {
@@ -260,7 +262,7 @@ class Sampler {
   PIXELSR_DEVICE void run_pixel(int number) {
     const List runs = list(number);
     if (runs.count == 0) return;
-    run_packets<T, TILES>(in_table<PixelRun>(contents_.pixel_runs)[runs.first], job_.tape,
+    run_packets<T, TILES>(in_table<PixelRun>(contents_.pixel_runs)[runs.first], job_.program,
                           {slots_, contents_.pixel_slot * UNIT}, tile_, col_);
   }
 
@@ -268,8 +270,8 @@ class Sampler {
 
   template <class Body>
   PIXELSR_DEVICE void for_each(int64_t count, Body body) const {
-    const int64_t step = int64_t{THREADS} * members();
-    for (int64_t i = member() * THREADS + thread(); i < count; i += step) body(i);
+    const int64_t step = int64_t{THREADS} * cluster_size();
+    for (int64_t i = cluster_rank() * THREADS + thread(); i < count; i += step) body(i);
   }
 
   PIXELSR_DEVICE void load_known() const {

@@ -16,14 +16,14 @@ LIBRARY.define(
     " -> ()"
 )
 LIBRARY.define(
-    "run_tiles_(Tensor tape, Tensor table, Tensor(a!) storage, Tensor values, Tensor(b!) images,"
+    "run_tiles_(Tensor program, Tensor table, Tensor(a!) storage, Tensor values, Tensor(b!) images,"
     " Tensor known_mask, Tensor unknown, Tensor last_and_stop, Tensor(c!) logits, Tensor(d!) ticks,"
     " Tensor(e!) faults, int row, int col, int color, int rows, int first_col, int cols, int seed,"
     " int first_index, float temperature, bool draws, int first_tile, int tiles, int operand,"
-    " int tiles_of_8, int members, int shared) -> ()"
+    " int tiles_of_8, int cluster_size, int shared) -> ()"
 )
 LIBRARY.define(
-    "clusters_at_once(Tensor where, int operand, int tiles_of_8, int members, int shared) -> int"
+    "clusters_at_once(Tensor where, int operand, int tiles_of_8, int cluster_size, int shared) -> int"
 )
 LIBRARY.define("forget_session(int session) -> ()")
 LIBRARY.define("instruction_set() -> str")

@@ -124,7 +124,7 @@ def through_leader(ops, barriers, order, cluster_size=3):
     return out
 
 
-@pytest.mark.parametrize("members", [1, 2, 3, 8])
+@pytest.mark.parametrize("cluster_size", [1, 2, 3, 8])
 def test_members_see_what_the_cluster_has_written(ops, cluster_size):
     positions = torch.arange(cluster_size * 256).view(cluster_size, 256).roll(-1, dims=0)
     expected = (positions + torch.tensor([0, 10000]).view(2, 1, 1)).int()

@@ -149,7 +149,7 @@ def test_evaluate_says_what_its_caller_can_do(monkeypatch):
 PREPARE = """
 import ctypes, gc, resource, sys
 import torch, pixelsr
-from pixelsr.sampling.sampler import Drawing
+from pixelsr.sampling.sampler import Sampler
 from pixelsr.sampling.engines.cpu import engine as cpu_engine
 from pixelsr.sampling.methods import start_engine
 from pixelsr.sampling.request import make_request
@@ -179,7 +179,7 @@ request = make_request(model, 1500, (2, 64), None, None, None, 0, "model")
 before = memory("VmRSS")
 engine = start_engine("cpu", request)
 with torch.no_grad():
-    engine.draw(Drawing(0, 1.0))
+    engine.draw(Sampler(0, 1.0))
 print(memory("VmHWM") - before, engine._bytes_needed())
 """
 EXHAUSTED = """
@@ -190,7 +190,7 @@ limit = memory("VmSize") + int(sys.argv[3])
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 try:
     with torch.no_grad():
-        engine.draw(Drawing(0, 1.0))
+        engine.draw(Sampler(0, 1.0))
 except (MemoryError, RuntimeError):
     pass
 print("returned")

@@ -1,7 +1,7 @@
-// lstm_scan_grad_: the recurrences of lstm.cpp, walked backwards. The product of a front is turned
-// round: a cell gathers, from the gradients of the sums of the front after it, those of the cells
-// that read it. The gradient of the matrix is made of the samples that were walked last, while the
-// gradients of their sums are in the caches.
+// lstm_scan_grad_: the recurrences of lstm.cpp, walked backwards. The product of a wavefront is
+// turned round: a cell gathers, from the gradients of the sums of the wavefront after it, those of
+// the cells that read it. The gradient of the matrix is made of the samples that were walked last,
+// while the gradients of their sums are in the caches.
 
 #include <torch/csrc/stable/library.h>
 
@@ -13,7 +13,7 @@ namespace {
 // What a group has of its own.
 template <class T>
 struct Carried {
-  std::vector<T> of_sums, of_cells, of_hidden;  // of a front
+  std::vector<T> of_sums, of_cells, of_hidden;  // of a wavefront
   std::vector<T> grad, hidden, grad_gates;      // of a chunk, where the tensors are in planes
 };
 
@@ -71,26 +71,26 @@ struct Backward {
       std::fill(own.of_cells.begin(), own.of_cells.end(), T(0));
     }
     chunk.wait();
-    for (int64_t front = scan.fronts() - 1; front >= 0; --front) {
-      const int64_t first = scan.first(front), cells = scan.last(front) - first;
+    for (int64_t wavefront = scan.wavefronts() - 1; wavefront >= 0; --wavefront) {
+      const int64_t first = scan.first(wavefront), cells = scan.last(wavefront) - first;
       const Part part = chunk.part(chunk.count * cells);
       for (int64_t i = 0; i < part.size(); ++i) {
         const int64_t n = (part.begin + i) / cells, state = first + (part.begin + i) % cells;
-        sites.given[i] = of_out.at(scan, n, front, state);
-        sites.hidden[i] = of_gates.at(scan, n, front, state);
-        sites.cell[i] = cell_at.at(scan, n, front, state);
-        sites.parts[i] = parts.at(scan, n, front, state);
+        sites.given[i] = of_out.at(scan, n, wavefront, state);
+        sites.hidden[i] = of_gates.at(scan, n, wavefront, state);
+        sites.cell[i] = cell_at.at(scan, n, wavefront, state);
+        sites.parts[i] = parts.at(scan, n, wavefront, state);
         sites.window[i] = (n * padded + state) * 4 * h;
         sites.own[i] = sites.window[i] + border * 4 * h;
         sites.carried[i] = (n * states + state) * h;
-        before[i] = scan.begins(front, state)
+        before[i] = scan.begins(wavefront, state)
                         ? initial + h
-                        : cell_at.data + cell_at.at(scan, n, front - 1, state);
+                        : cell_at.data + cell_at.at(scan, n, wavefront - 1, state);
       }
       packed.multiply(own.of_sums.data(), scan.taps * 4 * h, sites.window.data(),
                       own.of_hidden.data(), sites.carried.data(), of_out.data, sites.given.data(),
                       part.size(), h);
-      chunk.wait();  // the front after has been read
+      chunk.wait();  // the wavefront after has been read
       LstmGradCall<T> call = {};
       call.sites = part.size();
       call.channels = h;

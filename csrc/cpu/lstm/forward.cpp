@@ -1,7 +1,7 @@
-// lstm_scan_: the recurrences of PixelRNN, front by front, as pixelsr/ops/lstm/eager.py has them.
-// Channels of a cell stand side by side everywhere, so that what the taps of a cell read is one
-// stretch of the carried states, and a front is one matrix product. Threads share samples; where
-// there are more threads than samples, a group of them shares the cells of its fronts.
+// lstm_scan_: the recurrences of PixelRNN, wavefront by wavefront, as pixelsr/ops/lstm/eager.py has
+// them. Channels of a cell stand side by side everywhere, so that what the taps of a cell read is
+// one stretch of the carried states, and a wavefront is one matrix product. Threads share samples;
+// where there are more threads than samples, a group of them shares the cells of its wavefronts.
 
 #include <torch/csrc/stable/library.h>
 
@@ -13,7 +13,7 @@ namespace {
 // What a group has of its own.
 template <class T>
 struct Carried {
-  std::vector<T> states, cells, sums;  // of a front
+  std::vector<T> states, cells, sums;  // of a wavefront
   std::vector<T> gates, hidden;        // of a chunk, where the tensors are in planes
 };
 
@@ -50,7 +50,7 @@ struct Forward {
   Map<T> sums_map(const Chunk& chunk, Carried<T>& own) const {
     const int64_t state = 4 * h;
     if (activations) return dense_map(activations, chunk, scan, state);
-    // A front takes the place of the one before.
+    // A wavefront takes the place of the one before.
     const int64_t row = scan.diagonal ? state : 0, column = scan.diagonal ? 0 : state;
     return {own.sums.data(), scan.states() * state, row, column};
   }
@@ -67,15 +67,15 @@ struct Forward {
       }
     }
     chunk.wait();
-    for (int64_t front = 0; front < scan.fronts(); ++front) {
-      const int64_t first = scan.first(front), cells = scan.last(front) - first;
+    for (int64_t wavefront = 0; wavefront < scan.wavefronts(); ++wavefront) {
+      const int64_t first = scan.first(wavefront), cells = scan.last(wavefront) - first;
       const Part part = chunk.part(chunk.count * cells);
       for (int64_t i = 0; i < part.size(); ++i) {
         const int64_t n = (part.begin + i) / cells, state = first + (part.begin + i) % cells;
-        sites.given[i] = inputs.at(scan, n, front, state);
-        sites.hidden[i] = out.at(scan, n, front, state);
-        sites.cell[i] = cell_at.at(scan, n, front, state);
-        sites.parts[i] = sums.at(scan, n, front, state);
+        sites.given[i] = inputs.at(scan, n, wavefront, state);
+        sites.hidden[i] = out.at(scan, n, wavefront, state);
+        sites.cell[i] = cell_at.at(scan, n, wavefront, state);
+        sites.parts[i] = sums.at(scan, n, wavefront, state);
         sites.window[i] = (n * padded + state) * h;
         sites.own[i] = sites.window[i] + scan.before() * h;
         sites.carried[i] = (n * states + state) * h;

@@ -1,4 +1,5 @@
-// What the walks of lstm.cpp are made of: cells and fronts, maps and their formats, and threads.
+// What the walks of lstm.cpp are made of: cells and wavefronts, maps and their formats, and
+// threads.
 #pragma once
 
 #include <torch/csrc/stable/tensor.h>
@@ -20,21 +21,25 @@ struct Scan {
   bool diagonal, reverse;
   int64_t height, width, taps;
 
-  int64_t fronts() const { return diagonal ? height + width - 1 : height; }
+  int64_t wavefronts() const { return diagonal ? height + width - 1 : height; }
   int64_t states() const { return diagonal ? height : width; }
   // Zeros before and after the states. Tap k of a cell with state p reads state p + k - before().
   int64_t before() const { return taps / 2; }
   int64_t padded() const { return states() + taps - 1; }
-  int64_t first(int64_t front) const {
-    return diagonal ? std::max<int64_t>(0, front - width + 1) : 0;
+  int64_t first(int64_t wavefront) const {
+    return diagonal ? std::max<int64_t>(0, wavefront - width + 1) : 0;
   }
-  int64_t last(int64_t front) const { return diagonal ? std::min(front + 1, height) : width; }
-  int64_t row(int64_t front, int64_t state) const { return diagonal ? state : front; }
-  int64_t column(int64_t front, int64_t state) const {
+  int64_t last(int64_t wavefront) const {
+    return diagonal ? std::min(wavefront + 1, height) : width;
+  }
+  int64_t row(int64_t wavefront, int64_t state) const { return diagonal ? state : wavefront; }
+  int64_t column(int64_t wavefront, int64_t state) const {
     if (!diagonal) return state;
-    return reverse ? width - 1 - (front - state) : front - state;
+    return reverse ? width - 1 - (wavefront - state) : wavefront - state;
   }
-  bool begins(int64_t front, int64_t state) const { return front == (diagonal ? state : 0); }
+  bool begins(int64_t wavefront, int64_t state) const {
+    return wavefront == (diagonal ? state : 0);
+  }
 };
 
 // The samples of a chunk, the channels of a cell side by side.
@@ -44,13 +49,13 @@ struct Map {
   int64_t sample, row, column;  // from one to the next
 
   int64_t at(int64_t n, int64_t r, int64_t c) const { return n * sample + r * row + c * column; }
-  int64_t at(const Scan& scan, int64_t n, int64_t front, int64_t state) const {
-    return at(n, scan.row(front, state), scan.column(front, state));
+  int64_t at(const Scan& scan, int64_t n, int64_t wavefront, int64_t state) const {
+    return at(n, scan.row(wavefront, state), scan.column(wavefront, state));
   }
   Map<const T> read() const { return {data, sample, row, column}; }
 };
 
-// Cells on a front and in a chunk, of one of the threads of a group.
+// Cells on a wavefront and in a chunk, of one of the threads of a group.
 struct Part {
   int64_t begin, end;
   Part(int64_t count, int64_t member, int64_t members)
@@ -216,7 +221,8 @@ struct Packed {
   }
 };
 
-// Samples that walk through the fronts together: few enough for the caches, as many as fill tiles.
+// Samples that walk through the wavefronts together: few enough for the caches, as many as fill
+// tiles.
 constexpr int64_t CELLS_AT_ONCE = 64;
 
 inline int64_t samples_at_once(const Scan& scan, int64_t samples, int64_t threads) {
@@ -241,7 +247,7 @@ void share(int64_t samples, int64_t at_once, int64_t threads, const Work& work) 
   });
 }
 
-// Where in each map a thread finds its cells of a front.
+// Where in each map a thread finds its cells of a wavefront.
 struct Sites {
   std::vector<int64_t> given, hidden, cell, parts, window, own, carried;
 

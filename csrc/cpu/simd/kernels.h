@@ -39,7 +39,7 @@ struct Instruction {
 
 // out = formula(args), element by element, for `channels` channels at a list of sites.
 template <class T>
-struct FormulaCall {
+struct PointwiseCall {
   T* out;
   const int64_t* out_at;
   const T* const* args;
@@ -56,7 +56,7 @@ enum class WeightType { NATIVE, FLOAT16, BFLOAT16 };
 template <class T>
 struct Kernels {
   void (*product[3])(const ProductCall<T>&);  // by WeightType; of doubles NATIVE only
-  void (*formula)(const FormulaCall<T>&);
+  void (*formula)(const PointwiseCall<T>&);
   // The noise of all levels of one value of one sample.
   void (*noise)(float* out, int64_t levels, uint64_t seed, uint64_t sample, uint32_t position);
   void (*lstm)(const LstmCall<T>&);

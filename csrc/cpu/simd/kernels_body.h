@@ -270,7 +270,8 @@ inline Vec<double> elu_of(Vec<double> x, Vec<double> alpha) {
   return x;
 }
 
-// Formulas are evaluated in blocks of sites and channels, each instruction over a whole block.
+// Pointwise functions are evaluated in blocks of sites and channels, each instruction over a whole
+// block.
 constexpr int64_t BLOCK = 128;
 
 template <class T>
@@ -318,8 +319,8 @@ inline void run_opcode(Opcode opcode, Block<T>& a, const Block<T>& b, int64_t ve
 
 // The formula at some sites, for `count` channels from `first` on, of `width` vectors.
 template <class T>
-inline void formula_block(const FormulaCall<T>& call, int64_t site, int64_t sites, int64_t first,
-                          int64_t count, int64_t width) {
+inline void pointwise_block(const PointwiseCall<T>& call, int64_t site, int64_t sites,
+                            int64_t first, int64_t count, int64_t width) {
   Block<T> stack[MAX_STACK + 1];  // an opcode of one operand is handed the next place too
   const int64_t vectors = sites * width;
   int64_t top = -1;
@@ -345,7 +346,7 @@ inline void formula_block(const FormulaCall<T>& call, int64_t site, int64_t site
 }
 
 template <class T>
-void formula(const FormulaCall<T>& call) {
+void formula(const PointwiseCall<T>& call) {
   const int64_t last_site = call.first_site + call.sites;
   const int64_t channels = call.channels < BLOCK ? call.channels : BLOCK;
   const int64_t at_once = BLOCK / LANES<T> / ((channels + LANES<T> - 1) / LANES<T>);
@@ -353,7 +354,7 @@ void formula(const FormulaCall<T>& call) {
     const int64_t sites = last_site - site < at_once ? last_site - site : at_once;
     for (int64_t first = 0; first < call.channels; first += BLOCK) {
       const int64_t rest = call.channels - first, count = rest < BLOCK ? rest : BLOCK;
-      formula_block(call, site, sites, first, count, (count + LANES<T> - 1) / LANES<T>);
+      pointwise_block(call, site, sites, first, count, (count + LANES<T> - 1) / LANES<T>);
     }
   }
 }

@@ -41,7 +41,7 @@ struct LstmGradCall {
   const T* const* before;  // for each site, the cell state that it was carried on from
   T* of_cell;              // carried: replaced by the gradient of the cell state before
   const int64_t* of_cell_at;
-  T* of_sums;  // as grad_gates, where the product of the front before reads it
+  T* of_sums;  // as grad_gates, where the product of the wavefront before reads it
   const int64_t* of_sums_at;
 };
 

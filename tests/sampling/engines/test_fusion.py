@@ -61,7 +61,7 @@ def wide_tasks(when: str, color: int = 0):
     return [task for task in due if task.placed.color == color]
 
 
-@pytest.mark.parametrize("members", [2, 4, 8])
+@pytest.mark.parametrize("cluster_size", [2, 4, 8])
 @pytest.mark.parametrize("stage", [("left", 0), ("color", 0), ("color", 2)])
 def test_members_do_each_tile_of_each_task_once(cluster_size, stage):
     due = wide_tasks(*stage)
@@ -77,7 +77,7 @@ def test_members_do_each_tile_of_each_task_once(cluster_size, stage):
     assert len({sum(part is None for part in work) for work in share(due, cluster_size)}) == 1
 
 
-@pytest.mark.parametrize("members", [2, 8])
+@pytest.mark.parametrize("cluster_size", [2, 8])
 @pytest.mark.parametrize("stage", [("left", 0), ("color", 1)])
 def test_a_barrier_stands_between_members_that_write_and_read_the_same(cluster_size, stage):
     between: list[list[tuple[int, Part]]] = [[]]

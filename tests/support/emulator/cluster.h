@@ -197,16 +197,16 @@ struct Kernel {
 
 class Cluster {
  public:
-  Cluster(int members, int64_t shared_bytes, uint64_t order, Kernel kernel)
+  Cluster(int cluster_size, int64_t shared_bytes, uint64_t order, Kernel kernel)
       : kernel_(kernel),
         order_(order),
-        ready_(members * THREADS),
-        threads_(members * THREADS),
-        all_{0, members * THREADS} {
-    for (int i = 0; i < members; ++i) {
+        ready_(cluster_size * THREADS),
+        threads_(cluster_size * THREADS),
+        all_{0, cluster_size * THREADS} {
+    for (int i = 0; i < cluster_size; ++i) {
       blocks_.push_back({{i * THREADS, THREADS}, SharedMemory(shared_bytes)});
     }
-    for (int i = 0; i < members * WARPS; ++i) warps_.push_back({{i * LANES, LANES}});
+    for (int i = 0; i < cluster_size * WARPS; ++i) warps_.push_back({{i * LANES, LANES}});
   }
 
   // Runs all threads of the cluster of that index until they have ended.
@@ -214,10 +214,10 @@ class Cluster {
 
   Order& order() { return order_; }
   int64_t index() const { return index_; }
-  int members() const { return static_cast<int>(blocks_.size()); }
-  int member() const { return current_ / THREADS; }
+  int cluster_size() const { return static_cast<int>(blocks_.size()); }
+  int cluster_rank() const { return current_ / THREADS; }
   int thread() const { return current_ % THREADS; }
-  Block& block() { return blocks_[member()]; }
+  Block& block() { return blocks_[cluster_rank()]; }
   Block& leader() { return blocks_.front(); }
 
   void sync_block() { meet(block().group, SYNC_BLOCK); }
@@ -259,7 +259,7 @@ class Cluster {
   std::string why_stuck() const;
   std::string name_of(int thread) const {
     return "thread " + std::to_string(thread % THREADS) + " of block " +
-           std::to_string(index_ * members() + thread / THREADS);
+           std::to_string(index_ * cluster_size() + thread / THREADS);
   }
 
   Kernel kernel_;
@@ -291,10 +291,10 @@ inline void Cluster::run(int64_t index) {
   caller_.switch_to(next());
   end_all();
   if (error_) std::rethrow_exception(error_);
-  for (int i = 0; i < members(); ++i) {
+  for (int i = 0; i < cluster_size(); ++i) {
     if (!blocks_[i].shared.overrun()) continue;
     fail("something was written outside of the shared memory of block " +
-         std::to_string(index * members() + i));
+         std::to_string(index * cluster_size() + i));
   }
 }
 

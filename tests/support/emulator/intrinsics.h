@@ -20,8 +20,8 @@ struct Exponential {
 };
 
 PIXELSR_DEVICE int thread() { return emulator::running().thread(); }
-PIXELSR_DEVICE int members() { return emulator::running().members(); }
-PIXELSR_DEVICE int member() { return emulator::running().member(); }
+PIXELSR_DEVICE int cluster_size() { return emulator::running().cluster_size(); }
+PIXELSR_DEVICE int cluster_rank() { return emulator::running().cluster_rank(); }
 PIXELSR_DEVICE int cluster() { return static_cast<int>(emulator::running().index()); }
 
 PIXELSR_DEVICE int64_t clock_now() {

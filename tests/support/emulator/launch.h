@@ -8,21 +8,24 @@
 
 namespace pixelsr {
 
-// Calls body() in each thread of so many blocks of THREADS threads, in clusters of `members`
+// Calls body() in each thread of so many blocks of THREADS threads, in clusters of `cluster_size`
 // blocks, one cluster after another, each block with its own shared memory. `order`: 0 runs them
 // in order, 1 in reverse, others at random from that seed; of a kernel without mistakes the results
 // are the same. Throws what a thread throws, or says which rule of the machine was broken.
 template <class Body>
-void run_grid(int64_t blocks, int members, int64_t shared_bytes, uint64_t order, const Body& body) {
-  if (members < 1 || members > 16 || blocks < 0 || blocks % members != 0 || shared_bytes < 0) {
+void run_grid(int64_t blocks, int cluster_size, int64_t shared_bytes, uint64_t order,
+              const Body& body) {
+  if (cluster_size < 1 || cluster_size > 16 || blocks < 0 || blocks % cluster_size != 0 ||
+      shared_bytes < 0) {
     emulator::fail("there is no grid of " + std::to_string(blocks) + " blocks in clusters of " +
-                   std::to_string(members) + " with " + std::to_string(shared_bytes) + " bytes");
+                   std::to_string(cluster_size) + " with " + std::to_string(shared_bytes) +
+                   " bytes");
   }
   if (emulator::running_cluster) emulator::fail("run_grid was called within a kernel");
   const auto call = [](const void* body) { (*static_cast<const Body*>(body))(); };
-  emulator::Cluster cluster(members, shared_bytes, order, {call, &body});
+  emulator::Cluster cluster(cluster_size, shared_bytes, order, {call, &body});
   std::vector<int64_t> clusters;
-  for (int64_t i = 0; i < blocks / members; ++i) clusters.push_back(i);
+  for (int64_t i = 0; i < blocks / cluster_size; ++i) clusters.push_back(i);
   cluster.order().arrange(clusters);
 
   const struct Running {

@@ -14,7 +14,7 @@ namespace {
 template <class T, int TILES>
 void emulate(const Launch& what) {
   const char* order = std::getenv("PIXELSR_EMULATOR_ORDER");
-  run_grid(what.tiles * what.members, static_cast<int>(what.members), what.shared,
+  run_grid(what.tiles * what.cluster_size, static_cast<int>(what.cluster_size), what.shared,
            order ? std::strtoull(order, nullptr, 10) : 0, [&] { sample_tile<T, TILES>(what.job); });
 }
 

@@ -118,11 +118,11 @@ void through_leader(Tensor out, int64_t barriers, int64_t order) {
   run_grid(out.size(0) * count, count, bytes, order, [&] {
     int* leader = reinterpret_cast<int*>(of_leader(shared_memory()));
     if (barriers & 1) sync_cluster();
-    const int mine = member() * THREADS + thread();
+    const int mine = cluster_rank() * THREADS + thread();
     leader[mine] = cluster() * 10000 + mine;
     if (barriers & 2) sync_cluster();
-    const int next = (member() + 1) % members() * THREADS + thread();
-    data<int>(out)[(cluster() * count + member()) * THREADS + thread()] = leader[next];
+    const int next = (cluster_rank() + 1) % cluster_size() * THREADS + thread();
+    data<int>(out)[(cluster() * count + cluster_rank()) * THREADS + thread()] = leader[next];
     if (barriers & 4) sync_cluster();
   });
 }
@@ -131,7 +131,7 @@ void through_leader(Tensor out, int64_t barriers, int64_t order) {
 void mistake(Tensor out, int64_t which) {
   alignas(16) const char source[32] = {};
   const auto kernel = [&] {
-    const bool odd_one = thread() == 17 && member() == 1;
+    const bool odd_one = thread() == 17 && cluster_rank() == 1;
     char* const memory = shared_memory();
     if (which == 0 && odd_one) return;
     if (which == 1) odd_one ? sync_cluster() : sync_block();
