@@ -188,7 +188,7 @@ def _parse(given: Sequence[str] | None, names: list[str]) -> argparse.Namespace:
 def _device(rehearse: bool) -> str:
     """Return the GPU's name; a process asks for it, so that this one holds nothing on the GPU."""
     script = "from torch import cuda; print(cuda.get_device_name() if cuda.is_available() else '')"
-    name = subprocess.check_logits_head([sys.executable, "-c", script], text=True).strip()
+    name = subprocess.check_output([sys.executable, "-c", script], text=True).strip()
     if not name and not rehearse:
         sys.exit("no GPU that this torch can use was found: nothing measured; see --rehearse")
     return name or "cpu"

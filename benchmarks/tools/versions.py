@@ -70,7 +70,7 @@ def ratios(other: Path, batch: int) -> list[float]:
 
 def commit(checkout: Path) -> str:
     command = ["git", "-C", str(checkout), "rev-parse", "--short", "HEAD"]
-    return subprocess.check_logits_head(command, text=True).strip()
+    return subprocess.check_output(command, text=True).strip()
 
 
 def main() -> None:

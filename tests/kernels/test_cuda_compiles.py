@@ -42,7 +42,7 @@ def sass(cubin):
     tools = Path(pytest.importorskip("triton").__file__).parent / "backends/nvidia/bin"
     environment = {**os.environ, "PATH": f"{os.environ['PATH']}:{tools}"}
     command = [str(tools / "cuobjdump"), "-sass", str(cubin[0])]
-    code = subprocess.check_logits_head(command, env=environment, text=True)
+    code = subprocess.check_output(command, env=environment, text=True)
     return re.split(r"Function : ", code)[1:]
 
 

@@ -100,7 +100,7 @@ def _usage(triton, cubin):
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
         file.flush()
-        usage = subprocess.check_logits_head([cuobjdump, "-res-usage", file.name], text=True)
+        usage = subprocess.check_output([cuobjdump, "-res-usage", file.name], text=True)
     return {name: int(re.search(rf"{name}:(\d+)", usage)[1]) for name in ("REG", "STACK", "LOCAL")}
 
 

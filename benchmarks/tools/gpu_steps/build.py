@@ -27,7 +27,7 @@ def run() -> None:
         environment = {**os.environ, "PIXELSR_CUDA_ARCHITECTURES": architecture()}
         command = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-build-isolation"]
         subprocess.run([*command, "-e", "."], env=environment, check=True)
-    why_not = json.loads(subprocess.check_logits_head([sys.executable, "-c", WHY_NOT], text=True))
+    why_not = json.loads(subprocess.check_output([sys.executable, "-c", WHY_NOT], text=True))
     report(what="built", why_not=why_not, torch=torch.__version__)
     if not REHEARSES and any(why_not.values()):
         sys.exit(f"kernels are missing: {why_not}")
