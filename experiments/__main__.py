@@ -5,12 +5,12 @@ from typing import Any
 
 import click
 import torch
+from pixelsr.cli.commands.help import examples
+from pixelsr.cli.commands.options import PATH, model_option, threads_option
 
 from pixelsr.cli.errors import EndsWithSentence
 from pixelsr.cli.files import check_folder
-from pixelsr.cli.help import examples
 from pixelsr.cli.on_main_process import find_device
-from pixelsr.cli.options import PATH, model_option, threads_option
 from pixelsr.utils.signals import Interrupt
 from pixelsr.utils.system import keep_freed_memory
 

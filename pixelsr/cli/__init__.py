@@ -8,19 +8,12 @@ from pixelsr import __version__
 
 from .errors import SentenceGroup
 
-COMMANDS = {
-    "enlarge": "pixelsr.cli.enlarge:enlarge",
-    "sample": "pixelsr.cli.sample:sample",
-    "complete": "pixelsr.cli.complete:complete",
-    "evaluate": "pixelsr.cli.evaluate:evaluate",
-    "train": "pixelsr.cli.train:train",
-    "bench": "pixelsr.cli.bench:bench",
-    "doctor": "pixelsr.cli.doctor:doctor",
-}
+COMMANDS = ("enlarge", "sample", "complete", "evaluate", "train", "bench", "doctor")
+"""Each is a function of the module `pixelsr.cli.commands.NAME`."""
 
 
 class LazyGroup(SentenceGroup):
-    """Subcommands in the order of `COMMANDS`, each imported when it is asked for."""
+    """The subcommands in the order of `COMMANDS`, each imported when it is asked for."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -28,8 +21,8 @@ class LazyGroup(SentenceGroup):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module, name = COMMANDS[cmd_name].split(":")
-        command: click.Command = getattr(importlib.import_module(module), name)
+        module = importlib.import_module(f"pixelsr.cli.commands.{cmd_name}")
+        command: click.Command = getattr(module, cmd_name)
         return command
 
 

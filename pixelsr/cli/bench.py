@@ -1,9 +1,7 @@
 """`pixelsr bench`: how fast a model is sampled on this machine."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 import torch
@@ -15,105 +13,15 @@ from pixelsr.bench import Report, engine_choices, make_batch, measure, plot
 from pixelsr.bench.report import LOOPS, Measurement
 from pixelsr.models import PixelModel, PixelRecursiveSR
 from pixelsr.models.sizes import SMALL_SIDE, drawn_side
-from pixelsr.sampling.engines import ENGINES
 from pixelsr.utils.atomic_write import real_path, write_whole
 
+from .commands.options import Size
 from .files import check_files, check_folder
-from .help import GroupedCommand, examples, option_of
 from .models import load_completer
 from .on_main_process import find_device
-from .options import PATH, Size, read_size
-
-MAX_BATCH = 4096
-_what, _how, _results = option_of("What to measure"), option_of("How"), option_of("Results")
-Callback = Callable[[click.Context, click.Parameter, str | None], Any]
 
 
-def _list_of(read: Callable[[str], Any], expected: str) -> Callback:
-    """A callback that reads a list with commas, each item once."""
-
-    def callback(context: click.Context, option: click.Parameter, text: str | None) -> list[Any]:
-        try:
-            items = [read(part.strip()) for part in (text or "").split(",")] if text else []
-        except ValueError:
-            raise click.BadParameter(f"{text!r} is not {expected}") from None
-        return list(dict.fromkeys(items))
-
-    return callback
-
-
-def _read_batch(text: str) -> int:
-    batch = int(text)
-    if not 1 <= batch <= MAX_BATCH:
-        raise ValueError
-    return batch
-
-
-def _read_engine(text: str) -> str:
-    if text not in ENGINES:
-        raise ValueError
-    return text
-
-
-@click.command(
-    cls=GroupedCommand,
-    short_help="Measure how fast a model is sampled here.",
-    epilog=examples(
-        "pixelsr bench --plot speed.png",
-        "pixelsr bench --model faces-8x32 --batch 1,64 --engine cpu --out speed.json",
-    ),
-)
-@_what(
-    "--model",
-    show_default="the paper-size PixelRecursiveSR, random weights",
-    help="A bundled model's name, or a folder such as RUN/model of `pixelsr train -o RUN`.",
-)
-@_what(
-    "--size",
-    metavar="H or HxW",
-    callback=read_size,
-    show_default="as the model was trained",
-    help="Height and width of the images, in pixels.",
-)
-@_what(
-    "--batch",
-    "batches",
-    metavar="N,N,..",
-    default="1,4,16",
-    callback=_list_of(_read_batch, f"a list of whole numbers from 1 to {MAX_BATCH}, as 1,16"),
-    help="Images at once.",
-)
-@_what(
-    "--engine",
-    "engines",
-    metavar="NAME,..",
-    show_default="all that can run here",
-    callback=_list_of(_read_engine, f"a list of engines, of {', '.join(ENGINES)}"),
-    help="Engines; `pixelsr doctor` tells which can run here.",
-)
-@_how(
-    "--rounds",
-    metavar="N",
-    default=7,
-    type=click.IntRange(min=1),
-    help="Turns of each side; those that take long have 3 at most.",
-)
-@_how(
-    "--threads",
-    metavar="N",
-    type=click.IntRange(1, 1024),
-    show_default="as torch chooses",
-    help="Threads of the CPU.",
-)
-@_results("--out", metavar="FILE", type=PATH, help="JSON of every time.")
-@_results(
-    "--plot",
-    "image",
-    metavar="FILE",
-    type=PATH,
-    help="PNG of images a second against images at once; needs matplotlib.",
-)
-def bench(
+def run(
     model: str | None,
     size: Size | None,
     batches: list[int],
@@ -123,21 +31,6 @@ def bench(
     out: Path | None,
     image: Path | None,
 ) -> None:
-    """Measure how fast a model is sampled on this machine.
-
-    Every engine that can run, with every kind of weights, takes its turn in one process, and after
-    each turn plain PyTorch runs one forward pass of the same batch. The table shows the median of
-    the ratios: forward passes that would take as long.
-
-    Beside them stand the two simple loops: the whole network for each value, and the prior on the
-    rows drawn so far. They take hours, so only some of their steps are timed; such figures have
-    an asterisk. What is drawn is checked against the network before the clock starts.
-
-    On a GPU, plain PyTorch runs in bfloat16 and as CUDA graphs, and a third loop, the plan in plain
-    PyTorch, stands beside the two.
-
-    Other work on the machine spoils the figures.
-    """
     _check_results(out, image)
     network, image_size = _load(model, size)
     device = find_device("cpu" if engines == ["cpu"] else "auto")

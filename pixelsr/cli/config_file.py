@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pixelsr.utils.strict_files import read_toml
+from pixelsr.utils.toml_file import read_toml
 
 
 def read_config(context: click.Context, option: click.Parameter, path: Path | None) -> None:

@@ -4,7 +4,6 @@ import platform
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 
-import click
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -16,8 +15,6 @@ from pixelsr.models.loading import CONFIG, WEIGHTS
 from pixelsr.ops import backends
 from pixelsr.sampling.engines import ENGINES, why_not
 
-from .help import examples
-
 Line = tuple[str, str]
 OPERATORS: Mapping[str, Mapping[str, backends.Backend]] = {
     "masked_conv2d": backends.MASKED_CONV2D,
@@ -27,9 +24,7 @@ PLAIN_WIDTH = 200
 """Columns where the output is no terminal: wide, so that a search finds a reason in one line."""
 
 
-@click.command(epilog=examples("pixelsr doctor"))
-def doctor() -> None:
-    """Tell what can run on this machine, and why not."""
+def run() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     console = Console(highlight=False, emoji=False, markup=False)
     if not console.is_terminal:

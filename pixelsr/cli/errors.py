@@ -1,16 +1,13 @@
 """Errors of the library as one sentence at the command line."""
 
 import errno
-import io
-import os
 import sys
 from typing import Any
 
 import click
-import torch
 
-from pixelsr.training.progress import stdout_sentence
 from pixelsr.utils.signals import Ended, as_ended, signals_raise
+from pixelsr.utils.streams import give_up_stdout, stdout_sentence
 
 
 class EndsWithSentence(click.Command):
@@ -25,7 +22,7 @@ class EndsWithSentence(click.Command):
             click.echo(f"Error: {ended}", err=True)
             ctx.exit(ended.status)
         except OSError as error:
-            if _give_up_stdout(error):
+            if give_up_stdout(error):
                 raise click.ClickException(stdout_sentence(error)) from error
             if error.errno == errno.EPIPE:  # of stderr: nobody would read it
                 raise
@@ -47,30 +44,10 @@ class SentenceGroup(EndsWithSentence, click.Group):
 
 def is_out_of_memory(error: Exception) -> bool:
     """For memory of the CPU, torch has no exception of its own."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+    torch = sys.modules.get("torch")  # an error of torch comes after its import
+    if isinstance(error, MemoryError) or (torch and isinstance(error, torch.OutOfMemoryError)):
         return True
     return "DefaultCPUAllocator: can't allocate memory" in str(error)
-
-
-def _give_up_stdout(error: OSError) -> bool:
-    """Return True where the error is that of writing to standard output, and write no more to it.
-
-    Such an error names no file. A new line is written to find out whether it comes again.
-    """
-    if error.errno is None or error.filename is not None or sys.stdout is None:
-        return False
-    try:
-        descriptor = sys.stdout.fileno()
-    except io.UnsupportedOperation:
-        return False
-    try:
-        os.write(descriptor, b"\n")
-    except OSError:
-        # What is left in its buffer is written when Python exits, and would fail again.
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), descriptor)
-        return True
-    return False
 
 
 def sentence(error: Exception) -> str:

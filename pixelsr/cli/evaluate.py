@@ -21,25 +21,11 @@ from pixelsr.models.sizes import trained_size
 from pixelsr.training.loss import check_size
 from pixelsr.utils.atomic_write import write_whole
 
+from .commands.evaluate import SIZE
 from .files import check_files, check_folder
-from .help import examples
 from .models import trained_binarize
 from .on_main_process import find_device
-from .options import (
-    BINARIZE,
-    BINARIZE_HELP,
-    PATH,
-    READERS,
-    TEXT,
-    engine_option,
-    model_option,
-    seed_option,
-    temperature_options,
-    threads_option,
-)
 
-SIZE = 32
-"""Side of the images, in pixels, where a model does not tell the size that it was trained at."""
 METHODS = {
     "model": "drawn by the model",
     "bicubic": "bicubic",
@@ -47,75 +33,7 @@ METHODS = {
 }
 
 
-@click.command(
-    short_help="Measure a model on images that it has not seen.",
-    epilog=examples(
-        "pixelsr evaluate more/ --model run/model",
-        "pixelsr evaluate more/ --model run/model --train photos/ --json report.json",
-    ),
-)
-@click.argument("folder", type=TEXT)
-@model_option()
-@click.option(
-    "--train",
-    metavar="FOLDER",
-    type=TEXT,
-    help="Images that the model was trained on: the nearest of them is a baseline.",
-)
-@click.option(
-    "--samples",
-    default=1,
-    show_default=True,
-    metavar="K",
-    type=click.IntRange(min=1),
-    help="Drawn of each image that is enlarged.",
-)
-@click.option(
-    "--max-images",
-    default=64,
-    show_default=True,
-    metavar="N",
-    type=click.IntRange(min=1),
-    help="To enlarge, spread evenly over FOLDER; all where there are fewer.",
-)
-@click.option(
-    "--batch",
-    default=32,
-    show_default=True,
-    metavar="B",
-    type=click.IntRange(min=1),
-    help="Images at once: fewer save memory.",
-)
-@seed_option
-@temperature_options
-@engine_option
-@threads_option
-@click.option(
-    "--size",
-    metavar="S",
-    type=click.IntRange(min=1),
-    help=f"Side of the images, in pixels.  [default: as the model was trained, or {SIZE}]",
-)
-@click.option(
-    "--binarize",
-    type=BINARIZE,
-    help=f"{BINARIZE_HELP}  [default: as the images that the model was trained on]",
-)
-@click.option(
-    "--workers",
-    default=0,
-    show_default=True,
-    metavar="W",
-    type=READERS,
-    help="Processes that read the images; 0 reads them in this one.",
-)
-@click.option(
-    "--json",
-    metavar="FILE",
-    type=PATH,
-    help="File to write every figure to, unrounded; one of the same name is written over.",
-)
-def evaluate(
+def run(
     folder: str,
     model: str,
     train: str | None,
@@ -130,21 +48,6 @@ def evaluate(
     workers: int,
     json: Path | None,
 ) -> None:
-    """Measure a model on the images in FOLDER, which it should not have been trained on.
-
-    Prints bits per dimension: what the model needs, on average, to name one value of an image;
-    and nats per image. Of a model that enlarges, it also makes --max-images of them small, enlarges
-    them, and prints how near the results are to the true images, beside bicubic interpolation
-    and, with --train, the training image that looks most alike when small.
-
-    A model of fewer levels than 256 is measured on images quantized to them, which is printed:
-    bits of other levels do not compare. For 2 levels, gray images are binarized as they were for
-    the model's training, or as --binarize says.
-
-    FOLDER, and that of --train, may also be a file or a data set that `pixelsr train` reads.
-
-    Runs in one process: `torchrun` would repeat the same work in each of its own.
-    """
     if json:
         check_folder(json.parent)
         check_files([json], [])

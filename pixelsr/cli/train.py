@@ -23,40 +23,14 @@ from pixelsr.utils.distributed import Workers
 from pixelsr.utils.signals import Interrupt
 from pixelsr.utils.system import keep_freed_memory
 
+from .commands.model_options import NAMES
+from .commands.train_options import OF_RECIPE, PAPERS_LR, SIZE
 from .config_file import write_config
-from .help import GroupedCommand, examples
 from .on_main_process import by_first, team
-from .options import TEXT
-from .train_model import NAMES, check_training_memory, describe, make_model
-from .train_options import OF_RECIPE, PAPERS_LR, SIZE, train_options
+from .train_model import check_training_memory, describe, make_model
 
 
-@click.command(
-    cls=GroupedCommand,
-    short_help="Train a model on images of your own.",
-    epilog=examples(
-        "pixelsr train photos/ --val more/ -o run --minutes 90",
-        "pixelsr train photos/ -o prior --model GatedPixelCNN --steps 20000",
-    ),
-)
-@click.argument("images", type=TEXT)
-@train_options
-@click.pass_context
-def train(context: click.Context, /, out: Path, resume: bool, **options: Any) -> None:
-    """Train a model on IMAGES.
-
-    IMAGES is a folder of images, searched through; a file of MNIST's kind, gzipped or not, or
-    the folder that holds it; or hf:NAME, a data set of Hugging Face. Every image's center square
-    is averaged down to --size; the small images that a PixelRecursiveSR enlarges are averages of
-    those. Default sizes are the papers'.
-
-    Ends after --steps or --minutes, whichever comes first, or with --patience. Ctrl-C saves a
-    checkpoint and ends, and `pixelsr train --resume -o OUT` goes on from there. OUT/model holds the
-    averaged weights of the best validation, for `pixelsr enlarge --model OUT/model`; OUT/log.jsonl
-    the figures, OUT/samples what was drawn on the way.
-
-    Under `torchrun` each worker takes --batch images a step.
-    """
+def run(context: click.Context, /, out: Path, resume: bool, **options: Any) -> None:
     keep_freed_memory()
     with team(options["device"]) as (workers, device):
         finished, asked = _run(context, out, resume, options, workers, device)

@@ -23,7 +23,8 @@ LIBRARY.define(
     " int tiles_of_8, int cluster_size, int shared) -> ()"
 )
 LIBRARY.define(
-    "clusters_at_once(Tensor where, int operand, int tiles_of_8, int cluster_size, int shared) -> int"
+    "clusters_at_once(Tensor where, int operand, int tiles_of_8, int cluster_size, int shared)"
+    " -> int"
 )
 LIBRARY.define("forget_session(int session) -> ()")
 LIBRARY.define("instruction_set() -> str")

@@ -8,14 +8,13 @@ from typing import Any
 
 import click
 
-from pixelsr.training import Intervals, TrainingConfig
-from pixelsr.training.config import OPTIMIZERS, PRECISIONS, SCHEDULES
-from pixelsr.training.run_dir import find_config
+from pixelsr.cli.config_file import read_config
+from pixelsr.config.choices import OPTIMIZERS, PRECISIONS, SCHEDULES
+from pixelsr.config.training import Intervals, TrainingConfig, find_config
 
-from .config_file import read_config
 from .help import option_of
+from .model_options import model_options
 from .options import BINARIZE, BINARIZE_HELP, PATH, READERS, TEXT, THREADS
-from .train_model import model_options
 
 Options = tuple[Callable[..., Any], ...]
 OF_RECIPE = tuple(field.name for field in dataclasses.fields(TrainingConfig))
@@ -125,7 +124,7 @@ def _of_recipe() -> Options:
         ),
         _recipe(
             "--precision",
-            type=click.Choice(list(PRECISIONS)),
+            type=click.Choice(PRECISIONS),
             default=TrainingConfig.precision,
             help="What is computed in; weights stay float32.",
         ),

@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
-from pixelsr.data.binarize import BINARIZATIONS
-from pixelsr.data.crop import Box
-from pixelsr.data.image_io import MAX_SIDE
-from pixelsr.sampling.engines import ENGINES
+from pixelsr.config.choices import BINARIZATIONS, ENGINES, MAX_SIDE
 
 Command = Callable[..., Any]
 Option = Callable[[Command], Command]
+Box = tuple[int, int, int, int]
+"""Left, top, right, bottom, in pixels; right and bottom are the first that are left out."""
 Size = tuple[int, int]
 """Height and width, in pixels."""
 MAX_BATCH = 256
@@ -122,21 +120,24 @@ engine_option = click.option(
 )
 
 
-def _use_threads(
+THREADS_KEY = "pixelsr.threads"
+
+
+def _keep_threads(
     context: click.Context, option: click.Parameter, threads: int | None
 ) -> int | None:
-    if threads is not None:
-        torch.set_num_threads(threads)
+    """Keep the number for `run`, which imports torch."""
+    context.meta[THREADS_KEY] = threads
     return threads
 
 
 THREADS: dict[str, Any] = {
     "type": click.IntRange(1, 1024),
     "metavar": "N",
-    "callback": _use_threads,
+    "callback": _keep_threads,
     "help": "Of the CPU.  [default: one for each core]",
 }
-"""Of --threads, which are set where the option is read."""
+"""Attributes of --threads."""
 threads_option = click.option("--threads", expose_value=False, **THREADS)
 
 BINARIZE = click.Choice(BINARIZATIONS)

@@ -1,0 +1,1 @@
+"""The commands: options and help. Nothing here imports torch; `run` imports the work."""

@@ -1,0 +1,18 @@
+"""Starts the work of a command, which imports torch."""
+
+import importlib
+from typing import Any
+
+import click
+
+from .options import THREADS_KEY
+
+
+def run(name: str, **options: Any) -> None:
+    """Run `pixelsr.cli.NAME.run` with the options of the command, on as many threads as asked."""
+    import torch
+
+    threads = click.get_current_context().meta.get(THREADS_KEY)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    importlib.import_module(f"pixelsr.cli.{name}").run(**options)

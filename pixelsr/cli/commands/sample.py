@@ -1,0 +1,48 @@
+"""The command `pixelsr sample`."""
+
+from typing import Any
+
+import click
+
+from .help import examples
+from .options import model_option, out_option, sampling_options, size_option
+from .run import run
+
+
+@click.command(
+    short_help="Draw images from a prior alone.",
+    epilog=examples(
+        "pixelsr sample --model prior/model -n 64 -o out",
+        "pixelsr sample --model prior/model -n 64 --first-index 64 -o more",
+    ),
+)
+@out_option
+@click.option(
+    "-n",
+    "samples",
+    default=16,
+    show_default=True,
+    type=click.IntRange(1, 10**6),
+    metavar="N",
+    help="Images to draw.",
+)
+@size_option
+@click.option(
+    "--first-index",
+    default=0,
+    show_default=True,
+    type=click.IntRange(0, 2**63 - 1),
+    metavar="N",
+    help="Number of the first sample in the noise, from 0: go on where another run ended.",
+)
+@model_option()
+@sampling_options
+def sample(**options: Any) -> None:
+    """Draw images from a prior, such as `pixelsr train --model GatedPixelCNN` trains.
+
+    Writes sample k as OUT/sample-<k + 1>.png, and all of them side by side as OUT/sheet.png. Fewer
+    levels than 256 are spread from black to white. OUT is a folder.
+
+    Under `torchrun` the workers share the samples; the images are the same.
+    """
+    run("sample", **options)
