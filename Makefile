@@ -83,9 +83,8 @@ format: venv  ## rewrite the code in the project's style
 	$(BIN)/ruff format $(PYTHON_CODE)
 	$(BIN)/clang-format -i $(SOURCES) $(EMULATOR)
 
-docs: venv  ## write the commands' pages from their help, and the results from their figures
+docs: venv  ## write the pages of the commands from their help
 	$(PY) -m docs.commands
-	$(PY) -m docs.results
 
 # Each goes on where it was stopped. DATA holds mnist/ and faces/; SCALE=paper is for a GPU.
 DATA ?= data

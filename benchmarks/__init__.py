@@ -1,1 +1,1 @@
-"""What is measured; `make bench` writes benchmarks/results."""
+"""The benchmarks; `make bench` writes benchmarks/results."""

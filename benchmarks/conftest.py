@@ -1,4 +1,4 @@
-"""No speed is reported while a test of the same thing fails; results name their machine."""
+"""The fixtures that refuse to measure while a related test fails, and that describe the machine."""
 
 import subprocess
 import sys
@@ -14,13 +14,13 @@ from .tools.registry import SUITES
 
 @pytest.fixture(scope="session")
 def device() -> torch.device:
-    """What is measured: the GPU where there is one."""
+    """Return the device to measure: the GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 @pytest.fixture(scope="session")
 def _green() -> set[str]:
-    """Files whose tests have passed; suites share guards."""
+    """Return the set of test files that have passed; suites share guards."""
     return set()
 
 

@@ -1,7 +1,8 @@
-"""A network of your own, of pixelsr.nn layers: checked, trained, saved, sampled by the plan.
+"""A network of your own, built from pixelsr.nn layers: checked, trained, saved and sampled.
 
-It is in no paper: dilated masked convolutions in two branches, concatenated, with a gate of another
-kind. The sampler has never seen it, and still computes each of its features once.
+The network is in no paper: two branches of masked convolutions, one of them dilated, are
+concatenated and gated by a swish. The sampler has never seen it, and still computes each feature
+only once.
 
     python examples/own_network.py IMAGES -o run --steps 500
 """
@@ -26,7 +27,7 @@ from pixelsr.training.progress import display
 
 @dataclasses.dataclass(frozen=True)
 class DilatedConfig(Config):
-    """Sizes; the base class checks that each is a positive int."""
+    """The sizes of a `DilatedPixelCNN`; the base class checks that each is a positive int."""
 
     channels: int = 24
     layers: int = 4
@@ -41,7 +42,7 @@ class Branches(nn.Module):
         super().__init__()
         self.near = MaskedConv2d(channels, channels, 3, "B", colors)
         self.far = MaskedConv2d(channels, channels, 3, "B", colors, dilation=3)
-        # Two concatenated maps go in: each of the two parts is cut into color groups by itself.
+        # The input is two concatenated maps; each part is split into color groups on its own.
         self.out = MaskedConv2d(2 * channels, channels, 1, "B", colors, in_parts=2)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -50,7 +51,7 @@ class Branches(nn.Module):
 
 
 class DilatedPixelCNN(PixelModel):
-    """Begins with mask A, goes on with mask B, ends in `to_logits`: that makes it causal."""
+    """A network that begins with mask A and continues with mask B, which makes it causal."""
 
     Config = DilatedConfig
     config: DilatedConfig
@@ -77,7 +78,7 @@ def main(folder: str, out: Path, steps: int, size: int) -> None:
     """Train a DilatedPixelCNN on the images of FOLDER, and draw from it."""
     torch.manual_seed(0)
     model = DilatedPixelCNN()
-    pixelsr.check_causality(model)  # raises where an output reads the future
+    pixelsr.check_causality(model)  # raises an error if an output reads the future
     plan = pixelsr.sampling.plan(model, (size, size))
     print(f"{plan.macs / 1e6:.0f} million multiply-adds draw a {size}x{size} image")
 

@@ -1,7 +1,7 @@
-"""A sampling rule of your own, one color step at a time: the k likeliest values, no others.
+"""A sampling rule of your own, applied one color step at a time: top-k.
 
-`pixelsr.sampling.start` gives the logits of one value of all images at a time, and takes the
-values that you choose: for top-k, guidance, scoring, or a mixture of models.
+`pixelsr.sampling.start` returns the logits of one value for all images, and takes the values that
+you choose. You can use it for top-k, guidance, scoring, or a mixture of models.
 
     python examples/own_sampling.py --model faces-8x32 -o top-k.png
 """
@@ -20,7 +20,7 @@ SAMPLES = Path(pixelsr.__file__).parent / "samples"
 
 
 def top_k(logits: Tensor, k: int, generator: torch.Generator) -> Tensor:
-    """A draw from the k likeliest levels; ``[N, levels]`` to ``[N]``."""
+    """Return one draw per row from its k likeliest levels; ``[N, levels]`` to ``[N]``."""
     values, levels = logits.topk(k, dim=1)
     choice = torch.multinomial(values.softmax(1), 1, generator=generator)
     return levels.gather(1, choice)[:, 0]
@@ -38,7 +38,7 @@ def main(model: str, photo: Path, out: Path, n: int, k: int) -> None:
     small = small_image(open_image(photo), scale_factor=network.scale_factor)
     state = pixelsr.sampling.start(network, n=n, low_res=small.low_res[None])
     generator = torch.Generator().manual_seed(0)
-    logits = state.step()  # of the first value
+    logits = state.step()  # the logits of the first value
     while logits is not None:
         logits = state.step(top_k(logits, k, generator))
     save_image(from_tensor(torch.cat(list(state.images), dim=2)), out)

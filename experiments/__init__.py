@@ -1,49 +1,37 @@
-"""Experiments: one command each, from images to figures, plots and a paragraph of the documents.
+"""Experiments: one command each, from images to results in JSON, plots and sheets of samples.
 
-A module or a package an experiment; it has
-
-- `run`, which takes a `ExperimentConfig` and writes ``NAME.json`` and the PNG files beside it,
-- `section`, the paragraph of ``docs/results.md`` as Markdown, made from that JSON alone.
+Each experiment is a module or a package with a function `run`. It takes an `ExperimentConfig` and
+writes ``NAME.json`` and PNG files into the output folder. ``docs/results.md`` reports the results.
 """
 
 import importlib
-from collections.abc import Mapping
-from typing import Any
 
 from .support.config import SCALES, ExperimentConfig
 from .support.results import finish
 
 EXPERIMENTS = {
-    "corner-digits": "a digit in one of two corners: who draws exactly one",
-    "faces": "8x8 faces enlarged in every way, scored and side by side",
-    "completion": "the other half of digits and faces, and what it costs",
-    "ablation": "the loss without its second term, no color masks, the blind spot",
+    "corner-digits": "one digit in one of two corners: which models draw exactly one",
+    "faces": "8x8 faces enlarged by every method, with scores and samples",
+    "completion": "the hidden half of digits and faces drawn, and the time that it takes",
+    "ablation": "one loss term, no color masks, one stack with a blind spot",
     "real-or-fake": "a page on which people tell samples from photos",
-    "receptive-field": "the likelihood of binarized MNIST against what a model can see",
+    "receptive-field": "the likelihood of binarized MNIST for three receptive fields",
 }
-"""Names, and what each is about; its module has the name with underscores."""
+"""The names and topics; an experiment's module has its name with underscores."""
 
-__all__ = ["EXPERIMENTS", "SCALES", "Task", "run", "section"]
+__all__ = ["EXPERIMENTS", "SCALES", "ExperimentConfig", "run"]
 
 
-def run(name: str, task: ExperimentConfig) -> bool:
-    """Do an experiment, or go on with the one that `task.out` holds; a finished one stays as it is.
+def run(name: str, config: ExperimentConfig) -> bool:
+    """Run an experiment, or continue the one in `config.out`; a finished one stays as it is.
 
     Returns:
-        true where it is finished, false where `task.stop` has ended it; the same task goes on.
+        True if it is finished, False if `config.stop` ended it; the same config continues it.
     Raises:
-        ValueError, OSError: a task that does not fit; the message says why.
+        ValueError, OSError: the config cannot be used; the message says why.
     """
-    finished = bool(_module(name).run(task))
+    module = importlib.import_module(f".{name.replace('-', '_')}", __name__)
+    finished = bool(module.run(config))
     if finished:
-        finish(task, name)
+        finish(config, name)
     return finished
-
-
-def section(name: str, results: Mapping[str, Any]) -> str:
-    """What the documents say of an experiment's figures, as Markdown."""
-    return str(_module(name).section(results))
-
-
-def _module(name: str) -> Any:
-    return importlib.import_module(f".{name.replace('-', '_')}", __name__)

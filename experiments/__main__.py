@@ -5,34 +5,34 @@ from typing import Any
 
 import click
 import torch
+
 from pixelsr.cli.commands.help import examples
 from pixelsr.cli.commands.options import PATH, model_option, threads_option
-
+from pixelsr.cli.distributed import find_device
 from pixelsr.cli.errors import EndsWithSentence
 from pixelsr.cli.files import check_folder
-from pixelsr.cli.on_main_process import find_device
 from pixelsr.utils.signals import Interrupt
 from pixelsr.utils.system import keep_freed_memory
 
 from . import EXPERIMENTS, SCALES, ExperimentConfig, run
 
-LIST = "\n".join(f"  {name}: {about}" for name, about in EXPERIMENTS.items())
+LIST = "\n".join(f"      {name}: {about}" for name, about in EXPERIMENTS.items())
 
 
 @click.command(
     "experiments",
     cls=EndsWithSentence,
-    short_help="Train and measure what the documents report, from the data on.",
-    help=f"""Do one of the experiments of docs/results.md from the data on.
+    short_help="Run an experiment of docs/results.md from its data.",
+    help=f"""Run an experiment of docs/results.md from its data.
 
     \b
 {LIST}
 
-    OUT gets the figures as JSON, plots and samples as PNG files, and a folder for each model that
-    is trained. Ctrl-C saves and ends; the same command goes on from there.
+    The command writes the results as JSON, plots and samples as PNG files, and a folder for each
+    trained model into OUT. Ctrl-C saves and ends; the same command continues.
 
-    faces and completion compare what they train with --model, and real-or-fake draws from it; the
-    others train all that they need. real-or-fake trains nothing.
+    faces and completion also measure --model, and real-or-fake draws from it without training.
+    The other experiments use only the models that they train.
     """,
     epilog=examples(
         "python -m experiments receptive-field --data data/ --out out",
@@ -46,14 +46,14 @@ LIST = "\n".join(f"  {name}: {about}" for name, about in EXPERIMENTS.items())
     metavar="OUT",
     required=True,
     type=PATH,
-    help="Folder to write, one for each experiment.",
+    help="Output folder, a separate one for each experiment.",
 )
 @click.option(
     "--data",
     metavar="FOLDER",
     type=PATH,
-    help="Holds mnist/, the idx files of MNIST, gzipped or not, and faces/, with train/ and val/, "
-    "folders of images; or is that of the two which the experiment needs.",
+    help="Folder that holds mnist/ (the idx files of MNIST, gzipped or not) and faces/ (folders of "
+    "images, train/ and val/), or the one of these two that the experiment needs.",
 )
 @model_option("faces-8x32")
 @click.option(
@@ -61,20 +61,20 @@ LIST = "\n".join(f"  {name}: {about}" for name, about in EXPERIMENTS.items())
     type=click.Choice(SCALES),
     default=SCALES[0],
     show_default=True,
-    help="small is for a few CPU cores; paper, for a GPU, is as published or as long as that took.",
+    help="small is for a few CPU cores; paper has the published sizes and is for a GPU.",
 )
 @click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda"]),
     default="auto",
     show_default=True,
-    help="auto is cuda where there is one.",
+    help="Device that trains and draws; auto is cuda if available.",
 )
 @click.option(
     "--steps",
     metavar="N",
     type=click.IntRange(min=1),
-    help="Of each model.  [default: as the scale has it]",
+    help="Training steps of each model.  [default: as --scale sets]",
 )
 @click.option(
     "--seed",
@@ -82,7 +82,7 @@ LIST = "\n".join(f"  {name}: {about}" for name, about in EXPERIMENTS.items())
     type=click.IntRange(0, 2**63 - 1),
     default=0,
     show_default=True,
-    help="Of first weights, order of the images and draws.",
+    help="Seed of initial weights, image order and draws.",
 )
 @threads_option
 def experiment(name: str, out: Path, device: str, **options: Any) -> None:
@@ -91,13 +91,13 @@ def experiment(name: str, out: Path, device: str, **options: Any) -> None:
         raise ValueError("--device cuda: PyTorch finds no CUDA device on this machine")
     check_folder(out)
     with Interrupt() as interrupt:
-        where = find_device(device)
-        task = ExperimentConfig(out, device=where, stop=lambda: interrupt.requested, **options)
-        finished = run(name, task)
+        chosen = find_device(device)
+        config = ExperimentConfig(out, device=chosen, stop=lambda: interrupt.requested, **options)
+        finished = run(name, config)
     if finished:
-        click.echo(f"Done: figures and plots are in {out}.")
+        click.echo(f"Done: results and plots are in {out}.")
     else:
-        click.echo(f"Saved in {out}: the same command goes on.")
+        click.echo(f"Saved in {out}: the same command continues.")
         raise click.exceptions.Exit(128 + (interrupt.number or 0))
 
 

@@ -1,4 +1,4 @@
-"""Triton kernels of pixelsr, each beside the function that launches it.
+"""The Triton kernels of pixelsr, each in one module with the function that launches it.
 
-Importing this package imports nothing; a module of it needs Triton.
+Importing this package imports nothing else; its modules need Triton.
 """

@@ -1,18 +1,18 @@
-"""Block sizes of the kernels, by what they have to do; each with its reason."""
+"""The block sizes of the kernels for each kind of work, with the reason for each choice."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """How a kernel cuts its work.
+    """The block sizes of a kernel.
 
     Attributes:
-        pixels, out, inputs: sizes of a block; powers of two, 16 at least.
-        warps: of a program.
-        stages: of its pipeline; one serves the table of what is live, each other one holds a
-            block of inputs and of weights.
-        reason: why these.
+        pixels, out, inputs: the sizes of a block; powers of two, at least 16.
+        warps: the warps of a program.
+        stages: the stages of its pipeline; one is for the table of live blocks, each other stage
+            holds a block of inputs and of weights.
+        reason: the reason for this choice.
     """
 
     pixels: int
@@ -39,7 +39,7 @@ PRODUCTS: dict[tuple[str, str], Config] = {
     (IEEE, "few"): Config(64, 16, 16, 4, 3, "gradient to an image"),
     (IEEE, "lanes"): Config(64, 32, 16, 4, 2, "a first layer"),
 }
-"""Of the forward pass and the gradient to the input, by precision and kind."""
+"""The configs of the forward pass and the input gradient, by precision and kind."""
 
 GATED: dict[tuple[str, str], Config] = {
     (HALF, "wide"): Config(128, 64, 64, 8, 4, "two sums of 64 outputs in the place of one of 128"),
@@ -49,7 +49,7 @@ GATED: dict[tuple[str, str], Config] = {
     (IEEE, "wide"): Config(64, 32, 16, 8, 3, "two sums, no matrix instructions"),
     (IEEE, "lanes"): Config(64, 16, 16, 4, 2, "a first layer"),
 }
-"""Of the forward pass with a gate."""
+"""The configs of the forward pass with a gate."""
 
 GRAD_WEIGHT: dict[tuple[str, str], Config] = {
     (HALF, "wide"): Config(64, 128, 64, 4, 4, "the weights of a tap are the tile; 24 KB a stage"),
@@ -59,16 +59,18 @@ GRAD_WEIGHT: dict[tuple[str, str], Config] = {
     (IEEE, "wide"): Config(16, 64, 64, 8, 2, "no matrix instructions: 16 sums a thread"),
     (IEEE, "lanes"): Config(16, 32, 32, 4, 2, "a first layer"),
 }
-"""Of the gradient to the weight."""
+"""The configs of the weight gradient."""
 
 FEWEST_CHANNELS = 16
-"""With fewer input channels, the lanes of a block are (tap, channel) pairs, whatever their tap."""
+"""The least number of input channels for blocks of one tap. With fewer channels, the lanes of a
+block are (tap, channel) pairs of any taps.
+"""
 
 
 def choose_product(
     precision: str, in_channels: int, out_channels: int, gated: bool = False
 ) -> Config:
-    """For a forward pass, or with the channels exchanged the gradient to its input."""
+    """Return the config of a forward pass or, with the channels swapped, of its input gradient."""
     lanes = in_channels < FEWEST_CHANNELS
     if gated:
         return GATED[precision, "lanes" if lanes else "wide"]
@@ -80,14 +82,14 @@ def choose_product(
 
 
 def choose_grad_weight(precision: str, in_channels: int) -> Config:
-    """For the gradient to a weight."""
+    """Return the config of a weight gradient."""
     return GRAD_WEIGHT[precision, "lanes" if in_channels < FEWEST_CHANNELS else "wide"]
 
 
 ALONE = {HALF: 2**19, TF32: 2**19, IEEE: 2**16}
-"""Bytes of weights of a recurrence up to which a program walks all fronts alone, and reads them
-again for each: at 40 KB a microsecond in no more time than launching takes. Without matrix
-instructions one multiprocessor computes too slowly for more.
+"""The most bytes of weights with which each program of a recurrence runs all wavefronts alone. It
+rereads the weights for each wavefront, which at 40 KB per microsecond takes no more time than a
+launch. Without matrix instructions one multiprocessor is too slow for more.
 """
 
 LSTM: dict[tuple[str, str], Config] = {
@@ -98,8 +100,9 @@ LSTM: dict[tuple[str, str], Config] = {
     (IEEE, "alone"): Config(32, 16, 16, 4, 2, "no matrix instructions: 16 sums a thread"),
     (IEEE, "front"): Config(32, 16, 16, 4, 2, "no matrix instructions: 16 sums a thread"),
 }
-"""Of a recurrence forward, `out` of each of four gates, by precision and by how fronts are walked:
-by programs alone, or by many that share one front.
+"""The configs of a recurrence forward, by precision and by the way to run the wavefronts: each
+program runs all of them alone, or many programs share one wavefront. `out` counts the outputs of
+each of the four gates.
 """
 
 LSTM_GRAD: dict[tuple[str, str], Config] = {
@@ -110,7 +113,7 @@ LSTM_GRAD: dict[tuple[str, str], Config] = {
     (IEEE, "alone"): Config(32, 32, 16, 4, 3, "no matrix instructions: 8 sums a thread"),
     (IEEE, "front"): Config(32, 32, 16, 4, 3, "no matrix instructions: 8 sums a thread"),
 }
-"""Of its gradient; `inputs` are gates."""
+"""The configs of a recurrence's gradient; `inputs` counts gates."""
 
 
 def choose_lstm(precision: str, alone: bool, channels: int) -> Config:
@@ -124,7 +127,7 @@ def choose_lstm_grad(precision: str, alone: bool, channels: int) -> Config:
 
 
 def _for_channels(config: Config, out: int, inputs: int) -> Config:
-    """With smaller blocks where there are fewer channels than in one."""
+    """Return the config with smaller blocks if there are fewer channels than one block holds."""
     fits = [max(16, 1 << (count - 1).bit_length()) for count in (out, inputs)]
     return dataclasses.replace(
         config, out=min(config.out, fits[0]), inputs=min(config.inputs, fits[1])

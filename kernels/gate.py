@@ -1,29 +1,31 @@
-"""The gate of a Gated PixelCNN, ``tanh(a) * sigmoid(b)``, and its gradient: a kernel each."""
+"""The kernels of the gate of a Gated PixelCNN, ``tanh(a) * sigmoid(b)``, and of its gradient."""
 
 import triton
 import triton.language as tl
 from torch import Tensor
 
 BLOCK, WARPS = 1024, 4
-"""Values of a program: memory is the limit, and eight of each thread are loads of 16 bytes."""
+"""The outputs and warps of a program. Memory bandwidth is the limit; eight outputs per thread give
+loads of 16 bytes.
+"""
 
 
 @triton.jit
 def tanh(x):
-    """The interpreter has none; right to float32's last bits of 1."""
+    """Return tanh(x), accurate to the last bits of float32 at 1; Triton's interpreter has none."""
     return 2 * tl.sigmoid(2 * x) - 1
 
 
 @triton.jit
 def _halves(channels, count, BLOCK: tl.constexpr):
-    """Where the values of a program stand among the outputs, and their a among the inputs."""
+    """Return a program's output indices, the input indices of their `a`, and their mask."""
     at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     return at, at + at // channels * channels, at < count
 
 
 @triton.jit
 def _gate_kernel(x_ptr, out_ptr, channels, count: tl.int64, BLOCK: tl.constexpr):
-    """out = tanh(a) sigmoid(b): of each pixel `channels` a, then as many b, side by side."""
+    """Compute out = tanh(a) sigmoid(b); a pixel of `x` is `channels` of a, then as many of b."""
     at, a_at, exists = _halves(channels, count, BLOCK)
     a = tl.load(x_ptr + a_at, mask=exists).to(tl.float32)
     b = tl.load(x_ptr + a_at + channels, mask=exists).to(tl.float32)
@@ -42,9 +44,10 @@ def _gate_grad_kernel(
     HAS_ADD: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """grad sigmoid(b) tanh'(a) to a, grad tanh(a) sigmoid'(b) to b, plus add.
+    """Compute the gradients grad sigmoid(b) tanh'(a) of a and grad tanh(a) sigmoid'(b) of b.
 
-    sigmoid'(x) = sigmoid(x) sigmoid(-x), tanh'(x) = 4 sigmoid'(2 x): nothing cancels near 1.
+    `add` is added to both. sigmoid'(x) = sigmoid(x) sigmoid(-x) and tanh'(x) = 4 sigmoid'(2 x)
+    avoid cancellation near 1.
     """
     at, a_at, exists = _halves(channels, count, BLOCK)
     a = tl.load(x_ptr + a_at, mask=exists).to(tl.float32)
@@ -60,14 +63,14 @@ def _gate_grad_kernel(
 
 
 def launch_gate(x: Tensor, out: Tensor) -> None:
-    """Fill `out` with the gate of `x`; both dense channels_last."""
+    """Fill `out` with the gate of `x`; both are dense and channels-last."""
     _gate_kernel[(triton.cdiv(out.numel(), BLOCK),)](
         x, out, out.shape[1], out.numel(), BLOCK=BLOCK, num_warps=WARPS
     )
 
 
 def launch_gate_grad(x: Tensor, grad: Tensor, add: Tensor | None, out: Tensor) -> None:
-    """Fill `out` with the gradient to `x`, plus `add`; all dense channels_last."""
+    """Fill `out` with the gradient of `x`, plus `add`; all are dense and channels-last."""
     _gate_grad_kernel[(triton.cdiv(grad.numel(), BLOCK),)](
         x,
         grad,

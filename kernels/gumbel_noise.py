@@ -1,4 +1,4 @@
-"""Gumbel noise, a pure function of (seed, sample index, position, level)."""
+"""Gumbel noise as a pure function of (seed, sample index, position, level)."""
 
 import triton
 import triton.language as tl
@@ -7,10 +7,11 @@ from torch import Tensor
 
 @triton.jit
 def gumbel(seed, low, high, position, block):
-    """-log(-log(u)) in float64, rounded to float32; u = ((word >> 9) + 0.5) * 2^-23.
+    """Compute -log(-log(u)) in float64, rounded to float32; u = ((word >> 9) + 0.5) * 2^-23.
 
-    Of the levels 4 block .. 4 block + 3, as one counter gives four: the last dimension is four
-    times as long as that of `block`. Low and high are 32 bits each of the index of a sample.
+    One counter gives four words, for the levels 4 block .. 4 block + 3, so the last dimension of
+    the result is four times as long as the last dimension of `block`. `low` and `high` are the
+    32-bit halves of the sample's index.
     """
     w0, w1, w2, w3 = tl.philox(seed, low, high, position, block)
     words = tl.interleave(tl.interleave(w0, w2), tl.interleave(w1, w3))
@@ -31,7 +32,7 @@ def _gumbel_noise_kernel(
     stride_level: tl.int64,
     BLOCKS: tl.constexpr,
 ):
-    """One program fills every level of one position of one sample."""
+    """Fill every level of one position of one sample per program."""
     sample, position = tl.program_id(0) // positions, tl.program_id(0) % positions
     index = first_index + sample
     low, high = index.to(tl.uint32), (index >> 32).to(tl.uint32)
@@ -43,7 +44,7 @@ def _gumbel_noise_kernel(
 
 
 def launch_gumbel_noise(out: Tensor, seed: int, first_index: int, first_position: int) -> None:
-    """Fill `out`, float32 ``[samples, positions, levels]`` of any strides."""
+    """Fill `out` with noise; it is float32 ``[samples, positions, levels]`` with any strides."""
     samples, positions, levels = out.shape
     if out.numel() == 0:
         return

@@ -1,4 +1,4 @@
-"""In what precision the products of a kernel are made."""
+"""The precision of matrix products in the kernels."""
 
 import torch
 import triton
@@ -9,21 +9,21 @@ from .configs import HALF, IEEE, TF32
 
 
 def conv_precision(x: Tensor) -> str:
-    """Key of a table of configs: TF32 only where PyTorch's switch of convolutions allows it."""
+    """Return the key for a table of configs: TF32 only if PyTorch allows it for convolutions."""
     if x.dtype != torch.float32:
         return HALF
     return TF32 if torch.backends.cudnn.conv.fp32_precision == "tf32" else IEEE
 
 
 def matmul_precision(x: Tensor) -> str:
-    """Key of a table of configs: TF32 only where PyTorch's switch of products allows it."""
+    """Return the key for a table of configs: TF32 only if PyTorch allows it for matrix products."""
     if x.dtype != torch.float32:
         return HALF
     return TF32 if torch.backends.cuda.matmul.fp32_precision == "tf32" else IEEE
 
 
 def input_precision(precision: str) -> str:
-    """Of `tl.dot`; it does not matter to 16 bits."""
+    """Return the `input_precision` of `tl.dot`, which ignores it for 16-bit dtypes."""
     return "tf32" if precision == TF32 else "ieee"
 
 
@@ -31,8 +31,8 @@ def input_precision(precision: str) -> str:
 def nearest_tf32(x):
     """Round float32 to the nearest TF32, ties away from zero, as cvt.rna.tf32.f32 does.
 
-    Products themselves cut the last 13 bits off, which errs up to three times as much, and always
-    towards zero.
+    The product instructions truncate the last 13 bits, which has up to three times the error and is
+    biased towards zero.
     """
     bits = (x.to(tl.uint32, bitcast=True) + 0x1000) & 0xFFFFE000
     return tl.where(x == x, bits.to(tl.float32, bitcast=True), x)  # a NaN would become zero

@@ -1,12 +1,13 @@
-"""The exceptions that the package adds to Python's own."""
+"""The exceptions of the package."""
 
 
 class CausalityError(ValueError):
-    """An output of a network reads a value that is drawn at the same time or later.
+    """An error for a network with an output that reads itself or a value drawn later.
 
     Attributes:
-        output, input: (row, column, color) of the two; None where no pair was measured.
-        mode: "train" or "eval", the mode that the network was in; None likewise.
+        output, input: the positions (row, column, color) of the output and of the value that it
+            reads; None if no pair was measured.
+        mode: the network's mode, "train" or "eval"; None if no pair was measured.
     """
 
     def __init__(
@@ -21,15 +22,15 @@ class CausalityError(ValueError):
 
 
 class PlanError(ValueError):
-    """A network that the cached sampler cannot plan; the message names the operation."""
+    """An error for a network that the cached sampler does not support; it names the operation."""
 
 
 class LogitsError(ValueError):
-    """Logits that no value can be drawn from: NaN, +inf, or -inf at every level.
+    """An error for logits that cannot be sampled from: NaN, +inf, or -inf at every level.
 
     Attributes:
-        sample: index of the sample among all that are drawn.
-        position: (row, column, color) of the value.
+        sample: the index of the sample among all samples drawn.
+        position: the (row, column, color) of the value.
         found: "NaN", "+inf" or "-inf at every level".
     """
 

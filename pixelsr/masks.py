@@ -1,7 +1,8 @@
-"""The definition of a causal mask: which taps of a kernel, and which color groups, are live.
+"""The definition of causal masks: which taps of a kernel and which color groups are live.
 
-Every other part of the package asks here. Pixels are drawn in raster order: row by row, left to
-right, color by color; a tap is live when the value that it reads was drawn before.
+This is the only definition; every other part of the package uses it. Values are drawn in raster
+order: row by row, left to right, color by color. A tap is live if the value that it reads was drawn
+before.
 """
 
 from functools import lru_cache
@@ -14,17 +15,17 @@ from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 from pixelsr.utils.transforms import is_transformed
 
 MaskType = Literal["A", "B", "V-first", "V"]
-"""What a masked convolution may read.
+"""The types of masks, by what the convolution may read.
 
-"A": the past, and at its own pixel the color groups *before* its own (the first layer).
-"B": the past, and at its own pixel the color groups up to its own.
-"V-first": the rows strictly above.
-"V": the rows above and the whole current row, for inputs that know only the rows above.
+"A": past pixels, and at its own pixel the color groups *before* its own (for the first layer).
+"B": past pixels, and at its own pixel the color groups up to and including its own.
+"V-first": the rows above.
+"V": the rows above and the whole current row, for inputs that depend only on the rows above.
 """
 
 
 def check_mask(mask_type: str, kernel_size: tuple[int, int]) -> None:
-    """Raise ValueError where no causal mask of this type exists."""
+    """Raise ValueError if there is no causal mask of this type and kernel size."""
     if mask_type not in get_args(MaskType):
         raise ValueError(f"mask_type must be one of {get_args(MaskType)}, got {mask_type!r}")
     if any(size < 1 or size % 2 == 0 for size in kernel_size):
@@ -34,30 +35,36 @@ def check_mask(mask_type: str, kernel_size: tuple[int, int]) -> None:
 
 
 def check_dilation(dilation: int) -> None:
-    """Raise ValueError where this is no distance between taps."""
+    """Raise ValueError if the dilation is not a positive int."""
     if type(dilation) is not int or dilation < 1:
         raise ValueError(f"dilation must be a positive int, got {dilation!r}")
 
 
 def group_sizes(channels: int, colors: int) -> list[int]:
-    """Sizes of the contiguous color groups: the first `channels % colors` have one more."""
+    """Return the sizes of the contiguous color groups.
+
+    The first `channels % colors` groups have one channel more than the others.
+    """
     return [channels // colors + (group < channels % colors) for group in range(colors)]
 
 
 @lru_cache
 def channel_groups(channels: int, colors: int, parts: int = 1) -> tuple[int, ...]:
-    """The color group of each channel; each of the `parts` equal pieces is grouped by itself."""
+    """Return the color group of each channel.
+
+    Each of the `parts` equal parts of the channels is divided into color groups separately.
+    """
     if colors < 1:
         raise ValueError(f"colors must be positive, got {colors}")
     if parts < 1 or channels % parts:
         raise ValueError(f"{channels} channels cannot be cut into {parts} equal parts")
     own = channels // parts
-    sizes = group_sizes(own, min(colors, own))  # groups of no channel have no part in it
+    sizes = group_sizes(own, min(colors, own))  # leaves out groups without channels
     return tuple(group for group, size in enumerate(sizes) for _ in range(size)) * parts
 
 
 def check_first_groups(mask_type: str, in_channels: int, colors: int, in_parts: int) -> None:
-    """Raise ValueError where an input of mask "A" lacks a color group.
+    """Raise ValueError if an input of mask "A" lacks a color group.
 
     Outputs of the groups after the missing one would read their own pixel.
     """
@@ -70,7 +77,7 @@ def check_first_groups(mask_type: str, in_channels: int, colors: int, in_parts: 
 
 
 def live_rectangle(kernel_size: tuple[int, int], mask_type: str) -> tuple[int, int]:
-    """Rows and columns, counted from the top left, of the part of the kernel that has live taps."""
+    """Return the height and width of the top left part of the kernel that holds all live taps."""
     rows, cols = kernel_size[0] // 2 + (mask_type != "V-first"), kernel_size[1]
     if rows == 1 and mask_type in ("A", "B"):
         cols = cols // 2 + 1
@@ -117,21 +124,24 @@ def causal_mask(
     out_parts: int = 1,
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """Live taps of a masked convolution.
+    """Return the live taps of a masked convolution.
 
     Args:
         out_channels, in_channels, kernel_size: the shape of the weight; odd kernel sizes.
         mask_type: "A", "B", "V-first" or "V" (see `MaskType`).
-        colors: color groups; with n channels, group g has n // colors + (g < n % colors).
-        in_parts, out_parts: equal pieces (gate halves, concatenated maps) grouped each by itself.
+        colors: the number of color groups; of n channels, group g has
+            n // colors + (g < n % colors).
+        in_parts, out_parts: the number of equal parts of the channels (gate halves, concatenated
+            maps); each part is divided into color groups separately.
     Returns:
-        bool ``[out_channels, in_channels, kh, kw]``, true where the tap is live; shared between
-        calls, so not to be written to.
+        bool ``[out_channels, in_channels, kh, kw]``, true where the tap is live. Calls share the
+        tensor, so do not write to it.
     Raises:
-        ValueError: unknown `mask_type`, even kernel, or channels that the parts do not divide.
+        ValueError: the `mask_type` is unknown, the kernel size is even, or the parts do not divide
+            the channels.
     """
-    # A mask made while tracing is fake, or belongs to one graph, and a mask made in a transform is
-    # wrapped for it: they must not be shared.
+    # Masks made while tracing (fake, or part of one graph) or inside a transform (wrapped) must not
+    # be shared.
     make = _build_mask if is_in_torch_dispatch_mode() or is_transformed() else _cached_mask
     return make(
         out_channels,

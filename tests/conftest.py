@@ -1,5 +1,7 @@
-"""Where there is no GPU, Triton kernels run under the interpreter: set before any is imported.
-Workers that run tests side by side share the processors, as do the processes that they start.
+"""Settings and fixtures for all tests.
+
+Without a GPU, Triton kernels run under the interpreter; this must be set before any is imported.
+Parallel test workers share the processors, as do the processes that they start.
 """
 
 import dataclasses
@@ -20,10 +22,10 @@ if not torch.cuda.is_available():
 
 
 def quicken_interpreter():
-    """Let Triton's interpreter look up once what it looks up at every call of a function.
+    """Cache a lookup that Triton's interpreter repeats at every call of a function.
 
-    At each call it goes through all members of `triton.language` to replace the built-in ones;
-    what it finds are always the same names.
+    At each call, the interpreter goes through all members of `triton.language` to replace the
+    builtin ones; the names that it finds never change.
     """
     from triton.language.core import is_builtin
     from triton.runtime import interpreter
@@ -47,7 +49,7 @@ if importlib.util.find_spec("triton"):
 
 @pytest.fixture
 def quick_interpreter(monkeypatch):
-    """No checks of Triton's interpreter for sums that overflow 32 bits: they take half the time."""
+    """Turn off the interpreter's checks for 32-bit overflow of sums, which take half its time."""
     from triton.runtime.interpreter import interpreter_builder
 
     options = dataclasses.replace(interpreter_builder.options, sanitize_overflow=False)
@@ -56,7 +58,7 @@ def quick_interpreter(monkeypatch):
 
 @pytest.fixture
 def own_class(monkeypatch):
-    """Registers the model classes that a test defines, and forgets them after it."""
+    """Register the model classes that a test defines, and forget them after the test."""
     from pixelsr.models import base
 
     monkeypatch.setattr(base, "_classes", dict(base._classes))

@@ -1,7 +1,7 @@
-"""Images, losses and trained weights of a fixed list of models and seeds stay what they are.
+"""Tests that images, losses and trained weights of fixed models and seeds do not change.
 
-All is computed in float64, where rounding does not flip a draw. After a change that is meant to
-change a result, `python -m tests.test_golden` writes golden.json anew.
+Everything is computed in float64, where rounding does not flip a draw. After an intended change of
+a result, run `python -m tests.test_golden` to write golden.json again.
 """
 
 import hashlib
@@ -41,7 +41,7 @@ def make(name: str) -> nn.Module:
 
 
 def drawn(name: str, engine: str) -> dict[str, str]:
-    """The digests of two images of a model, and of two that keep every third value."""
+    """Return the digests of two images of a model, and of two that keep every third value."""
     model = make(name)
     options = {"seed": 5, "temperature": 0.5, "engine": engine, **inputs(model, count=2)}
     images = pixelsr.sample(model, 2, **options)
@@ -53,7 +53,7 @@ def drawn(name: str, engine: str) -> dict[str, str]:
 
 
 def enlarged() -> str:
-    """The digest of the bundled photo's first enlargement by the bundled model."""
+    """Return the digest of the bundled photo's first enlargement by the bundled model."""
     model = pixelsr.PixelRecursiveSR.from_pretrained("faces-8x32").double()
     with Image.open(Path(pixelsr.__file__).parent / "samples" / "astronaut.png") as photo:
         low_res = area_resize(to_tensor(photo.convert("RGB")), 8)[None]
@@ -61,7 +61,7 @@ def enlarged() -> str:
 
 
 def losses(name: str) -> list[float]:
-    """The negative log-likelihoods of four images, in nats."""
+    """Return the negative log-likelihoods of four images, in nats."""
     model = make(name)
     random = torch.Generator().manual_seed(3)
     shape = (4, model.colors, 6, 4)
@@ -73,9 +73,10 @@ def losses(name: str) -> list[float]:
 
 
 def trained() -> dict[str, list[float]]:
-    """Bits per dimension of five steps, and the sum of each weight's squares after them.
+    """Return the bits per dimension of five steps, and each weight's sum of squares afterwards.
 
-    The first weights are random: initial ones are rounded differently by other processors.
+    The first weights are random, because other processors round the default initialization
+    differently.
     """
     state = State(randomize(small_model()).double(), CONFIG, Workers())
     bits = [state.advance(random_images(8, seed=step).chunk(2), lr=0.01) for step in range(5)]

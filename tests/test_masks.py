@@ -38,7 +38,7 @@ def test_each_part_is_grouped_by_itself():
 
 
 def _is_live(kind, row, column, reads, own):
-    """May group `own` of the output read group `reads` of the input, so far off the center?"""
+    """Return True if output group `own` may read input group `reads` at this offset."""
     if row != 0:
         return row < 0
     if kind in ("V", "V-first"):

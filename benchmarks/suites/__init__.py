@@ -1,1 +1,1 @@
-"""Benchmarks that `make bench` runs, a file for each subject."""
+"""The benchmarks that `make bench` runs, one file per subject."""

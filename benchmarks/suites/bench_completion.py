@@ -1,7 +1,7 @@
-"""The lower half of images drawn by the C++ engine, beside whole images of the same batch.
+"""The time to complete the lower half of images, beside whole images of the same batch.
 
-And beside what it took while every step ran in all known rows that any step needs, its answer the
-same. All three turn by turn.
+The C++ engine draws both. A third side completes the images with the earlier schedule, which runs
+every step in all known rows that any step needs; it gives the same images. All three take turns.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,8 @@
-"""The loss from features, forward and backward, beside the plain path through the logits.
+"""The time of the loss from features, forward and backward, beside the path through the logits.
 
-The sizes are those of the paper's output layers at 32x32, 1024 maps of B and 32 of A; 8 images in
-float32 on a CPU: a GPU is for `benchmarks.tools.gpu`. The plain path makes the logits of both, adds
-them, and takes the cross-entropy of the sum and of A.
+The sizes are those of the paper's output layers at 32x32: 1024 maps of B and 32 of A. The batch is
+8 images in float32 on a CPU; `benchmarks.tools.gpu` measures a GPU. The plain path computes the
+logits of both, adds them, and takes the cross-entropy of the sum and of A.
 """
 
 from collections.abc import Callable
@@ -19,13 +19,13 @@ Loss = Callable[[], Tensor]
 COLORS, LEVELS, CHANNELS, HIDDEN, CONDITIONING = 3, 256, 64, 1024, 32
 IMAGES, SIZE, ROUNDS = 8, (32, 32), 5
 TOLERANCE = 1e-3
-"""Of gradients, relative to the largest."""
+"""The largest error of a gradient, relative to its largest entry."""
 
 
 def layers(
     device: torch.device, dtype: torch.dtype, images: int, size: tuple[int, int]
 ) -> tuple[LogitsHead, LogitsHead]:
-    """B's hidden and output layer with their input, and A's output layer with its own."""
+    """Return B's hidden and output layer with their input, and A's output layer with its input."""
 
     def normal(*shape: int) -> Tensor:
         made = torch.randn(shape, device=device)
@@ -46,7 +46,7 @@ def layers(
 
 
 def hidden_maps(prior: LogitsHead) -> LogitsHead:
-    """With the hidden layer applied, as a forward pass keeps it."""
+    """Return the output layer with the hidden maps as its input, as a forward pass keeps them."""
     made = functional.masked_conv2d(
         prior.features, prior.hidden_weight, prior.hidden_bias, mask_type="B", backend="reference"
     )

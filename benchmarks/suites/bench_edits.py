@@ -1,8 +1,8 @@
-"""One changed pixel of a 64x64 image, five masked 3x3 layers of 64 channels: an edit that brings
-the logits up to date, and one forward pass, in turns.
+"""The time of an edit of one pixel that updates the logits, in turns with one forward pass.
 
-The last layer gives the logits. With 256 levels, as images have them, these are 768 maps; with 4,
-the least favorable to edits, 12, and what an edit costs beside its arithmetic weighs most.
+The image has 64x64 pixels, and the network has five masked 3x3 layers of 64 channels. The last
+layer gives the logits. With 256 levels, as images have them, these are 768 maps. With 4 levels they
+are 12 maps: the least favorable case, because the overhead of an edit weighs most there.
 """
 
 import statistics
@@ -20,7 +20,7 @@ ROUNDS = 15
 
 
 class Network(nn.Module):
-    """Five layers of 3x3, of which the last gives the logits."""
+    """Five 3x3 layers, the last of which gives the logits."""
 
     colors = COLORS
 
@@ -38,7 +38,7 @@ class Network(nn.Module):
 
 
 def one_pixel(levels: int) -> tuple[Tensor, Tensor]:
-    """Values, and a mask of one pixel, anywhere."""
+    """Return random values, and a mask of one random pixel."""
     row, col = (int(torch.randint(side, ())) for side in SIZE)
     mask = torch.zeros(1, COLORS, *SIZE, dtype=torch.bool)
     mask[:, :, row, col] = True

@@ -1,7 +1,7 @@
-"""Forward and backward of a masked convolution: ours, the dense one, the one cropped in two lines.
+"""The time of a masked convolution, forward and backward: ours, dense, and cropped in two lines.
 
-On a CPU, 16 maps of 32x32 and float32, in both memory formats; all take turns. A GPU is for
-`benchmarks.tools.gpu`.
+The input is 16 maps of 32x32 in float32 on a CPU, in both memory formats; all sides take turns.
+`benchmarks.tools.gpu` measures a GPU.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ SHAPES = [
 IMAGES, ROUNDS = 16, 9
 LAYOUTS = ["contiguous", "channels last"]
 TOLERANCE = 1e-3
-"""Of outputs and gradients, relative to the largest."""
+"""The largest error of an output or gradient, relative to its largest entry."""
 
 
 def masked(weight: Tensor, mask_type: str) -> Tensor:

@@ -1,4 +1,4 @@
-"""The noise of a 32x32 image with 256 levels: the C++ kernel against the PyTorch reference."""
+"""The time of the noise of a 32x32 image with 256 levels: C++ kernel and PyTorch reference."""
 
 import statistics
 import time

@@ -1,13 +1,11 @@
-"""A step of training of one layer of a PixelRNN, beside the same layer as a loop in PyTorch.
+"""The time of a training step of one PixelRNN layer, beside the same layer as a PyTorch loop.
 
-h = 64, 16 maps of 32x32, forward and backward, float32, on a CPU;
-`benchmarks.tools.gpu` measures a GPU.
-The loop is what one writes: F.conv1d row by row, or column by column of a skewed map; masked
-convolutions are ``F.conv2d(x, weight * mask)``. Its maps are contiguous; ours is measured in both
-memory formats.
-Beside it stands the loop through torch.compile, where that takes no longer than `COMPILE_SECONDS`.
-All take turns. How long the multiply-adds alone would take, at the speed of a large matrix product,
-is the floor.
+The layer has h = 64 and runs forward and backward on 16 maps of 32x32, in float32 on a CPU;
+`benchmarks.tools.gpu` measures a GPU. The loop is the usual PyTorch code: F.conv1d row by row, or
+column by column of a skewed map, with ``F.conv2d(x, weight * mask)`` for masked convolutions. Its
+maps are contiguous; our layer is measured in both memory formats. The loop also runs through
+torch.compile if that takes at most `COMPILE_SECONDS`. All sides take turns. The floor is the time
+of the multiply-adds alone, at the speed of a large matrix product.
 """
 
 import copy
@@ -31,7 +29,7 @@ CHANNELS, IMAGES, SIZE, ROUNDS = 64, 16, 32, 9
 COMPILE_SECONDS = 300
 KINDS = {"row": RowLSTMLayer, "diagonal": DiagonalBiLSTMLayer}
 TOLERANCE = 1e-3
-"""Of outputs and gradients, against the loop, relative to the largest."""
+"""The largest error of an output or gradient against the loop, relative to its largest entry."""
 
 Layer = RowLSTMLayer | DiagonalBiLSTMLayer
 Run = Callable[[], list[Tensor]]
@@ -60,7 +58,7 @@ def loop_over_diagonals(gates: Tensor, weight: Tensor, initial_state: Tensor) ->
     row, columns = torch.arange(height, device=gates.device), []
     for column, inputs in enumerate(torch.stack(rows, 2).unbind(3)):
         out, after = step(inputs, F.conv1d(F.pad(hidden, (1, 0)), weight), cell)
-        if column < height:  # some rows have not begun
+        if column < height:  # some rows have not begun yet
             began = row <= column
             out, after = torch.where(began, out, hidden), torch.where(began, after, cell)
         hidden, cell = out, after
@@ -70,7 +68,7 @@ def loop_over_diagonals(gates: Tensor, weight: Tensor, initial_state: Tensor) ->
 
 
 class Loop(nn.Module):
-    """A layer whose recurrences are loops."""
+    """A recurrent layer written as loops in PyTorch."""
 
     def __init__(self, layer: Layer) -> None:
         super().__init__()
@@ -92,7 +90,10 @@ class Loop(nn.Module):
 
 
 def products_of_a_pixel(layer: nn.Module) -> int:
-    """Live multiply-adds of a forward pass; with one color only taps to the right are dead."""
+    """Return the live multiply-adds of a forward pass per pixel.
+
+    With one color, only the taps to the right are dead.
+    """
     h = CHANNELS
     recurrence, taps = (3 * h * 4 * h, 2) if isinstance(layer, RowLSTMLayer) else (4 * h * 4 * h, 1)
     gates = 4 * h if isinstance(layer, RowLSTMLayer) else 8 * h
@@ -100,7 +101,7 @@ def products_of_a_pixel(layer: nn.Module) -> int:
 
 
 def peak_products(device: torch.device, dtype: torch.dtype, size: int = 2048) -> float:
-    """Multiply-adds a second of a large matrix product."""
+    """Return the multiply-adds per second of a large matrix product."""
     a, b = torch.randn(2, size, size, device=device, dtype=dtype)
     return size**3 / min(seconds(device, torch.mm, a, b) for _ in range(9))
 
@@ -120,7 +121,10 @@ def turn(
     images: int = IMAGES,
     size: int = SIZE,
 ) -> Run:
-    """Gives the output and all gradients, for inputs like `like`, the same for every module."""
+    """Return a function that computes the output and all gradients.
+
+    The inputs have the dtype and device of `like`, and are the same for every module.
+    """
     generator = torch.Generator().manual_seed(1)
     x, grad = torch.randn(2, images, 2 * CHANNELS, size, size, generator=generator)
     own_x, own_grad = (t.to(like).contiguous(memory_format=order) for t in (x, grad))
@@ -139,10 +143,10 @@ def compiled_loop(layer: Layer) -> Run:
 
 
 def why_not_compiled(kind: str, device: torch.device, dtype: torch.dtype) -> str | None:
-    """Compiles in a process that is killed when its time is up, and leaves its work in the cache.
+    """Compile the loop in a child process with a time limit, which fills the compile cache.
 
     Returns:
-        None where it was done in time.
+        None if it compiled in time, else the reason why not.
     """
     command = [
         sys.executable,
@@ -156,7 +160,7 @@ def why_not_compiled(kind: str, device: torch.device, dtype: torch.dtype) -> str
     try:
         _, said = process.communicate(timeout=COMPILE_SECONDS)
     except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)  # with the compilers that it started
+        os.killpg(process.pid, signal.SIGKILL)  # also ends the compilers that it started
         process.wait()
         return f"not compiled within {COMPILE_SECONDS} seconds"
     return said.strip().rpartition("\n")[2] if process.returncode else None
@@ -196,7 +200,7 @@ def test_layer(benchmark, device: torch.device, kind: str) -> None:
     benchmark.pedantic(measure_once, rounds=ROUNDS, warmup_rounds=1)
     times = {name: own[-ROUNDS:] for name, own in times.items()}
     pixels = IMAGES * SIZE * SIZE
-    # Forward, and two gradients.
+    # The forward pass and two gradients.
     floor = 3 * pixels * products_of_a_pixel(layer) / peak_products(device, dtype)
     told["floor, milliseconds"] = round(1e3 * floor, 1)
     for name, own in times.items():

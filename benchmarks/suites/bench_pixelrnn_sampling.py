@@ -1,7 +1,7 @@
-"""Drawing images from a PixelRNN with the C++ engine, beside one forward pass of the same batch.
+"""The time to draw images from a PixelRNN by the C++ engine, beside one forward pass.
 
-Row LSTM and Diagonal BiLSTM of 12 layers, 16 images of 32x32, both turn by turn: what is asked is
-an image for at most two forward passes.
+The models are a Row LSTM and a Diagonal BiLSTM of 12 layers, with 16 images of 32x32, in turns. The
+target is an image in the time of at most two forward passes.
 """
 
 import statistics

@@ -1,8 +1,8 @@
-"""Time what a draw does before its first value, beside forward passes, in turns.
+"""The time of a draw before its first value, in turns with forward passes.
 
-A new plan is made and checked, once; later draws compare the network with the one that the plan was
-made for. `forward` is a float64 pass on as many images as the check draws, with the dtype that the
-check computes in; `draw` is one image by the C++ engine.
+A new plan is made and checked once; later draws compare the network with the one that the plan was
+made for. `forward` is a forward pass in float64, the dtype of the check, on as many images as the
+check draws. `draw` is one image drawn by the C++ engine.
 """
 
 import copy
@@ -22,7 +22,7 @@ ROUNDS, SIDE = 7, 32
 
 
 class Traced(pixelsr.GatedPixelCNN):
-    """The paper's prior with a forward that is not the library's, so it is traced at each draw."""
+    """The paper's prior with a `forward` outside the library, so each draw traces it."""
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = super().forward(images)

@@ -1,5 +1,7 @@
-"""32x32 images from the paper-size model: every engine that can run, the two simple loops, and
-one forward pass of the same batch, by `pixelsr.bench`, as `pixelsr bench` measures them.
+"""The time of 32x32 images from the paper-size model, measured as by `pixelsr bench`.
+
+The sides are every engine that can run, the two simple loops, and one forward pass of the same
+batch.
 """
 
 from functools import partial

@@ -1,8 +1,8 @@
-"""One step of training, ours beside the same network in plain PyTorch.
+"""The time of one training step, beside the same network in plain PyTorch.
 
-On a CPU the bundled model's size, 8 images, float32; a GPU is for `benchmarks.tools.gpu`. Plain
-is ``F.conv2d(x, weight * mask)`` for each masked layer, and a loss from logits. Both end in a step
-of AdamW.
+The network is the bundled model, on 8 images in float32 on a CPU; `benchmarks.tools.gpu` measures a
+GPU. The plain side uses ``F.conv2d(x, weight * mask)`` for each masked layer, and a loss from
+logits. Both end in a step of AdamW.
 """
 
 from collections.abc import Callable
@@ -20,11 +20,11 @@ from pixelsr.training.loss import TrainingLoss
 
 IMAGES, ROUNDS = 8, 5
 TOLERANCE = 2e-2
-"""Of the loss, in nats per value."""
+"""The largest difference of the loss, in nats per value."""
 
 
 class PlainObjective(nn.Module):
-    """The paper's loss from whole logits."""
+    """The paper's loss, computed from the full logits."""
 
     def __init__(self, model: pixelsr.PixelRecursiveSR) -> None:
         super().__init__()
@@ -38,7 +38,10 @@ class PlainObjective(nn.Module):
 
 
 def make_step(objective: nn.Module, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
-    """Takes images, steps, and gives the loss of before: the sum of its terms, nats per value."""
+    """Return a function that takes a training step on images.
+
+    It returns the loss before the step: the sum of its terms, in nats per value.
+    """
     optimizer = torch.optim.AdamW(objective.parameters(), 3e-4)
 
     def step(images: Tensor) -> Tensor:
@@ -56,7 +59,7 @@ def make_step(objective: nn.Module, dtype: torch.dtype) -> Callable[[Tensor], Te
 def live_products(
     model: pixelsr.PixelRecursiveSR, size: tuple[int, int], low_res_size: tuple[int, int]
 ) -> int:
-    """Multiply-adds of a forward pass of one image; dead taps are not counted."""
+    """Return the multiply-adds of a forward pass of one image, without dead taps."""
     small = torch.zeros(1, model.colors, *low_res_size, dtype=torch.uint8, device=model.device)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model.conditioning(small)

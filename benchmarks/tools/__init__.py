@@ -1,1 +1,1 @@
-"""Programs that measure on their own, and that write reports and tables."""
+"""The programs that measure on their own, and those that write reports and tables."""

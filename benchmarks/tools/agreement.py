@@ -1,10 +1,10 @@
-"""Training with the Triton kernels beside training in plain PyTorch, from the same start.
+"""Compare training with the Triton kernels and training in plain PyTorch, from the same start.
 
     python -m benchmarks.tools.agreement IMAGES --out benchmarks/results/agreement/gpu.json
 
-Both see the same batches in the same precision. Kernels that are right differ by rounding, and
-training makes rounding grow; how far two right runs drift apart is what a third run shows, the
-plain one with its feature maps in another memory format.
+Both see the same batches in the same precision. Correct kernels differ by rounding, and training
+amplifies rounding errors. A third run shows how far two correct runs drift apart: plain PyTorch
+with its feature maps in another memory format.
 """
 
 import copy
@@ -26,12 +26,12 @@ from pixelsr.training.loss import TrainingLoss
 from ..suites.bench_training_step import PlainObjective, make_step
 
 WINDOW = 20
-"""Steps that a point of a curve is the mean of, or all where they are fewer."""
+"""The number of steps that one point of a curve averages, or all steps if there are fewer."""
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
 def curve(objective: nn.Module, batches: Sequence[Tensor], dtype: torch.dtype) -> list[float]:
-    """The loss while training, bits per value: that of A + B, plus that of A."""
+    """Return the loss during training in bits per value: the loss of A + B plus the loss of A."""
     step = make_step(objective, dtype)
     losses = torch.stack([step(batch) for batch in batches]).cpu() / math.log(2)
     window = min(WINDOW, len(losses))
@@ -41,7 +41,7 @@ def curve(objective: nn.Module, batches: Sequence[Tensor], dtype: torch.dtype) -
 def compare(
     model: pixelsr.PixelRecursiveSR, batches: Sequence[Tensor], dtype: torch.dtype
 ) -> dict[str, list[float]]:
-    """The curves of "triton", "plain" and "plain, contiguous"; the model is left as it is."""
+    """Return the curves of "triton", "plain" and "plain, contiguous"; leave the model as it is."""
     start = model.to(memory_format=torch.channels_last)
     ours = on_backend(start, "triton")
     plain = on_backend(start, "reference")
@@ -54,7 +54,7 @@ def compare(
 
 
 def apart(curves: dict[str, list[float]], one: str, other: str) -> float:
-    """The largest difference of two curves."""
+    """Return the largest difference between two curves."""
     return max(abs(a - b) for a, b in zip(curves[one], curves[other], strict=True))
 
 
@@ -68,7 +68,7 @@ def apart(curves: dict[str, list[float]], one: str, other: str) -> float:
 def main(
     folder: Path, model: str | None, steps: int, batch: int, precision: str, out: Path | None
 ) -> None:
-    """Train three times from one start, and tell how far the losses are apart."""
+    """Train three times from one start, and report how far apart the losses are."""
     torch.manual_seed(0)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     start = pixelsr.PixelRecursiveSR.from_pretrained(model) if model else pixelsr.PixelRecursiveSR()

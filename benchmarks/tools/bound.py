@@ -1,7 +1,7 @@
-"""What no engine can beat: images a second by arithmetic, and by the weights that are read.
+"""The upper bound on images per second: by arithmetic, and by the weights that are read.
 
-An engine that draws tiles of S samples reads all weights of a pixel once for each pixel of a tile,
-from the L2 cache: 16-bit weights are more than a multiprocessor can hold.
+An engine that draws tiles of S samples reads all weights of a pixel once for each pixel of a tile.
+It reads them from the L2 cache, because 16-bit weights exceed the memory of a multiprocessor.
 """
 
 import dataclasses
@@ -13,19 +13,19 @@ from pixelsr.sampling.engines.cuda.memory_layout import UNIT
 from pixelsr.sampling.engines.cuda.program import CudaProgram
 
 FLOPS = 400e12
-"""Of 16-bit products, in practice, an H100 or H200 a second; a large product alone has 700e12."""
+"""16-bit FLOP per second of an H100 or H200 in practice; a large product alone reaches 700e12."""
 L2_BYTES = 6e12
-"""Read from L2 a second; 5e12 to 7e12 were seen."""
+"""Bytes per second read from L2; 5e12 to 7e12 were measured."""
 ROW_LIST, LEFT_LIST, FIRST_COLOR_LIST = 0, 2, 4
 
 
 @dataclasses.dataclass(frozen=True)
 class Reads:
-    """Bytes of weights that a tile reads for one image of each of its samples.
+    """The bytes of weights that a tile reads to draw one image for each of its samples.
 
     Attributes:
-        of_rows: by the row stage.
-        of_pixels: by all pixels, one after another.
+        of_rows: bytes read by the row stage.
+        of_pixels: bytes read by all pixels, one after another.
     """
 
     of_rows: int
@@ -37,7 +37,7 @@ class Reads:
 
 
 def reads_of(cuda_program: CudaProgram) -> Reads:
-    """What a tape makes a tile read."""
+    """Return the bytes of weights that a tile of a CUDA program reads."""
     height, width = cuda_program.plan.image_size
     cluster_size = cuda_program.tiles.cut.cluster_size
     table = cuda_program.table.tolist()
@@ -56,25 +56,28 @@ def reads_of(cuda_program: CudaProgram) -> Reads:
     pixel = sum(
         sizes[pixel_runs[first + i][0]]
         for stage in stages
-        for first, count in of_list(stage + 1)  # with its head
+        for first, count in of_list(stage + 1)  # with its logits-only part
         for i in range(count)
     )
     row = 0
     for rank, (first, count) in enumerate(of_list(ROW_LIST)):
         share = width * (rank + 1) // cluster_size - width * rank // cluster_size
         for run in row_runs[first : first + count]:
-            row += sizes[run[0]] * -(-share // max(1, run[2]))  # anew for so many columns at once
+            row += sizes[run[0]] * -(-share // max(1, run[2]))  # read again per group of columns
     return Reads(height * row, height * width * pixel)
 
 
 def _sizes(cuda_program: CudaProgram, offsets: list[int]) -> dict[int, int]:
-    """Bytes of each run, from where it begins to where the next one does."""
+    """Return the bytes of each run, from its offset to the next offset."""
     begins = sorted({*offsets, len(cuda_program.packets) // UNIT})
     return {a: (b - a) * UNIT for a, b in itertools.pairwise(begins)}
 
 
 def bound(engine: CudaEngine) -> dict[str, Any]:
-    """Images a second by both, the lower of which is the bound, and what they are computed of."""
+    """Return the images per second by both limits, the lower of which is the bound.
+
+    The dictionary also holds the numbers that the limits are computed from.
+    """
     cut, reads = engine.cut, reads_of(engine.cuda_program)
     by = {
         "arithmetic": FLOPS / (2 * engine.plan.macs),

@@ -1,4 +1,4 @@
-"""Where the time of a call of the CUDA engine goes: the host, the image stage, and the kernel."""
+"""The time of a CUDA engine call, split into host, conditioning features and kernel."""
 
 import dataclasses
 import statistics
@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 import pixelsr
-from pixelsr.bench.engine_choices import EngineChoice, request_of
+from pixelsr.bench.choices import EngineChoice, request_of
 from pixelsr.bench.inputs import Batch
 from pixelsr.bench.timing import seconds
 from pixelsr.sampling.engines.buffers import packed_values
@@ -23,15 +23,16 @@ IMAGE_STAGE, KERNEL, TICKING = "image stage", "kernel", "kernel, with clocks"
 
 @dataclasses.dataclass(frozen=True)
 class Breakdown:
-    """Of one batch.
+    """The measured parts of one batch.
 
     Attributes:
         values: height, width and colors of an image.
-        tile: samples of a tile, blocks that share it, and how many tiles there are.
-        seconds: medians, by part: a whole call; one where all is known, which has the host's work
-            and the image stage in it; checking the arguments; the image stage; drawing, without and
-            with the clocks read.
-        clocks: of a multiprocessor, the mean of the tiles, by event.
+        tile: samples per tile, blocks that share a tile, the number of tiles, and bytes of the
+            program.
+        seconds: median seconds of each part: a whole call; a call with everything known, which
+            contains the host's work and the conditioning features; checking the arguments; the
+            conditioning features; drawing without reading the clocks, and with it.
+        clocks: multiprocessor clocks by event, averaged over the tiles.
     """
 
     weights: str
@@ -43,12 +44,12 @@ class Breakdown:
 
     @property
     def event_seconds(self) -> dict[str, float]:
-        """By event; right where all tiles are drawn at once."""
+        """Return the seconds by event; they are correct if all tiles are drawn at once."""
         whole = sum(self.clocks.values())
         return {name: self.seconds[TICKING] * own / whole for name, own in self.clocks.items()}
 
     def as_json(self) -> dict[str, Any]:
-        """What was measured, and what follows from it."""
+        """Return the measurements and the numbers derived from them."""
         height, width, colors = self.values
         events = self.event_seconds
         steps = (events["colors"] + events["draw"]) / (height * width * colors)
@@ -62,7 +63,7 @@ class Breakdown:
 
 
 def events_of(engine: CudaEngine) -> tuple[float, dict[str, float]]:
-    """Seconds of a draw while the clocks are read, and the mean clocks of a tile by event."""
+    """Return the seconds of a draw that reads the clocks, and a tile's mean clocks by event."""
     shape = engine.tiles, len(EVENTS)
     engine.ticks = torch.zeros(shape, dtype=torch.int64, device=engine.device)
     taken = seconds(engine.device, engine.draw, Sampler(0, 1.0))
@@ -71,7 +72,7 @@ def events_of(engine: CudaEngine) -> tuple[float, dict[str, float]]:
 
 
 def draw_nothing(batch: Batch, weights: str) -> None:
-    """A call with every value known."""
+    """Run a call with every value known."""
     known = batch.images[:1]
     n = 1 if batch.low_res is not None else len(batch)
     pixelsr.sample(
@@ -88,7 +89,7 @@ def draw_nothing(batch: Batch, weights: str) -> None:
 
 @torch.no_grad()
 def break_down(batch: Batch, weights: str, rounds: int) -> Breakdown:
-    """Measure the parts in turns; each has its turn once before the clock starts."""
+    """Measure the parts in turns; each runs once before the clock starts."""
     request = request_of(batch, weights)
     made = plan_of(request)
     engine = CudaEngine(made, request)

@@ -1,9 +1,9 @@
-"""Writes pixelsr/ops/fastest.json, which "auto" chooses by, from the results of a GPU.
+"""Write pixelsr/ops/fastest.json, which "auto" chooses by, from the results of a GPU.
 
     python -m benchmarks.tools.fastest benchmarks/results/gpu/nvidia-h200.jsonl
 
-A backend of the masked convolution is the fastest if it takes the least time for the layers of the
-paper together, forward and both gradients, in bfloat16.
+The fastest backend of the masked convolution is the one that takes the least total time for the
+paper's layers: forward and both gradients, in bfloat16.
 """
 
 import json
@@ -17,11 +17,11 @@ from .gpu_steps.convolutions import BACKENDS, FORWARD, TO_INPUT, TO_WEIGHT
 TABLE = Path(__file__).parents[2] / "pixelsr" / "ops" / "fastest.json"
 DTYPE = "bfloat16"
 FURTHEST = 0.02
-"""From the dense side, relative: what errs more is wrong."""
+"""The largest relative distance from the dense side; a backend beyond it is wrong."""
 
 
 def fastest_convolution(lines: list[dict[str, Any]]) -> str:
-    """Return the backend that took the least time in all.
+    """Return the backend that took the least total time.
 
     Raises:
         ValueError: a part of a layer was not measured, or a backend computes something else.

@@ -1,10 +1,10 @@
-"""Builds, measures and tests on a GPU: steps in the order of their worth, each a process.
+"""Build, measure and test on a GPU: the steps run by importance, each in its own process.
 
     python -m benchmarks.tools.gpu [--steps engine,tests] [--minutes 9] [--resume] [--rehearse]
 
-Each step has a time limit. Each of its results is a line of JSON, appended to a file the moment it
-is there; a step that fails or hangs is recorded, and the next one begins. A later call goes on with
-`--resume`. With `--rehearse` every step runs in its smallest form, on a CPU too.
+Each step has a time limit. Each of its results is appended at once to a file as a line of JSON. A
+step that fails or hangs is recorded, and the next one begins. A later call continues with
+`--resume`. With `--rehearse`, every step runs in its smallest form, on a CPU too.
 """
 
 import argparse
@@ -29,19 +29,20 @@ RESULTS = ROOT / "benchmarks" / "results" / "gpu"
 SOURCES = ("csrc", "kernels", "pixelsr", "benchmarks", "tests")
 DONE, FAILED, LIMIT = "done", "failed", "time limit"
 FEWEST_SECONDS = 5
-"""A step is not begun with less time left."""
+"""The least time left, in seconds, for a step to begin."""
 TAIL = 3000
-"""Characters that are kept of what a step says that does not end well."""
+"""The number of characters kept from the output of a step that fails."""
 
 Record = Callable[[str, dict[str, Any]], None]
 
 
 class Step(NamedTuple):
-    """One process.
+    """A step that runs in its own process.
 
     Attributes:
-        seconds: after which it is killed.
-        arguments: of Python; None for the step of this name in `benchmarks.tools.gpu_steps`.
+        seconds: the time limit, after which the process is killed.
+        arguments: Python's arguments; None for the step of this name in
+            `benchmarks.tools.gpu_steps`.
     """
 
     name: str
@@ -57,7 +58,7 @@ STEPS = (
     Step("training", 50),
     Step("engine_triton", 50),
     Step("tools", 75),
-    Step("tests", 115),  # up to here 9 minutes
+    Step("tests", 115),  # the steps up to here take 9 minutes
     Step("tuning", 500),
     Step("loops", 400),
     Step("recurrences", 120),
@@ -65,7 +66,7 @@ STEPS = (
 
 
 def main(given: Sequence[str] | None = None, steps: Sequence[Step] = STEPS) -> int:
-    """Run the steps that are asked for; return 0 where all of them ended well."""
+    """Run the chosen steps; return 0 if all of them succeeded."""
     asked = _parse(given, [step.name for step in steps])
     device = _device(asked.rehearse)
     commit = _commit()
@@ -94,7 +95,7 @@ def main(given: Sequence[str] | None = None, steps: Sequence[Step] = STEPS) -> i
 
 
 def ended(file: Path, commit: str, device: str) -> set[str]:
-    """Return the steps that came to an end of their own for this commit on this device."""
+    """Return the steps that ended by themselves for this commit on this device."""
     if not file.is_file():
         return set()
     lines = [json.loads(line) for line in file.read_text().splitlines()]
@@ -103,7 +104,7 @@ def ended(file: Path, commit: str, device: str) -> set[str]:
 
 
 def run(step: Step, limit: float, rehearse: bool, record: Record) -> str:
-    """Run one step for so many seconds at most, record what it reports, and return how it ended."""
+    """Run one step for at most `limit` seconds, record its results, and return how it ended."""
     arguments = step.arguments or ("-m", "benchmarks.tools.gpu_steps", step.name)
     begin, count = time.monotonic(), 0
     with _process(arguments, rehearse) as (process, reported, said):
@@ -111,7 +112,7 @@ def run(step: Step, limit: float, rehearse: bool, record: Record) -> str:
         def relay() -> None:
             nonlocal count
             for line in reported:
-                if line.endswith("\n"):  # the last one of a killed process may be cut
+                if line.endswith("\n"):  # a killed process may leave a partial last line
                     record(step.name, json.loads(line))
                     count += 1
 
@@ -138,7 +139,7 @@ def run(step: Step, limit: float, rehearse: bool, record: Record) -> str:
 def _process(
     arguments: Sequence[str], rehearse: bool
 ) -> Iterator[tuple[subprocess.Popen[bytes], TextIO, TextIO]]:
-    """A process in a session of its own, what it reports, and what else it says."""
+    """Start a process in its own session; yield it, its results and its other output."""
     reading, writing = os.pipe()
     environment = {**os.environ, "RESULTS_TO": str(writing)}
     if rehearse:
@@ -162,7 +163,7 @@ def _process(
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End a process and all that it has started."""
+    """End a process and all processes that it started."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -186,7 +187,7 @@ def _parse(given: Sequence[str] | None, names: list[str]) -> argparse.Namespace:
 
 
 def _device(rehearse: bool) -> str:
-    """Return the GPU's name; a process asks for it, so that this one holds nothing on the GPU."""
+    """Return the GPU's name; a child process asks, so that this one uses no GPU memory."""
     script = "from torch import cuda; print(cuda.get_device_name() if cuda.is_available() else '')"
     name = subprocess.check_output([sys.executable, "-c", script], text=True).strip()
     if not name and not rehearse:
@@ -195,7 +196,7 @@ def _device(rehearse: bool) -> str:
 
 
 def _commit() -> str:
-    """Return what git calls this state, or a sum of the sources where git does not know it."""
+    """Return git's name of this commit, or a hash of the sources if git has none for this state."""
     command = ["git", "describe", "--always", "--dirty", "--exclude", "*"]
     with contextlib.suppress(OSError):
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""The figures of a GPU as Markdown: times, what they are beside PyTorch's, and what they are of."""
+"""The results of a GPU as Markdown: times, times against PyTorch, bounds and breakdowns."""
 
 import statistics
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from pixelsr.bench import Measurement, Report, times_faster
 from pixelsr.bench.report import CACHED, CACHED_LOOP, CROPPED_LOOP, NAIVE_LOOP
 
 PUBLISHED = {1: 2, 16: 18, 64: 61, 256: 183}
-"""Times faster than the naive loop, by images at once: PixelCNN++, arXiv 1704.06001."""
+"""The published speedup over the naive loop by batch size: PixelCNN++, arXiv 1704.06001."""
 HEADS = (
     *("images at once", "drawn by", "milliseconds", "images a second"),
     *("against the naive loop", "published", "against the row-cropped loop"),
@@ -24,10 +24,10 @@ plan, with products in TF32. Published: PixelCNN++ against its naive loop on one
 
 
 def gpu_table(report: Report, found: dict[str, Any]) -> str:
-    """The section of one GPU.
+    """Return the section of one GPU.
 
     Args:
-        found: what `benchmarks.tools.gpu_steps.loops` notes beside the report.
+        found: the results that `benchmarks.tools.gpu_steps.loops` notes beside the report.
     """
     machine = report.machine
     parts = [
@@ -61,7 +61,7 @@ def _rows(results: list[Measurement]) -> Iterator[list[str]]:
 
 
 def _faster(figure: Measurement, rival: Measurement | None) -> str:
-    """How many times faster than a rival, with two digits that count."""
+    """Return how many times faster `figure` is than a rival, to two significant digits."""
     if rival is None:
         return ""
     times = times_faster(figure, rival)

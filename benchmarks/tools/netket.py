@@ -1,22 +1,22 @@
-"""pixelsr beside NetKet, another cached sampler, at NetKet's own task: 16 binary 28x28 images.
+"""Compare pixelsr with NetKet, another cached sampler, on NetKet's own task.
 
     python -m benchmarks.tools.netket --python /elsewhere/bin/python
 
-of an environment with `netket` (3.23.0) and jax for the CPU, which pixelsr itself never needs.
-NetKet runs as a process of its own that draws when it is told to, so that the two take turns; what
-jax compiles is compiled before.
+The task is 16 binary 28x28 images. The given Python has `netket` (3.23.0) and jax for the CPU,
+which pixelsr itself never needs. NetKet runs in its own process and draws on request, so that the
+two take turns; jax compiles before the clock starts.
 
-NetKet's `FastARNNConv2D` is a chain of masked convolutions with SELU between them. Its kernel of
-3 x 5 is the upper part of one of 5 x 5 with mask A in the first layer and B in the others, of one
-color; the last layer's two outputs are log psi of the two spins, and p = |psi|^2, so the logits
-are twice that. There is no output layer besides. `Chain` below is that network with the same
-parameters: the same live taps, padding, inputs (-1 and 1) and dtype (float32). Before the clock
-starts, it is given NetKet's weights, and its probabilities are compared with NetKet's.
+NetKet's `FastARNNConv2D` is a chain of masked convolutions with SELU between them and no other
+output layer. Its 3x5 kernel is the upper part of a 5x5 kernel of one color, with mask A in the
+first layer and mask B in the others. The last layer's two outputs are log psi of the two spins, and
+p = |psi|^2, so the logits are twice the outputs. `Chain` below is that network: it has the same
+parameters, live taps, padding, inputs (-1 and 1) and dtype (float32). Before the clock starts, it
+loads NetKet's weights, and its probabilities are compared with NetKet's.
 
-What differs: NetKet adds up all 15 taps of a kernel, of which 3 or 2 are zero by its mask, while
-pixelsr leaves them out; NetKet draws from its own random numbers, pixelsr from its Gumbel noise, by
-which an image is the same in any batch; NetKet compiles for one batch size and network, while
-pixelsr plans, and packs weights, within the time that is measured, as far as it does not remember.
+The two differ as follows. NetKet sums all 15 taps of a kernel, although its mask zeroes 3 or 2 of
+them; pixelsr skips dead taps. NetKet draws from its own random numbers; pixelsr draws from its
+Gumbel noise, so an image is the same in any batch. NetKet compiles for one batch size and network;
+pixelsr plans and packs weights within the measured time, unless they are cached.
 """
 
 import dataclasses
@@ -38,20 +38,20 @@ from torch import Tensor, nn
 import pixelsr
 from pixelsr import functional
 from pixelsr.bench import engine_choices
-from pixelsr.bench.engine_choices import EngineChoice
+from pixelsr.bench.choices import EngineChoice
 from pixelsr.bench.timing import median_ratio, seconds
 from pixelsr.nn import MaskedConv2d
 
 WORKER = Path(__file__).with_name("netket_worker.py")
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 TOLERANCE = 1e-4
-"""Of a probability, in float32."""
+"""The largest difference of a probability, in float32."""
 CPU = torch.device("cpu")
 
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """What both sides draw; the defaults are the comparison's."""
+    """The task that both sides draw; the defaults define the comparison."""
 
     layers: int = 4
     features: int = 32
@@ -62,7 +62,7 @@ class Task:
 
 
 class Chain(nn.Module):
-    """NetKet's `FastARNNConv2D` of real parameters, made of pixelsr's layers.
+    """NetKet's `FastARNNConv2D` with real parameters, built from pixelsr's layers.
 
     Shape:
         images, uint8 ``[N, 1, H, W]``, to logits ``[N, 2, 1, H, W]``.
@@ -87,7 +87,7 @@ class Chain(nn.Module):
 
     @torch.no_grad()
     def load(self, arrays: dict[str, np.ndarray]) -> None:
-        """Take NetKet's parameters; level 0 is spin -1."""
+        """Load NetKet's parameters; level 0 is spin -1."""
         for k, layer in enumerate(self.layers):
             kernel = torch.from_numpy(arrays[f"kernel_{k}"]).permute(3, 2, 0, 1)
             layer.weight.zero_()
@@ -99,15 +99,15 @@ class Chain(nn.Module):
 
     @property
     def live_parameters(self) -> int:
-        """Weights at live taps, and biases."""
+        """Return the number of weights at live taps plus biases."""
         return sum(int(layer.mask().sum()) + layer.out_channels for layer in self.layers)
 
 
 def check_the_same_probabilities(chain: Chain, arrays: dict[str, np.ndarray]) -> float:
-    """The largest difference of a conditional probability, on images that NetKet drew.
+    """Return the largest difference of a conditional probability, on images that NetKet drew.
 
     Raises:
-        ValueError: it is above `TOLERANCE`.
+        ValueError: the difference is above `TOLERANCE`.
     """
     spins = torch.from_numpy(arrays["spins"]).long()
     side = int(spins.shape[1] ** 0.5)
@@ -125,7 +125,7 @@ def check_the_same_probabilities(chain: Chain, arrays: dict[str, np.ndarray]) ->
 
 
 class NetKet:
-    """NetKet in a process of its own, compiled and waiting."""
+    """NetKet in its own process, compiled and waiting."""
 
     def __init__(self, process: "subprocess.Popen[str]", weights: Path) -> None:
         self._process = process
@@ -134,7 +134,7 @@ class NetKet:
             self.arrays = dict(arrays)
 
     def seconds(self) -> float:
-        """Have it draw once."""
+        """Run one draw in NetKet's process and return its seconds."""
         assert self._process.stdin
         self._process.stdin.write("draw\n")
         self._process.stdin.flush()
@@ -150,10 +150,10 @@ class NetKet:
 
 @contextmanager
 def netket(python: Path, task: Task) -> Iterator[NetKet]:
-    """Start NetKet's side, wait until it is compiled, and end it with the block."""
+    """Start NetKet's process, wait until it has compiled, and end it when the block exits."""
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "weights.npz"
-        # -I: or the worker would take this file for NetKet.
+        # -I keeps the script's folder off sys.path: otherwise `import netket` finds this file.
         command = [str(python), "-I", str(WORKER), str(weights)]
         process = subprocess.Popen(
             [*command, json.dumps(dataclasses.asdict(task))],
@@ -166,7 +166,7 @@ def netket(python: Path, task: Task) -> Iterator[NetKet]:
 
 
 def compare(theirs: NetKet, task: Task, sampler: EngineChoice, rounds: int) -> dict[str, Any]:
-    """The seconds of both in turns, and the median of the ratios, ours / theirs."""
+    """Return the seconds of both in turns, and the median of the ratios, ours / theirs."""
     chain = Chain(task).eval()
     chain.load(theirs.arrays)
     error = check_the_same_probabilities(chain, theirs.arrays)

@@ -1,10 +1,12 @@
 """NetKet's side of `benchmarks.tools.netket`, run by a Python that has NetKet.
 
-It imports nothing of pixelsr.
+It imports nothing from pixelsr.
 
-python -I netket_worker.py WEIGHTS.npz SETTINGS (JSON: layers, features, kernel_size, side, samples,
-threads). Writes its weights and some conditional probabilities; then, for each line on stdin, draws
-and answers with the seconds that it took. The first line on stdout says that it is compiled.
+    python -I netket_worker.py WEIGHTS.npz SETTINGS
+
+SETTINGS is JSON: layers, features, kernel_size, side, samples, threads. The worker writes its
+weights and some conditional probabilities. It prints a first line when it has compiled; then, for
+each line on stdin, it draws and prints the seconds that the draw took.
 """
 
 import json
@@ -14,7 +16,7 @@ import time
 
 
 def main(path: str, settings: dict) -> None:
-    # Before jax counts the cores for its threads.
+    # This must happen before jax counts the cores for its threads.
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: settings["threads"]])
     import jax
     import jax.numpy as jnp

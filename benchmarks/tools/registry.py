@@ -1,14 +1,14 @@
-"""What is measured, and which tests must be green before a figure of it may be reported."""
+"""The benchmark suites, and the tests that must pass before a suite reports results."""
 
 from typing import NamedTuple
 
 
 class Suite(NamedTuple):
-    """One file of benchmarks.
+    """One benchmark file.
 
     Attributes:
-        what: is measured, in a sentence.
-        guards: files of tests; while one of them is red, nothing is measured.
+        what: what the suite measures, in one sentence.
+        guards: test files; while any of them fails, nothing is measured.
     """
 
     what: str
@@ -30,7 +30,7 @@ SUITES = {
         ),
     ),
     "bench_plan_check": Suite(
-        "What a draw does before its first value: the check of a new plan, and the comparison.",
+        "A draw before its first value: checking a new plan or comparing a cached one.",
         (
             "tests/sampling/plan/test_plan.py",
             "tests/sampling/plan/test_plan_check.py",
@@ -38,15 +38,15 @@ SUITES = {
         ),
     ),
     "bench_completion": Suite(
-        "The lower half of images by the C++ engine, beside whole images.",
+        "The completion of the lower half of images by the C++ engine, beside whole images.",
         ("tests/sampling/plan/test_plan.py", "tests/sampling/test_holes.py"),
     ),
     "bench_edits": Suite(
-        "Logits after one pixel of a 64x64 image has changed: an edit, and one forward pass.",
+        "The logits after one pixel of a 64x64 image changes: an edit and one forward pass.",
         ("tests/sampling/test_edits.py", "tests/nn/test_layers.py"),
     ),
     "bench_masked_conv": Suite(
-        "Forward and backward of the masked convolution: dense, cropped in two lines, and ours.",
+        "The masked convolution, forward and backward: dense, cropped in two lines, and ours.",
         (
             "tests/nn/test_layers.py",
             "tests/functional/test_functional.py",
@@ -55,7 +55,7 @@ SUITES = {
         ),
     ),
     "bench_cross_entropy": Suite(
-        "The loss from features, forward and backward, beside the one from whole logits.",
+        "The loss from features, forward and backward, beside the loss from full logits.",
         ("tests/ops/test_pixel_cross_entropy.py", "tests/ops/test_pixel_cross_entropy_triton.py"),
     ),
     "bench_training_step": Suite(
@@ -77,10 +77,10 @@ SUITES = {
         ),
     ),
     "bench_pixelrnn_sampling": Suite(
-        "Images from a PixelRNN by the C++ engine, beside one forward pass.",
+        "Images drawn from a PixelRNN by the C++ engine, beside one forward pass.",
         ("tests/sampling/test_recurrent_sampling.py", "tests/models/test_pixelrnn.py"),
     ),
     "bench_noise": Suite(
-        "The noise of an image: the C++ kernel, and PyTorch.", ("tests/ops/test_noise.py",)
+        "The noise of an image: the C++ kernel and PyTorch.", ("tests/ops/test_noise.py",)
     ),
 }

@@ -1,4 +1,4 @@
-"""Writes the README's figures from benchmarks/results: ``python -m benchmarks.tools.report``."""
+"""Write the README's results from benchmarks/results: ``python -m benchmarks.tools.report``."""
 
 import json
 from collections.abc import Iterable
@@ -12,17 +12,17 @@ from .gpu_steps.loops import join
 from .gpu_table import gpu_table
 
 ROOT = Path(__file__).parents[2]
-BEGIN, END = "<!-- figures: python -m benchmarks.tools.report -->\n", "<!-- /figures -->\n"
+BEGIN, END = "<!-- results: python -m benchmarks.tools.report -->\n", "<!-- /results -->\n"
 SAMPLING = "test_sampling"
 
 
 def read_report(file: Path) -> Report:
-    """The sampling report among the results of one machine."""
+    """Return the sampling report from one machine's results."""
     return Report.from_json(_found(file)["report"])
 
 
 def _found(file: Path) -> dict[str, Any]:
-    """What the suite noted; of a GPU, what the last commit did that came so far."""
+    """Return the suite's results; for a GPU, from the last commit that measured sampling."""
     if file.suffix == ".jsonl":
         return join(_sampled(file))
     by_name = {one["name"]: one for one in _benchmarks(file)}
@@ -31,7 +31,7 @@ def _found(file: Path) -> dict[str, Any]:
 
 
 def table(report: Report) -> str:
-    """The sampling figures of one machine, as Markdown."""
+    """Return one machine's sampling results as Markdown."""
     machine = report.machine
     rows = [
         f"On {machine['device']} ({machine['threads']} threads, torch {machine['torch']}, "
@@ -74,7 +74,7 @@ def _growth(growth: Growth) -> str:
 
 
 def result_files() -> list[Path]:
-    """The results of all machines on which sampling was measured."""
+    """Return the result files of all machines on which sampling was measured."""
     folder = ROOT / "benchmarks" / "results"
     files = [
         file
@@ -85,7 +85,7 @@ def result_files() -> list[Path]:
 
 
 def _sampled(file: Path) -> list[dict[str, Any]]:
-    """What the step "loops" of `benchmarks.tools.gpu` reported, of the last commit that has it."""
+    """Return what the "loops" step of `benchmarks.tools.gpu` reported for the last commit."""
     lines = [json.loads(line) for line in file.read_text().splitlines()]
     own = [line for line in lines if line.get("what") == "sampling"]
     return [line for line in own if line["commit"] == own[-1]["commit"]]
@@ -96,17 +96,17 @@ def _benchmarks(file: Path) -> list[dict[str, Any]]:
 
 
 def plot_of(file: Path) -> str:
-    """Where the plot of a machine's results is, from the README."""
+    """Return the path of a machine's plot, relative to the README."""
     return f"docs/images/speed-{file.stem}.png"
 
 
 def netket_file(file: Path) -> Path:
-    """Where the comparison with NetKet on the same machine is, if anywhere."""
+    """Return the path of the NetKet comparison on the same machine, whether or not it exists."""
     return file.parent / "netket" / file.name
 
 
 def results(files: Iterable[Path]) -> str:
-    """The README's section: for each machine its table and its plot."""
+    """Return the README's section: for each machine, its table and its plot."""
     return "\n".join(
         f"{_table_of(file)}{_netket(file)}\n![Images a second]({plot_of(file)})\n" for file in files
     )
@@ -120,7 +120,7 @@ def _table_of(file: Path) -> str:
 
 
 def _netket(file: Path) -> str:
-    """What `benchmarks.tools.netket` found on the same machine, where it was run."""
+    """Return what `benchmarks.tools.netket` found on the same machine, or "" if nothing."""
     beside = netket_file(file)
     if not beside.is_file():
         return ""
@@ -128,10 +128,10 @@ def _netket(file: Path) -> str:
     best = min(found["results"], key=lambda result: result["ratio"])
     task, version = found["task"], found["versions"]["netket"]
     return (
-        f"\n{task['samples']} binary {task['side']}x{task['side']} images of the network that "
-        f"NetKet {version} samples with a cache of its own, in turns with it: "
-        f"`{best['engine']}` takes {best['ratio']:.2f} of NetKet's time "
-        "([how](benchmarks/tools/netket.py)).\n"
+        f"\nNetKet {version} samples one of its networks with a cache of its own. "
+        f"On {task['samples']} binary {task['side']}x{task['side']} images of that network, "
+        f"`{best['engine']}` is {1 / best['ratio']:.0f} times faster than NetKet "
+        "([how it was measured](benchmarks/tools/netket.py)).\n"
     )
 
 

@@ -1,10 +1,10 @@
-"""Compare the time of a draw with that of another version of pixelsr, in turns.
+"""Compare the time of a draw with the time of another version of pixelsr, in turns.
 
     python -m benchmarks.tools.versions /elsewhere/pixelsr --out versions.json
 
 The other version is a checkout with its C++ kernels built (`python setup.py build_ext --inplace`).
 Each version runs in its own process and draws images of the paper's `PixelRecursiveSR`; the fastest
-of three draws counts. A ratio is the time of this version divided by that of the other.
+of three draws counts. A ratio is this version's time divided by the other's.
 """
 
 import argparse

@@ -1,5 +1,6 @@
-// argmax(logits / temperature + noise), the lowest level on a tie; at temperature 0 of the logits.
-// A level whose logit is -inf is never drawn; NaN, +inf, or -inf at every level are faults.
+// The draw of a value: argmax(logits / temperature + noise), or argmax(logits) at temperature 0.
+// The lowest level wins a tie. A level with the logit -inf is never drawn. NaN, +inf, and -inf at
+// every level are faults.
 #pragma once
 
 #include <cmath>
@@ -12,7 +13,7 @@ namespace pixelsr {
 template <class T>
 struct Best {
   T score;
-  int64_t level;  // -1 where there is none yet
+  int64_t level;  // -1 if there is none yet
 };
 
 template <class T>
@@ -20,13 +21,13 @@ PIXELSR_HOST_DEVICE T score_of(T logit, T temperature, float noise) {
   return temperature > 0 ? logit / temperature + noise : logit;
 }
 
-// For levels that come in rising order: quicker than `better`, which has ties to decide.
+// Updates `best` for levels in rising order. This is faster than `better`, which decides ties.
 template <class T>
 PIXELSR_HOST_DEVICE void consider(Best<T>& best, T score, int64_t level) {
   if (best.level < 0 || score > best.score) best = {score, level};
 }
 
-// The better of two, in whatever order levels are compared.
+// Returns the better of two, in whatever order levels are compared.
 template <class T>
 PIXELSR_HOST_DEVICE Best<T> better(Best<T> a, Best<T> b) {
   if (a.level < 0) return b;
@@ -34,8 +35,8 @@ PIXELSR_HOST_DEVICE Best<T> better(Best<T> a, Best<T> b) {
   return b.score > a.score || b.level < a.level ? b : a;
 }
 
-// The kinds of a logit. The greatest kind among the logits of a value is the kind of the value, and
-// a value can be drawn if its kind is FINITE. pixelsr/sampling/sampler.py knows these numbers.
+// The kinds of logits. The kind of a value is the greatest kind among its logits; the value can be
+// drawn only if it is FINITE. pixelsr/sampling/sampler.py uses the same numbers.
 enum LogitKind : int { FORBIDDEN, FINITE, POSITIVE_INFINITY, NOT_A_NUMBER };
 
 template <class T>
@@ -45,7 +46,7 @@ PIXELSR_HOST_DEVICE int kind_of(T logit) {
   return FORBIDDEN;
 }
 
-// Records the first fault of a sample, as 4 * position + kind; `fault` begins as a larger number.
+// Records the first fault of a sample as 4 * position + kind. `fault` starts as a larger number.
 PIXELSR_HOST_DEVICE void record_fault(int64_t& fault, int64_t position, int kind) {
   const int64_t found = 4 * position + kind;
   if (kind != FINITE && found < fault) fault = found;

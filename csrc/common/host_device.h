@@ -1,4 +1,4 @@
-// Marks what is compiled for the CPU and for a GPU.
+// The macro for functions that are compiled for both the CPU and a GPU.
 #pragma once
 
 #if defined(__CUDACC__)

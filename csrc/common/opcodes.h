@@ -1,5 +1,5 @@
-// What a pointwise formula is made of, in postfix order; `ARG` and `CONST` push a value, and `GATE`
-// is tanh(a) * sigmoid(b). pixelsr/sampling/engines/cpu/program.py knows these numbers.
+// The opcodes of pointwise steps, in postfix order. `ARG` and `CONST` push a number, and `GATE` is
+// tanh(a) * sigmoid(b). pixelsr/sampling/engines/packing.py uses the same numbers.
 #pragma once
 
 #include <cstdint>

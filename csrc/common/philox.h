@@ -1,5 +1,5 @@
 // The noise of a draw: Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as
-// 1, 2, 3") and the Gumbel variable of one of its words. One definition, host and device.
+// 1, 2, 3"), and the Gumbel variable of one of its words. Host and device share this definition.
 #pragma once
 
 #include <cmath>
@@ -31,15 +31,16 @@ PIXELSR_HOST_DEVICE Words philox4x32(Words counter, Key key) {
   return {{c0, c1, c2, c3}};
 }
 
-// -log(-log(u)), u = ((word >> 9) + 0.5) * 2^-23: exact, never 0, never 1. The logarithms are of
-// doubles: rounded to float they are the same in every library, for all 2^23 values of u.
+// The noise is -log(-log(u)). u = ((word >> 9) + 0.5) * 2^-23 is exact, and never 0 or 1. The
+// logarithms are computed in double: rounded to float, they are the same in every library for all
+// 2^23 possible u.
 PIXELSR_HOST_DEVICE double uniform_of_word(uint32_t word) { return ((word >> 9) + 0.5) * 0x1p-23; }
 
 PIXELSR_HOST_DEVICE float gumbel_of_word(uint32_t word) {
   return static_cast<float>(-log(-log(uniform_of_word(word))));
 }
 
-// The words that serve levels 4 * block to 4 * block + 3 of one value of one sample.
+// Returns the words for levels 4 * block to 4 * block + 3 of one value of one sample.
 PIXELSR_HOST_DEVICE Words noise_words(uint64_t seed, uint64_t sample, uint32_t position,
                                       uint32_t block) {
   const Key key{static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)};

@@ -1,5 +1,5 @@
-// Pointwise functions of single numbers, or of vectors of them; `Exp::of` is the exponential, which
-// must be infinite at +inf. NaN gives NaN, and +-inf what PyTorch's functions give.
+// Pointwise functions of numbers or vectors. `Exp::of` is the exponential; it must be infinite at
+// +inf. The results for NaN and +-inf are the same as in PyTorch.
 #pragma once
 
 #include "common/host_device.h"
@@ -16,11 +16,11 @@ PIXELSR_HOST_DEVICE V tanh_of(V x) {
   return 1.0f - 2.0f / (1.0f + Exp::of(x + x));
 }
 
-// tanh(a) sigmoid(b) = (e^2a - 1) / ((e^2a + 1) (1 + e^-b)), with one division. The denominator
-// may become infinite, where sigmoid(b) is less than 1e-21.
+// Returns tanh(a) sigmoid(b) = (e^2a - 1) / ((e^2a + 1) (1 + e^-b)) with one division. The
+// denominator may become infinite only if sigmoid(b) is less than 1e-21.
 template <class Exp, class V>
 PIXELSR_HOST_DEVICE V gate_of(V a, V b) {
-  a = a > 20.0f ? V{} + 20.0f : a;  // there tanh is 1, and the numerator stays finite
+  a = a > 20.0f ? V{} + 20.0f : a;  // beyond 20 tanh is 1; the numerator stays finite
   const V e = Exp::of(a + a);
   return (e - 1.0f) / ((e + 1.0f) * (1.0f + Exp::of(-b)));
 }

@@ -1,4 +1,4 @@
-// The order in which images are drawn: what is run for which row, pixel and color.
+// The raster scan: the order in which a plan's steps run for the rows, pixels and colors of images.
 #pragma once
 
 #include <cstdint>
@@ -7,20 +7,20 @@
 
 namespace pixelsr {
 
-// The place in raster order that a run has come to. Without a color the row is still to begin.
+// The current position in raster order. The color is ROW_BEGINS before the row is begun.
 struct Cursor {
   int64_t row, col, color;
 };
 constexpr int64_t ROW_BEGINS = -1;
 
-// What has to be computed, as pixelsr/sampling/plan/schedule.py says.
+// The parts of the images that have to be computed, from pixelsr/sampling/plan/schedule.py.
 struct Order {
   int64_t height, width, colors;
-  int64_t first_col, cols;      // what is computed of a row
-  int64_t rows;                 // to run before returning
-  const bool* unknown;          // [H, W, C], in any sample
+  int64_t first_col, cols;      // the columns that are computed
+  int64_t rows;                 // how many to run before returning
+  const bool* unknown;          // [H, W, C], true if unknown in any sample
   const int64_t* last_unknown;  // [H, W], the last unknown color, or -1
-  const int64_t* stop;          // [H, W], how many stages of the pixel are run
+  const int64_t* stop;          // [H, W], how many stages of a pixel are run
 
   PIXELSR_HOST_DEVICE bool row_has_unknown(int64_t row) const {
     for (int64_t col = 0; col < width; ++col) {
@@ -30,9 +30,9 @@ struct Order {
   }
 };
 
-// Goes on from a cursor until the rows are done, or until `visit.draw` says that it does not draw:
-// then the logits of the value at the returned cursor are there. A run that begins at such a cursor
-// finds that value chosen.
+// Runs from a cursor until the rows are done, or until `visit.draw` returns false. In the second
+// case, the logits of the value at the returned cursor have been computed; the caller must choose
+// this value before the next run begins at that cursor.
 //
 // The visitor has: begin_row(row, resumes), run_known_row(), run_row(), begin_pixel(col, resumes),
 // run_left(col, with_head), run_color(col, color, with_head), draw(cursor) -> bool,
@@ -63,7 +63,7 @@ PIXELSR_HOST_DEVICE Cursor walk(const Order& order, Cursor at, Visitor&& visit) 
         resumes = false;
         visit.load_value(at);
       }
-      if (stop <= order.colors) return {order.height, 0, ROW_BEGINS};  // the last value of all
+      if (stop <= order.colors) return {order.height, 0, ROW_BEGINS};  // the last unknown value
       visit.end_pixel(at.col);
     }
     visit.end_row();

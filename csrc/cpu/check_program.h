@@ -1,4 +1,4 @@
-// Checks of a program, once: whatever passes them reads and writes inside the storage, the packed
+// Checks of a program, made once. A program that passes them accesses only the storage, the packed
 // weights and the constants, so that nothing has to be checked while it runs.
 #pragma once
 
@@ -15,8 +15,9 @@
 
 namespace pixelsr {
 
-// Calls `visit(buffer, dr, dc, first, length)` for each stretch of values that a step reads or
-// writes: so many from the channel `first` of the pixel that is so many rows and columns away.
+// Calls `visit(buffer, dr, dc, first, length)` for each range of numbers that a step reads or
+// writes: `length` numbers from channel `first` of the pixel that is `dr` rows and `dc` columns
+// away.
 template <class Visit>
 void each_access(const Step& step, Visit visit) {
   visit(step.out.buffer, 0, 0, step.out.first, step.out.count);
@@ -32,11 +33,11 @@ void each_access(const Step& step, Visit visit) {
 
 class ProgramCheck {
  public:
-  // weights, constants: how many there are.
+  // `weights` and `constants` are the numbers of elements.
   ProgramCheck(const Program& program, int64_t weights, int64_t constants)
       : program_(program), weights_(weights), constants_(constants) {}
 
-  // What holds wherever steps run.
+  // Checks all that does not depend on where steps run.
   void check() const {
     check_image();
     int64_t end = 0;
@@ -45,14 +46,15 @@ class ProgramCheck {
     for (size_t i = 0; i < program_.steps.size(); ++i) check_step(program_.steps[i], i);
   }
 
-  // Run row by row in rings: a step reads rows that its buffers keep, and columns inside of them.
+  // Checks a program that runs in rings: steps access only rows that their buffers keep, and
+  // columns inside them.
   void check_rings() const {
     std::map<int64_t, std::pair<int64_t, bool>> scans;
     for (size_t i = 0; i < program_.steps.size(); ++i) {
       const Step& step = program_.steps[i];
       each_access(step, [&](int64_t b, int64_t dr, int64_t dc, int64_t first, int64_t length) {
         const Buffer& buffer = program_.buffers[b];
-        const int64_t last = buffer.left + program_.width - 1 + step.padding + dc;  // a column
+        const int64_t last = buffer.left + program_.width - 1 + step.padding + dc;  // column
         require(-buffer.rows < dr && dr <= 0, "step ", i, " reaches ", dr, " rows away in buffer ",
                 b, ", which keeps ", buffer.rows);
         require(buffer.left + dc >= 0 && last < buffer.padded &&
@@ -66,7 +68,7 @@ class ProgramCheck {
     }
   }
 
-  // Run at any places of whole maps: a place has one number in all of them.
+  // Checks a program that runs in whole maps: a place has the same index in all of them.
   void check_maps() const {
     for (const Buffer& buffer : program_.buffers) {
       require(
@@ -105,7 +107,7 @@ class ProgramCheck {
             "its buffer of the image is ", p.image);
   }
 
-  // Buffers stand one behind the other; gives where this one ends.
+  // Checks a buffer, which must begin at or after `end`, and returns its own end.
   int64_t check_buffer(const Buffer& b, int64_t end) const {
     require(b.rows >= 1 && b.channels >= 1 && b.left >= 0 && b.padding >= 0 &&
                 b.padding <= MOST_PADDING && b.left + program_.width + b.padding <= b.padded,
@@ -121,7 +123,7 @@ class ProgramCheck {
 
   void check_image_stage() const {
     for (const int64_t value : program_.values) {
-      require(is_buffer(value), "a value of the image stage has buffer ", value);
+      require(is_buffer(value), "conditioning features have the unknown buffer ", value);
     }
   }
 
@@ -166,7 +168,8 @@ class ProgramCheck {
             step.bias, " on, of ", constants_, " constants");
   }
 
-  // A segment is the source at one pixel, or whole pixels side by side.
+  // Checks a window. A segment is the source at one pixel, or at several adjacent pixels if the
+  // source has all channels.
   void check_window(const Step& step, size_t number) const {
     const Span& source = step.args[0];
     require(is_here(source), "step ", number, " has a source at another pixel");
@@ -179,9 +182,9 @@ class ProgramCheck {
     }
   }
 
-  // Its values stand on a stack; in the end there is one.
+  // Checks the code of a pointwise step on a model of its stack, which must end with one number.
   void check_pointwise(const Step& step, size_t number) const {
-    require(step.args.size() <= MOST_ARGS, "step ", number, " is a formula of ", step.args.size(),
+    require(step.args.size() <= MOST_ARGS, "step ", number, " has ", step.args.size(),
             " arguments, expected at most ", MOST_ARGS);
     for (const Span& arg : step.args) {
       require(arg.count == step.out.count, "step ", number, " has an argument of ", arg.count,
@@ -195,12 +198,12 @@ class ProgramCheck {
               "step ", number, " takes argument ", operand, " of ", step.args.size());
       require(!is_const || is_block(operand, 1), "step ", number, " takes constant ", operand,
               " of ", constants_);
-      require(height >= operands, "step ", number, " takes values that its formula has not made");
+      require(height >= operands, "step ", number, " pops more numbers than its stack has");
       height += 1 - operands;
-      require(height <= MAX_STACK, "step ", number, " has a formula of more than ", MAX_STACK,
-              " values at once");
+      require(height <= MAX_STACK, "step ", number, " needs a stack of more than ", MAX_STACK,
+              " numbers");
     }
-    require(height == 1, "step ", number, " has a formula with ", height, " results, expected 1");
+    require(height == 1, "step ", number, " leaves ", height, " numbers on its stack, expected 1");
   }
 
   void check_span(const Span& span, const char* what) const {
@@ -230,7 +233,7 @@ inline Program read_program(const char* op, const Tensor& code) {
   return ProgramReader(code.const_data_ptr<int64_t>(), code.numel()).read();
 }
 
-// A program for run_plan_.
+// Reads and checks a program for run_plan_.
 inline Program read_rings(const char* op, const Tensor& code, int64_t weights, int64_t constants) {
   Program program = read_program(op, code);
   const ProgramCheck check(program, weights, constants);
@@ -239,7 +242,7 @@ inline Program read_rings(const char* op, const Tensor& code, int64_t weights, i
   return program;
 }
 
-// A program for run_cells_, whose weights all stand with the constants.
+// Reads and checks a program for run_cells_, whose weights are all among the constants.
 inline Program read_maps(const char* op, const Tensor& code, int64_t constants) {
   Program program = read_program(op, code);
   const ProgramCheck check(program, constants, constants);

@@ -1,5 +1,5 @@
-// Checks of the tensors that an operator is given: each failure is one sentence that names what was
-// expected and what came.
+// Checks of the operators' tensor arguments. Each error message is one sentence that names the
+// expected and the given tensor.
 #pragma once
 
 #include <torch/csrc/stable/ops.h>
@@ -17,7 +17,7 @@ namespace pixelsr {
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
 
-constexpr int64_t ANY = -1;  // a size that is not prescribed
+constexpr int64_t ANY = -1;  // a size that is not checked
 
 template <class T>
 constexpr ScalarType dtype_of = torch::headeronly::CppTypeToScalarType<T>::value;
@@ -38,7 +38,7 @@ inline std::string described(const Tensor& tensor) {
          (tensor.is_cpu() ? "" : ", on another device");
 }
 
-// Are dtype and sizes those expected, and is it on the CPU?
+// Returns true if the tensor is on the CPU and has the expected dtype and sizes.
 inline bool is_like(const Tensor& tensor, ScalarType dtype, std::initializer_list<int64_t> sizes) {
   const auto own = tensor.sizes();
   return tensor.is_cpu() && tensor.scalar_type() == dtype &&
@@ -59,7 +59,7 @@ inline void check_features(const char* op, const char* name, const Tensor& tenso
                   " must be float32 or float64, got ", torch::headeronly::toString(dtype));
 }
 
-// How many threads to use: no more than libtorch has, however many are asked for.
+// Returns the number of threads to use: as requested, but at most as many as libtorch has.
 inline int64_t checked_threads(const char* op, int64_t threads) {
   STD_TORCH_CHECK(threads >= 1, op, ": threads must be a positive int, got ", threads);
   return std::min<int64_t>(threads, torch::stable::get_num_threads());

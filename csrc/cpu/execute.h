@@ -1,4 +1,4 @@
-// One step at some places: from names of buffers to pointers for the kernels.
+// The execution of one task: finds the pointers of its spans and calls the kernels.
 #pragma once
 
 #include <torch/csrc/stable/tensor.h>
@@ -13,7 +13,7 @@
 
 namespace pixelsr {
 
-// What steps multiply and add, see program.py; and the kernels that do so.
+// The packed parameters of the steps, see engines/cpu/program.py, and the kernels.
 template <class T>
 struct Parameters {
   const char* weights;
@@ -36,7 +36,7 @@ Parameters<T> parameters_of(const torch::stable::Tensor& weights,
                     torch::headeronly::toString(constants.scalar_type()));
     type = is_half ? WeightType::FLOAT16 : WeightType::BFLOAT16;
   }
-  // A pair of 16-bit weights is read as a word.
+  // A pair of 16-bit weights is read as one 32-bit word.
   STD_TORCH_CHECK(reinterpret_cast<uintptr_t>(weights.const_data_ptr()) % sizeof(float) == 0,
                   "weights must begin at a multiple of 4 bytes");
   return {static_cast<const char*>(weights.const_data_ptr()),
@@ -44,8 +44,9 @@ Parameters<T> parameters_of(const torch::stable::Tensor& weights,
           &kernels<T>()};
 }
 
-// `at(span, dr, dc)` is where the values of site 0, so many rows and columns away, would stand if
-// its offset were 0; `sites(buffer)` are the offsets of all sites.
+// A site is a position of one sample at which the step runs. `sites(buffer)` returns the offsets of
+// all sites. `at(span, dr, dc)` returns the base pointer of these offsets for the features of a
+// span that is `dr` rows and `dc` columns away.
 template <class T, class At, class Sites>
 void run_product(const Parameters<T>& parameters, const Task& task, At at, Sites sites) {
   const Step& step = *task.step;
@@ -57,7 +58,7 @@ void run_product(const Parameters<T>& parameters, const Task& task, At at, Sites
     lengths[i] = segment.length;
   }
   ProductCall<T> call{};
-  const bool whole_rows = step.when == When::ROW;  // their weights stand with the constants
+  const bool whole_rows = step.when == When::ROW;  // their weights are among the constants
   const WeightType type = whole_rows ? WeightType::NATIVE : parameters.weight_type;
   call.weight = whole_rows ? reinterpret_cast<const char*>(parameters.constants + step.weight)
                            : parameters.weights + step.weight * parameters.weight_bytes;

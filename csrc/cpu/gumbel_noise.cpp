@@ -1,4 +1,4 @@
-// gumbel_noise_: noise of consecutive samples at consecutive positions, for every level.
+// gumbel_noise_: writes the noise of consecutive samples at consecutive positions for every level.
 
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>

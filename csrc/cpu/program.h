@@ -1,6 +1,6 @@
-// A plan as the sampling operators are given it: a flat list of integers, written by
-// pixelsr/sampling/engines/cpu/program.py in the same order. The reader refuses what is no program
-// at all; check_program.h what could not be run.
+// The program of a plan for the sampling operators: a flat list of integers, which
+// pixelsr/sampling/engines/cpu/program.py writes in the same order. The reader rejects lists that
+// are not programs; check_program.h rejects programs that cannot run.
 #pragma once
 
 #include <torch/headeronly/util/Exception.h>
@@ -12,9 +12,9 @@
 
 namespace pixelsr {
 
-// [rows, samples, padded, channels] in the storage, from `offset * samples` on; see steps.py. The
-// storage goes on behind the buffers: with the noise of a row, where a plan is run to draw. So many
-// columns to the right of the image are a part of it: `padding`.
+// A buffer [rows, samples, padded, channels] in the storage, from `offset * samples` on; see
+// pixelsr/sampling/plan/ir.py. In the storage of a draw, the noise of a row follows the buffers.
+// `padding` is the number of columns to the right of the image that are computed.
 struct Buffer {
   int64_t offset, rows, left, padded, channels, padding;
 };
@@ -23,16 +23,16 @@ struct Span {
   int64_t buffer, first, count, dr, dc;
 };
 
-// Neighboring columns of the window of a product: `length` values from (row + dr, col + dc) on.
+// Adjacent columns of the window of a product: `length` numbers from (row + dr, col + dc) on.
 struct Segment {
   int64_t dr, dc, length;
 };
 
-// Of a step; pixelsr/sampling/engines/cpu/program.py refuses more.
+// The limits of a step; pixelsr/sampling/engines/cpu/program.py refuses plans that exceed them.
 constexpr size_t MOST_SEGMENTS = 64, MOST_ARGS = 32;
 constexpr int64_t MOST_PADDING = 1024;
 
-// In magnitude: sums of several numbers of a program do not overflow.
+// The limit of the magnitude of numbers, so that sums of several numbers do not overflow.
 constexpr int64_t MOST_NUMBER = int64_t{1} << 48;
 
 enum class Kind : int64_t { PRODUCT, POINTWISE };
@@ -49,7 +49,7 @@ struct Step {
   bool reverse;  // the scan's direction
   int64_t first_row, padding;
   Span out;
-  std::vector<Span> args;  // of a product: the source, then what is added
+  std::vector<Span> args;  // of a product: the source, then the added span
   // Products.
   bool overwrite, has_source, has_add;
   int64_t weight, bias, depth;  // offsets into the packed weights and the constants
@@ -66,7 +66,7 @@ struct Program {
   int64_t size;   // of all buffers of one sample
   std::vector<Span> logits;
   std::vector<Buffer> buffers;
-  std::vector<int64_t> values;  // the buffers of the image stage's values
+  std::vector<int64_t> values;  // the buffers of the conditioning features
   std::vector<Step> steps;
 };
 

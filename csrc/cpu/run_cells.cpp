@@ -1,4 +1,4 @@
-// run_cells_: steps at any places of whole images, for edits.
+// run_cells_: runs steps at any positions of whole feature maps, for incremental logits.
 
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/ops.h>
@@ -19,7 +19,7 @@ namespace {
 
 constexpr const char* RUN_CELLS = "run_cells_";
 
-// Some steps, in order, at some places: a place is counted in pixels of the padded maps.
+// Runs some steps in order at some places. A place is a pixel index in the padded maps.
 template <class T>
 void run_at(const Program& program, const Parameters<T>& parameters, T* storage, int64_t first_step,
             int64_t last_step, const int64_t* places, int64_t count) {
@@ -42,7 +42,7 @@ void run_at(const Program& program, const Parameters<T>& parameters, T* storage,
   }
 }
 
-// How many pixels before and behind a place some steps read or write.
+// How far before and behind a place some steps read or write, in pixels.
 struct Reach {
   int64_t before = 0, behind = 0;
 };
@@ -62,7 +62,7 @@ Reach reach_of(const Program& program, int64_t first_step, int64_t last_step) {
   return reach;
 }
 
-// A cell: its first step and the one behind its last, its first place and the one behind its last.
+// Checks a cell: {first step, end of steps, first place, end of places}.
 void check_cell(const Program& program, const int64_t* cell, const Tensor& places) {
   const int64_t steps = static_cast<int64_t>(program.steps.size());
   STD_TORCH_CHECK(0 <= cell[0] && cell[0] <= cell[1] && cell[1] <= steps, RUN_CELLS,

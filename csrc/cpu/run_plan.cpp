@@ -1,6 +1,6 @@
-// run_plan_: draws images by a plan, records the logits of given ones, or runs the plan up to the
+// run_plan_: draws images by a plan, records the logits of given images, or runs the plan up to the
 // logits of the next value.
-// forget_session: frees what run_plan_ has kept of a batch.
+// forget_session: frees the state that run_plan_ keeps for a batch.
 
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/tensor.h>

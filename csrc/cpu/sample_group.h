@@ -1,4 +1,4 @@
-// Some samples of a batch on their way, and the threads that draw them.
+// A sample group: some samples of a batch, and the threads that draw them.
 #pragma once
 
 #include <algorithm>
@@ -15,19 +15,19 @@
 
 namespace pixelsr {
 
-// What the operator was given: one for all groups, constant but for what the pointers lead to.
+// The arguments of the operator, shared by all groups. Only the memory behind pointers changes.
 template <class T>
 struct Job {
   Program program;
   Parameters<T> parameters;
   T* storage;
-  float* noise;     // [samples, cols, C, L], of the row
-  const T* values;  // [inputs, values_size]
+  float* noise;     // [samples, cols, C, L], of the current row
+  const T* values;  // [inputs, values_size], the conditioning features
   int64_t values_size;
   uint8_t* images;    // [samples, C, H, W]
   const bool* known;  // [1 or samples, C, H, W]
   int64_t known_stride;
-  T* logits;        // [samples, C, H, W, L], to be recorded; or null
+  T* logits;        // [samples, C, H, W, L], to record; or null
   int64_t* faults;  // [samples], see record_fault
   int64_t samples, samples_per_input;
   uint64_t seed, first_index;
@@ -51,9 +51,9 @@ class SampleGroup {
     rows_.resize(program_.buffers.size() * most_rows());
   }
 
-  // Runs from the cursor on, until the rows are done or, where the caller draws, the logits of the
-  // next unknown value are there. Every thread of the group calls it, and gets the same cursor.
-  // It throws nothing and allocates nothing: one thread that left would keep the others waiting.
+  // Runs from a cursor until the rows are done or, if the caller draws, until the logits of the
+  // next unknown value are computed. Every thread of the group calls it, and gets the same cursor.
+  // It throws nothing and allocates nothing: if one thread left, the others would wait forever.
   Cursor run(Cursor from, int64_t thread) noexcept {
     return walk(order_, from, Member{*this, thread});
   }
@@ -61,7 +61,7 @@ class SampleGroup {
  private:
   static constexpr int64_t WHOLE_ROW = -1;
 
-  // What one thread does at the places that `walk` comes to.
+  // The visitor of `walk` that one thread of the group runs.
   struct Member {
     SampleGroup& group;
     const int64_t thread;
@@ -97,7 +97,7 @@ class SampleGroup {
     void end_row() { group.run_padding(thread); }
   };
 
-  // Steps of whole rows that are run together; those of a scan pixel by pixel.
+  // Consecutive steps of whole rows. The steps of a scan run pixel by pixel.
   struct Stretch {
     int64_t scan;
     bool reverse;
@@ -107,10 +107,10 @@ class SampleGroup {
 
   bool wants_noise() const { return job_.draw && job_.temperature > 0; }
   int64_t column_of(int64_t site) const { return order_.first_col + site % order_.cols; }
-  // How many pixels a row has, for steps that run at so many columns beyond the image.
+  // Returns the number of sites of a row, for steps that run at `padding` columns beyond the image.
   int64_t sites_of_row(int64_t padding) const { return samples_ * (order_.cols + padding); }
 
-  // Sites: where in a row of a buffer the pixels of a batch stand.
+  // Sites: the offsets of the samples' pixels in a row of each buffer.
 
   void place_sites() {
     whole_rows_.resize(padding() + 1);
@@ -131,7 +131,7 @@ class SampleGroup {
     }
   }
 
-  // The most columns to the right of the image that a step runs at, or a value has.
+  // Returns the largest padding of a step or of conditioning features.
   int64_t padding() const {
     int64_t most = 0;
     for (const Step& step : program_.steps) most = std::max(most, step.padding);
@@ -147,7 +147,7 @@ class SampleGroup {
     return most;
   }
 
-  // The first value of a row, `up` rows above the current one, of a buffer.
+  // Returns the start of a buffer's row that is `up` rows above the current one.
   T*& row_of(int64_t buffer, int64_t up) {
     return rows_[buffer * (rows_.size() / program_.buffers.size()) + up];
   }
@@ -219,14 +219,14 @@ class SampleGroup {
     }
   }
 
-  // At the columns to the right of the image, where nothing is drawn.
+  // Runs the columns to the right of the image, where nothing is drawn.
   void run_padding(int64_t thread) {
     for (size_t i = 0; i < padding_.size(); ++i) {
       run_list(padding_[i], program_.width + static_cast<int64_t>(i), thread);
     }
   }
 
-  // At a column, or in a whole row: what there is to do in that row.
+  // Runs steps at a column, or for a whole row, if they have begun by that row.
   void run_list(const ThreadSchedule& schedule, int64_t col, int64_t thread, int64_t row = 0) {
     if (schedule.empty()) return;
     barrier_.wait(threads_);
@@ -246,7 +246,7 @@ class SampleGroup {
     }
   }
 
-  // What a row begins with: its place in the rings, values of the image stage, noise.
+  // The beginning of a row: its slots in the rings, conditioning features, noise.
 
   void begin_row(int64_t row, int64_t thread, bool resumes) {
     barrier_.wait(threads_);
@@ -270,7 +270,7 @@ class SampleGroup {
     if (wants_noise()) make_noise(row, first, last);
   }
 
-  // Sites are numbered sample by sample, in each of them from left to right.
+  // Sites are numbered sample by sample, and from left to right in each sample.
 
   void load_known(int64_t row, int64_t first, int64_t last) {
     for (int64_t site = first; site < last; ++site) {
@@ -281,7 +281,7 @@ class SampleGroup {
     }
   }
 
-  // The values of an input stand one after the other: [value][H, W + padding, channels].
+  // The features of an input are stored one after another, each [H, W + padding, channels].
   void load_values(int64_t row, int64_t thread) {
     int64_t offset = 0;
     for (const int64_t value : program_.values) {
@@ -345,7 +345,7 @@ class SampleGroup {
       const int64_t site = sample * order_.cols + at.col - order_.first_col;
       const float* noise = noise_of(site, at.color);
       Best<T> best{0, -1};
-      bool doubtful = !(job_.temperature < INFINITY);  // then +inf has no score that tells
+      bool doubtful = !(job_.temperature < INFINITY);  // then +inf scores NaN
       for (int64_t level = 0; level < levels; ++level) {
         if (logits[level] > -INFINITY) {
           consider(best, score_of(logits[level], job_.temperature, noise[level]), level);
@@ -358,7 +358,7 @@ class SampleGroup {
     }
   }
 
-  // Copies the logits of a position, whose values are those that the images hold.
+  // Records the logits of a position; the images have its values.
   void record(const Cursor& at) {
     const Span& span = program_.logits[at.color];
     for (int64_t sample = 0; sample < samples_; ++sample) {
@@ -367,7 +367,8 @@ class SampleGroup {
     }
   }
 
-  // Nothing can be thrown here: the draw goes on, and the caller reads the faults after it.
+  // Records the fault of a value. The draw goes on, because nothing can be thrown here; the caller
+  // reads the faults afterwards.
   void check_logits(const T* logits, int64_t sample, const Cursor& at) const {
     int kind = FORBIDDEN;
     for (int64_t level = 0; level < program_.levels; ++level) {
@@ -377,7 +378,7 @@ class SampleGroup {
     record_fault(job_.faults[first_sample_ + sample], pixel * program_.colors + at.color, kind);
   }
 
-  // Put the values of a position where the next stages read them.
+  // Stores the values of a position where the next stages read them.
   void load_value(const Cursor& at) {
     const Span image{program_.image, at.color, 1, 0, 0};
     for (int64_t sample = 0; sample < samples_; ++sample) {

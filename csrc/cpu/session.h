@@ -1,4 +1,4 @@
-// What run_plan_ keeps of a batch between its calls.
+// Sessions: the state that run_plan_ keeps for a batch between its calls.
 #pragma once
 
 #include <torch/csrc/stable/tensor.h>
@@ -20,7 +20,7 @@ namespace pixelsr {
 
 constexpr const char* RUN_PLAN = "run_plan_";
 
-// The arguments of run_plan_, but for the number of the session.
+// The arguments of run_plan_ without the session number.
 struct PlanCall {
   Tensor program, weights, constants, storage, values, images, logits, known_mask, unknown,
       last_and_stop, cursor, faults;
@@ -30,7 +30,7 @@ struct PlanCall {
   int64_t first_col, cols, rows, threads;
 };
 
-// A tensor that is read in the first call of a session: later calls bring the same or an equal one.
+// A tensor that only the first call of a session reads. Later calls must pass an equal tensor.
 class ReadOnce {
  public:
   ReadOnce(const char* name, const Tensor& tensor)
@@ -48,13 +48,13 @@ class ReadOnce {
 
  private:
   const char* name_;
-  Tensor tensor_;  // so that nothing else gets its memory
+  Tensor tensor_;  // kept, so that its memory is not reused
   const void* data_;
   int64_t numel_;
 };
 
-// Splits the samples over the threads: each group its own samples, and several threads to a group
-// where there are more threads than samples.
+// Splits the samples and the threads into groups. A group has several threads only if there are
+// more threads than samples.
 template <class T>
 std::vector<std::unique_ptr<SampleGroup<T>>> make_groups(const Job<T>& job, int64_t threads) {
   const int64_t count = std::min(threads, job.samples);
@@ -71,8 +71,8 @@ struct AnySession {
   virtual ~AnySession() = default;
 };
 
-// The program, what decides the order of the walk, and the shape of the batch: read and checked in
-// the first call, as reading takes longer than one value. The other arguments come with each call.
+// A session. The first call reads and checks the program, the schedule and the shape of the batch,
+// because this takes longer than one value. Each call passes the other arguments.
 template <class T>
 class Session : public AnySession {
  public:
@@ -94,7 +94,7 @@ class Session : public AnySession {
     read_order(call);
   }
 
-  // Goes on from the cursor, and moves it.
+  // Runs from the cursor, and moves it.
   void run(const PlanCall& call) {
     const std::unique_lock<std::mutex> lock(running_, std::try_to_lock);
     STD_TORCH_CHECK(lock.owns_lock(), RUN_PLAN, ": the session is running in another thread");
@@ -122,7 +122,7 @@ class Session : public AnySession {
                     rest, " too many");
   }
 
-  // A copy: what decides which memory is read and written must not change in between.
+  // Copies the schedule: it decides which memory is accessed, so it must not change between calls.
   void read_order(const PlanCall& call) {
     const Program& p = job_.program;
     check_tensor(RUN_PLAN, "unknown", call.unknown, ScalarType::Bool,
@@ -185,7 +185,7 @@ class Session : public AnySession {
     check_cursor(call.cursor);
   }
 
-  // The noise stands behind the buffers.
+  // Checks the storage, in which the noise follows the buffers.
   void check_storage(const Tensor& storage) const {
     const Program& p = job_.program;
     check_tensor(RUN_PLAN, "storage", storage, dtype_of<T>, {ANY});
@@ -242,8 +242,9 @@ class Session : public AnySession {
     job_.order.rows = std::min(call.rows, p.height);
   }
 
-  // Groups are made before their team begins, for nothing may throw there; where fewer threads come
-  // than were asked for, they do nothing, and begin again with groups for as many.
+  // Runs all groups on a thread team. Groups are made before the team starts, because nothing may
+  // throw there. If the team has fewer threads than requested, they do nothing, and the run is
+  // repeated with groups for that number.
   Cursor run_from(Cursor from, int64_t threads) {
     if (threads != asked_) prepare(threads), asked_ = threads;
     for (;;) {
@@ -271,17 +272,17 @@ class Session : public AnySession {
   }
 
   const ReadOnce program_, unknown_, last_and_stop_;
-  const int64_t weights_, constants_;  // how many there are
+  const int64_t weights_, constants_;  // their sizes
   std::mutex running_;
   Job<T> job_{};
   std::unique_ptr<bool[]> mask_;
   std::vector<int64_t> control_;  // last_and_stop
   int64_t asked_ = 0, members_ = 0;
-  std::vector<std::unique_ptr<SampleGroup<T>>> groups_;  // for so many members
+  std::vector<std::unique_ptr<SampleGroup<T>>> groups_;  // for members_ threads
 };
 
-// By numbers that the caller gives; one that is missing is made. The caller forgets each in the
-// end.
+// The sessions by number. The caller chooses the numbers; `get` creates a missing session, and the
+// caller must forget each session in the end.
 class Sessions {
  public:
   template <class T>

@@ -1,4 +1,4 @@
-// Which thread of a group runs which part of which step, and where they have to wait.
+// The distribution of steps over the threads of a sample group, with barriers where they must wait.
 #pragma once
 
 #include <algorithm>
@@ -9,7 +9,7 @@
 
 namespace pixelsr {
 
-// A part of a step: some of its panels, at some of the sites. Without a step: a barrier.
+// A part of a step: some panels at some sites. A task without a step is a barrier.
 struct Task {
   const Step* step;
   int64_t first_panel, panels;
@@ -18,13 +18,13 @@ struct Task {
 
 inline int64_t panels_of(const Step& step) { return (step.out.count + PANEL - 1) / PANEL; }
 
-// The steps of one moment, laid out for the threads of a group. Small steps are run by the first
-// thread alone: a chain of them needs no barrier.
+// The work lists of the threads for steps that run one after another. The first thread runs small
+// steps alone, so that a chain of small steps needs no barrier.
 class ThreadSchedule {
  public:
   ThreadSchedule() = default;
 
-  // `sites_of(step)`: at how many places it runs.
+  // `sites_of(step)` returns the number of sites at which a step runs.
   template <class SitesOf>
   ThreadSchedule(const std::vector<const Step*>& steps, SitesOf sites_of, int64_t threads)
       : empty_(steps.empty()), tasks_(threads) {
@@ -50,12 +50,12 @@ class ThreadSchedule {
     bool writes, together;
   };
 
-  // Multiply-adds that take about as long as two barriers.
+  // The number of multiply-adds that take about as long as two barriers.
   static constexpr int64_t WORTH_SHARING = 6000;
 
-  // Of a step at one site, in multiply-adds.
+  // Returns the cost of a step at one site, in multiply-adds.
   static int64_t cost(const Step& step) {
-    constexpr int64_t FUNCTION = 16;  // a tanh or so, beside a multiply-add
+    constexpr int64_t FUNCTION = 16;  // of a function such as tanh, relative to a multiply-add
     return step.kind == Kind::PRODUCT
                ? step.depth * step.out.count
                : static_cast<int64_t>(step.code.size()) * step.out.count * FUNCTION;
@@ -67,7 +67,7 @@ class ThreadSchedule {
 
   bool conflicts(const Step& step, bool together) const {
     return std::any_of(open_.begin(), open_.end(), [&](const Access& before) {
-      if (!before.together && !together) return false;  // both on the first thread
+      if (!before.together && !together) return false;  // both run on the first thread
       const bool reads = std::any_of(step.args.begin(), step.args.end(), [&](const Span& span) {
         return before.writes && overlap(span, before.span);
       });
@@ -85,8 +85,8 @@ class ThreadSchedule {
     open_.clear();
   }
 
-  // By panels, so that each thread reads its part of the weights only; by sites where they are more
-  // and there are not panels for all.
+  // Splits a step by panels, so that each thread reads only its part of the weights. If there are
+  // too few panels for the threads, and more sites than panels, it splits by sites.
   void share(const Step& step, int64_t sites) {
     const int64_t threads = static_cast<int64_t>(tasks_.size()), panels = panels_of(step);
     const bool by_panels = step.kind == Kind::PRODUCT && panels >= std::min(threads, sites);

@@ -1,4 +1,4 @@
-// Threads that run one job together, and wait for each other without the operating system.
+// A thread team: threads that run one job together, and synchronize without the operating system.
 #pragma once
 
 #include <torch/csrc/stable/ops.h>
@@ -22,8 +22,8 @@ inline void pause_briefly() {
 #endif
 }
 
-// Waits until a condition holds: at first awake, as that takes less than a microsecond where every
-// thread has a core; then giving its core to others, for the one waited for may need it.
+// Waits until a condition holds. It spins at first, which takes less than a microsecond if every
+// thread has a core; then it yields its core, which the other thread may need.
 template <class Condition>
 void wait_until(Condition condition) {
   for (int spins = 0; !condition(); ++spins) {
@@ -53,8 +53,8 @@ class Barrier {
   alignas(64) std::atomic<uint64_t> round_{0};
 };
 
-// Calls `body(rank, members)` at the same time on libtorch's threads, on at most so many; gives how
-// many came. There may be fewer than asked for: inside another parallel region there is but one.
+// Calls `body(rank, members)` at the same time on at most `threads` of libtorch's threads, and
+// returns their number. It may be smaller than `threads`: inside another parallel region it is 1.
 template <class Body>
 int64_t run_team(int64_t threads, const Body& body) {
   static_assert(std::is_nothrow_invocable_v<Body, int64_t, int64_t>,

@@ -1,4 +1,4 @@
-// From the sums of a product to what is written: one lane's share of 16 outputs of 8 samples.
+// The epilogue of a product: writes one lane's share of 16 outputs of 8 samples.
 #pragma once
 
 #include "common/pointwise.h"
@@ -6,11 +6,11 @@
 
 namespace pixelsr {
 
-// A tile of outputs has 16 rows, and a lane those of g = lane / 4 and g + 8. Of a gate, they are
-// the tanh and the sigmoid of one result, so that a lane has both.
+// A lane's rows of a tile of 16 outputs: g = lane / 4 and g + 8. The two rows of a gate are the
+// tanh and the sigmoid of one result, so that a lane has both.
 struct Rows {
-  int channel[2];  // of out, or -1
-  int result;      // of the gate, or -1
+  int channel[2];  // channels of out, or -1
+  int result;      // channel of the gate's result, or -1
 };
 
 PIXELSR_DEVICE Rows rows_of(const Task& task, int tile) {
@@ -23,10 +23,10 @@ PIXELSR_DEVICE Rows rows_of(const Task& task, int tile) {
   return {{at < task.count ? at : -1, at + 8 < task.count ? at + 8 : -1}, -1};
 }
 
-// The first of the lane's two neighboring samples, among 8.
+// Returns the first of the lane's two adjacent samples, among 8.
 PIXELSR_DEVICE int first_sample() { return thread() % 4 * 2; }
 
-// What the sums are added to: biases, or what was there before, and another feature map.
+// Loads the addends of the sums: biases or the previous contents of `out`, and `add` if present.
 template <class Tile>
 PIXELSR_DEVICE void load_start(const Task& task, const Rows& rows, const float* bias,
                                const Column& out, const Column& add, int sample,

@@ -1,6 +1,6 @@
-// What the kernels ask of the machine: threads in blocks and in clusters of blocks, products of
-// small matrices, and copies that go on while others work. tests/emulator has the same functions
-// for a CPU, so that the kernels can be run, slowly, where there is no GPU.
+// The intrinsics of the kernels: threads, blocks and clusters, products of small matrices, and
+// asynchronous copies. tests/support/emulator has the same functions for a CPU, so that the kernels
+// can run, slowly, without a GPU.
 #pragma once
 
 #if defined(PIXELSR_EMULATED)
@@ -14,7 +14,7 @@
 #include <type_traits>
 
 #define PIXELSR_DEVICE __device__ __forceinline__
-// A function that is called: its registers are apart from its callers'.
+// A function that is not inlined, so that its registers are separate from those of its callers.
 #define PIXELSR_CALLED __device__ __noinline__
 
 namespace pixelsr {
@@ -43,12 +43,12 @@ PIXELSR_DEVICE BFloat from_float<BFloat>(float x) {
   return __float2bfloat16_rn(x);
 }
 
-// Within a unit or two in the last place, and infinite or zero where it must be.
+// Accurate to one or two units in the last place, and infinite or zero where it must be.
 struct Exponential {
   static PIXELSR_DEVICE float of(float x) { return __expf(x); }
 };
 
-// Threads, blocks, clusters. The blocks of a cluster are its cluster_size; the first leads.
+// Threads, blocks and clusters. A cluster has cluster_size() blocks; its first block leads.
 
 PIXELSR_DEVICE int thread() { return static_cast<int>(threadIdx.x); }
 
@@ -65,12 +65,12 @@ PIXELSR_DEVICE int cluster_size() {
 PIXELSR_DEVICE int cluster_rank() { return static_cast<int>(blockIdx.x) % cluster_size(); }
 PIXELSR_DEVICE int cluster() { return static_cast<int>(blockIdx.x) / cluster_size(); }
 
-// The multiprocessor's clock.
+// Returns the clock of the multiprocessor.
 PIXELSR_DEVICE int64_t clock_now() { return clock64(); }
 
 PIXELSR_DEVICE void sync_block() { __syncthreads(); }
 
-// What any thread of the cluster has written before, each one sees afterwards.
+// A barrier of the cluster: afterwards, each thread sees all that any thread wrote before.
 PIXELSR_DEVICE void sync_cluster() {
 #if __CUDA_ARCH__ >= 900
   asm volatile(
@@ -82,16 +82,16 @@ PIXELSR_DEVICE void sync_cluster() {
 #endif
 }
 
-// The block's shared memory.
+// Returns the shared memory of the block.
 PIXELSR_DEVICE char* shared_memory() {
   extern __shared__ __align__(128) char memory[];
   return memory;
 }
 
-// The same place in the shared memory of the cluster's first block.
+// Returns the same address in the shared memory of the cluster's first block.
 PIXELSR_DEVICE char* of_leader(char* shared) {
 #if __CUDA_ARCH__ >= 900
-  if (cluster_rank() == 0) return shared;  // its own, which is not reached over the network
+  if (cluster_rank() == 0) return shared;  // a block reaches its own memory without the network
   char* there;
   asm("mapa.u64 %0, %1, 0;" : "=l"(there) : "l"(shared));
   return there;
@@ -107,8 +107,8 @@ PIXELSR_DEVICE int shuffle_xor(int value, int mask) {
   return __shfl_xor_sync(0xFFFFFFFFu, value, mask);
 }
 
-// Copies of 16 bytes from global memory into the block's own shared memory, each to a multiple of
-// 16, that are there after `wait_for_copies` and `sync_block`. Past the L1 cache, so that they see
+// Copies 16 bytes from global memory to a multiple of 16 in the block's own shared memory. The copy
+// is complete after `wait_for_copies` and `sync_block`. It bypasses the L1 cache, so that it sees
 // what other blocks have written.
 PIXELSR_DEVICE void copy_16_bytes(void* shared, const void* global) {
   const auto to = static_cast<uint32_t>(__cvta_generic_to_shared(shared));
@@ -118,14 +118,14 @@ PIXELSR_DEVICE void copy_16_bytes(void* shared, const void* global) {
 // Ends a group of copies of this thread.
 PIXELSR_DEVICE void end_group_of_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
 
-// Waits until at most so many of this thread's last groups are still on their way.
+// Waits until all but the last GROUPS groups of this thread's copies are complete.
 template <int GROUPS>
 PIXELSR_DEVICE void wait_for_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(GROUPS) : "memory");
 }
 
-// A lane's part of 16 x 16 weights [outputs, inputs]: with g = lane / 4 and k = lane % 4 * 4, those
-// of the inputs k, k + 1 for output g, then for g + 8; and of k + 2, k + 3 for g, then for g + 8.
+// A lane's part of 16 x 16 weights [outputs, inputs]. With g = lane / 4 and k = lane % 4 * 4, it
+// has inputs k, k + 1 of output g, then of output g + 8; then inputs k + 2, k + 3 of both outputs.
 template <class T>
 struct alignas(16) Weights {
   T value[8];
@@ -137,8 +137,8 @@ struct alignas(4 * sizeof(T)) Inputs {
   T value[4];
 };
 
-// sums += weights @ inputs, by all lanes of a warp together. A lane has the sums of output g for
-// the samples lane % 4 * 2 and the next, then those of output g + 8.
+// Computes sums += weights @ inputs, by all lanes of a warp together. A lane has the sums of output
+// g for the sample lane % 4 * 2 and the next one, then the sums of output g + 8.
 template <class T>
 PIXELSR_DEVICE void multiply(float (&sums)[4], const Weights<T>& weights, const Inputs<T>& inputs) {
   static_assert(!std::is_same_v<T, float>, "only the emulated machine multiplies floats");

@@ -1,4 +1,4 @@
-// What a kernel is given.
+// The arguments of the kernel.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 
 namespace pixelsr {
 
-// What a tile's time goes into; pixelsr/sampling/engines/cuda/engine.py names them.
+// The events that take a tile's time, in the order of pixelsr/sampling/engines/cuda/engine.py.
 enum Event {
   BEGIN_ROW,
   RUN_ROW,
@@ -25,19 +25,19 @@ struct Job {
   const char* program;
   const int32_t* table;
   char* storage;        // [tiles][Contents::tile units]
-  const float* values;  // [inputs][values_size], of the image stage
+  const float* values;  // [inputs][values_size], the conditioning features
   int64_t values_size;
   uint8_t* images;    // [samples, C, H, W]
   const bool* known;  // [1 or samples, C, H, W]
   int64_t known_stride;
-  float* logits;  // [samples, levels], where the caller draws
+  float* logits;  // [samples, levels], written if the caller draws
   int64_t samples, samples_per_input, levels;
-  int64_t first_tile;  // of those that this launch draws
+  int64_t first_tile;  // of this launch
   uint64_t seed, first_index;
   float temperature;
   bool draws;
   int64_t* faults;  // [samples], see record_fault
-  int64_t* ticks;   // [tiles][EVENTS], the leaders' clocks are added to it; null where nobody asks
+  int64_t* ticks;   // [tiles][EVENTS], sums of clock ticks of the first blocks; or null
   Cursor from;
   Order order;
 };

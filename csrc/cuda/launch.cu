@@ -1,4 +1,4 @@
-// The kernel, and its launch on the current stream: one for a whole batch of images.
+// The kernel, and its launch on the current stream. One launch draws a whole batch of images.
 
 #include <cuda_runtime.h>
 #include <torch/csrc/inductor/aoti_torch/c/shim.h>
@@ -27,7 +27,7 @@ Kernel kernel_of(const Launch& what) {
   return what.tiles_of_8 == 1 ? sample_tiles<T, 1> : sample_tiles<T, 2>;
 }
 
-// The kernel, allowed so much shared memory.
+// Returns the kernel, with its limit of shared memory set.
 Kernel prepared_kernel(const Launch& what) {
   STD_TORCH_CHECK(what.operand == Operand::FLOAT16 || what.operand == Operand::BFLOAT16,
                   "run_tiles_: weights are float16 or bfloat16 on a GPU");
@@ -39,7 +39,7 @@ Kernel prepared_kernel(const Launch& what) {
   return kernel;
 }
 
-// Of a launch; it refers to `cluster`.
+// Returns the configuration of a launch. It refers to `cluster`.
 cudaLaunchConfig_t config_of(const Launch& what, cudaLaunchAttribute& cluster) {
   cluster.id = cudaLaunchAttributeClusterDimension;
   cluster.val.clusterDim = {static_cast<unsigned>(what.cluster_size), 1, 1};
@@ -52,8 +52,8 @@ cudaLaunchConfig_t config_of(const Launch& what, cudaLaunchAttribute& cluster) {
   return config;
 }
 
-// How many clusters of so many blocks, a cluster for each tile, this GPU runs at once: its
-// multiprocessors come in groups, of which some lack a few, and a cluster must fit into one.
+// Returns how many clusters this GPU runs at once. Multiprocessors come in groups, some groups have
+// fewer than others, and a cluster must fit into one group.
 int64_t clusters_at_once(torch::stable::Tensor where, int64_t operand, int64_t tiles_of_8,
                          int64_t cluster_size, int64_t shared) {
   Launch what{};

@@ -1,4 +1,4 @@
-// The features of a tile of samples: where they stand, and how one thread reads and writes them.
+// The memory layout of a tile's features, and access to them by one thread.
 #pragma once
 
 #include <cstdint>
@@ -9,24 +9,24 @@
 
 namespace pixelsr {
 
-// The block's own shared memory begins with this; slots of packets follow, then the windows.
+// The beginning of a block's shared memory. The slots of packets follow, then the windows.
 struct alignas(128) Control {
   Contents contents;
-  int32_t row_turns[MOST_TURNS + 1];  // the current row by each number: what is left over
-  int32_t col_turns[MOST_TURNS + 1];  // and the current column
-  alignas(UNIT) RowRun run;           // that rows are in
+  int32_t row_turns[MOST_TURNS + 1];  // the current row modulo each number
+  int32_t col_turns[MOST_TURNS + 1];  // the current column modulo each number
+  alignas(UNIT) RowRun run;           // the current run of a row
 };
 static_assert(sizeof(Control) == 640,
               "pixelsr/sampling/engines/cuda/program.py leaves so much room");
 
-// One column of a buffer, from the first channel of a span on.
+// One column of a buffer, beginning at the first channel of a span.
 struct Column {
   char* base;
   int block, first;
   bool operand;
 };
 
-// T is the type that products multiply; TILES of 8 samples are drawn together.
+// A tile of 8 * TILES samples that are drawn together. T is the type that products multiply.
 template <class T, int TILES>
 class Tile {
  public:
@@ -44,7 +44,7 @@ class Tile {
     return SAMPLES * BLOCK * static_cast<int>(operand ? sizeof(T) : sizeof(float));
   }
 
-  // A column of the current row, or of one `dr` rows away.
+  // Returns a column of the row that is `dr` rows away from the current one.
   PIXELSR_DEVICE Column ring(const Place& place, int dr, int col) const {
     int slot = control_.row_turns[place.turn] + dr + place.dr;
     if (slot < 0) slot += place.turn;
@@ -52,7 +52,7 @@ class Tile {
     return {storage(place.offset) + at, place.block, place.first, place.operand != 0};
   }
 
-  // The current column, or one `dc` columns away.
+  // Returns the column that is `dc` columns away from the current one.
   PIXELSR_DEVICE Column window(const Place& place, int dc) const {
     int slot = control_.col_turns[place.turn] + dc + place.dc;
     if (slot < 0) slot += place.turn;

@@ -1,5 +1,5 @@
 // run_tiles_: draws images by a program, or runs it up to the logits of the next value. A file that
-// includes this says how a kernel is launched.
+// includes this header defines `launch`.
 #pragma once
 
 #include <torch/csrc/stable/tensor.h>
@@ -12,13 +12,13 @@
 
 namespace pixelsr {
 
-// What T the products are of.
+// The type T that products multiply.
 enum class Operand : int64_t { FLOAT16, BFLOAT16, FLOAT32 };
 
 struct Launch {
   Job job;
   Operand operand;
-  int64_t tiles_of_8;    // samples of a tile, in eights
+  int64_t tiles_of_8;    // samples of a tile, divided by 8
   int64_t cluster_size;  // blocks of a cluster
   int64_t shared;        // bytes of shared memory of a block
   int64_t tiles;         // to draw

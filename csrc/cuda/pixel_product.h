@@ -1,4 +1,5 @@
-// Products at one pixel: each warp a tile of 16 outputs, its weights in a packet in shared memory.
+// Products at one pixel. Each warp has a tile of 16 outputs, whose weights are in a packet in
+// shared memory.
 #pragma once
 
 #include "cuda/epilogue.h"
@@ -11,7 +12,7 @@ class PixelProduct {
  public:
   using Tile = pixelsr::Tile<T, TILES>;
 
-  // The inputs of one packet; those of a task may come in several.
+  // Multiplies the inputs of one packet. The inputs of a task may be in several packets.
   PIXELSR_DEVICE void run(const Tile& tile, const Header& header, int col) {
     const Task task = header.task;
     const int own = thread() / LANES;
@@ -26,7 +27,8 @@ class PixelProduct {
     const bool has_bias = (task.flags & BEGINS) && (task.flags & OVERWRITES);
     const int bias = has_bias ? task.tiles * BLOCK * static_cast<int>(sizeof(float)) : 0;
     const auto* weights = reinterpret_cast<const Weights<T>*>(body + bias);
-    // Block by block and in each tap by tap, as rows are summed, however packets cut the inputs.
+    // Sum block by block, and in each block tap by tap: the order does not depend on how packets
+    // cut the inputs, and it is the order of row products.
     const Column first = tile.near(task.source, col, header.dc[0]);
     for (int block = 0; block < task.blocks; ++block) {
       for (int tap = 0; tap < task.cols; ++tap) {

@@ -1,4 +1,4 @@
-// Runs of packets at one pixel: they come through slots in shared memory, STAGES - 1 ahead.
+// Runs of packets at one pixel. They are copied to slots in shared memory, STAGES - 1 ahead.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 namespace pixelsr {
 
-// Slots of packets in the block's shared memory.
+// The slots of packets in the block's shared memory.
 struct Slots {
   char* first;
   int size;

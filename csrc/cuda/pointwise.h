@@ -1,4 +1,4 @@
-// Pointwise formulas, an element a thread.
+// Pointwise steps: each thread computes one element at a time.
 #pragma once
 
 #include <cmath>
@@ -39,7 +39,7 @@ PIXELSR_DEVICE float apply(Opcode opcode, float a, float b) {
   }
 }
 
-// The stack's top is stack[0]: moved as a whole, it stays in registers.
+// A stack whose top is value[0]. It is shifted as a whole, so that it stays in registers.
 struct Stack {
   float value[MAX_STACK] = {};
 
@@ -55,7 +55,8 @@ struct Stack {
   }
 };
 
-// `body` is what follows the header in the program, `near(place)` the column that a place is at.
+// Runs a pointwise step. `body` is the program after the header; `near(place)` returns the column
+// of a place.
 template <class Tile, class Near>
 PIXELSR_DEVICE void run_pointwise(const Task& task, const char* body, Near near) {
   const Place* args = reinterpret_cast<const Place*>(body);

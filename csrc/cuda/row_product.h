@@ -1,6 +1,6 @@
-// Products at all pixels of a row, or at a member's share of them. Weights and inputs go through
-// shared memory, packet by packet; a warp keeps the sums of two tiles of outputs for as many tiles
-// of (pixel, 8 samples) as its registers hold.
+// Products at all pixels of a row, or at one block's share of them. Weights and inputs are copied
+// to shared memory packet by packet. A warp keeps the sums of two tiles of outputs for as many
+// tiles of (pixel, 8 samples) as its registers hold.
 #pragma once
 
 #include "cuda/epilogue.h"
@@ -23,7 +23,7 @@ class RowProduct {
         slot_size_(slot_size),
         inputs_at_(run.step * weights_of_block()) {}
 
-  // Columns first to last - 1.
+  // Computes columns first to last - 1.
   PIXELSR_DEVICE void run(int first, int last) {
     for (int col = first; col < last; col += run_.cols) {
       pass(col, last - col < run_.cols ? last - col : run_.cols);
@@ -31,7 +31,7 @@ class RowProduct {
   }
 
  private:
-  // Of one warp: two tiles of outputs, and so many tiles of pixels and samples.
+  // The most tiles of (pixel, 8 samples) of a warp, which multiplies them by two tiles of outputs.
   static constexpr int MOST = 8;
 
   PIXELSR_DEVICE void pass(int first, int cols) {
@@ -50,7 +50,7 @@ class RowProduct {
     }
     sync_block();
     write(first, warp % pairs * 2, begin, own, sums);
-    sync_block();  // the slots are free again
+    sync_block();  // the slots are free now
   }
 
   PIXELSR_DEVICE int weights_of_block() const {
@@ -66,7 +66,7 @@ class RowProduct {
 
   PIXELSR_DEVICE char* slot(int packet) const { return slots_ + packet % STAGES * slot_size_; }
 
-  // From the first tap of the first column to the last tap of the last one.
+  // Returns the columns from the first tap of the first column to the last tap of the last one.
   PIXELSR_DEVICE int reach(int cols) const {
     return cols + run_.header.dc[task_.cols - 1] - run_.header.dc[0];
   }
@@ -121,7 +121,7 @@ class RowProduct {
     }
   }
 
-  // Without a branch between them where all tiles are there, so that loads run ahead of products.
+  // If ALL, there are MOST tiles and no branches, so that loads run ahead of products.
   template <bool ALL>
   static PIXELSR_DEVICE void multiply_tiles(const Weights<T>& one, const Weights<T>& two,
                                             const T* inputs, int own, float (&sums)[2][MOST][4]) {
@@ -138,8 +138,8 @@ class RowProduct {
     }
   }
 
-  // The sums go through shared memory, each lane's to itself, so that what is done with them is
-  // code for one tile and not for all that are in registers.
+  // Writes the results. Each lane passes its sums through shared memory to itself, so that the
+  // epilogue is compiled for one tile instead of all tiles in registers.
   PIXELSR_DEVICE void write(int first, int first_tile, int begin, int own,
                             const float (&sums)[2][MOST][4]) const {
     struct alignas(16) Sums {

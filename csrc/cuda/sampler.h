@@ -1,4 +1,4 @@
-// A tile of samples on its way: what a cluster of blocks does at each event of `walk`.
+// The sampler of a tile: the visitor of `walk` that a cluster of blocks runs.
 #pragma once
 
 #include <cstdint>
@@ -73,7 +73,7 @@ class Sampler {
     lap(RUN_COLOR);
   }
 
-  // Draws; or where the caller does, hands out the logits, and keeps the windows.
+  // Draws a value or, if the caller draws, outputs its logits and saves the windows.
   PIXELSR_DEVICE bool draw(const Cursor& at) {
     if (!leads_) return job_.draws;
     const Column logits = tile_.near(in_table<Place>(contents_.logits)[at.color], col_, 0);
@@ -85,13 +85,13 @@ class Sampler {
         if (sample >= job_.samples) return;
         job_.logits[sample * job_.levels + level] = Tile::load(logits, level, own);
       });
-      sync_block();  // values that were stored just before belong to the windows
+      sync_block();  // the windows include the values that were just stored
       for (int i = thread(); i < contents_.windows_size; i += THREADS) saved()[i] = windows()[i];
     }
     return job_.draws;
   }
 
-  // Puts the values of a position where the next stages read them.
+  // Stores the values of a position where the next stages read them.
   PIXELSR_DEVICE void load_value(const Cursor& at) {
     sync_block();
     if (!leads_ || thread() >= SAMPLES) return;
@@ -112,8 +112,8 @@ class Sampler {
     lap(END_PIXEL);
   }
 
-  // The columns to the right of the image, where nothing is drawn. Windows have there what the
-  // rings have: zeros, where nothing is written.
+  // Runs the columns to the right of the image, where nothing is drawn. Windows there are copies of
+  // the rings, which are zero where nothing is written.
   PIXELSR_DEVICE void end_row() {
     for (int number = 0; number < contents_.padding; ++number) {
       enter(static_cast<int>(job_.order.width) + number);
@@ -124,7 +124,7 @@ class Sampler {
   }
 
  private:
-  // The time since the last event, where somebody asks for it.
+  // Adds the time since the last event to the ticks of this event, if they are requested.
   PIXELSR_DEVICE void lap(Event event) {
     if (job_.ticks == nullptr || !leads_ || thread() != 0) return;
     const int64_t now = clock_now();
@@ -161,7 +161,7 @@ class Sampler {
     sync_block();
   }
 
-  // Into the windows, at the current column.
+  // Fetches windows at the current column.
   PIXELSR_DEVICE void fetch_windows(int32_t transfers, int count) const {
     const auto* whats = in_table<Transfer>(transfers);
     for (int i = 0; i < count; ++i) fetch_window(whats[i], 0);
@@ -174,7 +174,7 @@ class Sampler {
     transfer(what, dc, [](char* window, const char* ring) { copy_16_bytes(window, ring); });
   }
 
-  // What stands to the left of the image: the copies are waited for when the first pixel opens.
+  // Fetches the windows to the left of the image. The first pixel waits for these copies.
   PIXELSR_DEVICE void load_beside() {
     enter(static_cast<int>(job_.order.first_col));
     const auto* all = in_table<Transfer>(contents_.all);
@@ -183,7 +183,7 @@ class Sampler {
     }
   }
 
-  // All channels of some blocks, `dc` columns from the current one.
+  // Moves all channels of some blocks, in the column `dc` columns from the current one.
   template <class Move>
   PIXELSR_DEVICE void transfer(const Transfer& what, int dc, Move move) const {
     const Column window = tile_.window(what.window, dc);
@@ -205,12 +205,12 @@ class Sampler {
     return FIRST_COLOR_LIST + 2 * static_cast<int>(job_.order.colors + 1);
   }
 
-  // A member's share of the columns that are computed; the last one has those on the right too.
+  // Returns the first column of a block's share. The last block also has the padding on the right.
   PIXELSR_DEVICE int first_col(int number) const {
     return static_cast<int>(job_.order.first_col + job_.order.cols * number / cluster_size());
   }
 
-  // Into shared memory, once everyone is done with the run before.
+  // Copies a run to shared memory, after all threads have finished the run before.
   PIXELSR_DEVICE const RowRun& load_run(const RowRun& run) {
     const int ints = sizeof(RowRun) / sizeof(int32_t);
     sync_block();
@@ -246,8 +246,8 @@ class Sampler {
     }
   }
 
-  // Pixel by pixel, in the rings, in an order that the cluster_size share as they do those of a
-  // pixel.
+  // Runs a scan pixel by pixel, in the rings. The blocks of the cluster share the steps of a pixel,
+  // as they do outside of scans.
   PIXELSR_DEVICE void run_scan(const RowRun& run) {
     const int first = first_col(0), cols = first_col(cluster_size()) - first + run.padding;
     const bool reverse = run.header.task.flags & REVERSE;
@@ -266,7 +266,7 @@ class Sampler {
                           {slots_, contents_.pixel_slot * UNIT}, tile_, col_);
   }
 
-  // What a row begins with. Members share it, thread by thread.
+  // The beginning of a row. The threads of all blocks of the cluster share it.
 
   template <class Body>
   PIXELSR_DEVICE void for_each(int64_t count, Body body) const {
@@ -311,7 +311,7 @@ class Sampler {
            position * SAMPLES * job_.levels;
   }
 
-  // A thread makes the noise of four levels, which come of one counter.
+  // Makes the noise of a row. One counter gives a thread the noise of four levels.
   PIXELSR_DEVICE void make_noise() const {
     const Order& order = job_.order;
     const int blocks = static_cast<int>(job_.levels + 3) / 4;
@@ -346,8 +346,8 @@ class Sampler {
     return first_sample_ + sample < job_.samples ? *image_at(color, col, sample) : 0;
   }
 
-  // body(sample of the tile, level): neighboring lanes have neighboring samples, as logits and
-  // noise stand.
+  // Calls body(sample of the tile, level). Adjacent lanes have adjacent samples, as in the layout
+  // of logits and noise.
   template <class Body>
   PIXELSR_DEVICE void for_each_level(Body body) const {
     for (int level = thread() / SAMPLES; level < job_.levels; level += THREADS / SAMPLES) {
@@ -355,7 +355,8 @@ class Sampler {
     }
   }
 
-  // Each thread has the best of its levels, then each warp, then one thread for each sample.
+  // Draws values: finds the best of each thread's levels, then of each warp's, then of each
+  // sample's.
   PIXELSR_DEVICE void draw_samples(const Cursor& at, const Column& logits) const {
     const float* noise = noise_of(at.col, at.color);
     Best<float> best{0, -1};
@@ -374,7 +375,7 @@ class Sampler {
       const int other = shuffle_xor(kind, mask);
       kind = kind > other ? kind : other;
     }
-    auto* of_warps = reinterpret_cast<Best<float>*>(slots_);  // no packet is on its way
+    auto* of_warps = reinterpret_cast<Best<float>*>(slots_);  // no packet is being copied
     auto* kinds = reinterpret_cast<int*>(of_warps + WARPS * SAMPLES);
     const int warp = thread() / LANES, lane = thread() % LANES;
     if (lane < SAMPLES) {
@@ -406,7 +407,7 @@ class Sampler {
   int row_ = 0, col_ = 0;
 };
 
-// What each block of a grid runs: clusters of blocks, one for each tile of samples.
+// The kernel of each block of a grid. There is one cluster of blocks for each tile of samples.
 template <class T, int TILES>
 PIXELSR_DEVICE void sample_tile(const Job& job) {
   Control& control = *reinterpret_cast<Control*>(shared_memory());
@@ -416,7 +417,7 @@ PIXELSR_DEVICE void sample_tile(const Job& job) {
   }
   sync_block();
   walk(job.order, job.from, Sampler<T, TILES>(job, control));
-  sync_cluster();  // nobody leaves while another one reads its memory
+  sync_cluster();  // no block may exit while another one reads its memory
 }
 
 }  // namespace pixelsr

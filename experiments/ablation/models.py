@@ -1,7 +1,4 @@
-"""Models that lack one part each: a term of the loss, the color masks, the second stack.
-
-And the sizes and the budget at which they are compared with the whole.
-"""
+"""Models that lack a loss term, the color masks or the second stack; their sizes and budget."""
 
 import dataclasses
 import math
@@ -22,8 +19,27 @@ from pixelsr.training import TrainingConfig
 SCALE_FACTOR = 4
 
 
+@dataclasses.dataclass(frozen=True)
+class Arm:
+    """An arm: its names on a sheet and in a plot, and the arm that it is compared with."""
+
+    title: str
+    label: str
+    base: str | None = None
+
+
+ARMS = {
+    "sum": Arm("sum, both terms of the loss", "both terms"),
+    "sum-one-term": Arm("sum, without the second term", "without the\nsecond term", "sum"),
+    "prior": Arm("prior", "prior"),
+    "prior-gray-masks": Arm("prior, without color masks", "without\ncolor masks", "prior"),
+    "prior-one-stack": Arm("prior, one stack: a blind spot", "with a\nblind spot", "prior"),
+}
+SUMS = ("sum", "sum-one-term")
+
+
 class PixelRecursiveSROneTerm(PixelRecursiveSR):
-    """Trained without the second term of the loss: -log softmax(A + B)[y] is all there is."""
+    """The sum trained without the second term of the loss: only -log softmax(A + B)[y] is left."""
 
     def terms(
         self, images: Tensor, low_res: Tensor, conditioning_scale: float = 1.0
@@ -32,11 +48,11 @@ class PixelRecursiveSROneTerm(PixelRecursiveSR):
 
 
 class GatedPixelCNNGrayMasks(GatedPixelCNN):
-    """Masks of pixels alone: given the past pixels, the colors of a pixel are independent.
+    """A prior that masks pixels only: given the past pixels, the colors are independent.
 
-    Every mask is that of one color: A shuts all of the own pixel, B nothing of its features. The
-    first weights are those of `GatedPixelCNN`, scaled so that signals keep their size with more
-    live taps.
+    Every mask is the mask of one color: A masks all of the pixel itself, B none of its features.
+    The initial weights are the weights of `GatedPixelCNN`, scaled so that signals keep their size
+    with more live taps.
 
     Args:
         **options: the fields of `GatedPixelCNNConfig`.
@@ -51,7 +67,7 @@ class GatedPixelCNNGrayMasks(GatedPixelCNN):
                 _open_colors(layer)
 
     def output_layers(self) -> Layers | None:
-        """None: losses without logits mask the colors of these layers."""
+        """Return None: losses without logits mask the colors of these layers."""
         return None
 
 
@@ -63,12 +79,12 @@ def _open_colors(layer: MaskedConv2d) -> None:
 
 
 class OneStackLayer(nn.Module):
-    """``x + out(gate(conv(x)))``: the gated layer with a single stack.
+    """The gated layer with a single stack, ``x + out(gate(conv(x)))``.
 
     Args:
-        channels: p; the convolution emits 2 p.
-        kernel_size: n, odd.
-        colors: color groups.
+        channels: number p of channels; the convolution has 2 p output channels.
+        kernel_size: odd size n.
+        colors: number of color groups.
     Shape:
         ``[N, channels, H, W]`` to the same.
     """
@@ -77,7 +93,7 @@ class OneStackLayer(nn.Module):
         super().__init__()
         self.conv = GatedMaskedConv2d(channels, 2 * channels, kernel_size, "B", colors, out_parts=2)
         self.out = MaskedConv2d(channels, channels, 1, "B", colors)
-        # As strong as the two convolutions that reach the gate of the layer with two stacks.
+        # As strong as the two convolutions that feed the gate of the layer with two stacks.
         init.normal_(self.conv, gain=math.sqrt(2))
         init.normal_(self.out)
 
@@ -87,7 +103,7 @@ class OneStackLayer(nn.Module):
 
 
 class OneStackPixelCNN(PixelModel):
-    """`GatedPixelCNN` with one stack in place of two: it has the PixelCNN's blind spot.
+    """A `GatedPixelCNN` with one stack instead of two, which has the blind spot of PixelCNN.
 
     Args:
         **options: the fields of `GatedPixelCNNConfig`.
@@ -124,23 +140,23 @@ class OneStackPixelCNN(PixelModel):
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """Sizes and budget.
+    """The sizes of the models and the training budget.
 
     Args:
-        side: of the images.
+        side: side of the images.
         prior: options of the `GatedPixelCNN`.
-        one_stack: channels of `OneStackPixelCNN`, for as many live parameters.
-        blocks: of the `ConditioningNetwork`.
-        recipe: of all models.
-        steps: of each.
-        turns: that they are cut into; after each the held-out images are measured.
+        one_stack: channels of `OneStackPixelCNN`, for the same number of live parameters.
+        blocks: blocks of the `ConditioningNetwork`.
+        training_config: config of all models.
+        steps: training steps of each model.
+        turns: number of turns; each ends with a measurement of the held-out images.
     """
 
     side: int
     prior: Mapping[str, int]
     one_stack: int
     blocks: int
-    recipe: TrainingConfig
+    training_config: TrainingConfig
     steps: int
     turns: int
 
@@ -151,7 +167,7 @@ SCALES = {
         prior={"channels": 30, "layers": 5, "kernel_size": 3, "head_channels": 96},
         one_stack=42,
         blocks=2,
-        recipe=TrainingConfig(batch=8, lr=3e-3, warmup=50, floor=0, ema=0.99),
+        training_config=TrainingConfig(batch=8, lr=3e-3, warmup=50, floor=0, ema=0.99),
         steps=1_500,
         turns=3,
     ),
@@ -160,7 +176,7 @@ SCALES = {
         prior={"channels": 64, "layers": 20, "kernel_size": 5, "head_channels": 1024},
         one_stack=79,
         blocks=6,
-        recipe=TrainingConfig(batch=32, optimizer="rmsprop", lr=4e-4, floor=0),
+        training_config=TrainingConfig(batch=32, optimizer="rmsprop", lr=4e-4, floor=0),
         steps=100_000,
         turns=40,
     ),
@@ -168,7 +184,7 @@ SCALES = {
 
 
 def build(name: str, scale: Scale) -> PixelModel:
-    """An untrained model of an arm, by the name that it has in the figures."""
+    """Return the untrained model of an arm, by a key of `ARMS`."""
     if name == "prior-gray-masks":
         return GatedPixelCNNGrayMasks(**scale.prior)
     if name == "prior-one-stack":
@@ -182,10 +198,10 @@ def build(name: str, scale: Scale) -> PixelModel:
 
 
 def visible_share(kind: type[PixelModel], layers: int, kernel_size: int, side: int) -> float:
-    """How much of its past the center of a square image reads, as a fraction of the pixels.
+    """Return the share of its past pixels that the center of a square image reads.
 
-    Measured on a narrow network of one color: which pixels are read depends on kernels and depth,
-    not on channels.
+    It is measured on a narrow network of one color: the receptive field depends on kernels and
+    depth, not on channels.
     """
     size = {"layers": layers, "kernel_size": kernel_size, "channels": 8, "head_channels": 16}
     torch.manual_seed(0)

@@ -1,11 +1,10 @@
-"""What fits the other half? Digits and faces completed, and what it costs.
+"""The experiment `completion`: hidden parts of digits and faces are drawn and scored.
 
-An image is drawn value by value, each from those before it; values that are given are not drawn
-but read. So one model completes whatever is hidden. A prior of digits and one of faces are trained
-here; faces are completed by a model that was trained before too.
+A prior draws an image value by value, each conditioned on the values before it. Known values are
+not drawn but read, so one model completes whatever is hidden. A prior of digits and a prior of
+faces are trained; a model that was trained before completes faces too.
 """
 
 from .experiment import run
-from .report import section
 
-__all__ = ["run", "section"]
+__all__ = ["run"]

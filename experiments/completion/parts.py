@@ -1,6 +1,7 @@
-"""What of an image is hidden, what a model sees of it, and how its completions are scored."""
+"""The hidden parts of an image, the model's input for each, and the scores of completions."""
 
 import math
+from pathlib import PurePath
 
 import torch
 import torch.nn.functional as F
@@ -14,24 +15,33 @@ from pixelsr.utils.progress import track
 
 from ..support.results import Results
 
+NAME = "completion"
+DIGITS, FACES, MODEL = "digits", "faces", "model"
+"""The ways to complete: two priors that are trained here, and a model that was trained before."""
 WHOLE, LOWER, UPPER, HOLE = "whole image", "lower half", "upper half", "hole"
-"""Parts of an image that are drawn."""
+"""The parts of an image that are drawn."""
 GRAY = 128
-"""Of hidden pixels on a sheet."""
+"""The intensity of hidden pixels on a sheet."""
 DISC = (0.45, 0.4, 0.2)
-"""Of the hole: column and row of the center, and the radius, in sides of the image."""
+"""The disc of the hole: column and row of the center, and radius, in sides of the image."""
 STROKE = ((0.15, 0.8), (0.85, 0.6), 0.06)
-"""Of the hole: column and row of both ends, and half the width."""
+"""The stroke of the hole: column and row of both ends, and half the width."""
+
+
+def titles(results: Results) -> dict[str, str]:
+    """Return the names of the ways to complete, as a plot shows them."""
+    model = PurePath(results["settings"]["model"]).name
+    return {DIGITS: "digits", FACES: "faces, the prior", MODEL: f"faces, {model}"}
 
 
 def spread_out(images: Tensor, count: int) -> Tensor:
-    """`count` of the images, from the first to the last, or all where there are fewer."""
+    """Return `count` images, evenly spread from first to last, or all if there are fewer."""
     count = min(count, len(images))
     return images[torch.linspace(0, len(images) - 1, count).round().long()]
 
 
 def hidden_pixels(part: str, height: int, width: int) -> Tensor:
-    """The pixels that are to be drawn, bool ``[H, W]``."""
+    """Return a mask of the pixels to draw, bool ``[H, W]``."""
     if part == WHOLE:
         return torch.ones(height, width, dtype=torch.bool)
     if part == HOLE:
@@ -41,7 +51,7 @@ def hidden_pixels(part: str, height: int, width: int) -> Tensor:
 
 
 def _hole(height: int, width: int) -> Tensor:
-    """A disc and a stroke: no rectangle."""
+    """Return the mask of a disc and a stroke, which is no rectangle."""
     rows, cols = ((torch.arange(side) + 0.5) / side for side in (height, width))
     positions = torch.stack(torch.meshgrid(cols, rows, indexing="xy"), 2)  # [H, W, 2]
     *center, radius = DISC
@@ -53,10 +63,10 @@ def _hole(height: int, width: int) -> Tensor:
 
 
 def small_images(model: PixelModel, images: Tensor, part: str) -> Tensor | None:
-    """What a `PixelRecursiveSR` is told, uint8 ``[N, C, h, w]``; None for a prior.
+    """Return the input of a `PixelRecursiveSR`, uint8 ``[N, C, h, w]``, or None for a prior.
 
-    That of the whole image, hidden pixels included; but with a hole that of the visible pixels
-    alone, as of `visible_average`.
+    With a hole, it is the `visible_average` of the kept pixels. Otherwise it is the whole image
+    downsampled, hidden pixels included.
     """
     if not isinstance(model, PixelRecursiveSR):
         return None
@@ -69,12 +79,12 @@ def small_images(model: PixelModel, images: Tensor, part: str) -> Tensor | None:
 def complete(
     model: PixelModel, images: Tensor, part: str, samples: int = 1, seed: int = 0, batch: int = 64
 ) -> Tensor:
-    """Completions of each image, uint8 ``[N, samples, C, H, W]``, as the images in its levels.
+    """Draw completions of each image, uint8 ``[N, samples, C, H, W]``.
 
     Args:
         model: a prior, or a `PixelRecursiveSR`.
-        images: uint8 ``[N, C, H, W]``.
-        batch: drawn at once; no image depends on it.
+        images: images in the model's levels, uint8 ``[N, C, H, W]``.
+        batch: number of images that are drawn at once; no image depends on it.
     """
     hidden = hidden_pixels(part, *images.shape[2:])
     low_res = small_images(model, images, part)
@@ -94,19 +104,19 @@ def complete(
 
 
 def score(drawn: Tensor, images: Tensor, part: str, levels: int) -> Results:
-    """How far completions are from one another, and from the truth.
+    """Measure the distances between completions, and from completions to the original.
 
-    Both are root mean squares over the hidden values, in intensities from 0 to 1; the standard
-    error of their ratio is that over the images.
+    Both are root mean squares over the hidden values, for intensities from 0 to 1. The standard
+    error of their ratio is taken over the images.
 
     Args:
-        drawn: uint8 ``[N, samples, C, H, W]``, two samples or more.
-        images: uint8 ``[N, C, H, W]``.
+        drawn: completions, uint8 ``[N, samples, C, H, W]``; at least two samples.
+        images: originals, uint8 ``[N, C, H, W]``.
     """
     hidden = hidden_pixels(part, *images.shape[2:])
     changed = drawn[..., ~hidden] != images[:, None][..., ~hidden]
     values, truth = (x[..., hidden].double() / (levels - 1) for x in (drawn, images))
-    apart = 2 * values.var(1).flatten(1).mean(1)  # the mean over all pairs, squared
+    apart = 2 * values.var(1).flatten(1).mean(1)  # mean squared distance of all pairs
     off = (values - truth[:, None]).square().flatten(1).mean(1)
     ratio = (apart.mean() / off.mean()).sqrt()
     relative = apart / apart.mean() - off / off.mean()
@@ -123,10 +133,10 @@ def score(drawn: Tensor, images: Tensor, part: str, levels: int) -> Results:
 
 @torch.inference_mode()
 def lower_half_bits(model: PixelModel, images: Tensor, batch: int) -> Tensor:
-    """``-log2 p(lower half | upper half)`` of each image, bits a hidden value, float64 ``[N]``.
+    """Return ``-log2 p(lower half | upper half)`` in bits per hidden value, float64 ``[N]``.
 
-    In raster order the lower half comes last, so it is, exactly, the sum over its values of one
-    pass.
+    In raster order the lower half comes last, so the sum over its values of one forward pass is
+    exact.
     """
     rows = images.shape[2] // 2
     nll = []
@@ -140,7 +150,7 @@ def lower_half_bits(model: PixelModel, images: Tensor, batch: int) -> Tensor:
 
 
 def mean_of(values: Tensor) -> Results:
-    """The mean of a figure over the images, two or more, and its standard error."""
+    """Return the mean of a value over at least two images, and its standard error."""
     error = values.std() / math.sqrt(len(values))
     return {
         "images": len(values),
@@ -150,18 +160,20 @@ def mean_of(values: Tensor) -> Results:
 
 
 def strip(image: Tensor, drawn: Tensor, part: str) -> Tensor:
-    """The kept pixels, the hidden ones gray; the completions; the truth: ``[samples + 2, C, ...]``.
+    """Join the image with hidden pixels gray, its completions and the original.
 
     Args:
-        image: uint8 ``[C, H, W]``, intensities of 8 bits, as the rest.
-        drawn: uint8 ``[samples, C, H, W]``.
+        image: original, uint8 ``[C, H, W]`` with 8-bit intensities.
+        drawn: completions, uint8 ``[samples, C, H, W]``.
+    Returns:
+        uint8 ``[samples + 2, C, H, W]``.
     """
     kept = image.masked_fill(hidden_pixels(part, *image.shape[1:]), GRAY)
     return torch.cat((kept[None], drawn, image[None]))
 
 
 def framed(images: Tensor, side: int) -> Tensor:
-    """Images ``[N, C, H, W]`` amid black, `side` high and wide."""
+    """Pad images ``[N, C, H, W]`` with black on all sides to `side` pixels."""
     down, across = ((side - length) // 2 for length in images.shape[2:])
     height, width = images.shape[2:]
     return F.pad(images, (across, side - width - across, down, side - height - down))

@@ -1,10 +1,11 @@
-"""What a completion takes, beside a whole image."""
+"""The time of completions compared with a whole image."""
 
 from functools import partial
+from typing import Any
 
 from torch import Tensor
 
-from pixelsr.bench.engine_choices import request_of
+from pixelsr.bench.choices import request_of
 from pixelsr.bench.inputs import Batch
 from pixelsr.bench.timing import median_ratio, seconds
 from pixelsr.models import PixelModel
@@ -12,21 +13,22 @@ from pixelsr.sampling.methods import plan_of, resolve_engine
 from pixelsr.sampling.plan import macs_with_known
 from pixelsr.utils.progress import track
 
+from ..support.plots import COLORS, canvas, tidy
 from ..support.results import Results
-from .parts import HOLE, LOWER, UPPER, WHOLE, complete, hidden_pixels, small_images
+from .parts import HOLE, LOWER, UPPER, WHOLE, complete, hidden_pixels, small_images, titles
 
 SIDES = (WHOLE, LOWER, UPPER, HOLE)
 
 
 def measure_times(model: PixelModel, images: Tensor, rounds: int) -> Results:
-    """Draw each of the images once, and complete it, in turns, with the device's own engine.
+    """Draw the images and complete their parts, in turns, with the device's own engine.
 
     Args:
         images: uint8 ``[B, C, H, W]``, in the model's levels.
-        rounds: of all sides, after one that does not count.
+        rounds: number of rounds over all of `SIDES`, after one warm-up round.
     Returns:
-        of each of `SIDES` the seconds of every round, and the share of the values that it draws;
-        its multiply-adds and its time, those of a whole image being 1.
+        For each of `SIDES` the seconds of every round, the share of the values that are drawn, and
+        the multiply-adds and the time relative to a whole image.
     """
     work = {name: partial(complete, model, images, name) for name in SIDES}
     taken: dict[str, list[float]] = {name: [] for name in SIDES}
@@ -50,3 +52,26 @@ def measure_times(model: PixelModel, images: Tensor, rounds: int) -> Results:
         for name in SIDES
     }
     return {"batch": len(batch), "engine": resolve_engine("auto", request), "sides": sides}
+
+
+def draw_times(results: Results) -> Any:
+    """Draw a bar for the time of each completion, and a mark at its multiply-adds."""
+    names = titles(results)
+    sides = {
+        f"{names[way]}: {part}": side
+        for way, facts in results["ways"].items()
+        for part, side in facts["times"]["sides"].items()
+        if part != WHOLE
+    }
+    figure = canvas(8, 0.8 + 0.32 * len(sides))
+    axes = figure.add_subplot()
+    positions = range(len(sides))
+    axes.barh(positions, [side["time"] for side in sides.values()], color=COLORS[0], label="time")
+    macs = [side["macs"] for side in sides.values()]
+    axes.plot(macs, positions, "|", color=COLORS[1], ms=16, mew=3, label="multiply-adds")
+    axes.set_yticks(positions, list(sides))
+    axes.invert_yaxis()
+    axes.axvline(1, color="#333333", linewidth=0.8)
+    tidy(axes, "a whole image is 1", "")
+    axes.legend(frameon=False, fontsize=9, loc="lower right")
+    return figure

@@ -1,4 +1,4 @@
-"""What is in an image of two corners, found by a program that knows real digits alone."""
+"""The classifier of images with two corners, which is fitted to real digits alone."""
 
 import dataclasses
 from collections import Counter
@@ -10,28 +10,34 @@ from torch import Tensor
 
 from .images import corners, elsewhere, place
 
-VERDICTS = ("exactly one", "none", "two", "blend", "misshapen")
-"""A digit in one corner and nothing else; nothing anywhere; a digit in each; something in both
-corners, or outside them, that is not that; and something in one corner alone that is no digit."""
+CLASSES = ("exactly one", "none", "two", "blend", "misshapen")
+"""The classes of images.
+
+- exactly one: a digit in one corner and nothing else;
+- none: nothing anywhere;
+- two: a digit in each corner and nothing else;
+- blend: anything else with ink in both corners or outside them;
+- misshapen: ink in one corner alone that is no digit.
+"""
 NOTHING = 0.1
-"""A share of the least ink of a real digit: with less, there is nothing."""
+"""The fraction of the least ink of a real digit below which a corner counts as empty."""
 TAIL = 0.001
-"""The share of real digits that is beyond each threshold."""
+"""The fraction of real digits beyond each threshold."""
 BRIGHTEST = 10
-"""Pixels whose mean is the brightness of a digit, hardly more than the thinnest ones have."""
+"""The number of pixels whose mean is the brightness; the thinnest digits have hardly more."""
 CHUNK = 500
-"""Digits at once that are compared with all training digits."""
+"""The number of digits that are compared with all training digits at once."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Thresholds:
-    """What real digits keep to, but for `TAIL` of them for each.
+    """The limits that real digits keep, except a fraction of `TAIL` for each.
 
     Args:
-        nothing: ink, the sum of intensities from 0 to 1, below which there is nothing.
-        dimmest: mean of its `BRIGHTEST` pixels.
-        roughest: squared differences of neighbors, in sum, over squared intensities.
-        farthest: distance to the nearest training digit, over the length of the digit as a vector.
+        nothing: ink of an empty corner is below it; ink is the sum of intensities from 0 to 1.
+        dimmest: least mean of a digit's `BRIGHTEST` pixels.
+        roughest: largest sum of squared differences of neighbors over squared intensities.
+        farthest: largest distance to the nearest training digit over the digit's own norm.
     """
 
     nothing: float
@@ -40,12 +46,12 @@ class Thresholds:
     farthest: float
 
 
-class Judge:
-    """Tells digits, nothing and other things apart.
+class DigitClassifier:
+    """A classifier that tells digits, nothing and other things apart.
 
     Args:
         known: training digits, intensities from 0 to 1, ``[T, C, h, w]``.
-        held_out: others, ``[M, C, h, w]``, which the thresholds are taken from.
+        held_out: other digits, which determine the thresholds, ``[M, C, h, w]``.
     """
 
     def __init__(self, known: Tensor, held_out: Tensor) -> None:
@@ -57,8 +63,8 @@ class Judge:
             farthest=_high(self._distance(held_out)),
         )
 
-    def digits(self, images: Tensor) -> Tensor:
-        """Which are digits, bool ``[N]``."""
+    def is_digit(self, images: Tensor) -> Tensor:
+        """Return True for each image that is a digit, bool ``[N]``."""
         limits = self.thresholds
         return (
             (_brightness(images) >= limits.dimmest)
@@ -66,21 +72,21 @@ class Judge:
             & (self._distance(images) <= limits.farthest)
         )
 
-    def nothing(self, images: Tensor) -> Tensor:
-        """Which are as good as black, bool ``[N]``."""
+    def is_empty(self, images: Tensor) -> Tensor:
+        """Return True for each image that is as good as black, bool ``[N]``."""
         return _ink(images) < self.thresholds.nothing
 
-    def verdicts(self, images: Tensor) -> list[str]:
-        """One of `VERDICTS` for each image, ``[N, C, 2 h, 2 w]``."""
-        found = [(self.digits(corner), self.nothing(corner)) for corner in corners(images)]
+    def classify(self, images: Tensor) -> list[str]:
+        """Return one of `CLASSES` for each image, ``[N, C, 2 h, 2 w]``."""
+        found = [(self.is_digit(corner), self.is_empty(corner)) for corner in corners(images)]
         (digit, empty), (second_digit, second_empty) = found
-        clean = self.nothing(elsewhere(images))
+        clean = self.is_empty(elsewhere(images))
         one = clean & (digit & second_empty | empty & second_digit)
         none = clean & empty & second_empty
         two = clean & digit & second_digit
         misshapen = clean & (empty ^ second_empty) & ~one
         table = torch.stack((one, none, two, ~(one | none | two | misshapen), misshapen), 1)
-        return [VERDICTS[k] for k in table.int().argmax(1).tolist()]
+        return [CLASSES[k] for k in table.int().argmax(1).tolist()]
 
     def _distance(self, images: Tensor) -> Tensor:
         squares, nearest = self.known.square().sum(1), []
@@ -91,18 +97,18 @@ class Judge:
         return torch.cat(nearest)
 
 
-def count(verdicts: Sequence[str]) -> dict[str, int]:
-    """How often each of `VERDICTS` was given."""
-    counts = Counter(verdicts)
-    return {verdict: counts[verdict] for verdict in VERDICTS}
+def count(classes: Sequence[str]) -> dict[str, int]:
+    """Return the number of images in each of `CLASSES`."""
+    counts = Counter(classes)
+    return {name: counts[name] for name in CLASSES}
 
 
 def examples(digits: Tensor, seed: int) -> dict[str, tuple[str, Tensor]]:
-    """Images whose verdict is known: what they are, the verdict, and the images.
+    """Return images of known class by description: their class, and the images.
 
     Args:
-        digits: real ones that the judge has not seen, from 0 to 1, ``[N, C, h, w]``.
-        seed: of the coins.
+        digits: real digits that the classifier has not seen, from 0 to 1, ``[N, C, h, w]``.
+        seed: seed of the coins.
     """
     coin = torch.Generator().manual_seed(seed)
     black = torch.zeros_like(digits)

@@ -1,4 +1,4 @@
-"""A digit in one of two corners."""
+"""Images with a digit in one of two corners."""
 
 from pathlib import Path
 
@@ -11,11 +11,11 @@ from pixelsr.data.downsample import area_average
 from ..support.digits import Digits, load_gray
 
 SCALE_FACTOR = 2
-"""Of an image to what models are told of it."""
+"""The scale factor from the models' input to an image."""
 
 
 def load_corners(folder: Path, seed: int) -> Digits:
-    """All digits of MNIST, halved by area average, each in a corner that a fair coin chose.
+    """Return all digits of MNIST, halved by area averages, each in a corner chosen by a coin.
 
     Raises:
         OSError, ValueError: a file is missing, damaged, or holds too few images.
@@ -28,35 +28,38 @@ def load_corners(folder: Path, seed: int) -> Digits:
 
 
 def place(first: Tensor, second: Tensor) -> Tensor:
-    """An image of two corners, black elsewhere: ``[N, C, h, w]`` each to ``[N, C, 2 h, 2 w]``."""
+    """Place two images ``[N, C, h, w]`` in the corners of black ones, ``[N, C, 2 h, 2 w]``."""
     height, width = first.shape[2:]
     return F.pad(first, (0, width, 0, height)) + F.pad(second, (width, 0, height, 0))
 
 
 def corners(images: Tensor) -> tuple[Tensor, Tensor]:
-    """What is in the first and in the second corner, ``[N, C, H / 2, W / 2]`` each."""
+    """Return views of the first and the second corner, ``[N, C, H / 2, W / 2]`` each."""
     height, width = (side // 2 for side in images.shape[2:])
     return images[:, :, :height, :width], images[:, :, height:, width:]
 
 
 def digits(images: Tensor) -> Tensor:
-    """The digit of each image, ``[N, C, H / 2, W / 2]``; the other corner is black."""
+    """Return the digit of each image, ``[N, C, H / 2, W / 2]``; the other corner is black."""
     return torch.maximum(*corners(images))
 
 
 def elsewhere(images: Tensor) -> Tensor:
-    """The images without what is in the two corners."""
+    """Return a copy of the images with both corners set to black."""
     rest = images.clone()
     for corner in corners(rest):
         corner.zero_()
     return rest
 
 
-def told_of(images: Tensor, levels: int) -> Tensor:
-    """What tells the digit, but not the corner: it is in both of them, halved by area average.
+def ambiguous_input(images: Tensor, levels: int) -> Tensor:
+    """Return inputs that show the digit in both corners, halved by area averages.
+
+    They determine the digit but not the corner. If an image has two digits, both corners show
+    their sum.
 
     Args:
-        images: uint8 ``[N, C, H, W]``, below `levels`; of two digits, the sum is in both.
+        images: uint8 ``[N, C, H, W]``, below `levels`.
     Returns:
         uint8 ``[N, C, H / 2, W / 2]``, below `levels`.
     """
@@ -66,5 +69,5 @@ def told_of(images: Tensor, levels: int) -> Tensor:
 
 
 def scaled(images: Tensor, levels: int) -> Tensor:
-    """Levels as intensities from 0 to 1."""
+    """Scale levels to intensities from 0 to 1."""
     return images.float() / (levels - 1)

@@ -1,4 +1,4 @@
-"""Models that are told the digit, but not the corner, and what they answer."""
+"""Models whose input shows the digit but not the corner, and the images that they return."""
 
 import functools
 
@@ -8,9 +8,8 @@ from torch import Tensor
 from pixelsr.models import ConditioningNetwork, GatedPixelCNN, PixelModel, PixelRecursiveSR
 from pixelsr.sampling import sample
 
-from ..support.independent_draws import draw_independently
-from ..support.statistics import Regression
-from .images import SCALE_FACTOR, told_of
+from ..support.baselines import Regression, draw_independently
+from .images import SCALE_FACTOR, ambiguous_input
 
 TITLES = {
     "regression": "L2 regression",
@@ -18,32 +17,32 @@ TITLES = {
     "prior": "PixelCNN: B",
     "sum": "A + B",
 }
-"""The models, as a sentence names them."""
+"""The models, with their names in plots."""
 BATCH = 100
-"""Images drawn at once; they do not depend on it."""
+"""The number of images in a batch; no image depends on it."""
 
 
 class Corner(PixelModel):
-    """Is told what `told_of` leaves of an image."""
+    """A model whose input is the `ambiguous_input` of an image."""
 
     def downsample(self, images: Tensor) -> Tensor:
-        return told_of(images, self.levels)
+        return ambiguous_input(images, self.levels)
 
 
 class CornerNetwork(Corner, ConditioningNetwork):
-    """A: pixels independent of each other."""
+    """The model A, whose pixels are independent of each other."""
 
 
 class CornerRegression(Corner, Regression):
-    """One answer, the mean."""
+    """The regression, whose only answer is the mean."""
 
 
 class CornerSR(Corner, PixelRecursiveSR):
-    """A + B."""
+    """The sum A + B."""
 
 
 def make(name: str, prior: dict[str, int], conditioning: dict[str, int], seed: int) -> PixelModel:
-    """A fresh model, by a key of `TITLES`, of networks with these options."""
+    """Return an untrained model by a key of `TITLES`, with networks of these options."""
     torch.manual_seed(seed)
     if name == "regression":
         return CornerRegression(**conditioning)
@@ -56,7 +55,7 @@ def make(name: str, prior: dict[str, int], conditioning: dict[str, int], seed: i
 
 @torch.inference_mode()
 def answers(model: PixelModel, low_res: Tensor, seed: int) -> Tensor:
-    """An image for each small one; of the prior, which is told none, as many.
+    """Return an image for each input; the prior ignores the inputs and draws as many images.
 
     Args:
         low_res: uint8 ``[N, C, h, w]``.

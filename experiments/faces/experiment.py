@@ -1,4 +1,4 @@
-"""Trains, draws and scores."""
+"""The training of the models, and the scores and sheets of all methods."""
 
 import dataclasses
 import functools
@@ -13,34 +13,35 @@ from pixelsr.data.downsample import area_average
 from pixelsr.models import ConditioningNetwork, GatedPixelCNN, PixelModel, PixelRecursiveSR
 from pixelsr.training import TrainingConfig
 
+from ..support.baselines import Regression
 from ..support.config import ExperimentConfig
 from ..support.faces import SIDE, Portraits, check_trained_size, free_portraits, load_portraits
-from ..support.interleaved_training import Plan, read_log, train_in_turns, trained
-from ..support.plots import check_installed, write_plot, write_sheet
-from ..support.results import FINISHED, Results, begin, write_figures
-from ..support.statistics import Regression
+from ..support.interleaved_training import TrainingPlan, read_log, train_in_turns, trained
+from ..support.plots import COLORS, canvas, check_installed, tidy, write_plot, write_sheet
+from ..support.results import FINISHED, Results, begin, write_results
 from . import methods
 from .methods import Method
-from .report import NAME, draw_scores
 
+NAME = "faces"
 SCALE_FACTOR = 4
 SHOWN = 12
+"""The number of faces on a sheet."""
 TITLES = {
     "regression": "L2 regression",
     "conditioning": "A alone",
     "prior": "B alone",
     "sum": "A + B",
 }
-"""What is trained here."""
+"""The models that are trained here, with their names in plots."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """Sizes and budget."""
+    """The options of the networks and the training budget."""
 
     prior: dict[str, int]
     conditioning: dict[str, int]
-    recipe: TrainingConfig
+    training_config: TrainingConfig
     steps: int
     turns: int
 
@@ -63,77 +64,79 @@ SCALES = {
 }
 
 
-def run(task: ExperimentConfig) -> bool:
-    """Train, draw, measure; see `experiments.run`."""
+def run(config: ExperimentConfig) -> bool:
+    """Train, draw and measure; see `experiments.run`."""
     check_installed()
-    scale, portraits = SCALES[task.scale], load_portraits(task.images(NAME))
-    other = _load(task)
-    plan = _plan(task, scale, portraits)
-    results = begin(task, NAME, _settings(task, scale, plan, portraits))
+    scale, portraits = SCALES[config.scale], load_portraits(config.images(NAME))
+    other = _load(config)
+    plan = _plan(config, scale, portraits)
+    results = begin(config, NAME, _settings(config, scale, plan, portraits))
     if FINISHED in results:
         return True
-    path = task.out / f"{NAME}.json"
-    makers = {name: functools.partial(make, name, task) for name in TITLES}
-    if not train_in_turns(makers, plan, task.out, task.stop):
+    path = config.out / f"{NAME}.json"
+    makers = {name: functools.partial(make, name, config) for name in TITLES}
+    if not train_in_turns(makers, plan, config.out, config.stop):
         return False
-    models = {name: trained(task.out / name, task.device) for name in TITLES} | {"other": other}
+    models = {name: trained(config.out / name, config.device) for name in TITLES} | {"other": other}
     results["models"] = {
         name: {
             "parameters": sum(weight.numel() for weight in model.parameters()),
             "bits_per_dimension": methods.bits(model, portraits.val),
-            "seconds": None if name == "other" else read_log(task.out / name)[-1]["seconds"],
+            "seconds": None if name == "other" else read_log(config.out / name)[-1]["seconds"],
         }
         for name, model in models.items()
     }
-    ways = _methods(models, portraits.train, task)
-    answers = _measure(ways, portraits.val, results, task)
+    ways = _methods(models, portraits.train, config)
+    answers = _measure(ways, portraits.val, results, config)
     if len(answers) < len(ways):
         return False
-    write_figures(path, results)
-    _draw_sheets(ways, answers, portraits.val, task)
+    write_results(path, results)
+    _draw_sheets(ways, answers, portraits.val, config)
     write_plot(path.with_suffix(".png"), draw_scores(results))
     return True
 
 
-def _load(task: ExperimentConfig) -> PixelRecursiveSR:
-    model = PixelModel.from_pretrained(task.model)
+def _load(config: ExperimentConfig) -> PixelRecursiveSR:
+    model = PixelModel.from_pretrained(config.model)
     if not isinstance(model, PixelRecursiveSR) or model.scale_factor != SCALE_FACTOR:
         raise ValueError(
-            f"--model {task.model} is a {type(model).__name__}, expected a PixelRecursiveSR that "
-            f"magnifies {SCALE_FACTOR} times"
+            f"--model {config.model} is a {type(model).__name__}, expected a PixelRecursiveSR with "
+            f"scale factor {SCALE_FACTOR}"
         )
     if (model.colors, model.levels) != (3, 256):
         raise ValueError(
-            f"--model {task.model} has {model.colors} colors of {model.levels} levels, expected "
+            f"--model {config.model} has {model.colors} colors of {model.levels} levels, expected "
             "3 of 256"
         )
-    check_trained_size(task.model)
-    return model.to(task.device)
+    check_trained_size(config.model)
+    return model.to(config.device)
 
 
-def _plan(task: ExperimentConfig, scale: Scale, portraits: Portraits) -> Plan:
-    recipe = dataclasses.replace(scale.recipe, seed=task.seed)
-    steps = task.steps or scale.steps
-    return Plan.of(portraits.train, portraits.held_out, recipe, steps, scale.turns)
+def _plan(config: ExperimentConfig, scale: Scale, portraits: Portraits) -> TrainingPlan:
+    training_config = dataclasses.replace(scale.training_config, seed=config.seed)
+    steps = config.steps or scale.steps
+    return TrainingPlan.of(portraits.train, portraits.held_out, training_config, steps, scale.turns)
 
 
-def _settings(task: ExperimentConfig, scale: Scale, plan: Plan, portraits: Portraits) -> Results:
+def _settings(
+    config: ExperimentConfig, scale: Scale, plan: TrainingPlan, portraits: Portraits
+) -> Results:
     return {
-        "scale": task.scale,
+        "scale": config.scale,
         **plan.settings(),
         "prior": scale.prior,
         "conditioning": scale.conditioning,
         "images": len(portraits.val),
         "checksum": portraits.checksum,
-        "model": task.model,
+        "model": config.model,
     }
 
 
-def make(name: str, task: ExperimentConfig) -> PixelModel:
-    """An untrained model."""
-    scale = SCALES[task.scale]
+def make(name: str, config: ExperimentConfig) -> PixelModel:
+    """Return an untrained model."""
+    scale = SCALES[config.scale]
     conditioning = {"scale_factor": SCALE_FACTOR} | scale.conditioning
-    torch.manual_seed(task.seed)
+    torch.manual_seed(config.seed)
     kinds: Mapping[str, Callable[[], PixelModel]] = {
         "regression": lambda: Regression(**conditioning),
         "conditioning": lambda: ConditioningNetwork(**conditioning),
@@ -142,30 +145,30 @@ def make(name: str, task: ExperimentConfig) -> PixelModel:
             GatedPixelCNN(**scale.prior), ConditioningNetwork(**conditioning)
         ),
     }
-    return kinds[name]().to(task.device)
+    return kinds[name]().to(config.device)
 
 
-def _methods(models: Mapping[str, Any], train: Tensor, task: ExperimentConfig) -> list[Method]:
-    seed = task.seed
+def _methods(models: Mapping[str, Any], train: Tensor, config: ExperimentConfig) -> list[Method]:
+    seed = config.seed
     return [
         *methods.baselines(train, SCALE_FACTOR),
         methods.regression(models["regression"]),
         methods.independent("conditioning", models["conditioning"], seed),
         methods.prior("prior", models["prior"], (SIDE, SIDE), seed),
         *methods.recursive(TITLES["sum"], "sum", models["sum"], seed),
-        *methods.recursive(Path(task.model).name, "other", models["other"], seed),
+        *methods.recursive(Path(config.model).name, "other", models["other"], seed),
     ]
 
 
 def _measure(
-    ways: Sequence[Method], truth: Tensor, results: Results, task: ExperimentConfig
+    ways: Sequence[Method], truth: Tensor, results: Results, config: ExperimentConfig
 ) -> dict[str, Tensor]:
-    """Score every method; the answers of those that were, before `task.stop`."""
+    """Score the methods until `config.stop` returns True; return the images of the scored ones."""
     low_res = area_average(truth, SCALE_FACTOR)
     answers: dict[str, Tensor] = {}
     results["methods"] = {}
     for way in ways:
-        if task.stop():
+        if config.stop():
             break
         print(f"scoring {way.title}", flush=True)
         answers[way.title] = way.enlarge(low_res)
@@ -175,28 +178,28 @@ def _measure(
 
 
 def _draw_sheets(
-    ways: Sequence[Method], answers: Mapping[str, Tensor], truth: Tensor, task: ExperimentConfig
+    ways: Sequence[Method], answers: Mapping[str, Tensor], truth: Tensor, config: ExperimentConfig
 ) -> None:
-    """The same faces through every method: with the photos, and without, to be shown anywhere."""
+    """Draw sheets of the same images by every method: faces with photos and without, portraits."""
     count = min(SHOWN, len(truth))
     chosen = torch.arange(count) * len(truth) // count
     columns = {way.title: answers[way.title][:: way.draws][chosen] for way in ways}
     names = [f"face {k}" for k in chosen.tolist()]
     photos = truth[chosen]
     _write(
-        task.out / f"photos-{NAME}.png",
+        config.out / f"photos-{NAME}.png",
         names,
         _framed(columns, area_average(photos, SCALE_FACTOR), photos),
     )
     made = {way.title: columns[way.title] for way in ways if way.publishable}
-    _write(task.out / f"{NAME}-draws.png", names, made)
+    _write(config.out / f"{NAME}-draws.png", names, made)
     portraits = free_portraits()
     originals = torch.stack(list(portraits.values()))
     low_res = area_average(originals, SCALE_FACTOR)
     free = [way for way in ways if way.publishable or way.title == "bicubic"]
     columns = {way.title: way.enlarge(low_res)[:: way.draws] for way in free}
     _write(
-        task.out / f"{NAME}-portraits.png", list(portraits), _framed(columns, low_res, originals)
+        config.out / f"{NAME}-portraits.png", list(portraits), _framed(columns, low_res, originals)
     )
 
 
@@ -209,3 +212,26 @@ def _write(path: Path, names: Sequence[str], columns: Mapping[str, Tensor]) -> N
     tiles = torch.stack(list(columns.values()), 1)
     rows = dict(zip(names, tiles, strict=True))
     write_sheet(path, rows, [title.replace(", tau", "") for title in columns], 4)
+
+
+def draw_scores(results: Results) -> Any:
+    """Draw consistency against pSNR: a point for each method, a line through its temperatures."""
+    figure = canvas(8, 5)
+    axes = figure.add_subplot()
+    series: dict[str, list[Results]] = {}
+    for title, scores in results["methods"].items():
+        series.setdefault(title.split(",")[0], []).append(scores)
+    for title, points in series.items():
+        x, y = ([scores[key] for scores in points] for key in ("psnr", "consistency"))
+        draws = "psnr_between_draws" in points[0]
+        axes.plot(x, y, "o-", color=COLORS[0 if draws else 1], markersize=5)
+        axes.annotate(title, (x[0], y[0]), (6, 4), textcoords="offset points", fontsize=9)
+    axes.set_yscale("log")
+    axes.margins(x=0.2)
+    tidy(axes, "pSNR against the photo, dB", "consistency: squared error of the small image")
+    axes.set_title(
+        "Right and down is nearer to the photo; blue draws, orange has one answer",
+        fontsize=10,
+        loc="left",
+    )
+    return figure

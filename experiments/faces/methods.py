@@ -1,4 +1,4 @@
-"""Ways from an 8x8 face to a 32x32 one, each as good as its training, and how they are scored."""
+"""The methods that enlarge an 8x8 face to 32x32, and their scores."""
 
 import dataclasses
 import math
@@ -13,26 +13,27 @@ from pixelsr.models import ConditioningNetwork, PixelModel, PixelRecursiveSR
 from pixelsr.sampling import sample
 from pixelsr.training.loss import bits_per_dimension
 
-from ..support.independent_draws import draw_independently
+from ..support.baselines import Regression, draw_independently
 from ..support.results import Results
-from ..support.statistics import Regression
 
 TAUS = 1.0, 1.1, 1.2
+"""The inverse temperatures of the sums."""
 DRAWS = 2
-"""Of each face by every method that draws: what one is to the photo, they are to each other."""
+"""The number of draws of each face, to compare two draws with each other."""
 BATCH = 64
+"""The number of images in a batch; no image depends on it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """One way to enlarge.
+    """A method that enlarges images.
 
     Args:
-        title: of its row in the table, and of its column on a sheet.
-        enlarge: uint8 ``[M, C, h, w]`` to ``[M * draws, C, H, W]``.
-        draws: answers to each small image.
-        bits: name of the model whose bits per dimension stand in its row; None where it has none.
-        publishable: its images are made, not taken from the photos.
+        title: name in the results and on sheets.
+        enlarge: function from uint8 ``[M, C, h, w]`` to ``[M * draws, C, H, W]``.
+        draws: number of images for each small image.
+        bits: name of the model whose bits per dimension belong to the method; None for none.
+        publishable: True if its images are made, not taken from the photos.
     """
 
     title: str
@@ -43,7 +44,7 @@ class Method:
 
 
 def baselines(train: Tensor, scale_factor: int) -> list[Method]:
-    """What needs no model."""
+    """Return the methods that need no model."""
 
     def nearest(low_res: Tensor) -> Tensor:
         return train[nearest_neighbors(low_res, train, scale_factor, 256, progress=True)]
@@ -55,7 +56,7 @@ def baselines(train: Tensor, scale_factor: int) -> list[Method]:
 
 
 def regression(model: Regression) -> Method:
-    """The mean of all that fits."""
+    """Return the method that answers the mean of all images that fit."""
 
     @torch.inference_mode()
     def enlarge(low_res: Tensor) -> Tensor:
@@ -66,7 +67,7 @@ def regression(model: Regression) -> Method:
 
 
 def independent(name: str, model: ConditioningNetwork, seed: int) -> Method:
-    """A alone, each value drawn by itself."""
+    """Return the method of A alone, which draws each value by itself."""
 
     def enlarge(low_res: Tensor) -> Tensor:
         return draw_independently(model, low_res, DRAWS, seed)
@@ -75,7 +76,7 @@ def independent(name: str, model: ConditioningNetwork, seed: int) -> Method:
 
 
 def prior(name: str, model: PixelModel, size: tuple[int, int], seed: int) -> Method:
-    """B alone, which sees no small image."""
+    """Return the method of B alone, which sees no small image."""
 
     def enlarge(low_res: Tensor) -> Tensor:
         n = len(low_res) * DRAWS
@@ -85,7 +86,7 @@ def prior(name: str, model: PixelModel, size: tuple[int, int], seed: int) -> Met
 
 
 def recursive(title: str, name: str, model: PixelRecursiveSR, seed: int) -> list[Method]:
-    """A + B at each tau."""
+    """Return the methods of A + B, one for each tau."""
 
     def at(tau: float) -> Callable[[Tensor], Tensor]:
         return lambda low_res: sample(
@@ -102,18 +103,18 @@ def recursive(title: str, name: str, model: PixelRecursiveSR, seed: int) -> list
 
 
 def bits(model: PixelModel, images: Tensor) -> float | None:
-    """Bits per dimension by the model's own distribution; None for one that has none."""
+    """Return bits per dimension of the model's own distribution; None for a regression."""
     if isinstance(model, Regression):
         return None
     return round(next(iter(bits_per_dimension(model, images, BATCH).values())), 4)
 
 
 def measure(method: Method, answers: Tensor, truth: Tensor, low_res: Tensor) -> Results:
-    """The scores of `pixelsr.evaluation`; pSNR and SSIM between two draws for one small image.
+    """Return the scores of `pixelsr.evaluation`, and pSNR and SSIM between two draws of a face.
 
-    Where the draws have the true distribution, the photo is but another draw: then two draws are
-    to each other as each is to the photo. `excess` is what of it is missing, in dB: the mean over
-    the faces and its standard error.
+    If the draws have the true distribution, the photo is one more draw, and two draws differ from
+    each other as much as from the photo. `excess` is the pSNR between draws minus the pSNR to the
+    photo, in dB: the mean over the faces and its standard error.
     """
     scores = score(answers, truth, low_res, 256, BATCH)
     results: Results = {k: _rounded(v) for k, v in dataclasses.asdict(scores).items()}

@@ -1,10 +1,10 @@
-"""Can people tell? A page that shows a photo and a sample, and asks which one a camera took.
+"""The experiment `real-or-fake`: a page on which people tell samples from photos.
 
-The study of Pixel Recursive Super Resolution (Dahl, Norouzi, Shlens; 1702.00783), section 4, for
-anybody to take: the sample is drawn from the photo made small.
+It is the study of Pixel Recursive Super Resolution (Dahl, Norouzi, Shlens; 1702.00783), section 4,
+for anybody to take: the page shows a photo and a sample drawn from the photo made small, and asks
+which one a camera took.
 """
 
 from .experiment import run
-from .report import section
 
-__all__ = ["run", "section"]
+__all__ = ["run"]

@@ -1,4 +1,4 @@
-"""What an experiment is told."""
+"""The configuration of an experiment."""
 
 import dataclasses
 from collections.abc import Callable
@@ -8,24 +8,23 @@ import torch
 
 SCALES = ("small", "paper")
 MODEL = "faces-8x32"
-"""Bundled."""
+"""The name of the bundled model."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ExperimentConfig:
-    """How an experiment is to be done.
+    """The configuration of an experiment.
 
     Args:
-        out: the folder that it writes; it may hold a part of the same experiment.
-        data: a folder that holds mnist/, the idx files of MNIST, and faces/, with train/ and val/;
-            or that of the two which the experiment needs.
-        scale: "small", for a few CPU cores, or "paper", as published, for a GPU.
-        model: a folder or the name of a bundled one: a trained model of faces, for the experiments
-            that have a use for one.
-        device: what trains and draws.
-        steps: of each model; None for as many as the scale has.
-        seed: of first weights, order of the images and draws.
-        stop: asked after every step; true ends the experiment, to be gone on with.
+        out: output folder; it may hold an unfinished run of the same experiment.
+        data: folder that holds mnist/ (the idx files of MNIST) and faces/ (with train/ and val/),
+            or the one of these two that the experiment needs.
+        scale: "small" for a few CPU cores; "paper" for a GPU, as published.
+        model: folder or bundled name of a trained model of faces, for experiments that use one.
+        device: device that trains and draws.
+        steps: training steps of each model; None for the default of the scale.
+        seed: seed of initial weights, image order and draws.
+        stop: called after every step; True ends the experiment, which can be continued later.
     """
 
     out: Path
@@ -38,7 +37,7 @@ class ExperimentConfig:
     stop: Callable[[], bool] = lambda: False
 
     def command(self, name: str) -> str:
-        """What does the experiment of this name again."""
+        """Return the command that repeats the experiment `name`."""
         options = {"scale": SCALES[0], "steps": None, "seed": 0, "model": MODEL}
         given = [
             f" --{option} {PurePath(value).name if option == 'model' else value}"
@@ -48,10 +47,10 @@ class ExperimentConfig:
         return f"python -m experiments {name} --data data --out out{''.join(given)}"
 
     def images(self, name: str) -> Path:
-        """`data`, for the experiment of this name, which cannot do without.
+        """Return `data`, which the experiment `name` requires.
 
         Raises:
-            ValueError: it was not given.
+            ValueError: `data` is None.
         """
         if self.data is None:
             raise ValueError(f"{name} needs --data, the folder of its images")

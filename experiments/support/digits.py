@@ -1,4 +1,4 @@
-"""MNIST: the digits as they are, and binarized, with the parts that they are used in."""
+"""The digits of MNIST, gray or binarized, in three parts."""
 
 import dataclasses
 import zlib
@@ -14,7 +14,7 @@ SIDE = 28
 FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
 BINARIZE = "bernoulli"
 HELD_OUT = 6
-"""One in so many training images is held out, the last ones: 10,000 of 60,000."""
+"""The last 1/6 of the training images is held out: 10,000 of 60,000."""
 BINARIZATION = (
     f"each pixel once Bernoulli(intensity / 255), by pixelsr.data.binarize.binarize with seed "
     f"{SEED}, the test images numbered on after the training images"
@@ -23,7 +23,7 @@ BINARIZATION = (
 
 @dataclasses.dataclass(frozen=True)
 class Digits:
-    """Images of digits, uint8 ``[N, 1, S, S]``, intensities of 8 bits, in MNIST's order."""
+    """The images of digits in MNIST's order, uint8 ``[N, 1, S, S]``, with 8-bit intensities."""
 
     train: Tensor
     held_out: Tensor
@@ -31,28 +31,30 @@ class Digits:
 
     @property
     def checksum(self) -> str:
-        """Of all values: tells the same images on any machine."""
+        """The CRC-32 of all values; it identifies the images on any machine."""
         return f"{zlib.crc32(self.joined().contiguous().numpy().data):08x}"
 
     def joined(self) -> Tensor:
-        """All images, one part after the other."""
+        """Return all images, one part after the other."""
         return torch.cat((self.train, self.held_out, self.test))
 
     def replaced(self, images: Tensor) -> "Digits":
-        """Others in place of those that `joined` gives, in the same parts."""
+        """Return a copy with other images in the order of `joined`, split into the same parts."""
         return Digits(*images.split([len(self.train), len(self.held_out), len(self.test)]))
 
 
 def find_files(folder: Path) -> dict[str, Path]:
-    """The idx files by the keys of `FILES`, gzipped or not, in the folder or ``mnist/`` in it.
+    """Return the idx files, gzipped or not, by the keys of `FILES`.
+
+    The files are in the folder or in its subfolder ``mnist/``.
 
     Raises:
-        OSError: one is not there.
+        OSError: a file is missing.
     """
     found = {}
     for part, name in FILES.items():
-        positions = folder, folder / "mnist"
-        paths = [place / file for place in positions for file in (name, f"{name}.gz")]
+        folders = folder, folder / "mnist"
+        paths = [parent / file for parent in folders for file in (name, f"{name}.gz")]
         there = [path for path in paths if path.is_file()]
         if not there:
             raise FileNotFoundError(
@@ -63,7 +65,7 @@ def find_files(folder: Path) -> dict[str, Path]:
 
 
 def load_gray(folder: Path) -> Digits:
-    """All digits of MNIST, 255 being ink.
+    """Return all digits of MNIST; 255 is ink.
 
     Raises:
         OSError, ValueError: a file is missing, damaged, or holds too few images.
@@ -79,7 +81,7 @@ def load_gray(folder: Path) -> Digits:
 
 
 def load_digits(folder: Path) -> Digits:
-    """The same, binarized."""
+    """Return all digits of MNIST, binarized."""
     gray = load_gray(folder)
     return gray.replaced(binarized(gray.joined(), 2, BINARIZE))
 

@@ -1,4 +1,4 @@
-"""Faces: two folders of images, of people apart."""
+"""Faces: two folders of images that show different people."""
 
 import dataclasses
 import zlib
@@ -16,14 +16,14 @@ from pixelsr.models.sizes import trained_size
 SIDE = 32
 PARTS = "train", "val"
 HELD_OUT = 500
-"""Of the training images, the last: they tell the best step of what is trained here."""
+"""The number of last training images that are held out to choose the best step."""
 FREE = Path(pixelsr.__file__).parent / "samples"
-"""Portraits that are free to show, unlike the photos of most data sets."""
+"""The folder of portraits that are free to publish, unlike the photos of most data sets."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Portraits:
-    """uint8 ``[N, 3, S, S]``; nobody who is in val should be in another part."""
+    """The images of faces, uint8 ``[N, 3, S, S]``; no person in val should be in another part."""
 
     train: Tensor
     held_out: Tensor
@@ -31,20 +31,20 @@ class Portraits:
 
     @property
     def checksum(self) -> str:
-        """Of all values: tells the same images on any machine."""
+        """The CRC-32 of all values; it identifies the images on any machine."""
         every = torch.cat((self.train, self.held_out, self.val))
         return f"{zlib.crc32(every.numpy().data):08x}"
 
 
 def find_folder(folder: Path) -> Path:
-    """Where `PARTS` are: the folder itself, or ``faces/`` in it.
+    """Return the folder that holds `PARTS`: the folder itself, or ``faces/`` in it.
 
     Raises:
-        OSError: in neither.
+        OSError: neither holds them.
     """
-    for place in (folder, folder / "faces"):
-        if all((place / part).is_dir() for part in PARTS):
-            return place
+    for parent in (folder, folder / "faces"):
+        if all((parent / part).is_dir() for part in PARTS):
+            return parent
     raise FileNotFoundError(
         f"{folder} does not hold train/ and val/, nor does {folder / 'faces'}; expected folders of "
         "images of faces"
@@ -52,24 +52,24 @@ def find_folder(folder: Path) -> Path:
 
 
 def load_portraits(folder: Path, side: int = SIDE) -> Portraits:
-    """All images of both folders, ``[N, 3, side, side]``; unreadable ones are passed over.
+    """Return all images of both folders, ``[N, 3, side, side]``, without unreadable ones.
 
     Raises:
         OSError, ValueError: a folder is missing, or holds no image of the size.
     """
-    place = find_folder(folder)
-    train, val = (load_images(place / part, side, lambda sentence: None) for part in PARTS)
+    parent = find_folder(folder)
+    train, val = (load_images(parent / part, side, lambda sentence: None) for part in PARTS)
     held_out = min(HELD_OUT, len(train) // 2)
     if not held_out:
-        raise ValueError(f"{place / PARTS[0]} holds {len(train)} image, expected at least 2")
+        raise ValueError(f"{parent / PARTS[0]} holds {len(train)} image, expected at least 2")
     return Portraits(train[:-held_out], train[-held_out:], val)
 
 
 def check_trained_size(model: str) -> None:
-    """That a saved model, a folder or a bundled one, was trained on images of this size.
+    """Check that a saved or bundled model was trained on images of `SIDE` pixels.
 
     Raises:
-        ValueError: its `training.toml` tells another one.
+        ValueError: its `training.toml` gives another size.
     """
     side = trained_size(model)
     if side not in (None, SIDE):
@@ -79,7 +79,7 @@ def check_trained_size(model: str) -> None:
 
 
 def free_portraits(side: int = SIDE) -> dict[str, Tensor]:
-    """Two portraits in the public domain by name, uint8 ``[3, side, side]``."""
+    """Return two portraits in the public domain by name, uint8 ``[3, side, side]``."""
     return {
         file.stem.replace("_", " "): small_image(
             open_image(file), size=side, scale_factor=1

@@ -1,4 +1,4 @@
-"""Several models trained in turns, so that what an interrupt leaves can be compared."""
+"""Interleaved training: models take turns, so an interrupt leaves comparable models behind."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -13,39 +13,44 @@ from pixelsr.training import Budget, Intervals, RunDir, Trainer, TrainingConfig
 from pixelsr.training.run_dir import CHECKPOINT, LOG, MODEL
 from pixelsr.training.run_dir import read_log as read_file
 
-from .progress import Show
+from .progress import TrainingProgress
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
-    """The one budget of all models.
+class TrainingPlan:
+    """The data and budget that all models share.
 
     Args:
-        images, validation: uint8 ``[N, C, H, W]``, as of `Trainer`.
-        recipe: with its seed; so all models see the same images in the same order.
-        steps: of each model.
-        turn: steps until it is the next model's turn; each turn ends with a validation.
+        images, validation: images for `Trainer`, uint8 ``[N, C, H, W]``.
+        training_config: config with the seed; all models see the same images in the same order.
+        steps: training steps of each model.
+        turn: steps of a turn, which ends with a validation.
     """
 
     images: Tensor
     validation: Tensor
-    recipe: TrainingConfig
+    training_config: TrainingConfig
     steps: int
     turn: int
 
     @classmethod
     def of(
-        cls, images: Tensor, validation: Tensor, recipe: TrainingConfig, steps: int, turns: int
-    ) -> "Plan":
-        """So many steps, cut into so many turns."""
-        return cls(images, validation, recipe, steps, max(1, steps // turns))
+        cls,
+        images: Tensor,
+        validation: Tensor,
+        training_config: TrainingConfig,
+        steps: int,
+        turns: int,
+    ) -> "TrainingPlan":
+        """Return a plan whose steps are split into a number of turns."""
+        return cls(images, validation, training_config, steps, max(1, steps // turns))
 
     def settings(self) -> dict[str, Any]:
-        """The budget as JSON values."""
+        """Return the budget as JSON values."""
         return {
             "steps": self.steps,
             "turn": self.turn,
-            "recipe": dataclasses.asdict(self.recipe),
+            "recipe": dataclasses.asdict(self.training_config),
             "training_images": len(self.images),
             "held_out_images": len(self.validation),
         }
@@ -53,30 +58,30 @@ class Plan:
 
 def train_in_turns(
     makers: Mapping[str, Callable[[], PixelModel]],
-    plan: Plan,
+    plan: TrainingPlan,
     out: Path,
     stop: Callable[[], bool],
     after: Callable[[], None] = lambda: None,
 ) -> bool:
-    """Train each model for a turn, then each for the next, until all have taken their steps.
+    """Train all models for one turn, then for the next, until each has taken all its steps.
 
-    What a model writes is in ``out/NAME``, as of `pixelsr train`; a run that is there is gone on
-    with, to the same weights as without the break.
+    The run of a model is in ``out/NAME``, like a run of `pixelsr train`. An existing run is
+    continued, to the same weights as without the break.
 
     Args:
-        makers: of each model, the same one each time, on the device that trains it.
-        stop: asked after every step; true saves, and ends the training.
+        makers: functions that make each model, always the same, on the device that trains it.
+        stop: called after every step; True saves and ends the training.
         after: called after each round of turns.
     Returns:
-        true where all have taken all steps, false where `stop` has ended it.
+        True if all models have taken all steps, False if `stop` ended the training.
     """
-    with Show(list(makers), plan.steps) as show:
+    with TrainingProgress(list(makers), plan.steps) as progress:
         for target in _targets(plan):
             for name, make in makers.items():
                 if target < min(_validated(out / name), plan.steps):
-                    continue  # the checkpoint is of a later turn
-                show.begin(name)
-                _train(make(), plan, out / name, target, show, stop)
+                    continue  # the checkpoint is from a later turn
+                progress.begin(name)
+                _train(make(), plan, out / name, target, progress, stop)
                 if stop():
                     return False
             after()
@@ -84,28 +89,34 @@ def train_in_turns(
 
 
 def _validated(out: Path) -> int:
-    """The step of a model's last validation; 0 where there is none."""
+    """Return the step of a model's last validation, or 0 if there is none."""
     log = read_log(out) if (out / LOG).is_file() else []
     return max((entry["step"] for entry in log if "validation" in entry), default=0)
 
 
-def _targets(plan: Plan) -> list[int]:
+def _targets(plan: TrainingPlan) -> list[int]:
+    """Return the step at which each turn ends."""
     return [*range(plan.turn, plan.steps, plan.turn), plan.steps]
 
 
 def _train(
-    model: PixelModel, plan: Plan, out: Path, target: int, show: Show, stop: Callable[[], bool]
+    model: PixelModel,
+    plan: TrainingPlan,
+    out: Path,
+    target: int,
+    progress: TrainingProgress,
+    stop: Callable[[], bool],
 ) -> None:
-    """One turn: up to `target` steps, if they are not taken already."""
+    """Train for one turn, up to `target` steps, unless the model has taken them."""
     trainer = Trainer(
         model,
         plan.images,
         plan.validation,
         RunDir(out, resume=(out / CHECKPOINT).is_file()),
-        plan.recipe,
+        plan.training_config,
         Budget(plan.steps),
         Intervals(log=50, validate=plan.turn, checkpoint=plan.turn),
-        show,
+        progress,
         stop=stop,
         pause=target,
     )
@@ -116,10 +127,10 @@ def _train(
 
 
 def trained(out: Path, device: str | torch.device) -> Any:
-    """The model that a finished training has left in ``out``."""
+    """Return the best model of the finished run in ``out``."""
     return PixelModel.from_pretrained(out / MODEL).to(device)
 
 
 def read_log(out: Path) -> list[dict[str, Any]]:
-    """The entries of a model's log so far, validations among them."""
+    """Return the entries of a model's log so far, including validations."""
     return read_file(out / LOG)

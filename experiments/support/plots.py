@@ -1,4 +1,4 @@
-"""Plots, and grids of images, as PNG files."""
+"""Plots and sheets of images, written as PNG files."""
 
 import importlib.util
 import io
@@ -14,14 +14,14 @@ from pixelsr.utils.atomic_write import write_whole
 from pixelsr.utils.contact_sheet import Row, draw_sheet
 
 COLORS = ("#1f5fbf", "#d95f02", "#1b7837", "#7b3294")
-"""Of the lines of a plot, in their order."""
+"""The colors of the lines of a plot, in order."""
 
 
 def check_installed() -> None:
-    """Find out now, not after hours of training.
+    """Check that matplotlib is installed, before hours of training.
 
     Raises:
-        ValueError: there is no matplotlib.
+        ValueError: it is not installed.
     """
     if importlib.util.find_spec("matplotlib") is None:
         raise ValueError(
@@ -30,14 +30,14 @@ def check_installed() -> None:
 
 
 def canvas(width: float, height: float) -> Any:
-    """An empty matplotlib figure, in inches."""
+    """Return an empty matplotlib figure; its size is in inches."""
     from matplotlib.figure import Figure  # takes half a second to import
 
     return Figure(figsize=(width, height), dpi=120, layout="constrained")
 
 
 def tidy(axes: Any, x: str, y: str) -> None:
-    """Name the axes; a pale grid, no frame above and on the right."""
+    """Name the axes, draw a pale grid, and remove the frame at the top and on the right."""
     axes.set_xlabel(x)
     axes.set_ylabel(y)
     axes.grid(color="#dddddd", linewidth=0.8)
@@ -46,7 +46,7 @@ def tidy(axes: Any, x: str, y: str) -> None:
 
 
 def write_plot(path: Path, figure: Any) -> None:
-    """Write a figure, whole or not at all; in 128 colors, which a plot does not show."""
+    """Write a figure atomically, in 128 colors: enough for a plot."""
     file = io.BytesIO()
     figure.savefig(file, format="png")
     packed = io.BytesIO()
@@ -58,12 +58,12 @@ def write_plot(path: Path, figure: Any) -> None:
 def write_sheet(
     path: Path, rows: Mapping[str, Tensor], captions: Sequence[str] = (), scale: int = 3
 ) -> None:
-    """Write a file, whole or not at all: a row of images over each name.
+    """Write a sheet of images atomically: a row of images above each name.
 
     Args:
-        rows: uint8 ``[K, C, H, W]``, intensities of 8 bits; all of one size, and equally many.
-        captions: of the K columns; none leaves them bare.
-        scale: each pixel becomes a square of this side.
+        rows: images by name, uint8 ``[K, C, H, W]`` with 8-bit intensities; all of one shape.
+        captions: captions of the K columns; empty for none.
+        scale: side of the square that each pixel becomes.
     """
     images = next(iter(rows.values()))
     size = images.shape[3], images.shape[2]

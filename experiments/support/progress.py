@@ -1,4 +1,4 @@
-"""What an experiment shows while models are trained in turns: a bar each, or lines in a file."""
+"""The progress display of models that are trained in turns: a bar each, or lines in a file."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,12 @@ from typing_extensions import Self
 from pixelsr.training.meters import Reading
 
 
-class Show:
-    """The `Display` of each model's `Trainer` in its turn.
+class TrainingProgress:
+    """The `Display` that the `Trainer` of each model uses in its turn.
 
     Args:
-        names: of the models.
-        steps: of each.
+        names: names of the models.
+        steps: training steps of each model.
     """
 
     def __init__(self, names: Sequence[str], steps: int) -> None:
@@ -30,11 +30,11 @@ class Show:
         self.depth, self.name = 0, ""
 
     def begin(self, name: str) -> None:
-        """It is this model's turn."""
+        """Begin the turn of a model."""
         self.name = name
 
     def __enter__(self) -> Self:
-        """Each trainer enters too: the bars stay as long as the whole experiment does."""
+        """Start the bars at the first entry; each trainer enters again, and they stay."""
         self.depth += 1
         if self.depth == 1:
             self.progress.start()
@@ -46,14 +46,14 @@ class Show:
             self.progress.stop()
 
     def update(self, reading: Reading, logged: bool) -> None:
-        """After every step of the trainer."""
+        """Show the reading after a training step."""
         task = self.tasks[self.name]
         self.progress.update(task, completed=reading.step, description=str(reading))
         if logged and self.progress.disable:
             self.say(str(reading))
 
     def validate(self, done: float) -> None:
-        """During a validation of the trainer."""
+        """Show the progress of a validation."""
         self.progress.update(self.tasks[self.name], description=f"validating: {done:.0%}")
 
     def say(self, sentence: str) -> None:

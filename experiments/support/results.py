@@ -1,4 +1,4 @@
-"""The figures of an experiment: one JSON file, which also tells which experiment a folder holds."""
+"""The results of an experiment: a JSON file that also holds its settings."""
 
 import json
 from pathlib import Path
@@ -14,67 +14,67 @@ from .config import ExperimentConfig
 
 Results = dict[str, Any]
 FINISHED = "finished"
-"""In the figures of an experiment that is done; it is not done again."""
+"""The key that marks the results of a finished experiment, which is not run again."""
 
 
-def read_figures(path: Path) -> Results:
-    """The figures in a file.
+def read_results(path: Path) -> Results:
+    """Return the results in a file.
 
     Raises:
-        ValueError: it holds something else.
+        ValueError: the file holds something else.
     """
     try:
         results = json.loads(path.read_text())
     except ValueError as error:
-        raise ValueError(f"{path} does not hold the figures of an experiment: {error}") from None
+        raise ValueError(f"{path} does not hold the results of an experiment: {error}") from None
     if not isinstance(results, dict) or not isinstance(results.get("settings"), dict):
-        raise ValueError(f'{path} does not hold the figures of an experiment: no "settings"')
+        raise ValueError(f'{path} does not hold the results of an experiment: no "settings"')
     return results
 
 
-def write_figures(path: Path, results: Results) -> None:
-    """Write a file, whole or not at all; the folder is made if need be."""
+def write_results(path: Path, results: Results) -> None:
+    """Write a file atomically; create its folder if necessary."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, (json.dumps(results, indent=1, allow_nan=False) + "\n").encode())
 
 
-def begin(task: ExperimentConfig, name: str, settings: Results) -> Results:
-    """The figures of the experiment that `task.out` holds, or of a new one; written.
+def begin(config: ExperimentConfig, name: str, settings: Results) -> Results:
+    """Return the results in `config.out`, or write and return those of a new experiment.
 
-    The machine is that of the beginning.
+    The recorded machine is the one that began the experiment.
 
     Raises:
-        ValueError: it holds one of other settings.
-        OSError: it cannot be written.
+        ValueError: the folder holds results with other settings.
+        OSError: the file cannot be written.
     """
-    path = task.out / f"{name}.json"
+    path = config.out / f"{name}.json"
     before = _check_settings(path, settings) or {}
     new = {
         "experiment": name,
-        "command": task.command(name),
+        "command": config.command(name),
         "settings": settings,
-        "machine": machine(torch.device(task.device)),
+        "machine": machine(torch.device(config.device)),
     }
     results = new | before
-    write_figures(path, results)
+    write_results(path, results)
     return results
 
 
-def finish(task: ExperimentConfig, name: str) -> None:
-    """Mark the figures as those of a finished experiment."""
-    path = task.out / f"{name}.json"
-    write_figures(path, read_figures(path) | {FINISHED: True})
+def finish(config: ExperimentConfig, name: str) -> None:
+    """Mark the results of an experiment as finished."""
+    path = config.out / f"{name}.json"
+    write_results(path, read_results(path) | {FINISHED: True})
 
 
 def _check_settings(path: Path, settings: Results) -> Results | None:
-    """The figures of an experiment with these settings that the file holds; None without a file.
+    """Return the results in a file, which must have these settings; None without a file.
 
     Raises:
-        ValueError: it is of another; the message names a setting.
+        ValueError: the settings differ; the message names one.
     """
     if not path.exists():
         return None
-    results = read_figures(path)
+    results = read_results(path)
     if clause := difference(results["settings"], settings):
         raise ValueError(f"{path} is of another run: {clause}; choose another folder")
     return results

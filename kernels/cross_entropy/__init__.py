@@ -1,1 +1,1 @@
-"""The cross-entropy of pixels, without logits in memory and from given logits."""
+"""The cross-entropy of pixels, from features without logits in memory, or from given logits."""

@@ -1,4 +1,4 @@
-"""The cross-entropy of pixels: logits exist in registers, a tile of pixels and levels at a time."""
+"""The cross-entropy of pixels from features; only a tile of logits at a time is in registers."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -20,15 +20,15 @@ FORWARD: dict[tuple[str, str], Config] = {
     (IEEE, "many"): Config(64, 64, 16, 8, 3, "no matrix instructions: 16 sums a thread"),
     (IEEE, "few"): Config(32, 16, 16, 4, 3, "no matrix instructions: 4 sums a thread"),
 }
-"""By precision and number of levels; `out` are levels and `inputs` channels. With more levels a
-tile features would be read less often, and registers be spilled."""
+"""The forward configs by precision and number of levels; `out` counts levels, `inputs` channels.
+With more levels per tile, features would be read less often, but registers would spill."""
 
 GRAD = FORWARD | {
     (HALF, "many"): Config(64, 64, 64, 4, 3, "addresses of what is written need registers too")
 }
 
 FEW = 16
-"""Levels that are few."""
+"""The largest number of levels for the configs named "few"."""
 
 Layer = tuple[Tensor, Tensor, Tensor | None]
 """A 1x1 convolution as a matrix product: x ``[P, K]``, weight ``[out, K]``, bias ``[out]``."""
@@ -71,10 +71,10 @@ def _pixel_cross_entropy_kernel(
     WIDEN: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """log sum exp(logits), and that minus the target's logit, of one color of a tile of pixels.
+    """Compute log sum exp(logits), and the nll from it, of one color of a tile of pixels.
 
-    The logits are (x @ weight.T + bias + a @ a_weight.T + a_bias) / scale, with the first product
-    masked or not, and the second there or not.
+    The logits are (x @ weight.T + bias + a @ a_weight.T + a_bias) / scale. The first product may be
+    masked, and the second may be missing.
     """
     color = tl.program_id(0) % COLORS
     pixel, in_pixels, target = position_of_tile(
@@ -88,7 +88,7 @@ def _pixel_cross_entropy_kernel(
     )
     peak = tl.full([BLOCK_P], float("-inf"), tl.float32)
     total, hit = tl.zeros([BLOCK_P], tl.float32), tl.zeros([BLOCK_P], tl.float32)
-    # Addresses moved out of the loop would be kept in registers that there are not.
+    # Addresses hoisted out of the loop would spill registers.
     for first in tl.range(0, levels, BLOCK_L, disable_licm=True):
         level = first + tl.arange(0, BLOCK_L)
         logits = logits_of_tile(
@@ -176,10 +176,9 @@ def _pixel_cross_entropy_grad_kernel(
     WIDEN: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """grad (softmax(logits) - onehot) / scale + add, of a tile of pixels and of levels of a color.
+    """Compute grad (softmax(logits) - onehot) / scale + add of a tile, pixels x levels of a color.
 
-    The logits are those of the forward kernel, made once more, and softmax is
-    exp(logits - log_sums).
+    The logits are recomputed as in the forward kernel; softmax is exp(logits - log_sums).
     """
     tiles = tl.cdiv(levels, BLOCK_L)
     color = tl.program_id(0) // tiles % COLORS
@@ -249,7 +248,7 @@ def launch_pixel_cross_entropy(
     """Fill `nll` and `log_sums`, float32 ``[T, P, C]``, contiguous within a term.
 
     Args:
-        targets: uint8 ``[P, C]``, any strides, as have x and weight of the layers.
+        targets: uint8 ``[P, C]``. Targets, and x and weight of the layers, may have any strides.
     """
     config = _choose(FORWARD, prior, targets)
     grid = (triton.cdiv(len(targets), config.pixels) * targets.shape[1],)
@@ -268,11 +267,11 @@ def launch_pixel_cross_entropy_grad(
     conditioning: Layer | None,
     scale: float,
 ) -> None:
-    """Fill `of_logits`, contiguous ``[P, C * L]``: to B's, and where there is A, to A's.
+    """Fill `of_logits`, contiguous ``[P, C * L]`` each, for B and, if there is A, for A.
 
     Args:
-        grad: of the nats, float32, contiguous ``[T, P]``.
-        log_sums: as the forward kernel has left them.
+        grad: the gradient of the nll, float32 and contiguous ``[T, P]``.
+        log_sums: the result of the forward kernel.
     """
     config = _choose(GRAD, prior, targets)
     levels = len(prior[1]) // targets.shape[1]
@@ -281,7 +280,7 @@ def launch_pixel_cross_entropy_grad(
     for term, logits in enumerate(_terms(prior, conditioning, scale)):
         _pixel_cross_entropy_grad_kernel[grid](
             of_logits[term],
-            of_logits[0],  # what moves B's logits moves A's
+            of_logits[0],  # A's logits are part of the first term too
             grad[term],
             log_sums[term],
             HAS_ADD=term == 1,
@@ -292,7 +291,7 @@ def launch_pixel_cross_entropy_grad(
 def _terms(
     prior: Layer, conditioning: Layer | None, scale: float
 ) -> list[tuple[Layer, Layer | None, bool, float]]:
-    """The logits of each term: the sum of one layer, masked or not, and another; divided by."""
+    """Return each term's layer, a layer to add, whether the first is masked, and the divisor."""
     if conditioning is None:
         return [(prior, None, True, 1.0)]
     return [(prior, conditioning, True, 1.0), (conditioning, None, False, scale)]
@@ -307,8 +306,8 @@ def _choose(table: dict[tuple[str, str], Config], prior: Layer, targets: Tensor)
 def _arguments(
     config: Config, targets: Tensor, layer: Layer, other: Layer | None, masked: bool, scale: float
 ) -> dict[str, Any]:
-    """What both kernels are told, but for their outputs."""
-    a = layer if other is None else other  # without A the kernel reads nothing of it
+    """Return the arguments that the forward and the gradient kernel have in common."""
+    a = layer if other is None else other  # a placeholder, which the kernel does not read
     (x, weight, bias), (a_x, _, a_bias) = layer, a
     return {
         "targets_ptr": targets,

@@ -1,4 +1,4 @@
-"""The cross-entropy of pixels from given logits, and its gradient, in one pass over them."""
+"""The cross-entropy of pixels and its gradient, in one pass over given logits."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from torch import Tensor
 from ..configs import Config
 
 LOGITS = Config(8, 256, 1, 4, 1, "all levels of 8 pixels, 16 a thread: four addresses for each")
-"""Of the kernel that is given logits; it makes no product, and has no inputs to cut."""
+"""The config of the kernel. It has no matrix product, so `inputs` is unused."""
 
 
 @triton.jit
@@ -55,9 +55,9 @@ def _pixel_cross_entropy_with_logits_kernel(
     BLOCK_P: tl.constexpr,
     BLOCK_L: tl.constexpr,
 ):
-    """Nats of all levels of one color of a tile of pixels, and their gradients to each term.
+    """Compute the nll of one color of a tile of pixels, and its gradient for each term.
 
-    softmax(A + B) - onehot, and (softmax(A / scale) - onehot) / scale.
+    The gradients are softmax(A + B) - onehot, and (softmax(A / scale) - onehot) / scale.
     """
     color = (tl.program_id(0) % COLORS).to(tl.int64)
     pixel = (tl.program_id(0) // COLORS).to(tl.int64) * BLOCK_P + tl.arange(0, BLOCK_P)
@@ -96,7 +96,7 @@ def _pixel_cross_entropy_with_logits_kernel(
 
 @triton.jit
 def _nll(logits, level, levels, is_target):
-    """Nats of a tile's pixels, and softmax - onehot."""
+    """Return the nll of a tile's pixels, and softmax - onehot."""
     seen = tl.where((level < levels)[None, :], logits, float("-inf"))
     peak = tl.max(seen, 1)
     p = tl.exp(seen - peak[:, None])
@@ -113,15 +113,16 @@ def launch_pixel_cross_entropy_with_logits(
     conditioning: Tensor | None,
     scale: float,
 ) -> None:
-    """Fill `nll`, float32, contiguous ``[T, N, H, W, C]``, and `grads` where there are any.
+    """Fill `nll`, float32 and contiguous ``[T, N, H, W, C]``, and `grads`.
 
     Args:
-        grads: as logits and conditioning, ``[N, L, C, H, W]``, any strides.
+        grads: the gradients of logits and conditioning, ``[N, L, C, H, W]`` with any strides; or
+            empty.
         images: uint8 ``[N, C, H, W]``, any strides.
     """
     n, levels, colors, height, width = logits.shape
     a = logits if conditioning is None else conditioning
-    of_total, of_alone = (grads[0], grads[-1]) if grads else (logits, a)  # not written otherwise
+    of_total, of_alone = (grads[0], grads[-1]) if grads else (logits, a)  # placeholders
     pixels = n * height * width
     given = images, logits, a, of_total, of_alone
     _pixel_cross_entropy_with_logits_kernel[(triton.cdiv(pixels, LOGITS.pixels) * colors,)](

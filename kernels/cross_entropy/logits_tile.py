@@ -1,4 +1,4 @@
-"""A tile of logits, of pixels and the levels of a color: what the cross-entropy kernels share."""
+"""A tile of logits, pixels x levels of one color, for the cross-entropy kernels."""
 
 import triton
 import triton.language as tl
@@ -8,7 +8,7 @@ from ..precision import dot
 
 @triton.jit
 def _dot(x, weight, sums, WIDEN: tl.constexpr, PRECISION: tl.constexpr):
-    """A product of tiles; the interpreter makes no right one of bfloat16."""
+    """Add a product of tiles to `sums`; widen bfloat16, which the interpreter gets wrong."""
     if WIDEN:
         x, weight = x.to(tl.float32), weight.to(tl.float32)
     return dot(x, weight, sums, PRECISION)
@@ -35,10 +35,10 @@ def _add_layer(
     WIDEN: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """``sums + x @ weight.T + bias`` over the first `live` channels, of a tile of logits.
+    """Return ``sums + x @ weight.T + bias`` over the first `live` channels of a tile of logits.
 
-    Loads are wide, as none is masked along the channels by what is live, a number that need not be
-    even: in the last block, what is dead is made zero afterwards.
+    `live` may be odd, so a load mask that depends on it would prevent wide loads. Instead, the last
+    block is loaded with its dead channels, which are then set to zero.
     """
     if HAS_BIAS:
         bias = tl.load(bias_ptr + output, mask=in_levels, other=0).to(tl.float32)
@@ -46,7 +46,7 @@ def _add_layer(
     x_at = x_ptr + pixel[:, None] * x_pixel
     weight_at = weight_ptr + output[None, :] * weight_output
     channel = tl.arange(0, BLOCK_K)
-    whole = live // BLOCK_K * BLOCK_K  # so seen to be aligned
+    whole = live // BLOCK_K * BLOCK_K  # the compiler can tell that it is aligned
     for first in range(0, whole, BLOCK_K):
         k = first + channel
         x = tl.load(x_at + k.to(tl.int64)[None, :] * x_channel, mask=in_pixels[:, None], other=0)
@@ -98,7 +98,7 @@ def logits_of_tile(
     WIDEN: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """(x @ weight.T + bias + a @ a_weight.T + a_bias) / scale, of a tile of pixels and levels."""
+    """Return (x @ weight.T + bias + a @ a_weight.T + a_bias) / scale of a tile."""
     output = color * levels + level
     in_levels = level < levels
     live = channels
@@ -153,7 +153,7 @@ def logits_of_tile(
 def position_of_tile(
     tile, color, targets_ptr, pixels, target_pixel, target_color, BLOCK_P: tl.constexpr
 ):
-    """The pixels of a tile, which of them exist, and their targets."""
+    """Return the pixels of a tile, the mask of those that exist, and their targets."""
     pixel = tile.to(tl.int64) * BLOCK_P + tl.arange(0, BLOCK_P)
     in_pixels = pixel < pixels
     at = targets_ptr + pixel * target_pixel + color * target_color

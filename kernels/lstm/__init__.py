@@ -1,1 +1,1 @@
-"""The recurrences of PixelRNN, wavefront by wavefront."""
+"""The recurrences of PixelRNN, computed wavefront by wavefront."""

@@ -1,4 +1,4 @@
-"""The recurrences of PixelRNN, backward: see wavefronts.py."""
+"""The kernel of the recurrences' gradients; wavefronts.py explains how it divides the work."""
 
 from collections.abc import Sequence
 
@@ -56,11 +56,11 @@ def _lstm_grad_kernel(
     OPERANDS: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """of_hidden = grad + sum over taps of grad_gates[the cell that reads it by this tap] w.
+    """Compute of_hidden = grad + sum over taps of grad_gates[the cell that reads it by the tap] w.
 
-    From it and from what is carried as the gradient of the cell state come those of the gates and
-    of the cell state before. The weights are a matrix, a row for each tap and gate. Fronts are
-    counted from the last one.
+    From it and the carried gradient of the cell state follow the gradients of the gates and of the
+    predecessor's cell state. The weights are a matrix with a row for each tap and gate. Wavefronts
+    are counted from the last one.
     """
     first_sample, own_samples = samples_of(samples, works, batch)
     parts = 4 * channels
@@ -118,7 +118,7 @@ def _lstm_grad_kernel(
             i = load(activations_ptr + at + 2 * channels, inside)
             g = load(activations_ptr + at + 3 * channels, inside)
             of_cell = of_cell_ptr + ((sample * states + state) * channels)[:, None] + out[None, :]
-            # tanh' = 4 sigmoid(2 c) sigmoid(-2 c): nothing cancels where the cell is large
+            # tanh' = 4 sigmoid(2 c) sigmoid(-2 c) avoids cancellation for large cell states.
             of_now = of_hidden * o * (4 * tl.sigmoid(2 * now) * tl.sigmoid(-2 * now))
             of_now += load(of_cell, goes_on[:, None] & written[None, :])
             store(of_cell, of_now * f, inside)
@@ -127,7 +127,7 @@ def _lstm_grad_kernel(
             store(at + channels, of_now * before * f * (1 - f), inside)
             store(at + 2 * channels, of_now * g * i * (1 - i), inside)
             store(at + 3 * channels, of_now * i * (1 - g * g), inside)
-        tl.debug_barrier()  # other threads than those that wrote a front read it in the next one
+        tl.debug_barrier()  # the next wavefront reads what other threads wrote in this one
 
 
 def launch_lstm_grad(
@@ -141,10 +141,13 @@ def launch_lstm_grad(
     diagonal: bool,
     reverse: bool,
 ) -> Tensor:
-    """Fill `grad_gates`; the gradient of the initial cell state, ``[h]``, in float32.
+    """Fill `grad_gates` and return the gradient of the initial cell state, ``[h]``, in float32.
 
-    The channels of a cell of `grad` must stand side by side; `initial` must be contiguous, all
-    others dense channels_last.
+    `grad` must be channels-last, with any stride between cells; `initial` must be contiguous; the
+    other maps must be dense and channels-last.
+
+    Args:
+        cells: the number of cells of each wavefront.
     """
     batch, channels, height, width = grad.shape
     taps, carried = weight.shape[2], height if diagonal else width

@@ -1,4 +1,4 @@
-"""The recurrences of PixelRNN, forward: see wavefronts.py."""
+"""The forward kernel of the recurrences; wavefronts.py explains how it divides the work."""
 
 from collections.abc import Sequence
 
@@ -61,11 +61,12 @@ def _lstm_kernel(
     OPERANDS: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """o, f, i, g = gates + sum over taps of hidden[place] w;  c = f c + i g;  hidden = o tanh(c).
+    """Compute o, f, i, g = gates + sum of hidden[tap] w;  c = f c + i g;  hidden = o tanh(c).
 
-    The weights are a matrix, a row for each tap and channel that is read. What the initial state
-    adds to the gates stands in `edge`: beyond the image all hidden states are zero. Where nothing
-    is kept, strides of zero let the cells that carry on a state share one place.
+    The sum is over taps, and the activations of the gates are omitted above. The weights are a
+    matrix with a row for each tap and input channel. Hidden states outside the image are read as
+    zero; `edge` holds the initial state's contribution to the gates. If nothing is kept, strides of
+    zero let all cells that continue one state share its memory.
     """
     first_sample, own_samples = samples_of(samples, works, batch)
     out_blocks, in_blocks = tl.cdiv(channels, BLOCK_OUT), tl.cdiv(channels, BLOCK_IN)
@@ -137,7 +138,7 @@ def _lstm_kernel(
                 store(at + channels, f, inside)
                 store(at + 2 * channels, i, inside)
                 store(at + 3 * channels, g, inside)
-        tl.debug_barrier()  # other threads than those that wrote a front read it in the next one
+        tl.debug_barrier()  # the next wavefront reads what other threads wrote in this one
 
 
 def launch_lstm(
@@ -152,9 +153,14 @@ def launch_lstm(
     diagonal: bool,
     reverse: bool,
 ) -> None:
-    """Fill `states`, which are dense channels_last; of those that are empty nothing is written.
+    """Fill `hidden`, and `cell` and `activations` unless they are empty.
 
-    The channels of a cell of `gates` must stand side by side; `initial` must be contiguous.
+    These are dense and channels-last. `gates` must be channels-last, with any stride between cells;
+    `initial` must be contiguous.
+
+    Args:
+        edge: the initial hidden state's contribution to the gates at the edge.
+        cells: the number of cells of each wavefront.
     """
     batch, channels, height, width = hidden.shape
     keep, taps = cell.numel() > 0, weight.shape[2]
@@ -187,7 +193,7 @@ def launch_lstm(
 
 
 def _carried(gates: Tensor, hidden: Tensor, diagonal: bool) -> Tensor:
-    """Cell states of which only those are there that are carried on, as if it were all."""
+    """Return memory for the carried cell states only, expanded to the shape of all cells."""
     batch, channels, height, width = hidden.shape
     carried = gates.new_empty((batch, height if diagonal else width, channels), dtype=torch.float32)
     carried = carried.transpose(1, 2)

@@ -1,10 +1,11 @@
-"""What the kernels of the recurrences share: the cells of a tile, and which programs it falls to.
+"""The division of the recurrences' work into wavefronts, tiles and programs.
 
-A front is all cells that depend on no other of them: a row of a Row LSTM, a diagonal of a Diagonal
-LSTM. Work is a tile of a front's cells times a block of channels. A program owns some samples: it
-takes works of them in turns with the others that own the same, or alone all of them, front after
-front. What passes from front to front goes through memory: forward the hidden states, as they are
-returned, backward the gradients of the gates.
+A wavefront is a set of cells that do not depend on each other: a row of a Row LSTM, a diagonal of a
+Diagonal LSTM. A work item is a tile of a wavefront's cells times a block of channels. Each program
+owns some samples. Either it computes all work items of its samples alone, wavefront after
+wavefront, or each launch computes one wavefront and several programs share the work items of the
+same samples. Data passes from wavefront to wavefront through memory: the returned hidden states in
+the forward pass, the gradients of the gates in the backward pass.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,12 +20,12 @@ from ..configs import ALONE, Config
 from ..precision import input_precision, matmul_precision
 
 MOST_CELLS = 2**30
-"""Of the samples of one program in one front, which 32 bits count."""
+"""The most cells of one program's samples in one wavefront; the kernels count them in 32 bits."""
 
 
 @triton.jit
 def wavefront_of(number, height, width, DIAGONAL: tl.constexpr):
-    """The first of its states, and how many it has."""
+    """Return the first state of a wavefront, and its number of states."""
     if DIAGONAL:
         first = tl.maximum(0, number - width + 1)
         count = tl.minimum(number + 1, height) - first
@@ -36,7 +37,7 @@ def wavefront_of(number, height, width, DIAGONAL: tl.constexpr):
 
 @triton.jit
 def samples_of(samples, works, batch):
-    """The first sample of this program, and how many it has."""
+    """Return the first sample of this program, and its number of samples."""
     first = (tl.program_id(0) // works).to(tl.int64) * samples
     return first, tl.minimum(samples, batch - first).to(tl.int32)
 
@@ -53,7 +54,7 @@ def tile_of(
     REVERSE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Sample, state, row and column of a front's cells, and do they exist? [BLOCK] each."""
+    """Return sample, state, row, column and mask of the cells of a tile, [BLOCK] each."""
     first, count = wavefront_of(wavefront, height, width, DIAGONAL)
     number = tile * BLOCK + tl.arange(0, BLOCK)
     exists = number < samples * count
@@ -72,7 +73,7 @@ def tile_of(
 
 @triton.jit
 def position_of(tap, border, DIAGONAL: tl.constexpr, REVERSE: tl.constexpr):
-    """Of what a tap reads: rows down and columns to the right of the cell."""
+    """Return the offset of the cell that a tap reads, in rows and columns."""
     if DIAGONAL:
         down = tap - 1
         right = tap if REVERSE else -tap
@@ -98,13 +99,13 @@ def store(at, value, mask):
 
 
 class Share(NamedTuple):
-    """What the programs of one launch have to do.
+    """The work of one launch.
 
     Attributes:
-        programs: how many there are.
-        samples: of each program.
-        works: programs that own the same samples.
-        first_wavefront, last_wavefront: those that are walked, the last one not included.
+        programs: the number of programs.
+        samples: the number of samples of each program.
+        works: the number of programs that own the same samples.
+        first_wavefront, last_wavefront: the range of wavefronts, without the last one.
     """
 
     programs: int
@@ -115,11 +116,13 @@ class Share(NamedTuple):
 
 
 SHARE = list(Share._fields[1:])
-"""Arguments that are 1, or multiples of 16, in some launches alone: no reason to compile again."""
+"""The kernel arguments that Triton must not specialize on. They are 1 or multiples of 16 only in
+some launches, which would compile the kernel again.
+"""
 
 
 def is_alone(x: Tensor, weight: Tensor) -> bool:
-    """Are all fronts walked in one launch?"""
+    """Return True if one launch computes all wavefronts."""
     return weight.numel() * x.element_size() <= ALONE[matmul_precision(x)]
 
 
@@ -127,7 +130,7 @@ def shares(cells: Sequence[int], x: Tensor, config: Config, alone: bool) -> Iter
     """Yield one launch, or one for each wavefront, of states like `x`, ``[N, h, H, W]``.
 
     Args:
-        cells: of each wavefront, in one sample.
+        cells: the number of cells of each wavefront in one sample.
     """
     batch, channels = x.shape[:2]
     if alone:
@@ -141,7 +144,7 @@ def shares(cells: Sequence[int], x: Tensor, config: Config, alone: bool) -> Iter
 
 
 def options(x: Tensor, config: Config, diagonal: bool, reverse: bool) -> dict[str, Any]:
-    """What a kernel is compiled for."""
+    """Return the compile-time arguments of a kernel."""
     return {
         "DIAGONAL": diagonal,
         "REVERSE": reverse,
@@ -156,7 +159,7 @@ def options(x: Tensor, config: Config, diagonal: bool, reverse: bool) -> dict[st
 
 
 def _operands(dtype: torch.dtype) -> tl.dtype:
-    """Of products; the interpreter makes those of bfloat16 wrong."""
+    """Return the dtype of the products' operands; the interpreter gets bfloat16 products wrong."""
     if dtype == torch.bfloat16 and triton.knobs.runtime.interpret:
         return tl.float32
     kinds = {
@@ -168,6 +171,6 @@ def _operands(dtype: torch.dtype) -> tl.dtype:
 
 
 def strides(x: Tensor) -> tuple[int, int, int]:
-    """From sample to sample, row to row and cell to cell; that of channels is 1."""
+    """Return the strides of samples, rows and columns; the stride of channels is 1."""
     sample, _, row, col = x.stride()
     return sample, row, col

@@ -1,1 +1,1 @@
-"""Masked convolution over the live blocks of its taps."""
+"""The masked convolution over the live blocks of its taps."""

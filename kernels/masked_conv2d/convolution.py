@@ -1,4 +1,4 @@
-"""Masked convolution as an implicit matrix product over the live blocks of its taps."""
+"""The masked convolution as an implicit matrix product over the live blocks of its taps."""
 
 import torch
 import triton
@@ -17,12 +17,12 @@ from .live_blocks import (
 )
 
 PROGRAMS = 512
-"""That a gradient to the weight is cut into, about: several for each multiprocessor."""
+"""The approximate number of programs of a weight gradient: several for each multiprocessor."""
 
 
 @triton.jit
 def _positions(tile, pixels, height, width, BLOCK_P: tl.constexpr, INDEX: tl.constexpr):
-    """The pixels of a tile, counted through all images; image, row, column; do they exist?"""
+    """Return pixel numbers over all images, images, rows and columns of a tile, and their mask."""
     pixel = (tl.zeros([BLOCK_P], INDEX) + tile) * BLOCK_P + tl.arange(0, BLOCK_P)
     col, line = pixel % width, pixel // width
     image = (line // height).to(tl.int64)
@@ -31,8 +31,10 @@ def _positions(tile, pixels, height, width, BLOCK_P: tl.constexpr, INDEX: tl.con
 
 @triton.jit
 def _entry(table_ptr, entry, in_channels, BLOCK_IN: tl.constexpr, LANES: tl.constexpr):
-    """Of a live block, what products.py says: rows down and columns to the right of a pixel,
-    numbers or, with lanes, [BLOCK_IN]; channels, rows of weights, and which are used, [BLOCK_IN].
+    """Load a live block from the table of `live_blocks.Products`.
+
+    Returns the offset of its tap in rows and columns, scalars or with lanes [BLOCK_IN]; and its
+    channels, its rows of weights and the mask of the used ones, [BLOCK_IN] each.
     """
     lane = tl.arange(0, BLOCK_IN)
     if LANES:
@@ -41,7 +43,7 @@ def _entry(table_ptr, entry, in_channels, BLOCK_IN: tl.constexpr, LANES: tl.cons
         used = weight_row >= 0
     else:
         at = table_ptr + 4 * entry
-        channel = tl.load(at + 2) * BLOCK_IN + lane  # so seen to be aligned
+        channel = tl.load(at + 2) * BLOCK_IN + lane  # the compiler can tell that it is aligned
         weight_row = tl.load(at + 3) + lane
         used = channel < in_channels
     return tl.load(at), tl.load(at + 1), channel, weight_row, used
@@ -49,13 +51,13 @@ def _entry(table_ptr, entry, in_channels, BLOCK_IN: tl.constexpr, LANES: tl.cons
 
 @triton.jit
 def _seen(row, col, exists, height, width):
-    """Is there a pixel in this row and column? Outside of the image all is zero."""
+    """Return True where the row and column are in the image; the padding around it is zero."""
     return exists & (row >= 0) & (row < height) & (col >= 0) & (col < width)
 
 
 @triton.jit
 def _plus(total, bias_ptr, written, add_ptr, inside, HAS_BIAS: tl.constexpr, HAS_ADD: tl.constexpr):
-    """total + bias + add, of one tile."""
+    """Return total + bias + add of one tile."""
     if HAS_BIAS:
         total += tl.load(bias_ptr, mask=written, other=0.0)[None, :].to(tl.float32)
     if HAS_ADD:
@@ -91,11 +93,11 @@ def _masked_conv2d_kernel(
     INDEX: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """out[p, o] = bias[o] + add[p, o] + sum over live blocks, k in them, of x[p + tap, k] w[k, o].
+    """Compute out[p, o] = bias[o] + add[p, o] + sum of x[p + tap, k] w[k, o] over live blocks' k.
 
-    One program makes a tile of pixels x output channels. Gated, it makes two: `half` is half of the
-    output channels, and tanh of channel o times sigmoid of channel half + o is written too. The
-    channels of a pixel stand side by side.
+    One program computes a tile of pixels x output channels. If gated, it computes two tiles, for
+    channels o and half + o, where `half` is half of the output channels, and also writes the tanh
+    of the first times the sigmoid of the second. `x` is channels-last.
     """
     half = out_channels // 2 if GATED else out_channels
     out_blocks = tl.cdiv(half, BLOCK_OUT)
@@ -159,9 +161,9 @@ def _masked_conv2d_grad_weight_kernel(
     INDEX: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """partial[split, entry, k, o] = sum over the split's pixels p of x[p + tap, k] grad[p, o].
+    """Compute partial[split, entry, k, o] = sum of x[p + tap, k] grad[p, o] over pixels p.
 
-    The splits are added up afterwards, always in one order.
+    p runs over the pixels of the split. The caller adds up the splits in a fixed order.
     """
     entry, split = tl.program_id(0) % entries, tl.program_id(0) // entries
     down, right, channel, _, used = _entry(table_ptr, entry, in_channels, BLOCK_IN, LANES)
@@ -185,19 +187,21 @@ def _masked_conv2d_grad_weight_kernel(
 
 
 def _packed(weight: Tensor, layer: Layer, order: tuple[int, int, int, int]) -> Tensor:
-    """The weights as a matrix, dead taps zero whatever stands there: its first three dimensions of
-    `order` are the rows, the last one the columns.
+    """Return the weights as a matrix with zeros at dead taps.
+
+    The first three dimensions of `order` are its rows, the last one its columns. `torch.where`
+    clears dead taps even if they hold NaN or infinity.
     """
     return torch.where(layer.mask, weight, 0).permute(order).flatten(0, 2).contiguous()
 
 
 def _index(pixels: int) -> tl.dtype:
-    """What counts pixels: 32 bits are faster, where they are enough."""
+    """Return the dtype of pixel numbers: 32 bits if they are enough, as they are faster."""
     return tl.int32 if pixels < 2**30 else tl.int64
 
 
 def _image_row_and_column(x: Tensor) -> tuple[int, int, int]:
-    """Strides; that of channels is 1."""
+    """Return the strides of images, rows and columns; the stride of channels is 1."""
     image, _, row, col = x.stride()
     return image, row, col
 
@@ -212,7 +216,7 @@ def _launch_products(
     products: Products,
     config: Config,
 ) -> None:
-    """Fill `out`, and `gated`: `packed` has a row for each tap and channel of `x`."""
+    """Fill `out` and `gated`; `packed` has a row for each tap and channel of `x`."""
     images, in_channels, height, width = x.shape
     pixels = images * height * width
     grid = (triton.cdiv(pixels, config.pixels) * products.out_blocks,)
@@ -256,7 +260,8 @@ def launch_masked_conv2d(
 ) -> None:
     """Fill `out` with ``masked_conv2d(x) + add``, and `gated` with its gate.
 
-    The channels of a pixel of `x` must stand side by side; the others must be dense channels_last.
+    `x` must be channels-last, with any stride between pixels; `add`, `out` and `gated` must be
+    dense and channels-last.
     """
     out_channels, in_channels = weight.shape[:2]
     halves = 1 if gated is None else 2
@@ -268,9 +273,9 @@ def launch_masked_conv2d(
 
 
 def launch_grad_input(grad: Tensor, weight: Tensor, out: Tensor, layer: Layer) -> None:
-    """Fill `out`, dense channels_last, with the gradient to the input.
+    """Fill `out`, which is dense and channels-last, with the gradient of the input.
 
-    The channels of a pixel of `grad` must stand side by side.
+    `grad` must be channels-last, with any stride between pixels.
     """
     out_channels, in_channels = weight.shape[:2]
     config = choose_product(conv_precision(grad), out_channels, in_channels)
@@ -281,9 +286,10 @@ def launch_grad_input(grad: Tensor, weight: Tensor, out: Tensor, layer: Layer) -
 
 
 def launch_grad_weight(x: Tensor, grad: Tensor, out: Tensor, layer: Layer) -> None:
-    """Fill `out`, contiguous, with the gradient to the weight; the same bits each time.
+    """Fill `out`, which is contiguous, with the gradient of the weight, deterministically.
 
-    The channels of a pixel of `x` must stand side by side; `grad` must be dense channels_last.
+    `x` must be channels-last, with any stride between pixels; `grad` must be dense and
+    channels-last.
     """
     images, in_channels, height, width = x.shape
     precision = conv_precision(x)

@@ -1,9 +1,10 @@
-"""Which blocks of a masked convolution have live taps: the work list of its kernels.
+"""The work list of the masked convolution's kernels: the blocks that have live taps.
 
 A masked convolution is a sum of matrix products, one for each tap: the channels of the pixel that
-the tap reads, times the tap's weights. Cut into blocks of output and of input channels, many of
-these products are wholly masked: every block of a dead tap, and at the center tap the blocks of
-color groups that an output may not read. Only the others are listed, from the mask itself.
+the tap reads, times the tap's weights. Divided into blocks of output and input channels, many of
+these products are fully masked: every block of a dead tap, and at the center tap the blocks of
+color groups that an output may not read. The work list, which is derived from the mask, holds only
+the other blocks.
 """
 
 import dataclasses
@@ -20,12 +21,12 @@ from ..configs import FEWEST_CHANNELS
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """A masked layer; equal to any other of the same key, so that its tables are made once.
+    """A masked layer. Layers with the same key are equal, so that their tables are cached.
 
     Attributes:
-        key: all that the mask and the dilation depend on, and the device.
+        key: everything that determines the mask and the dilation, and the device.
         mask: bool ``[out, in, kh, kw]``, on the device of the layer's weight.
-        dilation: of the taps.
+        dilation: the distance between taps.
     """
 
     key: Hashable
@@ -42,15 +43,16 @@ class Layer:
 
 @dataclasses.dataclass(frozen=True)
 class Products:
-    """The live blocks, those of one block of output channels after another.
+    """The live blocks, grouped by block of output channels.
 
     Attributes:
-        table: int32 ``[entries, 4]``: rows down and columns to the right to the value that is read;
-            the block of channels; the first row of its weights. With lanes ``[entries * block_in,
-            4]``, for each lane the channel and its row of weights, -1 in a lane that is not used.
-        first: int32 ``[out blocks + 1]``, the entries of an out block: from its first to the next.
+        table: int32 ``[entries, 4]``: the offset of the tap in rows and columns, the block of input
+            channels, and its first row of weights. With lanes ``[entries * block_in, 4]``: the
+            offset of each lane's tap, its channel, and its row of weights; -1 in unused lanes.
+        first: int32 ``[out blocks + 1]``, the index of the first entry of each out block, and the
+            number of entries.
         owner: int32 ``[entries]``, the out block of an entry.
-        lanes: has each lane a tap of its own?
+        lanes: True if each lane has its own tap.
     """
 
     table: Tensor
@@ -71,7 +73,10 @@ class Products:
 def find_products(
     mask: npt.NDArray[np.bool_], dilation: int, block_out: int, block_in: int, device: torch.device
 ) -> Products:
-    """The live blocks of ``mask``, bool ``[out, in, kh, kw]``; negative dilation turns it round."""
+    """Return the live blocks of ``mask``, bool ``[out, in, kh, kw]``.
+
+    A negative dilation rotates the taps by 180 degrees.
+    """
     out_channels, in_channels, height, width = mask.shape
     lanes = in_channels < FEWEST_CHANNELS
     tables, owners, first = [], [], [0]
@@ -96,7 +101,7 @@ def find_products(
 
 @lru_cache(maxsize=256)
 def forward_products(layer: Layer, halves: int, block_out: int, block_in: int) -> Products:
-    """Return the blocks of ``y = masked_conv2d(x)``; with two halves, of both at once."""
+    """Return the blocks of ``y = masked_conv2d(x)``; with two halves, the union of their blocks."""
     mask = layer.host_mask()
     mask = mask.reshape(halves, len(mask) // halves, *mask.shape[1:]).any(0)
     return find_products(mask, layer.dilation, block_out, block_in, layer.device)
@@ -104,7 +109,7 @@ def forward_products(layer: Layer, halves: int, block_out: int, block_in: int) -
 
 @lru_cache(maxsize=256)
 def grad_input_products(layer: Layer, block_out: int, block_in: int) -> Products:
-    """Return the blocks of the gradient to x, by the same taps in the other direction."""
+    """Return the blocks of the gradient of x, with the same taps in the opposite direction."""
     mask = layer.host_mask().transpose(1, 0, 2, 3)
     return find_products(mask, -layer.dilation, block_out, block_in, layer.device)
 
@@ -112,10 +117,11 @@ def grad_input_products(layer: Layer, block_out: int, block_in: int) -> Products
 @lru_cache(maxsize=256)
 @torch.inference_mode(False)
 def positions_in_products(layer: Layer, block_out: int, block_in: int) -> tuple[Tensor, Tensor]:
-    """Where each weight's gradient stands among the blocks, and whether it is live.
+    """Return the index of each weight's gradient among the blocks, and the mask of live weights.
 
     Returns:
-        int64 ``[out, in, kh, kw]``, an index into ``[entries, block_in, block_out]``, and bool.
+        int64 ``[out, in, kh, kw]``, indices into the flattened ``[entries, block_in, block_out]``;
+        and bool of the same shape.
     """
     mask = layer.host_mask()
     products = find_products(mask, layer.dilation, block_out, block_in, torch.device("cpu"))

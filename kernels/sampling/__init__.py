@@ -1,1 +1,1 @@
-"""The steps of a sampling plan, for rows of many images."""
+"""The kernels of the Triton sampling engine, for rows of many images."""

@@ -1,4 +1,4 @@
-"""Finds logits that no value can be drawn from, in a row of many images that has been drawn."""
+"""The search for logits that cannot be sampled from, in a drawn row of many images."""
 
 import torch
 import triton
@@ -9,14 +9,14 @@ from .rows import SAMPLES, Batch
 from .steps import SPAN, span_at
 
 LEVELS = 64
-"""Levels that a program reads at once."""
+"""The number of levels that a program reads at once."""
 
 
 @triton.jit
 def _kinds(base, logits_at, exists, levels, BLOCK: tl.constexpr):
-    """The kind of each value's logits, of the kinds of csrc/common/argmax.h.
+    """Return the kind of each value's logits, numbered as in csrc/common/argmax.h.
 
-    It is the greatest over the levels of 0 for -inf, 1 for a finite number, 2 for +inf, 3 for NaN.
+    The kind is the maximum over the levels of 0 for -inf, 1 for finite, 2 for +inf, 3 for NaN.
     """
     kinds = tl.zeros_like(logits_at).to(tl.int32)
     for first in range(0, levels, BLOCK):
@@ -54,7 +54,7 @@ def _faults_kernel(
     BLOCK_M: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """Check one value of a row, of a tile of samples."""
+    """Check one value of a row for a tile of samples."""
     tile, value = tl.program_id(0) // (cols * colors), tl.program_id(0) % (cols * colors)
     col, color = first_col + value // colors, value % colors
     marks_ptr = schedule_ptr + (row * width + col) * (colors + 1)
@@ -83,14 +83,14 @@ def launch_faults(
     row: int,
     cols: range,
 ) -> None:
-    """Record the first fault of each sample, of the values of a row that have been drawn.
+    """Record the first fault of each sample among the drawn values of a row.
 
     Args:
         known_mask: bool ``[1 or samples, C, H, W]``.
-        schedule: int32 ``[H, W, 1 + C]``, as of `launch_pixels`.
-        faults: int64 ``[samples]``, lowered to 4 * position + kind at a value that cannot be drawn,
-            of kind 0 (-inf at every level), 2 (+inf) or 3 (NaN).
-        logits: where the table names the spans of the logits.
+        schedule: int32 ``[H, W, 1 + C]``, as in `launch_pixels`.
+        faults: int64 ``[samples]``, lowered to 4 * position + kind for a value that cannot be
+            drawn, with kind 0 (-inf at every level), 2 (+inf) or 3 (NaN).
+        logits: the index in the table of the spans of the logits.
     """
     samples, size = batch.storage.shape
     height, width = known_mask.shape[2:]

@@ -1,4 +1,4 @@
-"""Lists of tasks, run at one pixel after the other."""
+"""Lists of tasks that run at one pixel after another."""
 
 import triton
 import triton.language as tl
@@ -24,8 +24,10 @@ def run_list(
     BLOCK_POINTWISE: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """The tasks of a list, one after the other; a barrier where one reads what others wrote, and
-    before the first."""
+    """Run the tasks of a list in order.
+
+    There is a barrier before the first task and before any task that reads what others wrote.
+    """
     first_ptr = table_ptr + tl.load(list_ptr)
     for number in range(tl.load(list_ptr + 1)):
         task_ptr = table_ptr + tl.load(first_ptr + 2 * number)
@@ -108,7 +110,7 @@ def _columns_kernel(
     BLOCK_POINTWISE: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """A list at some columns of a row, to the right or to the left, of a tile of samples."""
+    """Run a list at columns of a row, rightward or leftward, for a tile of samples."""
     exists = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M) < samples
     base = storage_ptr + (tl.program_id(0) * BLOCK_M).to(tl.int64) * size
     at = tl.arange(0, BLOCK_M) * size
@@ -132,11 +134,11 @@ def _columns_kernel(
 
 
 def launch_columns(batch: Batch, list_at: int, row: int, cols: range) -> None:
-    """Run a list at the columns of a row, in their order.
+    """Run a list at the columns of a row, in the order of `cols`.
 
     Args:
-        list_at: where the table names the list.
-        cols: of step 1 or -1.
+        list_at: the index of the list in the table.
+        cols: a range with step 1 or -1.
     """
     samples, size = batch.storage.shape
     config = batch.config

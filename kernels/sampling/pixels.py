@@ -1,4 +1,4 @@
-"""All pixels of a row of many images in one launch, drawn one after the other."""
+"""The pixels of a row of many images, drawn one after another in one launch."""
 
 import torch
 import triton
@@ -11,7 +11,7 @@ from .rows import POINTWISE_LANES, SAMPLES, Batch
 from .steps import SPAN, span_at
 
 LEVELS_OF_FOUR = 16
-"""Levels, in fours, whose noise is made at once."""
+"""The number of groups of four levels whose noise is computed at once."""
 LOWEST = tl.constexpr(-3.4028234663852886e38)
 """The lowest finite number of float32."""
 
@@ -28,10 +28,10 @@ def _drawn(
     temperature,
     FOURS: tl.constexpr,
 ):
-    """argmax(logits / temperature + noise), or of the logits alone; the lowest level on a tie.
+    """Return argmax(logits / temperature + noise), or argmax(logits) at temperature 0.
 
-    A level whose logit is -inf is never drawn: the scores of the others are finite, also where the
-    temperature is so small that they underflow.
+    The lowest level wins a tie. A level whose logit is -inf is never drawn: the scores of all other
+    levels are clamped to finite numbers, in case a small temperature turns them into -inf.
     """
     low, high = index.to(tl.uint32)[:, None], (index >> 32).to(tl.uint32)[:, None]
     best = tl.zeros_like(index).to(tl.int32)
@@ -93,11 +93,12 @@ def _pixels_kernel(
     FOURS: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """The pixels of a row, stage by stage, of a tile of samples; nobody else touches these.
+    """Run stages of a row's pixels for a tile of samples, which only this program accesses.
 
-    A pixel has colors + 2 stages: left, and color 0 .. colors. Stages `start` to `stop`, counted
-    through the row, are run; one that resumes goes on after its tasks, and the last one that pauses
-    ends before its draw: between the two, the caller chooses the values.
+    A pixel has colors + 2 stages: left, and color 0 .. colors. The kernel runs the stages from
+    `start` up to `stop`, counted through the row. With `pauses`, the last stage ends before its
+    draw. With `resumes`, the first stage continues after its tasks. Between two such launches the
+    caller chooses the values.
     """
     sample = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     exists = sample < samples
@@ -171,15 +172,18 @@ def launch_pixels(
     first_index: int,
     temperature: float,
 ) -> None:
-    """Run stages of a row's pixels, and draw.
+    """Run stages of a row's pixels, and draw their values.
 
     Args:
-        images: uint8 ``[samples, C, H, W]``; known_mask: bool, the same, or of one sample for all.
-        schedule: int32 ``[H, W, 1 + C]``: the last unknown color, and is each one unknown?
-        places: of the lists, the logits and the image in the table.
-        stages: counted through the row, C + 2 a pixel.
-        resumes: the first stage's values were chosen; pauses: those of the last one will be.
-        temperature: 0 for the mode.
+        images: uint8 ``[samples, C, H, W]``.
+        known_mask: bool ``[1 or samples, C, H, W]``.
+        schedule: int32 ``[H, W, 1 + C]``: the last unknown color, then for each color whether it is
+            unknown.
+        positions: the indices of the lists, the logits and the image in the table.
+        stages: the range of stages, counted through the row, C + 2 for each pixel.
+        resumes: True if the caller has chosen the values of the first stage.
+        pauses: True if the caller will choose the values of the last stage.
+        temperature: the temperature, or 0 for the mode.
     """
     samples, size = batch.storage.shape
     _, colors, height, width = images.shape

@@ -1,4 +1,4 @@
-"""Tasks of a plan at whole rows of many images: a launch for each."""
+"""Tasks of a plan at whole rows of many images, one launch for each task."""
 
 from dataclasses import dataclass
 
@@ -10,21 +10,24 @@ from torch import Tensor
 from .steps import pointwise, product
 
 SAMPLES = 16
-"""Of a tile of single pixels: the smallest side of a matrix instruction."""
+"""The samples of a tile at a single pixel: the smallest side of a matrix instruction."""
 POINTWISE_LANES = 32
-"""Channels of a formula at once: its stack of eight is in registers."""
+"""The channels of a pointwise function at once; its stack of eight must fit in registers."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """How products are cut.
+    """The block sizes of products.
 
     Attributes:
-        places: of a row, in a program; of single pixels it is SAMPLES.
-        out: outputs of a row's program; pixel_out: those of a step of a pixel's.
-        inputs: multiplied at once.
-        warps, pixel_warps, stages: of the programs of rows and of pixels, and of their pipelines.
-        reason: why these.
+        positions: the positions of a row per program; programs of single pixels have SAMPLES.
+        out: the outputs of a program of rows.
+        pixel_out: the outputs of a step of a program of pixels.
+        inputs: the inputs that are multiplied at once.
+        warps: the warps of a program of rows.
+        pixel_warps: the warps of a program of pixels.
+        stages: the pipeline stages of both.
+        reason: the reason for this choice.
     """
 
     positions: int
@@ -44,18 +47,18 @@ IEEE = Config(32, 64, 64, 16, 4, 8, 2, "no matrix instructions: all of a block i
 
 
 def config_of(dtype: torch.dtype) -> Config:
-    """For products with weights of a dtype."""
+    """Return the config of products with weights of a dtype."""
     return IEEE if dtype == torch.float32 else HALF
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What every launch of a batch takes.
+    """The arguments that all launches of a batch have in common.
 
     Attributes:
         storage: float32 ``[samples, size]``.
-        table, weights, constants: of the program.
-        config: of the weights' dtype.
+        table, weights, constants: the tensors of the engine's program.
+        config: the block sizes for the weights' dtype.
     """
 
     storage: Tensor
@@ -67,8 +70,10 @@ class Batch:
 
 @triton.jit
 def _positions(storage_ptr, size, samples, first_col, cols, tile, BLOCK_M: tl.constexpr):
-    """Places of a row, sample by sample: the storage of the first one's sample, and where those of
-    the others stand behind it; columns; do they exist?
+    """Return the positions of a tile of a row, counted sample by sample.
+
+    The result is a pointer to the storage of the first position's sample, the offset from it of
+    each position's sample, the columns, and the mask of positions that exist.
     """
     first = tile * BLOCK_M
     sample = first // cols
@@ -97,7 +102,7 @@ def _row_product_kernel(
     BLOCK_K: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """A product, at all places of a row."""
+    """Run a product at all positions of a row."""
     tile, block = tl.program_id(0) // out_blocks, tl.program_id(0) % out_blocks
     base, at, col, exists = _positions(storage_ptr, size, samples, first_col, cols, tile, BLOCK_M)
     product(
@@ -134,7 +139,7 @@ def _row_pointwise_kernel(
     BLOCK_M: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """A pointwise formula, at all places of a row."""
+    """Run a pointwise function at all positions of a row."""
     tile, block = tl.program_id(0) // out_blocks, tl.program_id(0) % out_blocks
     base, at, col, exists = _positions(storage_ptr, size, samples, first_col, cols, tile, BLOCK_M)
     task_ptr = table_ptr + task
@@ -144,7 +149,7 @@ def _row_pointwise_kernel(
 def launch_row_product(
     batch: Batch, task: int, count: int, gated: bool, row: int, cols: range
 ) -> None:
-    """Run a product of `count` outputs, or gates, at the columns of a row."""
+    """Run a product of `count` outputs, or of `count` gates, at the columns of a row."""
     samples, size = batch.storage.shape
     config = batch.config
     out_blocks = triton.cdiv(count, config.out)
@@ -171,7 +176,7 @@ def launch_row_product(
 
 
 def launch_row_pointwise(batch: Batch, task: int, count: int, row: int, cols: range) -> None:
-    """Run a formula of `count` outputs at the columns of a row."""
+    """Run a pointwise function of `count` outputs at the columns of a row."""
     samples, size = batch.storage.shape
     out_blocks = triton.cdiv(count, POINTWISE_LANES)
     _row_pointwise_kernel[(triton.cdiv(samples * len(cols), SAMPLES) * out_blocks,)](

@@ -1,18 +1,18 @@
-"""One task of a plan at some places: a product or a formula, as a table of integers has it.
+"""One task of a plan at a tile of positions: a product or a pointwise function.
 
-pixelsr/sampling/engines/triton/program.py writes the table; the fields of a record are
+A table of integers describes the tasks; pixelsr/sampling/engines/triton/program.py writes it. The
+fields of a task's record are
 
-    0  kind: product or formula           6  span of the output            26  first piece, or code
-    1  values of the result               11 span of the source            27  pieces, or codes
-    2  function: none, ReLU or gate       16 span of what is added         28  first weight / 16
+    0  kind: product or pointwise         6  span of the output            26  first piece, or code
+    1  number of results                  11 span of the source            27  pieces, or codes
+    2  function: none, ReLU or gate       16 span of the addend            28  first weight / 16
     3  overwrite: the output is new       21 span of the function's result 29  columns / 16
-    4  keeps: the sum itself is written                                    30  first bias
-    5  has something to add
+    4  keeps: write the sum itself                                         30  first bias
+    5  has an addend
 
-A span says where what column 0 has of it stands in the first row of a sample's buffer, how many
-rows the buffer keeps, how many values a row and a column have, and how many rows further down it
-is, round the buffer. All numbers are small beside a batch's storage: `at` points to each sample's
-own part of it.
+A span has five fields: the offset of column 0 in the first row of a sample's buffer, the number of
+rows that the circular buffer keeps, the elements of a row and of a column, and a row shift. These
+numbers are relative to a sample's storage; `at` is the offset of each position's sample.
 """
 
 import triton
@@ -23,7 +23,7 @@ from ..gate import tanh
 POINTWISE = tl.constexpr(1)
 SPAN = tl.constexpr(5)  # fields
 RELU, GATE = tl.constexpr(1), tl.constexpr(2)  # functions
-# Opcodes of formulas, see OPCODES of pixelsr/sampling/engines/packing.py.
+# Opcodes of pointwise functions, as in OPCODES of pixelsr/sampling/engines/packing.py.
 _ARG, _CONST, _ADD, _SUB, _MUL, _DIV = (tl.constexpr(k) for k in range(6))
 _NEG, _EXP, _RELU, _TANH, _SIGMOID = (tl.constexpr(k) for k in range(6, 11))
 _ELU, _SILU, _GATE = (tl.constexpr(k) for k in range(11, 14))
@@ -31,14 +31,14 @@ _ELU, _SILU, _GATE = (tl.constexpr(k) for k in range(11, 14))
 
 @triton.jit
 def span_at(span_ptr, at, row, col):
-    """Where the first value of a span stands at the places: [M]."""
+    """Return the offset of the first element of a span at each position, [M]."""
     slot = (row + tl.load(span_ptr + 4)) % tl.load(span_ptr + 1)
     return at + (tl.load(span_ptr) + slot * tl.load(span_ptr + 2)) + col * tl.load(span_ptr + 3)
 
 
 @triton.jit
 def _relu(x):
-    """max(x, 0), and NaN at NaN, which `tl.maximum` drops."""
+    """Return max(x, 0), but keep NaN, which `tl.maximum` drops."""
     return tl.where(x < 0, 0.0, x)
 
 
@@ -59,12 +59,12 @@ def _sums(
     BLOCK_K: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """total[m, o] = sum over the window, k in it, of source[m + tap, k] weight[k, o].
+    """Return total[m, o] = sum of source[m + tap, k] weight[k, o] over the k of the window.
 
-    With two, the same of the second half of a gate. The window is cut into pieces, each of values
-    that stand side by side; the order of a sum is that of the pieces, in every tile.
+    With TWO, the second result is the same for the second half of a gate. The window is divided
+    into pieces of contiguous elements; every tile sums them in the same order.
     """
-    padded = tl.load(task_ptr + 29) * 16  # so seen to be aligned
+    padded = tl.load(task_ptr + 29) * 16  # the compiler can tell that it is aligned
     columns = padded * 2 if TWO else padded
     weight_at = weight_ptr + tl.load(task_ptr + 28) * 16 + out[None, :]
     rows, row_size = tl.load(task_ptr + 12), tl.load(task_ptr + 13)
@@ -93,7 +93,7 @@ def _sums(
 
 @triton.jit
 def _completed(total, task_ptr, constants_ptr, base, at, exists, row, col, channel, written):
-    """total + bias, or + what stood there, + what is added; kept where a later task reads it."""
+    """Return total + (bias or the old output) + addend; store it if a later task reads it."""
     inside = exists[:, None] & written[None, :]
     overwrite = tl.load(task_ptr + 3)
     out_at = base + (span_at(task_ptr + 6, at, row, col)[:, None] + channel[None, :])
@@ -120,7 +120,7 @@ def _finish(
     out,
     GATED: tl.constexpr,
 ):
-    """What follows a product's sums: bias, addition, ReLU or gate; of a block of outputs."""
+    """Run the epilogue of a product for a block of outputs: bias, addend, ReLU or gate."""
     count = tl.load(task_ptr + 1)
     written = out < count
     inside = exists[:, None] & written[None, :]
@@ -155,7 +155,7 @@ def product(
     BLOCK_K: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """out (+)= window(source) @ weight + bias + add, and its function; a block of outputs."""
+    """Compute a block of out (+)= window(source) @ weight + bias + add, and its function."""
     out = block * BLOCK_OUT + tl.arange(0, BLOCK_OUT)
     total, other = _sums(
         table_ptr,
@@ -205,7 +205,7 @@ def _binary(opcode, x, y):
         x = x / y
     elif opcode == _ELU:
         x = tl.where(x > 0, x, y * (tl.exp(tl.where(x > 0, 0.0, x)) - 1))
-    else:  # a gate
+    else:  # gate
         x = tanh(x) * tl.sigmoid(y)
     return x
 
@@ -224,7 +224,7 @@ def pointwise(
     BLOCK_M: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """out = a pointwise function of some spans, evaluated on a stack of registers: a is its top."""
+    """Compute a pointwise function of spans on a stack of eight registers with top `a`."""
     channel = block * BLOCK + tl.arange(0, BLOCK)
     inside = exists[:, None] & (channel < tl.load(task_ptr + 1))[None, :]
     a = tl.full([BLOCK_M, BLOCK], 0.0, tl.float32)

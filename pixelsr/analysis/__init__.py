@@ -1,1 +1,1 @@
-"""Which inputs an output of a network reads."""
+"""Measurements of the inputs that each output of a network reads."""

@@ -1,4 +1,4 @@
-"""Which input each output of a network reads: measured by perturbation, bit for bit."""
+"""A check by perturbation of the inputs that each output of a network reads."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -13,13 +13,13 @@ from pixelsr.utils.levels import check_level_count
 from pixelsr.utils.modules import copy_model, unwrap
 
 _MODES = ("eval", "train")
-_TRIALS = 12  # base images at most; several, because a dead ReLU hides what it would have read
-_PATIENCE = 4  # so many in a row that show no new read are enough
-_BATCH_PIXELS = 2048  # of one forward pass in eval mode, which bounds the memory
+_TRIALS = 12  # most base images; one is not enough, as a dead ReLU hides what it would have read
+_PATIENCE = 4  # stop after this many base images in a row without a new read
+_BATCH_PIXELS = 2048  # pixels of one forward pass in eval mode; bounds the memory
 
 
 class Position(NamedTuple):
-    """One value of an image."""
+    """The position of a value in an image."""
 
     row: int
     column: int
@@ -28,12 +28,12 @@ class Position(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class CausalityReport:
-    """What a network reads; no output reads itself or later, or there would be no report.
+    """A report of the inputs that each output of a causal network reads.
 
     Attributes:
         reads: bool ``[outputs, inputs]``, both in raster order, index
-            ``(row * W + column) * C + color``: whether a change of the input was seen to change
-            any level's logit of the output, in either mode.
+            ``(row * W + column) * C + color``; true where a change of the input changed any
+            level's logit of the output, in either mode.
         image_size: ``(H, W)``.
         colors: C.
     """
@@ -44,7 +44,7 @@ class CausalityReport:
 
     @property
     def blind(self) -> list[tuple[Position, Position]]:
-        """The past that is never read: (output, input) pairs in raster order."""
+        """The past inputs that are never read, as (output, input) pairs in raster order."""
         past = torch.ones_like(self.reads).tril(-1)
         pairs = (past & ~self.reads).nonzero().tolist()
         return [(self._position(output), self._position(input)) for output, input in pairs]
@@ -76,7 +76,7 @@ class CausalityReport:
 
 
 def relation(output: Position, input: Position) -> str:
-    """Where `input` lies, seen from `output`."""
+    """Describe the position of `input` relative to `output`."""
     if output == input:
         return "itself"
     if output[:2] == input[:2]:
@@ -96,32 +96,30 @@ def check_causality(
     colors: int = 3,
     levels: int = 256,
 ) -> CausalityReport:
-    """Prove by perturbation that no output of a network reads itself or what is drawn later.
+    """Check by perturbation that no output of a network reads itself or a value drawn later.
 
-    Every value of random images is changed in turn, in train and in eval mode, and the logits of
-    both images are compared bit for bit. This works on a deep copy, in float64 on the CPU where
-    the network can run so, else as it is; the network itself, its mode and the state of the random
-    generators stay as they were. In train mode every image passes alone, so that a normalization
-    over space shows; dropout repeats itself between the two passes. The parameters are taken as
-    they are: what a zero weight hides is not seen, so that a network is better checked at random
-    ones.
+    The check changes each value of random images in turn, in train and in eval mode, and compares
+    the logits before and after bit for bit. It runs on a deep copy, in float64 on the CPU if the
+    network can run so, otherwise in its own dtype and on its own device. The network, its mode and
+    the random number generators are left unchanged. In train mode each image is a batch of one, so
+    that a normalization over space is detected; both passes use the same dropout mask. Zero weights
+    hide what they multiply, so check a network with random parameters.
 
     Args:
         model: any module, called as ``model(images)`` or ``model(images, low_res)`` with uint8
-            images ``[N, C, H, W]``, that gives logits ``[N, L, C, H, W]``.
+            images ``[N, C, H, W]``, that returns logits ``[N, L, C, H, W]``.
         image_size: ``(H, W)``; rounded up to multiples of ``model.scale_factor``, if it has one.
-        low_res: uint8 ``[1, C, h, w]``; None for random ones where the model has a
-            ``scale_factor``.
-        colors, levels: C and L, where the model's attributes of these names, or those of its
-            ``config``, do not say.
+        low_res: uint8 ``[1, C, h, w]``; None for random ones if the model has a ``scale_factor``.
+        colors, levels: C and L, used if neither the model nor its ``config`` has attributes of
+            these names.
     Returns:
-        the report: `reads`, `blind`, and a summary as its `str`.
+        the report, with `reads`, `blind`, and a summary as its `str`.
     Raises:
-        CausalityError: an output reads the future; it names the first that does and the latest
-            input that it reads.
+        CausalityError: an output reads the future; the error names the first such output and the
+            latest input that it reads.
         TypeError: `model` is not a module.
-        ValueError: wrong `image_size`, `low_res` or shape of the logits; NaN in the logits; logits
-            that differ from call to call.
+        ValueError: `image_size`, `low_res` or the shape of the logits is wrong, or the logits are
+            NaN or differ from call to call.
     """
     model = unwrap(model)
     if not isinstance(model, nn.Module):
@@ -144,7 +142,10 @@ def check_causality(
 
 
 def _patience(mode: str, reads: Tensor) -> int:
-    """Images in a row without a new read that are enough: fewer where no past can be missing."""
+    """Return after how many images in a row without a new read to stop.
+
+    One image is enough in train mode, or once all of the past has been seen to be read.
+    """
     missing = not bool((reads | torch.ones_like(reads).triu()).all())
     return _PATIENCE if missing and mode == "eval" else 1
 
@@ -161,7 +162,7 @@ class _Probe:
         try:
             self.model.to("cpu", torch.float64)
             self._base("eval")
-        except (RuntimeError, TypeError, ValueError):  # it insists on a dtype or a device
+        except (RuntimeError, TypeError, ValueError):  # it requires its own dtype or device
             self.model = copy_model(model)
             self.device = next(self.model.parameters(), torch.empty(0, device="cpu")).device
         for mode in _MODES:
@@ -169,7 +170,7 @@ class _Probe:
                 raise ValueError(f"the logits differ from call to call in {mode} mode")
 
     def changes(self, mode: str, trial: int) -> Iterator[tuple[slice, Tensor]]:
-        """For a chunk of inputs, and then the next: which outputs each of them changes."""
+        """Yield chunks of inputs, each with the outputs that every input of it changes."""
         image, low_res, shifts = self._draw(trial)
         chunk = max(1, _BATCH_PIXELS // image[0].numel()) if mode == "eval" else 1
         same = _to_raster(image).repeat(chunk, 1)  # [chunk, values]
@@ -188,7 +189,7 @@ class _Probe:
         return self._logits(mode, 0, image, low_res)
 
     def _draw(self, trial: int) -> tuple[Tensor, Tensor | None, Tensor]:
-        """An image, a small image, and by how much each value will change (never by 0)."""
+        """Return a random image, a small image, and the nonzero change of each value."""
         random = torch.Generator().manual_seed(trial)
         colors, height, width = self.shape
         image = _random_image((1, *self.shape), self.levels, random)
@@ -209,7 +210,7 @@ class _Probe:
         with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
             torch.manual_seed(seed)
             logits = self.model(*(tensor.contiguous().to(self.device) for tensor in given))
-        for buffer, before in buffers:  # running statistics and the like move in train mode
+        for buffer, before in buffers:  # train mode updates running statistics
             buffer.copy_(before)
         self._check(logits, images)
         return logits.cpu()
@@ -224,11 +225,11 @@ class _Probe:
                 f"model must give logits [N, L, C, H, W] = {expected}, got {list(logits.shape)}"
             )
         if logits.isnan().any():
-            raise ValueError("model gives NaN logits, of which nothing can be told")
+            raise ValueError("model gives NaN logits, which cannot be compared; expected numbers")
 
 
 def _sizes(model: nn.Module, colors: int, levels: int) -> tuple[int, int]:
-    """C and L from the model's attributes, else from its config, else as given."""
+    """Return C and L from the model's attributes, else from its config, else as given."""
     for owner in (getattr(model, "config", None), model):
         colors = getattr(owner, "colors", colors)
         levels = getattr(owner, "levels", levels)
@@ -252,14 +253,14 @@ def _image_size(
     height, width = (-(-size // times) * times for size in sizes)
     if low_res is not None and (height, width) != tuple(times * n for n in low_res.shape[2:]):
         raise ValueError(
-            f"image_size must be {times} times that of low_res, {list(low_res.shape[2:])}, "
+            f"image_size must be {times} times the size of low_res, {list(low_res.shape[2:])}, "
             f"got {list(sizes)}"
         )
     return height, width
 
 
 def _refuse_future(reads: Tensor, width: int, colors: int, mode: str) -> None:
-    """Raise where an output reads the future: the first such output, the latest that it reads."""
+    """Raise CausalityError for the first output that reads the future, with its latest input."""
     future = reads.triu()
     if not future.any():
         return
@@ -293,11 +294,11 @@ def _random_image(shape: tuple[int, ...], levels: int, random: torch.Generator) 
 
 
 def _to_raster(images: Tensor) -> Tensor:
-    """``[N, C, H, W]`` to ``[N, H * W * C]``."""
+    """Convert ``[N, C, H, W]`` to ``[N, H * W * C]``, values in raster order."""
     return images.permute(0, 2, 3, 1).flatten(1)
 
 
 def _from_raster(flat: Tensor, shape: tuple[int, int, int]) -> Tensor:
-    """The inverse of `_to_raster`."""
+    """Invert `_to_raster`."""
     colors, height, width = shape
     return flat.view(-1, height, width, colors).permute(0, 3, 1, 2)

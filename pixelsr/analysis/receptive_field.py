@@ -1,4 +1,4 @@
-"""Which pixels an output of a network sees, as an image."""
+"""The receptive field of an output of a network, as an image."""
 
 import torch
 from torch import Tensor, nn
@@ -20,26 +20,25 @@ def receptive_field(
     colors: int = 3,
     levels: int = 256,
 ) -> Tensor:
-    """The pixels that the logits at a position read: a change of theirs changes a logit.
+    """Return the pixels that the logits at a position read.
 
-    Measured as `check_causality` does, by perturbation of random images, in float64 on the CPU
-    where the network can run so; in eval mode. What parameters of zero hide is not seen. The future
-    is shown like the past: nothing is refused.
+    A pixel is read if a change of it changes a logit. As in `check_causality`, random images are
+    perturbed, in float64 on the CPU if the network can run so, but in eval mode only. Zero weights
+    hide what they multiply. Future pixels are shown like past ones and raise no error.
 
     Args:
         model: any module, called as ``model(images)`` or ``model(images, low_res)`` with uint8
-            images ``[N, C, H, W]``, that gives logits ``[N, L, C, H, W]``.
+            images ``[N, C, H, W]``, that returns logits ``[N, L, C, H, W]``.
         image_size: ``(H, W)``; rounded up to multiples of ``model.scale_factor``, if it has one.
-        position: ``(row, column)`` of the output; None for the center.
-        color: of the output. For 0, nothing of its own pixel is past.
-        low_res: uint8 ``[1, C, h, w]``; None for random ones where the model has a
-            ``scale_factor``.
-        colors, levels: C and L, where the model does not say.
+        position: the ``(row, column)`` of the output; None for the center.
+        color: the color of the output. Color 0 of a causal network reads nothing of its own pixel.
+        low_res: uint8 ``[1, C, h, w]``; None for random ones if the model has a ``scale_factor``.
+        colors, levels: C and L, as in `check_causality`.
     Returns:
         bool ``[H, W]``, true where any color of the pixel is read.
     Raises:
         TypeError: `model` is not a module.
-        ValueError: as `check_causality`; a position or a color outside the image.
+        ValueError: the position or the color is outside the image, or as in `check_causality`.
     """
     model = unwrap(model)
     if not isinstance(model, nn.Module):

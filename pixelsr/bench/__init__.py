@@ -1,13 +1,13 @@
-"""How fast models are sampled here: side by side in one process, in turns, medians of ratios.
+"""Sampling benchmarks: all methods take turns in one process; results are medians of ratios.
 
-The yardstick is one forward pass of the same network on the same batch in plain PyTorch: an image
-that takes 3 forward passes takes 3 on any machine, more or less.
+The unit is one forward pass of the same network on the same batch in plain PyTorch, which depends
+little on the machine: an image that takes 3 forward passes takes about 3 on any machine.
 """
 
-from .engine_choices import EngineChoice, engine_choices
+from .choices import EngineChoice, engine_choices
 from .growth import Growth, measure_growth
 from .inputs import Batch, make_batch
-from .measure import measure, measure_batch
+from .measuring import measure, measure_batch
 from .report import Measurement, Report, times_faster
 from .timing import machine
 

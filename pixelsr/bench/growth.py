@@ -1,4 +1,4 @@
-"""What a pixel costs in an image that is four times as high and wide."""
+"""The growth of the cost per pixel from an image to one four times as high and wide."""
 
 import dataclasses
 from typing import Any
@@ -7,24 +7,24 @@ from pixelsr.models import PixelModel
 from pixelsr.sampling.methods import plan_of
 from pixelsr.sampling.plan import Plan
 
-from .engine_choices import EngineChoice, request_of
+from .choices import EngineChoice, request_of
 from .inputs import check_replay, make_batch
 from .timing import median_ratio, seconds
 
 FACTOR = 4
-"""Large sides in small ones."""
+"""The ratio of a side of the large image to a side of the small one."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Growth:
-    """One image of two sizes, drawn by the cached method.
+    """The times and cache sizes of a small and a large image, drawn by the cached method.
 
     Attributes:
         engine, weights: as for `pixelsr.sample`.
         image_sizes: height and width of the small image and of the large one.
-        seconds: of the small image and of the large one in each round.
-        cache_bytes: of both, what the plan's buffers hold for one image at 4 bytes a value; the
-            logits of a conditioning network, which are computed beforehand, are not among them.
+        seconds: times of the small image and of the large one, one per round.
+        cache_bytes: sizes of the plan's buffers for one image of each size, in float32. The logits
+            of a conditioning network, which are computed beforehand, are not included.
     """
 
     engine: str
@@ -35,13 +35,13 @@ class Growth:
 
     @property
     def time_per_pixel(self) -> float:
-        """Time a pixel of the large image, divided by that of the small: the median round's."""
+        """The time per pixel of the large image over the small one, median over the rounds."""
         (height, width), (large_height, large_width) = self.image_sizes
         small, large = self.seconds
         return median_ratio(large, small) * height * width / (large_height * large_width)
 
     def as_json(self) -> dict[str, Any]:
-        """The growth as JSON values."""
+        """Return the growth as JSON values."""
         return {
             "engine": self.engine,
             "weights": self.weights,
@@ -53,7 +53,7 @@ class Growth:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Growth":
-        """The inverse of `as_json`."""
+        """Build a growth from the output of `as_json`."""
         small, large = (tuple(size) for size in values["image_sizes"])
         times = tuple(values["seconds"][0]), tuple(values["seconds"][1])
         first, second = values["cache_bytes"]
@@ -63,10 +63,10 @@ class Growth:
 def measure_growth(
     model: PixelModel, sampler: EngineChoice, image_size: tuple[int, int], rounds: int
 ) -> Growth:
-    """Draw an image of `image_size` and one `FACTOR` times as high and wide, in turns.
+    """Time an image of `image_size` and one `FACTOR` times as high and wide, in turns.
 
     Raises:
-        ValueError: what is drawn is not what the network draws.
+        ValueError: an image differs from the network's own draws.
     """
     height, width = image_size
     sizes = (image_size, (height * FACTOR, width * FACTOR))
@@ -82,7 +82,7 @@ def measure_growth(
 
 
 def cache_bytes(made: Plan) -> int:
-    """What the buffers of a plan hold for one image, in bytes of float32."""
+    """Return the size of a plan's buffers for one image, in bytes of float32."""
     width = made.image_size[1]
     values = (
         buffer.rows * (buffer.left + width + buffer.right) * buffer.channels

@@ -1,4 +1,4 @@
-"""The images that all sides of a comparison draw, and the check of what they drew."""
+"""The inputs that all samplers share, and the check of their outputs."""
 
 import copy
 import dataclasses
@@ -18,10 +18,10 @@ class Batch:
     """A batch of images for a model.
 
     Attributes:
-        model: in eval mode.
-        images: uint8 ``[B, C, H, W]``, random: what one forward pass reads.
-        low_res: uint8 ``[B, C, h, w]``, random, one for each image; None for a prior.
-        kept: what was made ready for this batch alone, such as CUDA graphs.
+        model: the model, in eval mode.
+        images: random uint8 ``[B, C, H, W]``, the input of a forward pass.
+        low_res: random uint8 ``[B, C, h, w]``, one for each image; None for a prior.
+        kept: cached objects for this batch, such as CUDA graphs.
     """
 
     model: PixelModel
@@ -33,12 +33,12 @@ class Batch:
 
     @property
     def inputs(self) -> tuple[Tensor, ...]:
-        """The arguments of one forward pass."""
+        """The arguments of a forward pass."""
         return (self.images,) if self.low_res is None else (self.images, self.low_res)
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """Height and width of the images."""
+        """The height and width of the images."""
         return int(self.images.shape[2]), int(self.images.shape[3])
 
     @property
@@ -49,13 +49,16 @@ class Batch:
         return len(self.images)
 
     def keep(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """What is kept under a key; made, where there is nothing yet."""
+        """Return the object kept under a key; make it on the first call."""
         if key not in self.kept:
             self.kept[key] = make()
         return self.kept[key]
 
     def chunks(self, most: int) -> "tuple[Batch, int]":
-        """Its first images, `most` at most, and how often they make up the batch, if not more."""
+        """Return a batch of the first images, at most `most`, and how many such make up this one.
+
+        The last one may be incomplete.
+        """
         count = -(-len(self) // most)
         size = -(-len(self) // count)
         low_res = None if self.low_res is None else self.low_res[:size]
@@ -63,10 +66,10 @@ class Batch:
 
 
 def make_batch(model: PixelModel, samples: int, image_size: tuple[int, int]) -> Batch:
-    """Random images where the model is, the same for the same arguments.
+    """Make a batch of random images on the model's device; equal arguments give equal images.
 
     Raises:
-        ValueError: the model enlarges, and `image_size` is no multiple of its scale factor.
+        ValueError: `image_size` is not a multiple of the model's scale factor.
     """
     height, width = image_size
     images = _noise(model, samples, height, width)
@@ -75,8 +78,8 @@ def make_batch(model: PixelModel, samples: int, image_size: tuple[int, int]) -> 
     factor = model.scale_factor
     if height % factor or width % factor:
         raise ValueError(
-            f"images of {height}x{width} were asked for; the model magnifies by {factor}, "
-            "expected multiples of that"
+            f"the images are {height}x{width}, expected multiples of the model's scale factor "
+            f"{factor}"
         )
     return Batch(model.eval(), images, _noise(model, samples, height // factor, width // factor))
 
@@ -89,21 +92,21 @@ def _noise(model: PixelModel, samples: int, height: int, width: int) -> Tensor:
 
 
 IMAGES = 4
-"""Checked of a batch, at most: their noise takes 3 MB each at 32x32."""
+"""The most images of a batch that are checked; the noise of each takes 3 MB at 32x32."""
 FLIPS = 0.02
-"""The share of values that rounding may flip; a wrong sampler flips most."""
+"""The share of values that rounding may flip; a wrong sampler flips most values."""
 
 
 @torch.no_grad()
 def flips(batch: Batch, drawn: Tensor, weights: str = "model") -> float:
-    """The share of values that the network, in float64, would have drawn otherwise.
+    """Return the share of values that the network, in float64, would have drawn differently.
 
-    Each is ``argmax(logits + noise)`` with the logits of one pass over the finished image, so an
-    early flip does not drag later values along.
+    Each expected value is ``argmax(logits + noise)`` with the logits of one pass over the finished
+    image, so an early flip does not affect later values.
 
     Args:
-        drawn: uint8 ``[B, C, H, W]``, with seed 0 at temperature 1.
-        weights: as they were for `pixelsr.sample`.
+        drawn: uint8 ``[B, C, H, W]``, drawn with seed 0 at temperature 1.
+        weights: the weights that were passed to `pixelsr.sample`.
     """
     drawn = drawn[:IMAGES]
     inputs = [drawn, *(low_res[:IMAGES] for low_res in batch.inputs[1:])]
@@ -120,14 +123,14 @@ def flips(batch: Batch, drawn: Tensor, weights: str = "model") -> float:
 
 
 def check_replay(name: str, batch: Batch, drawn: Tensor, weights: str = "model") -> None:
-    """That `drawn` is what the network draws, but for rounding.
+    """Check that `drawn` equals the network's own draws, up to rounding.
 
     Raises:
-        ValueError: more than a share of `FLIPS` is not.
+        ValueError: more than the share `FLIPS` of the values differs.
     """
     share = flips(batch, drawn, weights)
     if share > FLIPS:
         raise ValueError(
-            f"not measured: {share:.0%} of the values that {name} draws are not the network's, "
+            f"not measured: {share:.0%} of the values that {name} draws differ from the network's, "
             f"expected at most {FLIPS:.0%}"
         )

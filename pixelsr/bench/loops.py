@@ -1,4 +1,4 @@
-"""The simple loops that draw the same images, timed by their steps."""
+"""Simple sampling loops for comparison, whose times are extrapolated from a few steps."""
 
 import contextlib
 import statistics
@@ -13,29 +13,29 @@ from pixelsr.sampling.methods import start_engine
 from pixelsr.sampling.sampler import Sampler
 
 from . import timing
-from .engine_choices import request_of
+from .choices import request_of
 from .inputs import Batch
 from .passes import fast_pass
 from .timing import captured, seconds
 
 STEPS = 3
-"""Passes that stand for all of the naive loop's; the median counts."""
+"""The number of timed passes of the naive loop; the median is used for all passes."""
 
 
 def naive_pass(batch: Batch) -> Tensor:
-    """What the naive loop computes for one value: all logits."""
+    """Compute all logits, as the naive loop does for every value."""
     return batch.model(*batch.inputs)
 
 
 def cropped_pass(batch: Batch, rows: int) -> Tensor:
-    """What the row-cropped loop computes for one value: the prior's logits of the rows so far."""
+    """Compute the prior's logits of the first rows, as the row-cropped loop does per value."""
     prior = getattr(batch.model, "prior", batch.model)
     return prior(batch.images[:, :, :rows])
 
 
 @torch.inference_mode()
 def naive_loop_seconds(batch: Batch) -> float:
-    """The naive loop's time for the whole batch, extrapolated from `STEPS` of its passes."""
+    """Return the naive loop's time for the whole batch, extrapolated from `STEPS` passes."""
     forms = _forms(batch, None, partial(naive_pass, batch))
     steps = [_quickest(batch, forms) for _ in range(STEPS)]
     return statistics.median(steps) * batch.images[0].numel()
@@ -43,7 +43,7 @@ def naive_loop_seconds(batch: Batch) -> float:
 
 @torch.inference_mode()
 def cropped_loop_seconds(batch: Batch) -> float:
-    """The row-cropped loop's time for the whole batch, extrapolated from passes at five heights."""
+    """Return the row-cropped loop's time for the batch, extrapolated from at most five heights."""
     height, width = batch.image_size
     by_rows = {}
     for rows in rows_timed(height):
@@ -55,7 +55,7 @@ def cropped_loop_seconds(batch: Batch) -> float:
 def _forms(
     batch: Batch, rows: int | None, plain: Callable[[], Tensor]
 ) -> list[Callable[[], Tensor]]:
-    """The ways to run a pass here: as it stands, or on a GPU both fast ones."""
+    """Return the ways to run a pass: the plain one on a CPU, both fast ones on a GPU."""
     if not timing.uses_graphs(batch.device):
         return [plain]
     return [fast_pass(batch, cropped=cropped, rows=rows) for cropped in (False, True)]
@@ -66,22 +66,22 @@ def _quickest(batch: Batch, forms: Sequence[Callable[[], Tensor]]) -> float:
 
 
 def rows_timed(height: int) -> list[int]:
-    """Heights of the passes that are timed: 1, each quarter, and all."""
+    """Return the numbers of rows of the timed passes: 1, and each quarter of the height."""
     return sorted({1, *(max(1, height * quarter // 4) for quarter in (1, 2, 3, 4))})
 
 
 def interpolated(by_rows: Mapping[int, float], height: int) -> float:
-    """The sum of the times of a pass with 1, 2, .. `height` rows, from some of them."""
+    """Return the sum of the times of passes with 1, 2, .. `height` rows, interpolated."""
     rows = np.arange(1, height + 1)
     return float(np.interp(rows, list(by_rows), list(by_rows.values())).sum())
 
 
 ROWS = 2
-"""Rows that are drawn before the capture: all views are made then, and all kernels chosen."""
+"""The first row to capture, counted from 1: by then all views exist and kernels are selected."""
 
 
 class Position:
-    """A batch on its way by the reference engine, value by value."""
+    """A batch that the reference engine is drawing, value by value."""
 
     def __init__(self, batch: Batch) -> None:
         self.request = request_of(batch, "model")
@@ -90,18 +90,18 @@ class Position:
         self.place, self.logits = next(self.positions)
 
     def draw(self, count: int) -> None:
-        """So many values. The last one of an image is never drawn."""
+        """Draw `count` values; the last value of an image cannot be drawn."""
         for _ in range(count):
             values = self.sampler.values(self.request, self.place, self.logits)
             self.place, self.logits = self.positions.send(values)
 
 
 class CachedLoop:
-    """What is timed of the loop.
+    """The timed parts of the cached loop.
 
     Attributes:
-        why_not_captured: None where the times are those of graphs; otherwise the reason why they
-            are those of plain calls.
+        why_not_captured: None if CUDA graphs are timed; otherwise the reason why plain calls are
+            timed instead.
     """
 
     def __init__(self, batch: Batch) -> None:
@@ -115,19 +115,19 @@ class CachedLoop:
             self.why_not_captured = str(error).partition("\n")[0]
 
     def _capture(self, batch: Batch) -> tuple[Callable[[], None], Callable[[], None]]:
-        """Graphs of a pixel, and of the last pixel of a row with the first of the next."""
+        """Return graphs of one pixel, and of the last pixel of a row with the first of the next."""
         _, colors, height, width = batch.images.shape
         if height < ROWS + 1 or width < 4:
-            raise RuntimeError(f"images of {width}x{height} are too small for it")
+            raise RuntimeError(f"images of {width}x{height} are too small for a capture")
         at = Position(batch)
         at.draw(((ROWS - 1) * width + 1) * colors)
         pixel = captured(batch.device, lambda: at.draw(colors))
         at.draw((width - 3) * colors)
-        self.noise = at.sampler._noise  # what the pixel reads; the next row has its own
+        self.noise = at.sampler._noise  # the pixel graph reads it; the next row has its own noise
         return pixel, captured(batch.device, lambda: at.draw(2 * colors))
 
     def seconds(self, batch: Batch) -> float:
-        """For the whole batch, which is the one that it was made for, extrapolated."""
+        """Return the extrapolated time for a whole batch, which must be the constructor's."""
         device, (height, width) = batch.device, batch.image_size
         if self.pixel is None or self.turn is None:
             return self._plain_seconds(batch)
@@ -137,7 +137,10 @@ class CachedLoop:
         return height * ((width - 2) * pixel + turn)
 
     def _plain_seconds(self, batch: Batch) -> float:
-        """From the second row, which begins where the first value of it is asked for."""
+        """Return the time of plain calls for the batch, extrapolated from the second row.
+
+        An image of fewer than `ROWS` + 1 rows is drawn as a whole.
+        """
         _, colors, height, width = batch.images.shape
         at = Position(batch)
         values = width * colors
@@ -148,20 +151,20 @@ class CachedLoop:
 
 
 def cached_loop(batch: Batch) -> CachedLoop:
-    """The loop of a batch; captured once."""
+    """Return the cached loop of a batch, captured on the first call."""
     made: CachedLoop = batch.keep("cached loop", lambda: CachedLoop(batch))
     return made
 
 
 def cached_loop_seconds(batch: Batch) -> float:
-    """The cached loop's time for the whole batch, extrapolated from some of its steps."""
+    """Return the cached loop's time for the whole batch, extrapolated from a few steps."""
     with torch.no_grad(), tensor_cores():
         return cached_loop(batch).seconds(batch)
 
 
 @contextlib.contextmanager
 def tensor_cores() -> Iterator[None]:
-    """Products of float32 matrices may be of TF32."""
+    """Allow TF32 in float32 matrix products within the context."""
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("high")
     try:

@@ -1,8 +1,8 @@
-"""One forward pass of a network: the yardstick of sampling.
+"""Forward passes of a network, the unit of the benchmarks.
 
-On a CPU it runs in the model's own dtype, as a user would call it. On a GPU it is the strongest
-form that plain PyTorch has: a copy in bfloat16, channels last, the masks multiplied into the
-weights beforehand, replayed as a CUDA graph; large batches `CHUNK` images at a time.
+On a CPU a pass runs in the model's own dtype, as a user would call it. On a GPU it is the fastest
+form of plain PyTorch: a bfloat16 copy, channels last, with the masks multiplied into the weights,
+replayed as a CUDA graph; large batches run `CHUNK` images at a time.
 """
 
 import copy
@@ -23,18 +23,18 @@ from . import timing
 from .inputs import Batch
 
 Pass = Callable[[], Tensor]
-"""Computes the logits of a batch, ``[B, L, C, H, W]``."""
+"""A function that computes the logits of a batch, ``[B, L, C, H, W]``."""
 TOLERANCE = {torch.float64: 1e-10, torch.bfloat16: 0.1}
-"""Of two ways to compute the same logits, relative to the largest. In bfloat16 it finds nothing but
-gross errors: two orders of summation are far apart after twenty layers of random weights."""
+"""The largest difference of two passes, relative to the largest logit. In bfloat16 it catches only
+gross errors: after twenty layers of random weights, different summation orders are far apart."""
 FLOAT_TOLERANCE = 1e-3
-"""The same in float32."""
+"""The same tolerance in float32."""
 CHUNK = 256
-"""Images of a pass on a GPU, at most; of such a pass the logits alone are 400 MB."""
+"""The most images of a pass on a GPU; the logits alone of such a pass take 400 MB."""
 
 
 class _OnBackend(nn.Module):
-    """A masked convolution, gated or not, on a backend that is named, whatever is the best here."""
+    """A masked convolution, gated or not, on a given backend instead of the best one."""
 
     def __init__(self, layer: MaskedConv2d, backend: str) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class _OnBackend(nn.Module):
 
     @property
     def weight(self) -> Tensor:
-        """The layer's: networks ask it for their dtype."""
+        """The layer's weight, from which networks read their dtype."""
         return self.layer.weight
 
     def forward(self, x: Tensor, add: Tensor | None = None) -> Any:
@@ -53,10 +53,10 @@ class _OnBackend(nn.Module):
 
 
 def on_backend(model: nn.Module, backend: str) -> nn.Module:
-    """A copy of the model whose masked convolutions all run on one backend.
+    """Return a copy of the model whose masked convolutions all run on one backend.
 
     Args:
-        backend: of `functional.masked_conv2d`.
+        backend: a backend of `functional.masked_conv2d`.
     """
     copied = copy.deepcopy(model)
     for name, layer in list(copied.named_modules(remove_duplicate=False)):
@@ -66,10 +66,10 @@ def on_backend(model: nn.Module, backend: str) -> nn.Module:
 
 
 class _Folded(nn.Module):
-    """A masked convolution, gated or not, in plain PyTorch with its mask in the weight.
+    """A masked convolution, gated or not, in plain PyTorch with the mask folded into the weight.
 
     Args:
-        cropped: whether the dead rows of the kernel are cut off.
+        cropped: crop the kernel to the rectangle of its live taps.
     """
 
     def __init__(self, layer: MaskedConv2d, cropped: bool) -> None:
@@ -96,7 +96,7 @@ class _Folded(nn.Module):
 
 
 def folded(model: nn.Module, cropped: bool, dtype: torch.dtype = torch.bfloat16) -> nn.Module:
-    """A copy of the model, channels last, in plain PyTorch, its masks in the weights."""
+    """Return a plain PyTorch copy of the model, channels last, with masks folded into weights."""
     copied = copy.deepcopy(model)
     for name, layer in list(copied.named_modules(remove_duplicate=False)):
         if isinstance(layer, MaskedConv2d):
@@ -106,7 +106,7 @@ def folded(model: nn.Module, cropped: bool, dtype: torch.dtype = torch.bfloat16)
 
 @torch.inference_mode()
 def _checked_copy(batch: Batch, cropped: bool) -> nn.Module:
-    """A folded copy in bfloat16; of one image, in float64, it computes what the model does."""
+    """Return a folded bfloat16 copy, after a check of a float64 copy against the model."""
     inputs = [images[:1] for images in batch.inputs]
     whole = on_backend(copy.deepcopy(batch.model).double(), "reference")
     ours = folded(batch.model, cropped, torch.float64)
@@ -115,10 +115,12 @@ def _checked_copy(batch: Batch, cropped: bool) -> nn.Module:
 
 
 def fast_pass(batch: Batch, *, cropped: bool, rows: int | None = None) -> Pass:
-    """A pass of a folded copy as CUDA graphs, chunk by chunk; gives the logits of the first chunk.
+    """Return a pass of a folded copy as a CUDA graph, replayed for each chunk.
+
+    The pass returns the logits of the first chunk: each replay computes that chunk again.
 
     Args:
-        rows: of the prior alone, for so many rows of the images; None for the whole network.
+        rows: run only the prior, on this number of rows; None runs the whole network.
     """
     return batch.keep((cropped, rows), partial(_make_fast_pass, batch, cropped, rows))
 
@@ -137,9 +139,9 @@ def _make_fast_pass(batch: Batch, cropped: bool, rows: int | None) -> Pass:
 
 
 def dense_pass(batch: Batch) -> Pass:
-    """Plain PyTorch: each masked layer is ``F.conv2d(x, weight * mask)``, in the default layout.
+    """Return a pass in plain PyTorch: each masked layer is ``F.conv2d(x, weight * mask)``.
 
-    On a GPU in bfloat16, channels last, as a CUDA graph.
+    It uses the default layout on a CPU; on a GPU it is a bfloat16, channels-last CUDA graph.
     """
     if timing.uses_graphs(batch.device):
         return fast_pass(batch, cropped=False)
@@ -148,7 +150,10 @@ def dense_pass(batch: Batch) -> Pass:
 
 
 def cropped_pass(batch: Batch) -> Pass:
-    """The kernels' dead rows cut off, channels last: what training runs. On a GPU as above."""
+    """Return a pass with kernels cropped to their live taps, channels last, as in training.
+
+    On a GPU it is a bfloat16 CUDA graph.
+    """
     if timing.uses_graphs(batch.device):
         return fast_pass(batch, cropped=True)
     layout = torch.channels_last
@@ -158,10 +163,10 @@ def cropped_pass(batch: Batch) -> Pass:
 
 
 def check_the_same_logits(ours: Pass, theirs: Pass) -> None:
-    """That two passes give the same logits, up to rounding; it warms both up.
+    """Check that two passes compute the same logits, up to rounding; this also warms them up.
 
     Raises:
-        ValueError: they do not.
+        ValueError: the logits differ by more than the tolerance.
     """
     a, b = ours(), theirs()
     tolerance = TOLERANCE.get(b.dtype, FLOAT_TOLERANCE)

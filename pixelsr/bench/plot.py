@@ -1,4 +1,4 @@
-"""Images per second against batch, as an image; needs matplotlib."""
+"""A plot of images per second against batch size; needs matplotlib."""
 
 import importlib.util
 import io
@@ -15,12 +15,12 @@ GRAYS = dict(zip((*FORWARDS, *LOOPS), SHADES, strict=True))
 
 
 def is_installed() -> bool:
-    """True where plots can be drawn."""
+    """Return True if matplotlib is installed."""
     return importlib.util.find_spec("matplotlib") is not None
 
 
 def draw_plot(report: Report) -> bytes:
-    """The report as a PNG: a line for each method and engine, both axes logarithmic."""
+    """Plot the report as PNG data: a line for each method and engine, both axes logarithmic."""
     from matplotlib.figure import Figure as Canvas  # takes half a second to import
 
     canvas = Canvas(figsize=(9, 5.2), dpi=150, layout="constrained")
@@ -34,7 +34,7 @@ def draw_plot(report: Report) -> bytes:
 
 
 def _lines(report: Report) -> Iterator[list[Measurement]]:
-    """The figures of each method, engine and weights, the fastest at the largest batch first."""
+    """Yield a line per method, engine and weights, the fastest at the largest batch first."""
     last = report.of_batch(max(report.batches))
     for figure in sorted(last, key=lambda figure: -figure.images_per_second):
         line = [other for other in report.results if other.name == figure.name]

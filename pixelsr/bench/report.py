@@ -1,4 +1,4 @@
-"""What was measured."""
+"""The results of the benchmarks."""
 
 import dataclasses
 import statistics
@@ -15,15 +15,15 @@ LOOPS, FORWARDS = (CACHED_LOOP, CROPPED_LOOP, NAIVE_LOOP), (DENSE, CROPPED)
 
 @dataclasses.dataclass(frozen=True)
 class Measurement:
-    """One way to draw a batch, or to run the network on it.
+    """The times of one way to draw a batch, or to run the network on it.
 
     Attributes:
         method: `CACHED`, one of `LOOPS`, whose times are extrapolated from steps, or one of
             `FORWARDS`, which draw nothing.
-        engine, weights: as for `pixelsr.sample`; None where they play no part.
-        batch: images.
-        seconds: for the whole batch, one of each round.
-        forward_seconds: of a dense forward pass of the same batch, taken right after each.
+        engine, weights: as for `pixelsr.sample`; None if they do not apply.
+        batch: number of images.
+        seconds: time for the whole batch in each round.
+        forward_seconds: time of a dense forward pass of the same batch, run right after each.
     """
 
     method: str
@@ -35,22 +35,22 @@ class Measurement:
 
     @property
     def name(self) -> str:
-        """Method, engine and weights, for people."""
+        """The method, engine and weights as readable text."""
         weights = None if self.weights == "model" else self.weights
         return ", ".join(part for part in (self.method, self.engine, weights) if part)
 
     @property
     def forward_passes(self) -> float:
-        """Dense forward passes that take as long: the median of the rounds' ratios."""
+        """The time in dense forward passes: the median of the rounds' ratios."""
         return median_ratio(self.seconds, self.forward_seconds)
 
     @property
     def images_per_second(self) -> float:
-        """Of the median round."""
+        """The throughput in the median round."""
         return self.batch / statistics.median(self.seconds)
 
     def as_json(self) -> dict[str, Any]:
-        """The figure as JSON values."""
+        """Return the measurement as JSON values."""
         return {
             **dataclasses.asdict(self),
             "seconds": list(self.seconds),
@@ -62,28 +62,28 @@ class Measurement:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Measurement":
-        """The inverse of `as_json`."""
+        """Build a measurement from the output of `as_json`."""
         given = {field.name: values[field.name] for field in dataclasses.fields(cls)}
         times = {name: tuple(given[name]) for name in ("seconds", "forward_seconds")}
         return cls(**{**given, **times})
 
 
 def times_faster(figure: Measurement, rival: Measurement) -> float:
-    """How many times faster than a rival: the median ratio over the rounds that both had."""
+    """Return the speedup over a rival: the median ratio over the rounds that both ran."""
     return median_ratio(rival.seconds, figure.seconds)
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What `measure` found.
+    """The results of `measure`.
 
     Attributes:
-        machine: device, threads and versions, as `machines.machine` gives them.
-        date: UTC, ISO 8601.
+        machine: device, threads and versions, as `timing.machine` returns them.
+        date: date and time in UTC, ISO 8601.
         model: the network as `PixelModel.describe` gives it.
         image_size: height and width of the images.
-        figures: in the order of the batches.
-        growth: of each engine that is not slow.
+        results: the measurements, in the order of the batches.
+        growth: the growth of each engine that is not slow.
     """
 
     machine: dict[str, Any]
@@ -99,29 +99,29 @@ class Report:
         return list(dict.fromkeys(figure.batch for figure in self.results))
 
     def of_batch(self, batch: int) -> list[Measurement]:
-        """The figures of one batch size."""
+        """Return the measurements of one batch size."""
         return [figure for figure in self.results if figure.batch == batch]
 
     def as_json(self) -> dict[str, Any]:
-        """The report as JSON values."""
+        """Return the report as JSON values."""
         return {
             "machine": self.machine,
             "date": self.date,
             "model": self.model,
             "image_size": list(self.image_size),
-            "figures": [figure.as_json() for figure in self.results],
+            "results": [figure.as_json() for figure in self.results],
             "growth": [growth.as_json() for growth in self.growth],
         }
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Report":
-        """The inverse of `as_json`."""
+        """Build a report from the output of `as_json`."""
         height, width = values["image_size"]
         return cls(
             values["machine"],
             values["date"],
             values["model"],
             (height, width),
-            tuple(map(Measurement.from_json, values["figures"])),
+            tuple(map(Measurement.from_json, values["results"])),
             tuple(map(Growth.from_json, values["growth"])),
         )

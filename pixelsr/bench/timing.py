@@ -1,4 +1,4 @@
-"""The clock, CUDA graphs, and the machine that results are of."""
+"""Timing, CUDA graphs, and a description of the machine."""
 
 import contextlib
 import dataclasses
@@ -14,7 +14,7 @@ from pixelsr import __version__
 
 
 def seconds(device: torch.device, work: Callable[..., object], *arguments: object) -> float:
-    """How long ``work(*arguments)`` takes, to its end on a GPU too."""
+    """Return the seconds that ``work(*arguments)`` takes; on a GPU, wait until it has finished."""
     _wait(device)
     start = time.perf_counter()
     work(*arguments)
@@ -23,10 +23,10 @@ def seconds(device: torch.device, work: Callable[..., object], *arguments: objec
 
 
 def median_ratio(above: Sequence[float], below: Sequence[float]) -> float:
-    """The median of the ratios of times that were taken in turn; those without a partner are not.
+    """Return the median of the ratios of paired times; times without a partner are ignored.
 
-    Not the ratio of medians: what slows a whole round down, such as other work on the machine,
-    cancels in each ratio.
+    Unlike the ratio of medians, this cancels whatever slows down a whole round, such as other work
+    on the machine.
     """
     return statistics.median(a / b for a, b in zip(above, below, strict=False))
 
@@ -37,18 +37,18 @@ def _wait(device: torch.device) -> None:
 
 
 WARM_UPS = 3
-"""Calls before the capture: libraries choose their kernels, Triton compiles."""
+"""The calls before a capture, in which libraries select kernels and Triton compiles."""
 T = TypeVar("T")
 
 
 def uses_graphs(device: torch.device) -> bool:
-    """Is PyTorch timed there by CUDA graphs, in bfloat16? That is its strongest form on a GPU."""
+    """Return True if PyTorch is timed with bfloat16 CUDA graphs, its fastest form, on a device."""
     return device.type == "cuda"
 
 
 @contextlib.contextmanager
 def quickest_convolutions() -> Iterator[None]:
-    """cuDNN times its kernels for each new shape, and keeps the quickest."""
+    """Let cuDNN time its kernels for each new shape and keep the fastest, within the context."""
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = True
     try:
@@ -58,9 +58,10 @@ def quickest_convolutions() -> Iterator[None]:
 
 
 def graphed(device: torch.device, work: Callable[[], T]) -> Callable[[], T]:
-    """The replay of `work`, which has to read the same tensors each time; on a CPU `work` itself.
+    """Capture `work` and return its replay; on a CPU return `work` itself.
 
-    A replay gives what the capture gave: the same tensors, written anew.
+    `work` must read the same tensors each time. A replay returns the tensors of the capture, with
+    new contents.
     """
     if device.type != "cuda":
         return work
@@ -75,10 +76,10 @@ def graphed(device: torch.device, work: Callable[[], T]) -> Callable[[], T]:
 
 
 def captured(device: torch.device, work: Callable[[], T]) -> Callable[[], T]:
-    """As `graphed`, of work that somebody has warmed up: it is called once, and not run.
+    """Capture `work`, which must be warmed up already, and return its replay.
 
     Raises:
-        RuntimeError: it cannot be captured.
+        RuntimeError: `work` cannot be captured.
     """
     if device.type != "cuda":
         raise RuntimeError(f"CUDA graphs need a GPU, the model is on {device}")
@@ -91,12 +92,12 @@ def captured(device: torch.device, work: Callable[[], T]) -> Callable[[], T]:
 
 @dataclasses.dataclass(frozen=True)
 class Replay(Generic[T]):
-    """A graph as a function.
+    """A captured graph that can be called like a function.
 
     Attributes:
-        work: what was captured. It keeps the tensors that the graph reads and writes: a graph has
-            only their addresses.
-        made: what it gave.
+        work: the captured function. It keeps alive the tensors that the graph reads and writes,
+            because the graph itself has only their addresses.
+        made: the return value of `work` in the capture.
     """
 
     graph: torch.cuda.CUDAGraph
@@ -109,7 +110,7 @@ class Replay(Generic[T]):
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """Device, threads, system and versions, as JSON values."""
+    """Return device, threads, system and versions as JSON values."""
     cuda = device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name(device) if cuda else cpu_name(),
@@ -122,7 +123,7 @@ def machine(device: torch.device) -> dict[str, Any]:
 
 
 def cpu_name() -> str:
-    """The processor's name and number of cores, or only its architecture where no more is known."""
+    """Return the number of cores and the processor's name, or its architecture if unknown."""
     try:
         with open("/proc/cpuinfo") as file:
             names = [line.split(":")[1].strip() for line in file if line.startswith("model name")]

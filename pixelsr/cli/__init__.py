@@ -1,4 +1,4 @@
-"""The `pixelsr` command."""
+"""The command `pixelsr`."""
 
 import importlib
 

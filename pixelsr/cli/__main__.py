@@ -1,4 +1,4 @@
-"""`python -m pixelsr.cli`."""
+"""The command line as `python -m pixelsr.cli`."""
 
 from . import main
 

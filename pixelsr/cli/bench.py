@@ -1,4 +1,4 @@
-"""`pixelsr bench`: how fast a model is sampled on this machine."""
+"""The work of `pixelsr bench`."""
 
 import json
 from pathlib import Path
@@ -16,9 +16,9 @@ from pixelsr.models.sizes import SMALL_SIDE, drawn_side
 from pixelsr.utils.atomic_write import real_path, write_whole
 
 from .commands.options import Size
+from .distributed import find_device
 from .files import check_files, check_folder
 from .models import load_completer
-from .on_main_process import find_device
 
 
 def run(
@@ -66,7 +66,7 @@ def _check_results(out: Path | None, image: Path | None) -> None:
 
 
 def _load(model: str | None, size: Size | None) -> tuple[PixelModel, Size]:
-    """The model, and height and width of its images."""
+    """Return the model, and the height and width of its images."""
     if model is None:
         torch.manual_seed(0)
         network = PixelRecursiveSR()
@@ -128,7 +128,7 @@ def _growth(report: Report) -> Table:
 
 
 def _table(*heads: str) -> Table:
-    """Figures on the right, except names."""
+    """Return an empty table with numbers aligned right and names aligned left."""
     table = Table(box=box.SIMPLE_HEAD)
     for head in heads:
         table.add_column(head, justify="left" if head == "method" else "right")
@@ -136,5 +136,5 @@ def _table(*heads: str) -> Table:
 
 
 def _rounded(value: float) -> str:
-    """Three digits that count; all of a large number."""
+    """Return a number with three significant digits, and a large one with all its digits."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -1,4 +1,4 @@
-"""`pixelsr complete`: a part of each photo in, the rest of it drawn."""
+"""The work of `pixelsr complete`."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -22,18 +22,18 @@ from pixelsr.sampling.api import sample_distributed
 from pixelsr.training.loss import check_size
 from pixelsr.utils.contact_sheet import MAX_ROWS, Row, draw_sheet
 
+from .distributed import on_main_process, worker_group
 from .files import Writer, check_folder, find_photos, photo_files, photo_summary, read_photos
 from .models import load_completer, trained_binarize
-from .on_main_process import by_first, team
 
 MARKED = 128
 HATCH = 112, 144
-"""Grays of the hidden pixels on the sheet, in turns."""
+"""The two grays that alternate in hidden pixels on the sheet."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Part:
-    """The square of a photo, and what of it is to be drawn."""
+    """The square of a photo, and the pixels of it to draw."""
 
     square: Tensor  # uint8 [C, S, S], in the model's levels
     hidden: Tensor  # bool [S, S]
@@ -60,8 +60,8 @@ def run(
     box: Box | None,
     **sampling: Any,
 ) -> None:
-    with team(sampling["engine"]) as (workers, device):
-        job = by_first(
+    with worker_group(sampling["engine"]) as (workers, device):
+        job = on_main_process(
             workers,
             lambda: _prepare(photos, out, samples, keep, mask, size, low_res_of, model, box),
         )
@@ -134,7 +134,7 @@ def _prepare(
 
 
 def _square(image: Image.Image, side: int, colors: int, box: Box | None) -> Tensor:
-    """The square of a photo at the model's size, uint8 [C, side, side]."""
+    """Return the square of a photo at the size of the model, uint8 [C, side, side]."""
     cut = min(image.size) if box is None else box[2] - box[0]
     if 0 < cut < side:
         raise ValueError(f"the square to complete is {cut} pixels a side, expected at least {side}")
@@ -142,7 +142,7 @@ def _square(image: Image.Image, side: int, colors: int, box: Box | None) -> Tens
 
 
 def _low_res(network: PixelModel, square: Tensor, hidden: Tensor, of: str) -> Tensor | None:
-    """The small image, uint8 [C, s, s], that a `PixelRecursiveSR` sees; None for a prior."""
+    """Return the small image of a `PixelRecursiveSR`, uint8 [C, s, s]; None for a prior."""
     if not isinstance(network, PixelRecursiveSR):
         return None
     if of == "whole":
@@ -151,7 +151,7 @@ def _low_res(network: PixelModel, square: Tensor, hidden: Tensor, of: str) -> Te
 
 
 def _other_half(keep: str, side: int) -> Tensor:
-    """Bool [side, side], true outside the half to keep."""
+    """Return a mask, bool [side, side], that is true outside the half to keep."""
     hidden = torch.ones(side, side, dtype=torch.bool, device="cpu")
     half = side // 2
     kept = {
@@ -165,7 +165,7 @@ def _other_half(keep: str, side: int) -> Tensor:
 
 
 def _marked_pixels(marked: Tensor, photo: tuple[int, int], side: int, box: Box | None) -> Tensor:
-    """Bool [side, side], true where any of the mask's pixels in the cell is marked."""
+    """Return a mask, bool [side, side], that is true if any pixel of the cell is marked."""
     size = marked.shape[1], marked.shape[0]
     if size == photo:
         left, top, right, bottom = box or center_square(photo)
@@ -196,7 +196,7 @@ def _sheet(job: _Job, samples: Sequence[Tensor]) -> Image.Image:
 
 
 def _hatched(image: Tensor, hidden: Tensor) -> Tensor:
-    """The image, its hidden pixels a chequered gray."""
+    """Return the image with its hidden pixels as a gray checkerboard."""
     line = torch.arange(len(hidden), device="cpu")
     hatch = torch.tensor(HATCH, dtype=torch.uint8, device="cpu")[(line[:, None] + line) % 2]
     return torch.where(hidden, hatch, image)

@@ -1,4 +1,4 @@
-"""A command's options in a TOML file: `lr = 0.002` for `--lr 0.002`."""
+"""TOML files of options: `lr = 0.002` for `--lr 0.002`."""
 
 import difflib
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from pixelsr.utils.toml_file import read_toml
 
 
 def read_config(context: click.Context, option: click.Parameter, path: Path | None) -> None:
-    """The callback of --config: what the file says stands for what the command line does not.
+    """Take the options of a TOML file that the command line does not give; callback of --config.
 
     Raises:
         click.BadParameter: the file is not TOML, or has a key that is no option of the command.
@@ -43,7 +43,7 @@ def read_config(context: click.Context, option: click.Parameter, path: Path | No
 
 
 def write_config(command: click.Command, values: Mapping[str, Any]) -> str:
-    """TOML that `read_config` reads, of parameters by name; None and what is not here are left out.
+    """Return TOML for `read_config`, without options that are None or unknown to the command.
 
     Args:
         values: by the names that the command's function has for them.
@@ -59,14 +59,14 @@ def write_config(command: click.Command, values: Mapping[str, Any]) -> str:
 
 
 def _key(parameter: click.Parameter) -> str:
-    """The option without its dashes."""
+    """Return the name of an option without its dashes."""
     if isinstance(parameter, click.Argument):
         return str(parameter.name)
     return max(parameter.opts, key=len).lstrip("-")
 
 
 def _nearest(key: str, names: list[str]) -> str:
-    """The option that is meant, by its abbreviation or its spelling; else all there are."""
+    """Return the nearest option by abbreviation or spelling, or else a list of all."""
     key = key.lower().replace("_", "-")
     short = [name for name in names if _abbreviates(name, key) or _abbreviates(key, name)]
     similar = difflib.get_close_matches(key, short, 1, 0) or difflib.get_close_matches(
@@ -78,5 +78,5 @@ def _nearest(key: str, names: list[str]) -> str:
 
 
 def _abbreviates(short: str, word: str) -> bool:
-    """True of "val" and "validation", of "lr" and "learning-rate"."""
+    """Return True for "val" and "validation", and for "lr" and "learning-rate"."""
     return word.startswith(short) or short == "".join(part[:1] for part in word.split("-"))

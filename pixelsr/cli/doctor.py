@@ -1,4 +1,4 @@
-"""`pixelsr doctor`: what runs on this machine, and what does not, and why."""
+"""The work of `pixelsr doctor`."""
 
 import platform
 from collections.abc import Iterator, Mapping
@@ -21,7 +21,7 @@ OPERATORS: Mapping[str, Mapping[str, backends.Backend]] = {
     "gate": backends.GATE,
 }
 PLAIN_WIDTH = 200
-"""Columns where the output is no terminal: wide, so that a search finds a reason in one line."""
+"""Columns if the output is not a terminal: wide, so that each reason fits on one line."""
 
 
 def run() -> None:

@@ -1,4 +1,4 @@
-"""`pixelsr enlarge`: photos in, plausible larger images out."""
+"""The work of `pixelsr enlarge`."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ from pixelsr.models.sizes import small_side
 from pixelsr.sampling.api import sample_distributed
 from pixelsr.utils.contact_sheet import MAX_ROWS, Row, draw_sheet
 
+from .distributed import on_main_process, worker_group
 from .files import Writer, check_folder, find_photos, photo_files, photo_summary, read_photos
 from .models import load_enlarger
-from .on_main_process import by_first, team
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,8 +32,8 @@ class _Job:
 def run(
     photos: Sequence[Path], out: Path, samples: int, model: str, box: Box | None, **sampling: Any
 ) -> None:
-    with team(sampling["engine"]) as (workers, device):
-        job = by_first(workers, lambda: _prepare(photos, out, samples, model, box))
+    with worker_group(sampling["engine"]) as (workers, device):
+        job = on_main_process(workers, lambda: _prepare(photos, out, samples, model, box))
         writer = Writer(out, job.files, job.network.levels)
         images = sample_distributed(
             workers,

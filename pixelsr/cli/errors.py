@@ -1,4 +1,4 @@
-"""Errors of the library as one sentence at the command line."""
+"""Errors of the library, shown as one sentence."""
 
 import errno
 import sys
@@ -43,7 +43,7 @@ class SentenceGroup(EndsWithSentence, click.Group):
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """For memory of the CPU, torch has no exception of its own."""
+    """Return True if memory ran out; torch has no exception of its own for CPU memory."""
     torch = sys.modules.get("torch")  # an error of torch comes after its import
     if isinstance(error, MemoryError) or (torch and isinstance(error, torch.OutOfMemoryError)):
         return True
@@ -51,7 +51,7 @@ def is_out_of_memory(error: Exception) -> bool:
 
 
 def sentence(error: Exception) -> str:
-    """What the error says, without Python's "[Errno 13]"."""
+    """Return the message of an error, without Python's "[Errno 13]"."""
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}"

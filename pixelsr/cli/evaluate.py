@@ -1,4 +1,4 @@
-"""`pixelsr evaluate`: how good a model is, on images that it has not seen."""
+"""The work of `pixelsr evaluate`."""
 
 import json as json_format
 from collections.abc import Iterator
@@ -22,9 +22,9 @@ from pixelsr.training.loss import check_size
 from pixelsr.utils.atomic_write import write_whole
 
 from .commands.evaluate import SIZE
+from .distributed import find_device
 from .files import check_files, check_folder
 from .models import trained_binarize
-from .on_main_process import find_device
 
 METHODS = {
     "model": "drawn by the model",
@@ -128,7 +128,7 @@ def _scores(enlargement: Enlargement) -> Table:
 
 
 def _notes(enlargement: Enlargement, size: tuple[int, int]) -> Iterator[str]:
-    """What the figures do not say."""
+    """Yield notes on results that are missing."""
     draws = enlargement.draws
     yield (
         f"{_count(draws.samples, 'sample')} of each, seed {draws.seed}, "
@@ -142,7 +142,7 @@ def _notes(enlargement: Enlargement, size: tuple[int, int]) -> Iterator[str]:
 
 
 def _table(*heads: str) -> Table:
-    """Names on the left, figures on the right."""
+    """Return an empty table with names aligned left and numbers aligned right."""
     table = Table(box=box.SIMPLE_HEAD)
     for k, head in enumerate(heads):
         table.add_column(head, justify="right" if k else "left")

@@ -23,16 +23,16 @@ T = TypeVar("T")
 
 @dataclasses.dataclass(frozen=True)
 class Photo:
-    """A file to read; `named` where the user named it, and not only a folder that holds it."""
+    """A file to read; `named` is false if the user named only a folder above it."""
 
     path: Path
     named: bool
 
 
 def find_photos(paths: Sequence[Path], out: Path) -> list[Photo]:
-    """The files among `paths`, and those below the folders among them, nested, sorted.
+    """Return the files among `paths` and below the folders among them, sorted.
 
-    Hidden files are passed over, and so is what lies below `out`: an earlier run wrote it.
+    Hidden files are skipped, and so are files below `out`, which an earlier run wrote.
 
     Raises:
         ValueError: a folder without a file.
@@ -60,12 +60,12 @@ def _below(folder: Path, out: Path) -> Iterator[Path]:
 def read_photos(
     photos: Sequence[Photo], prepare: Callable[[Path, Image.Image], T]
 ) -> tuple[list[Path], list[T]]:
-    """What `prepare` makes of each photo, one in memory at a time.
+    """Prepare each photo, with one in memory at a time.
 
-    A photo of a folder that cannot be read or prepared is named on stderr and left out.
+    A photo of a folder that cannot be read or prepared is reported on stderr and skipped.
 
     Returns:
-        the paths of the photos that are used, and what was made of each.
+        the paths of the photos that are used, and the result of `prepare` for each.
     Raises:
         ValueError, OSError: of a photo that the user named; or there is none that can be used.
     """
@@ -89,7 +89,7 @@ SHEET = "sheet.png"
 
 
 def check_folder(folder: Path) -> None:
-    """That `folder` can be written to, or made; nothing is made yet.
+    """Check that `folder` can be written to, or created; nothing is created yet.
 
     Raises:
         OSError: it is a file or a link that leads nowhere, lies in one or in a folder that is
@@ -101,7 +101,7 @@ def check_folder(folder: Path) -> None:
 
 
 def check_files(outputs: Iterable[Path], inputs: Sequence[Path]) -> None:
-    """Check that outputs can be written: other files than the inputs may be written over.
+    """Check that outputs can be written, and that none of them is an input.
 
     Args:
         outputs: in folders that `check_folder` has passed.
@@ -120,7 +120,7 @@ def check_files(outputs: Iterable[Path], inputs: Sequence[Path]) -> None:
 def photo_files(
     out: Path, photos: Sequence[Path], samples: int, inputs: Sequence[Path]
 ) -> list[Path]:
-    """A file for each sample of each photo, OUT/<photo>-1.png and so on; checked with the sheet.
+    """Return a file for each sample of each photo, OUT/<photo>-1.png and so on, after a check.
 
     Raises:
         OSError: as `check_files`.
@@ -131,7 +131,7 @@ def photo_files(
 
 
 def unique_names(paths: Sequence[Path]) -> list[str]:
-    """The stems of the paths; where one comes again, with a number: face, face_2, face_3."""
+    """Return the stems of the paths, made unique by numbers: face, face_2, face_3."""
     stems = {path.stem.casefold() for path in paths}
     names: list[str] = []
     used: set[str] = set()
@@ -146,9 +146,9 @@ def unique_names(paths: Sequence[Path]) -> list[str]:
 
 
 class Writer:
-    """Writes images as they are drawn, each whole or not at all.
+    """A writer of images as they are drawn, each whole or not at all.
 
-    One that cannot be written does not keep the others from being written.
+    If one image cannot be written, the others still are.
 
     Args:
         out: the folder, made with the first image.
@@ -212,12 +212,12 @@ class Writer:
 
 
 def summary(out: Path, images: int, shown: str) -> str:
-    """The last line of a command: what was written where, and what of it the sheet shows."""
+    """Return the last line of a command, which says what was written and what the sheet shows."""
     count = "1 image" if images == 1 else f"{images:,} images"
     return f"{count} in {out}, {shown}side by side in {out / SHEET}"
 
 
 def photo_summary(out: Path, photos: int, samples: int) -> str:
-    """The last line of a command that draws `samples` images for each photo."""
+    """Return the last line of a command that draws `samples` images for each photo."""
     shown = "" if photos <= MAX_ROWS else f"those of the first {MAX_ROWS} photos "
     return summary(out, photos * samples, shown)

@@ -1,4 +1,4 @@
-"""The models that the commands take: loaded, and of a kind that fits the command."""
+"""The models of the commands, loaded and checked."""
 
 from pixelsr.data.binarize import BINARIZATIONS
 from pixelsr.models import ConditioningNetwork, PixelModel, PixelRecursiveSR
@@ -6,7 +6,7 @@ from pixelsr.models.sizes import trained_options
 
 
 def load_enlarger(model: str) -> PixelRecursiveSR:
-    """A model that enlarges photos, on the CPU.
+    """Load a model that enlarges photos, on the CPU.
 
     Raises:
         FileNotFoundError, ValueError: it cannot be loaded, is of another class, or does not draw
@@ -22,7 +22,7 @@ def load_enlarger(model: str) -> PixelRecursiveSR:
 
 
 def load_prior(model: str) -> PixelModel:
-    """A model that draws images from nothing, on the CPU.
+    """Load a model that draws images without an input, on the CPU.
 
     Raises:
         FileNotFoundError, ValueError: it cannot be loaded, needs a small image, or does not draw
@@ -37,7 +37,7 @@ def load_prior(model: str) -> PixelModel:
 
 
 def load_completer(model: str) -> PixelModel:
-    """A model that sees what is drawn already, on the CPU.
+    """Load a model that sees the pixels drawn so far, on the CPU.
 
     Raises:
         FileNotFoundError, ValueError: it cannot be loaded, sees no drawn pixel, or does not draw 1
@@ -47,12 +47,12 @@ def load_completer(model: str) -> PixelModel:
 
 
 def trained_binarize(model: str) -> str | None:
-    """How the images that a model was trained on were binarized, as its `training.toml` says.
+    """Return how the training images of a model were binarized, from its `training.toml`.
 
     Returns:
-        None where they were not, or the model has no such file.
+        None if they were not, or if the model has no such file.
     Raises:
-        FileNotFoundError, ValueError: as of `trained_options`; or the file names no binarization.
+        FileNotFoundError, ValueError: as `trained_options`; or the file names no binarization.
     """
     path, options = trained_options(model)
     choice: str | None = options.get("binarize")

@@ -1,4 +1,4 @@
-"""`pixelsr sample`: images from nothing but a prior."""
+"""The work of `pixelsr sample`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,17 +14,17 @@ from pixelsr.sampling.api import sample_distributed
 from pixelsr.utils.contact_sheet import MAX_TILES, draw_grid
 
 from .commands.options import Size
+from .distributed import on_main_process, worker_group
 from .files import SHEET, Writer, check_files, check_folder, summary
 from .models import load_prior
-from .on_main_process import by_first, team
 
 
 def run(
     out: Path, samples: int, size: Size | None, first_index: int, model: str, **sampling: Any
 ) -> None:
     files = [out / f"sample-{first_index + k + 1:04d}.png" for k in range(samples)]
-    with team(sampling["engine"]) as (workers, device):
-        prior, image_size = by_first(workers, lambda: _prepare(out, files, model, size))
+    with worker_group(sampling["engine"]) as (workers, device):
+        prior, image_size = on_main_process(workers, lambda: _prepare(out, files, model, size))
         writer = Writer(out, files, prior.levels)
         images = sample_distributed(
             workers,

@@ -1,4 +1,4 @@
-"""`pixelsr train`."""
+"""The work of `pixelsr train`."""
 
 import dataclasses
 import os
@@ -26,13 +26,13 @@ from pixelsr.utils.system import keep_freed_memory
 from .commands.model_options import NAMES
 from .commands.train_options import OF_RECIPE, PAPERS_LR, SIZE
 from .config_file import write_config
-from .on_main_process import by_first, team
+from .distributed import on_main_process, worker_group
 from .train_model import check_training_memory, describe, make_model
 
 
-def run(context: click.Context, /, out: Path, resume: bool, **options: Any) -> None:
+def run(context: click.Context, out: Path, resume: bool, **options: Any) -> None:
     keep_freed_memory()
-    with team(options["device"]) as (workers, device):
+    with worker_group(options["device"]) as (workers, device):
         finished, asked = _run(context, out, resume, options, workers, device)
     if not finished:
         raise click.exceptions.Exit(128 + asked if asked else 1)
@@ -51,13 +51,13 @@ def _run(
     recipe = _recipe(options)
     budget = Budget(options["steps"], options["minutes"], options["patience"])
     every = (options[f"{name}_every"] for name in ("log", "validate", "checkpoint"))
-    options["size"] = options["size"] or by_first(workers, lambda: _side(options["images"]))
+    options["size"] = options["size"] or on_main_process(workers, lambda: _side(options["images"]))
     torch.manual_seed(recipe.seed)
     sizes = {name: options[name] for name in NAMES}
     check_training_memory(sizes)
     model = make_model(sizes).to(device)
     _check_model(model, options)
-    files = by_first(workers, lambda: RunDir(out, resume=resume))
+    files = on_main_process(workers, lambda: RunDir(out, resume=resume))
     with files.start():
         images, validation = _load(options, model, files, workers)
     recipe = _fitted(recipe, len(images), workers)
@@ -119,7 +119,7 @@ def _check_model(model: PixelModel, options: dict[str, Any]) -> None:
 
 
 def _resolved(options: dict[str, Any], model: PixelModel, recipe: TrainingConfig) -> dict[str, Any]:
-    """The options, nothing left to a default, and files by where they are from anywhere."""
+    """Return all options without defaults, with files as absolute paths."""
     sizes = {} if options["start"] else describe(model)
     paths = {
         name: os.path.abspath(options[name])
@@ -136,7 +136,7 @@ def _say_start(trainer: Trainer) -> None:
 
 
 def _say_end(trainer: Trainer, finished: bool, before: tuple[int, int], out: Path) -> None:
-    """Say how a run has ended, and from which step and which validated step it began."""
+    """Say how a run has ended; `before` is the step and the validated step at its start."""
     step, patience = trainer.state.step, trainer.budget.patience
     if not finished:
         sentence = f"Saved at step {step}: the same command with --resume goes on."
@@ -162,7 +162,7 @@ def _recipe(options: dict[str, Any]) -> TrainingConfig:
 
 
 def _fitted(recipe: TrainingConfig, images: int, workers: Workers) -> TrainingConfig:
-    """The recipe, its batch cut to what there are images for; the first worker says so."""
+    """Return the config with its batch reduced if there are too few images, and say so."""
     batch = images // (recipe.accumulate * workers.count)
     if not 1 <= batch < recipe.batch:  # of none at all, the trainer says what it needs
         return recipe
@@ -179,9 +179,9 @@ def _wants_tensorboard(options: dict[str, Any]) -> bool:
 def _load(
     options: dict[str, Any], model: PixelModel, files: RunDir, workers: Workers
 ) -> tuple[Tensor, Tensor | None]:
-    """The images to train and to validate on, prepared by the first worker, mapped by all.
+    """Return the training and validation images; the first worker prepares, all map them.
 
-    A run that is resumed keeps the images that it has: it is refused if these are others.
+    A resumed run keeps its images, and is refused if the given ones differ.
     """
 
     def load(where: str, name: str) -> Tensor:
@@ -200,7 +200,7 @@ def _load(
             prepared.append(read(_warn))
             return len(prepared)
 
-        by_first(workers, prepare)
+        on_main_process(workers, prepare)
         return prepared[0] if prepared else read(_ignore)
 
     val = options["val"]

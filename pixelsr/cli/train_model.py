@@ -1,4 +1,4 @@
-"""The model that `pixelsr train` is asked for."""
+"""The model of `pixelsr train`."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -12,11 +12,11 @@ from pixelsr.utils.system import available_memory, in_gib
 from .commands.model_options import DEFAULT_PRIOR, OF_BOTH, OF_CONDITIONING, OF_PRIOR, PRIORS
 
 _BYTES_OF_PARAMETER = 20
-"""In training: the weight, its gradient, its average and two moments, in float32."""
+"""Bytes of a parameter in training: weight, gradient, average and two moments in float32."""
 
 
 def make_model(options: Mapping[str, Any]) -> PixelModel:
-    """A model of the given sizes; what is None is as in the papers.
+    """Return a model of the given sizes; sizes that are None are the papers'.
 
     Args:
         options: by `NAMES`.
@@ -49,7 +49,7 @@ def make_model(options: Mapping[str, Any]) -> PixelModel:
 
 
 def check_training_memory(options: Mapping[str, Any]) -> None:
-    """Refuse a model whose training does not fit the memory, before any of it is taken.
+    """Refuse a model whose training does not fit the memory, before any is allocated.
 
     Raises:
         ValueError: it does not; or as `make_model`.
@@ -79,7 +79,7 @@ def _refuse(given: Collection[str], reason: str) -> None:
 
 
 def describe(model: PixelModel) -> dict[str, Any]:
-    """The options that make such a model, by `NAMES`."""
+    """Return the options, named as in `NAMES`, that make such a model."""
     description = model.describe()
     name = description.pop("class")
     if name == "ConditioningNetwork":

@@ -4,9 +4,9 @@ import dataclasses
 from typing import Any
 
 MAX_LEVELS = 256
-"""Images are uint8: a level above 255 would wrap around."""
+"""The largest number of levels: images are uint8."""
 LARGEST = 65_536
-"""Bound of a size in a config: a damaged config is refused before anything is built."""
+"""The bound of a size: a damaged config is refused before anything is built."""
 LARGEST_OF = {
     "layers": 1024,
     "blocks": 128,
@@ -14,12 +14,12 @@ LARGEST_OF = {
     "kernel_size": 255,
     "first_kernel_size": 255,
 }
-"""Bounds of the sizes that time or memory grow faster with."""
+"""The bounds of sizes that cost more time or memory."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Sizes of a model; every field is a positive int, at most `LARGEST` or its `LARGEST_OF`."""
+    """The sizes of a model: each a positive int, at most `LARGEST` or its `LARGEST_OF`."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

@@ -10,16 +10,16 @@ from .choices import BINARIZATIONS, OPTIMIZERS, PRECISIONS, SCHEDULES
 CHECKPOINT, MODEL, TRAINING = "checkpoint.safetensors", "model", "training.toml"
 """Files of a run: what it resumes from, its model, and the options of its training."""
 LARGEST = {"lr": 1000, "clip": 10**9, "conditioning_weight": 1000}
-"""What no run has a use for, and float32 can still compute with."""
+"""The largest values that a run may have; float32 can still compute with them."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
-    """Everything beside the model and the images that decides the weights.
+    """All options, beside the model and the images, that decide the weights.
 
     Args:
-        batch: images that one worker computes at once.
-        accumulate: such batches whose gradients make one step.
+        batch: images in a batch of one worker.
+        accumulate: number of batches whose gradients make one step.
         optimizer: "adamw", or "rmsprop": with decay 0.95, momentum 0.9 and epsilon 1e-8 the one of
             the PRSR paper (1702.00783).
         lr: peak learning rate.
@@ -86,10 +86,10 @@ class TrainingConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """How long to train: until `steps` or `minutes` are used up, whichever comes first.
+    """The length of training: `steps` or `minutes`, whichever is used up first.
 
     Args:
-        patience: stop early, after so many validations in a row without a new best.
+        patience: number of validations without a new best after which training stops.
     """
 
     steps: int | None = None
@@ -107,7 +107,7 @@ class Budget:
         _check("minutes", fits, "more than 0 and at most a million", minutes)
 
     def used(self, step: int, seconds: float) -> float:
-        """The fraction of steps or minutes that is used, 0 to 1."""
+        """Return the fraction of steps or minutes that is used, 0 to 1."""
         by_steps = step / self.steps if self.steps is not None else 0.0
         by_time = seconds / (60 * self.minutes) if self.minutes is not None else 0.0
         return min(1.0, max(by_steps, by_time))
@@ -115,7 +115,7 @@ class Budget:
 
 @dataclasses.dataclass(frozen=True)
 class Intervals:
-    """Steps between two lines of the log, two validations, two checkpoints."""
+    """The steps between two lines of the log, two validations, two checkpoints."""
 
     log: int = 50
     validate: int = 1000
@@ -132,7 +132,7 @@ def _check(name: str, fits: bool, expected: str, value: Any) -> None:
 
 
 def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
-    """The first setting that is not the same, as a clause; None where all are.
+    """Return the first setting that differs, as a clause; None if all are equal.
 
     Nested settings are compared one by one: {"prior": {"layers": 2}} is "prior layers".
     """

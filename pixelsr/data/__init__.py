@@ -1,1 +1,1 @@
-"""Images in, tensors out."""
+"""Image loading, preprocessing and conversion to tensors."""

@@ -1,4 +1,4 @@
-"""Gray images as black and white ones, for models of 2 levels: a choice that is made by name."""
+"""Binarization of gray images for models of 2 levels, by a method chosen by name."""
 
 import torch
 from torch import Tensor
@@ -7,24 +7,25 @@ from pixelsr.ops.gumbel_noise.reference import philox4x32_ref
 
 BINARIZATIONS = ("threshold", "bernoulli")
 SEED = 0
-"""Of "bernoulli": one fixed binarization, whatever the seed of a run is."""
-_CHUNK = 100  # images whose words are in memory at once
+"""The seed of "bernoulli": one fixed binarization, independent of the seed of a run."""
+_CHUNK = 100  # images whose random words are in memory at once
 _LOW = 0xFFFFFFFF
 
 
 def binarized(images: Tensor, levels: int, choice: str | None) -> Tensor:
-    """Return the images of a data set such that `to_levels` takes no further choice.
+    """Return the images of a data set, binarized if the model has 2 levels.
 
     Args:
         images: uint8 ``[N, C, H, W]``, intensities of 8 bits.
-        levels: of the model; only for 2 is there a choice.
-        choice: "threshold", white from 128 on, or "bernoulli", each value of image k white with
-            probability intensity / 255 (`binarize` with `SEED`); None for images that are black
-            and white already, which stay as they are in any case.
+        levels: number of levels of the model.
+        choice: "threshold", white from 128 on (applied later, by `to_levels`), or "bernoulli",
+            each value of image k white with probability intensity / 255 (`binarize` with `SEED`).
+            None for images that are already black and white, which are never changed.
     Returns:
         `images`, or with "bernoulli" uint8 of their shape, 0 or 255, on the CPU.
     Raises:
-        ValueError: gray images, 2 levels and no choice; or what `check_binarize` refuses.
+        ValueError: the images are gray, the model has 2 levels and there is no choice; or
+            `check_binarize` rejects the choice.
     """
     check_binarize(levels, choice)
     if levels != 2 or _is_black_and_white(images):
@@ -39,10 +40,10 @@ def binarized(images: Tensor, levels: int, choice: str | None) -> Tensor:
 
 
 def check_binarize(levels: int, choice: str | None) -> None:
-    """Check that a choice is known, and that a model of so many levels has one.
+    """Check that a choice is known and applies to a model with this number of levels.
 
     Raises:
-        ValueError: it is not, or has none.
+        ValueError: the choice is unknown, or `levels` is not 2.
     """
     if choice is None:
         return
@@ -55,7 +56,7 @@ def check_binarize(levels: int, choice: str | None) -> None:
 
 
 def describe_levels(levels: int, choice: str | None) -> str | None:
-    """Return what bits of such images are not to be compared without; None for 256 levels."""
+    """Return a description of the quantization, which bits depend on; None for 256 levels."""
     if levels == 256:
         return None
     if levels > 2:
@@ -68,21 +69,21 @@ def _is_black_and_white(images: Tensor) -> bool:
 
 
 def binarize(images: Tensor, seed: int = 0, first_index: int = 0) -> Tensor:
-    """Each value white with probability intensity / 255, else black: a fixed binarization.
+    """Make each value white with probability intensity / 255, else black, reproducibly.
 
-    Value p of image k is 255 where ``word * 255 < intensity * 2^32``, else 0; the word is word
-    ``p % 4`` of Philox4x32-10 under the key (seed low, seed high) and the counter (k low, k high,
-    ``p // 4``, 0). In whole numbers, hence the same on every machine: black stays black, white
-    stays white.
+    Value p of image k is 255 if ``word * 255 < intensity * 2^32``, else 0, where word is word
+    ``p % 4`` of Philox4x32-10 with the key (seed low, seed high) and the counter (k low, k high,
+    ``p // 4``, 0). The arithmetic is in integers, so the result is the same on every machine.
+    Black stays black and white stays white.
 
     Args:
         images: uint8 ``[N, C, H, W]``.
         seed: 0 to 2^64 - 1.
-        first_index: k of the first image; images of other indices have words of their own.
+        first_index: k of the first image; every index has its own random words.
     Returns:
         uint8 ``[N, C, H, W]``, 0 or 255, on the CPU.
     Raises:
-        ValueError: another dtype, or a seed or an index out of range.
+        ValueError: the dtype or rank is wrong, or the seed or the index is out of range.
     """
     if images.dtype != torch.uint8 or images.dim() != 4:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""Prepared images, kept on the disk for the next start."""
+"""A disk cache of prepared images."""
 
 import contextlib
 import json
@@ -19,12 +19,12 @@ from pixelsr.utils.atomic_write import write_whole
 
 
 class RawFile:
-    """Values of one byte on the disk.
+    """A file of uint8 image data.
 
     Args:
-        file: empty, open for reading and writing, without a buffer: nothing is left to be written
-            when it is closed, where a full disk would be found out too late to say so.
-        where: the file's place, for messages.
+        file: an empty file, open for reading and writing, unbuffered: a buffer would be written on
+            close, where an error for a full disk comes too late.
+        where: the file's location, for messages.
     """
 
     def __init__(self, file: FileIO, where: str) -> None:
@@ -33,7 +33,7 @@ class RawFile:
     @classmethod
     @contextlib.contextmanager
     def temporary(cls) -> Iterator[Self]:
-        """A file without a name: it is gone when nobody holds it any more, whatever happens."""
+        """Open a file without a name, which disappears when it is no longer in use."""
         where = f"a temporary file in {tempfile.gettempdir()}"
         with naming(where):
             file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115, closed below
@@ -41,14 +41,18 @@ class RawFile:
             yield cls(file, where)
 
     def append(self, values: bytes) -> None:
-        """Raises OSError where the disk is full."""
+        """Append bytes to the file.
+
+        Raises:
+            OSError: the disk is full.
+        """
         rest = memoryview(values)
         with naming(self.where):
             while rest:
                 rest = rest[self.file.write(rest) :]
 
     def flush(self) -> None:
-        """Wait until all is on the disk."""
+        """Wait until all data are on the disk."""
         with naming(self.where):
             os.fsync(self.file.fileno())
 
@@ -57,16 +61,16 @@ class RawFile:
 
 
 def map_file(file: FileIO, shape: tuple[int, ...], offset: int = 0) -> np.ndarray:
-    """The values from `offset` on as uint8 of this shape; what is written to them stays in memory.
+    """Map the bytes from `offset` on as uint8 of this shape; writes to the array stay in memory.
 
-    The file may be closed and removed: the memory holds it.
+    The file may be closed and removed while the array exists.
     """
     return np.memmap(file, np.uint8, "c", offset, shape)
 
 
 @contextlib.contextmanager
 def naming(where: str | Path) -> Iterator[None]:
-    """Errors of the system say in one sentence what could not be written."""
+    """Turn an OSError into one sentence that names the file that cannot be written."""
     try:
         yield
     except OSError as error:
@@ -74,21 +78,21 @@ def naming(where: str | Path) -> Iterator[None]:
 
 
 class Prepared(NamedTuple):
-    """Images, and what was said of those left out."""
+    """The prepared images, and the messages about skipped ones."""
 
     images: Tensor  # uint8 [N, C, S, S]
     skipped: list[str]
 
 
 class Store:
-    """A folder that keeps one set of images: a raw file, and `images.json`, written last.
+    """A cache folder for one set of images: a raw file, and `images.json`, written last.
 
-    The raw file's name has the fingerprint in it, so that processes which write at once, even
-    different images, never mix them; the folder then keeps those of one process.
+    The raw file's name contains the fingerprint, so that concurrent processes never mix their
+    images; in the end the folder holds the images of one process.
 
     Args:
-        folder: made where it is missing.
-        fingerprint: of the images and of all that their preparation depends on.
+        folder: the folder; created if it is missing.
+        fingerprint: fingerprint of the images and of everything that their preparation depends on.
     """
 
     def __init__(self, folder: Path, fingerprint: str) -> None:
@@ -96,7 +100,7 @@ class Store:
         self.raw, self.facts = folder / f"images-{fingerprint}.raw", folder / "images.json"
 
     def read(self) -> Prepared | None:
-        """What is kept; None where that is nothing, or other images, or damaged."""
+        """Return the cached images; None if the cache is empty, damaged or of other images."""
         try:
             facts = json.loads(self.facts.read_bytes())
             if facts["fingerprint"] != self.fingerprint:
@@ -108,10 +112,10 @@ class Store:
             return None
 
     def write(self, prepare: Callable[[RawFile], Prepared]) -> Prepared:
-        """Let `prepare` fill a file, and keep that in the place of whatever is kept.
+        """Let `prepare` fill a file, and replace the cached images by it.
 
         Raises:
-            OSError: the folder cannot be written, or its disk is full; nothing is left behind.
+            OSError: the folder cannot be written, or its disk is full; no partial file remains.
         """
         partial = self.folder / f".images-{uuid.uuid4().hex}.partial"
         with naming(self.folder):
@@ -130,7 +134,7 @@ class Store:
     def _keep(self, partial: Path, prepared: Prepared) -> None:
         try:
             os.replace(partial, self.raw)
-        except FileNotFoundError:  # swept: another process has just kept its own
+        except FileNotFoundError:  # another process has just cached its images, and swept this file
             return
         facts = {
             "fingerprint": self.fingerprint,
@@ -145,7 +149,7 @@ class Store:
         self._sweep()
 
     def _sweep(self) -> None:
-        """Remove what other images, and processes that were killed, have left."""
+        """Remove the files of other images, and of processes that were killed."""
         for pattern in ("images-*.raw", ".images-*.partial"):
             for path in self.folder.glob(pattern):
                 if path != self.raw:

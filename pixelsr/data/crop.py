@@ -1,4 +1,4 @@
-"""From a photo to the small image that a model enlarges."""
+"""Cropping and reduction of an image to the low_res input of a model."""
 
 import dataclasses
 
@@ -10,15 +10,15 @@ from torch import Tensor
 from .downsample import area_average
 
 Box = tuple[int, int, int, int]
-"""Left, top, right, bottom, in pixels; right and bottom are the first that are left out."""
+"""Left, top, right, bottom, in pixels; right and bottom are exclusive."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SmallImage:
-    """A model's input, and the image that it came from at the size of the model's output."""
+    """A model's input, and the original at the size of the model's output."""
 
     low_res: Tensor  # uint8 [C, h, w]
-    original: Tensor | None  # uint8 [C, H, W]; None where the photo was small from the start
+    original: Tensor | None  # uint8 [C, H, W]; None if the square already had the input's size
 
 
 def small_image(
@@ -29,14 +29,14 @@ def small_image(
     colors: int = 3,
     box: Box | None = None,
 ) -> SmallImage:
-    """The center square of an RGB photo, or the square `box` of it, by area averages.
+    """Reduce the center square of an RGB image, or its square `box`, by area averages.
 
     The original is the square's area average at `size * scale_factor`; low_res is the area average
-    of that, as in training. A square of exactly `size` is taken as it is.
+    of the original, as in training. A square of exactly `size` is used unchanged.
 
     Raises:
-        ValueError: the box is empty, no square, or leaves the photo; or the square is of a side
-            that is neither `size` nor at least `size * scale_factor`.
+        ValueError: the box is empty, not a square, or exceeds the image; or the side of the square
+            is neither `size` nor at least `size * scale_factor`.
     """
     cut = photo.crop(center_square(photo.size) if box is None else _checked(box, photo.size))
     square = to_tensor(cut.convert("L") if colors == 1 else cut)
@@ -46,14 +46,14 @@ def small_image(
     if side < large:
         raise ValueError(
             f"the square to enlarge is {side} pixels a side, expected exactly {size} (it is then "
-            f"taken as it is) or at least {large}"
+            f"used unchanged) or at least {large}"
         )
     original = area_resize(square, large)
     return SmallImage(area_average(original[None], scale_factor)[0], original)
 
 
 def center_square(size: tuple[int, int]) -> Box:
-    """The center square of an image of this width and height; an odd pixel stays at the end."""
+    """Return the center square for this width and height; an odd pixel is cut off at the end."""
     side = min(size)
     left, top = (size[0] - side) // 2, (size[1] - side) // 2
     return left, top, left + side, top + side
@@ -71,10 +71,10 @@ def _checked(box: Box, size: tuple[int, int]) -> Box:
 
 
 def area_resize(image: Tensor, size: int) -> Tensor:
-    """Exact area average of a square image at any smaller size; rounds half to even.
+    """Return the exact area average of a square image at any smaller size, rounded half to even.
 
-    A pixel that lies across a border counts on both sides, by its share. Where `size` divides the
-    side this equals `area_average`.
+    A pixel that crosses a border counts on both sides, by its share. If `size` divides the side,
+    the result equals `area_average`.
 
     Args:
         image: uint8 ``[C, S, S]``.
@@ -84,12 +84,12 @@ def area_resize(image: Tensor, size: int) -> Tensor:
     side = image.shape[-1]
     rows = _sum_rows(image.numpy(), size)  # [C, size, S]
     sums = _sum_rows(rows.swapaxes(1, 2), size).swapaxes(1, 2)
-    # Below 2**53, so that the division finds every tie.
+    # The sums are below 2**53, so that the division finds every tie.
     return torch.from_numpy(np.ascontiguousarray(np.rint(sums / side**2), np.uint8))
 
 
 def _sum_rows(values: np.ndarray, size: int) -> np.ndarray:
-    """``[C, S, W]`` integers to ``[C, size, W]``: `size` times the sum over each band of rows."""
+    """Return `size` times the sum over each band of rows, ``[C, S, W]`` to ``[C, size, W]``."""
     starts, before = np.divmod(np.arange(size) * values.shape[1], size)
     ends = [*starts[1:], values.shape[1]]
     bands = [
@@ -97,20 +97,20 @@ def _sum_rows(values: np.ndarray, size: int) -> np.ndarray:
         for start, end in zip(starts, ends, strict=True)
     ]
     sums = size * np.stack(bands, 1)
-    # A band starts within a row: that share of the row, in 1/size, is of the band before.
+    # If a band starts within a row, `before / size` of that row belongs to the previous band.
     borders = before[:, None] * values[:, starts]
     sums[:, :-1] += borders[:, 1:]
     return sums - borders
 
 
 def to_tensor(image: Image.Image) -> Tensor:
-    """An RGB or gray image as uint8 ``[C, H, W]``."""
+    """Convert an RGB or gray image to uint8 ``[C, H, W]``."""
     values = torch.from_numpy(np.array(image))
     return values[None] if values.dim() == 2 else values.permute(2, 0, 1).contiguous()
 
 
 def from_tensor(image: Tensor) -> Image.Image:
-    """The inverse of `to_tensor`, as RGB."""
+    """Convert uint8 ``[C, H, W]`` to an RGB image."""
     if image.shape[0] == 1:
         return Image.fromarray(image[0].numpy()).convert("RGB")
     return Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())

@@ -1,4 +1,4 @@
-"""Area averages, also of an image that is partly hidden."""
+"""Area averages of images, including partly hidden ones."""
 
 import torch
 import torch.nn.functional as F
@@ -6,7 +6,7 @@ from torch import Tensor
 
 
 def area_average(images: Tensor, factor: int) -> Tensor:
-    """Exact mean of every ``factor`` x ``factor`` block, half rounded to even.
+    """Return the exact mean of every ``factor`` x ``factor`` block, rounded half to even.
 
     Args:
         images: uint8 ``[N, C, H, W]``; H and W multiples of `factor`.
@@ -14,7 +14,7 @@ def area_average(images: Tensor, factor: int) -> Tensor:
     Returns:
         uint8 ``[N, C, H / factor, W / factor]``.
     Raises:
-        ValueError: another dtype or rank, or a size that `factor` does not divide.
+        ValueError: the dtype or rank is wrong, or `factor` does not divide the size.
     """
     if images.dtype != torch.uint8 or images.dim() != 4:
         raise ValueError(
@@ -29,14 +29,14 @@ def area_average(images: Tensor, factor: int) -> Tensor:
 
 
 SWEEPS = 32
-"""Times that a guess is made the mean of its neighbors, at each scale; the eye sees no more."""
+"""Smoothing iterations at each scale; more make no visible difference."""
 
 
 def visible_average(images: Tensor, hidden: Tensor, factor: int) -> Tensor:
-    """`area_average` of the visible pixels alone: what is hidden does not change it.
+    """Return the `area_average` of the visible pixels alone; hidden pixels do not affect it.
 
-    A block that is all hidden takes what lies around it: smoothly, each the mean of the four beside
-    it, as far as the border of the image.
+    A completely hidden block is filled in smoothly from its surroundings: each is about the mean of
+    its four neighbors, with replicated image borders.
 
     Args:
         images: uint8 ``[N, C, H, W]``; H and W multiples of `factor`.
@@ -45,7 +45,7 @@ def visible_average(images: Tensor, hidden: Tensor, factor: int) -> Tensor:
     Returns:
         uint8 ``[N, C, H / factor, W / factor]``; equal to `area_average` where nothing is hidden.
     Raises:
-        ValueError: nothing of an image is visible.
+        ValueError: an image has no visible pixel.
     """
     if hidden.flatten(1).all(1).any():
         raise ValueError("all of the image is hidden, expected at least one visible pixel")
@@ -55,7 +55,7 @@ def visible_average(images: Tensor, hidden: Tensor, factor: int) -> Tensor:
 
 
 def _filled(sums: Tensor, counts: Tensor) -> Tensor:
-    """``sums / counts`` ``[N, C, h, w]``; where the count is 0, a guess from a coarser scale."""
+    """Return ``sums / counts``, ``[N, C, h, w]``; zero counts get a guess from a coarser scale."""
     known = counts > 0
     if known.all():
         return sums / counts
@@ -72,7 +72,7 @@ def _filled(sums: Tensor, counts: Tensor) -> Tensor:
 
 
 def _block_sums(values: Tensor, factor: int) -> Tensor:
-    """Of every ``factor`` x ``factor`` block of ``[N, C, H, W]``, filled up with zeros: exact."""
+    """Return exact sums of ``factor`` x ``factor`` blocks of ``[N, C, H, W]``, zero-padded."""
     height, width = values.shape[2:]
     padded = F.pad(values, (0, -width % factor, 0, -height % factor))
     return padded.unflatten(3, (-1, factor)).unflatten(2, (-1, factor)).sum((3, 5))

@@ -1,4 +1,4 @@
-"""Data sets of Hugging Face, read by their library `datasets`, which need not be installed."""
+"""Hugging Face data sets, read through their optional library `datasets`."""
 
 import contextlib
 import importlib
@@ -12,7 +12,7 @@ from PIL import Image
 from .image_io import decode_image, one_line, open_image
 
 PREFIX = "hf:"
-# Files that `save_to_disk` writes.
+# The files that `save_to_disk` writes.
 _DATASET, _SPLITS = ("dataset_info.json", "state.json"), "dataset_dict.json"
 
 
@@ -20,7 +20,7 @@ class HuggingFace:
     """The images of a `datasets.Dataset`: its first column of type `datasets.Image`.
 
     Args:
-        dataset: is not changed.
+        dataset: the data set; it is not modified.
         where: the data set's name in messages.
     Raises:
         ValueError: no column holds images.
@@ -34,7 +34,7 @@ class HuggingFace:
             raise ValueError(f"{where} has no column of images (Image), only: {listed or 'none'}")
         self.column, self.where = columns[0], where
         self._fingerprint = str(dataset._fingerprint)
-        # As files, not decoded: the same rules then hold as for images in a folder.
+        # Undecoded files, so that they are decoded by the same rules as images in a folder.
         files = dataset.with_format(None).cast_column(self.column, image(decode=False))
         self.files = files.select_columns(self.column)
 
@@ -55,15 +55,15 @@ class HuggingFace:
 
 
 def is_saved(path: Path) -> bool:
-    """Whether a folder was written by `save_to_disk`."""
+    """Return True if `save_to_disk` wrote this folder."""
     return (path / _SPLITS).is_file() or all((path / name).is_file() for name in _DATASET)
 
 
 def open_saved(path: Path) -> HuggingFace:
-    """A folder that `datasets.Dataset.save_to_disk` wrote.
+    """Open a folder that `datasets.Dataset.save_to_disk` wrote.
 
     Raises:
-        ValueError: it is damaged, or holds several splits, each in a folder of its own.
+        ValueError: the folder is damaged, or holds several splits, each in its own folder.
     """
     where = str(path)
     datasets = _library(where)
@@ -76,13 +76,13 @@ def open_saved(path: Path) -> HuggingFace:
 
 
 def open_named(where: str) -> HuggingFace:
-    """What `datasets.load_dataset` finds, on the Hub or in a local folder.
+    """Open a data set with `datasets.load_dataset`, from the Hub or a local folder.
 
     Args:
-        where: "hf:NAME" or "hf:NAME#SPLIT", with the split as in ``load_dataset(NAME,
-            split=SPLIT)``, "train" where none is given: "hf:mnist#train[:100]".
+        where: "hf:NAME" or "hf:NAME#SPLIT", such as "hf:mnist#train[:100]"; the split is passed to
+            ``load_dataset(NAME, split=SPLIT)`` and defaults to "train".
     Raises:
-        ValueError: it cannot be loaded.
+        ValueError: the data set cannot be loaded.
     """
     name, _, split = where.removeprefix(PREFIX).partition("#")
     if not name:
@@ -98,14 +98,13 @@ def _library(where: str) -> Any:
         return importlib.import_module("datasets")
     except ImportError:
         raise ValueError(
-            f"{where} is a data set of Hugging Face, which takes their library: "
-            "pip install datasets"
+            f"{where} is a Hugging Face data set, which needs their library: pip install datasets"
         ) from None
 
 
 @contextlib.contextmanager
 def _one_sentence(datasets: Any, where: str) -> Iterator[None]:
-    """The library has many ways to say that a data set is missing, damaged or out of reach."""
+    """Turn the library's errors for an unavailable or damaged data set into one ValueError."""
     library = datasets.exceptions.DatasetsError
     try:
         yield

@@ -1,4 +1,4 @@
-"""What Pillow leaves out: truncated JPEG and PNG files, HEIC, color profiles."""
+"""Image features that Pillow lacks: detection of truncated files, HEIC, color profiles."""
 
 import functools
 import importlib
@@ -14,24 +14,26 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms
 
-_GRAY = {127, 128}  # of a block without data, in every channel
+_GRAY = {127, 128}  # the intensities of a block without data, in every channel
 _END, _SCAN = 0xD9, 0xDA
 _MARKER = re.compile(
     rb"\xff[^\x00\xd0-\xd7\xff]"
-)  # in a scan: neither a stuffed byte nor a restart
+)  # a marker within a scan: neither a stuffed byte nor a restart
 _NOISE = bytes(random.Random(0).choices(range(255), k=256))
 
 
 def probe(image: Image.Image, source: Path | io.BytesIO) -> io.BytesIO | None:
-    """Return the file with noise after its last scan, where its last rows may be missing.
+    """Return a copy of a JPEG with noise after its last scan, if its last rows may be missing.
 
-    What follows the last block is ignored: the noise changes an image only if data are missing.
+    A decoder ignores bytes after the last block, so the noise changes the decoded image only if
+    data are missing.
 
     Args:
-        image: as Pillow loaded it.
+        image: the image as Pillow loaded it.
         source: the file that it came from.
     Returns:
-        None where the last pixel is not mid gray, as pixels without data are.
+        The file with noise; None if the last pixel is not mid gray, the color of pixels without
+        data, or if the end of the scans is not found.
     """
     pixel = image.getpixel((image.width - 1, image.height - 1))
     if not set(pixel if isinstance(pixel, tuple) else (pixel,)) <= _GRAY:
@@ -42,7 +44,7 @@ def probe(image: Image.Image, source: Path | io.BytesIO) -> io.BytesIO | None:
 
 
 def _end_of_scans(data: bytes) -> int | None:
-    """Return where the marker stands that ends the image; None where that is not found."""
+    """Return the position of the marker that ends the image, or None if it is not found."""
     at = 2
     while at + 4 <= len(data) and data[at] == 0xFF:
         kind = data[at + 1]
@@ -58,7 +60,7 @@ def _end_of_scans(data: bytes) -> int | None:
 
 
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by color type
-_ADAM7 = (  # left, top, and the steps to the right and down, of each pass
+_ADAM7 = (  # of each pass: left, top, horizontal step, vertical step
     (0, 0, 8, 8),
     (4, 0, 8, 8),
     (0, 4, 4, 8),
@@ -71,13 +73,13 @@ _AT_A_TIME = 1 << 20
 
 
 def has_all_rows(image: Image.Image, source: Path | io.BytesIO) -> bool:
-    """Return True where a PNG's data are long enough for its size.
+    """Return True if a PNG's data are long enough for its size.
 
-    Only where one of the last two rows is all zeros, as rows that are missing are, interlaced or
-    not, is the file read again.
+    Pillow fills missing rows with zeros, interlaced or not. So the file is read again only if one
+    of the last two rows is all zeros.
 
     Args:
-        image: as Pillow loaded it.
+        image: the image as Pillow loaded it.
         source: the file that it came from.
     """
     width, height = image.size
@@ -92,7 +94,7 @@ def _is_long_enough(data: bytes) -> bool:
     header = next(body for kind, body in chunks if kind == b"IHDR")
     missing = _expected(*struct.unpack(">IIBBBBB", header[:13]))
     packed = b"".join(body for kind, body in chunks if kind == b"IDAT")[2:]
-    stream = zlib.decompressobj(-zlib.MAX_WBITS)  # without the header: no checksum, as Pillow
+    stream = zlib.decompressobj(-zlib.MAX_WBITS)  # raw deflate: no checksum, as in Pillow
     while missing > 0 and (rows := stream.decompress(packed, _AT_A_TIME)):
         missing -= len(rows)
         packed = stream.unconsumed_tail
@@ -100,7 +102,7 @@ def _is_long_enough(data: bytes) -> bool:
 
 
 def _expected(width: int, height: int, depth: int, kind: int, *rest: int) -> int:
-    """Bytes of all rows, each with its filter type before it."""
+    """Return the number of bytes of all rows, each preceded by its filter type."""
     bits, interlaced = depth * _CHANNELS[kind], rest[-1]
     passes = _ADAM7 if interlaced else ((0, 0, 1, 1),)
     total = 0
@@ -112,7 +114,7 @@ def _expected(width: int, height: int, depth: int, kind: int, *rest: int) -> int
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Kind and body of each chunk."""
+    """Yield the kind and body of each chunk."""
     start = 8
     while start + 8 <= len(data):
         length, kind = struct.unpack_from(">I4s", data, start)
@@ -121,18 +123,18 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 FORMAT = "HEIF"
-"""Pillow's name of the format, once pillow-heif is registered."""
+"""Pillow's name for HEIC once pillow-heif is registered."""
 _HEVC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
-_GENERAL = {b"mif1", b"mif2", b"msf1"}  # of HEVC, or of AVIF, which Pillow reads
+_GENERAL = {b"mif1", b"mif2", b"msf1"}  # brands of both HEVC and AVIF; Pillow reads AVIF
 _AVIF = {b"avif", b"avis"}
 _BEGINNING = 256
 
 
 def is_heif(source: Path | io.BytesIO) -> bool:
-    """Return True where the content, whatever its name, begins as HEIC files do.
+    """Return True if the content begins like a HEIC file; the file's name does not matter.
 
-    That is a box `ftyp` of a brand of HEVC, or of a general one beside which AVIF is not named.
-    False for a file that cannot be read.
+    A HEIC file begins with an `ftyp` box that has an HEVC brand, or a general brand without AVIF
+    among the compatible ones. Return False if the file cannot be read.
     """
     beginning = _beginning(source)
     if beginning[4:8] != b"ftyp":
@@ -154,13 +156,13 @@ def _beginning(source: Path | io.BytesIO) -> bytes:
 
 
 def is_installed() -> bool:
-    """Return True where pillow-heif is installed; it is not imported."""
+    """Return True if pillow-heif is installed, without importing it."""
     return importlib.util.find_spec("pillow_heif") is not None
 
 
 @functools.cache
 def register() -> None:
-    """Let Pillow read `FORMAT`.
+    """Register pillow-heif, so that Pillow can read `FORMAT`.
 
     Raises:
         ImportError: pillow-heif is not installed, or does not work.
@@ -169,19 +171,19 @@ def register() -> None:
 
 
 _GRAYS = "L", "I;16"
-_STEPS = np.arange(0, 256, 15, dtype=np.uint8)  # of each color; black and white are among them
-_NEAR = 1  # levels of 255 that the rounding of an sRGB profile moves a color by, at most
+_STEPS = np.arange(0, 256, 15, dtype=np.uint8)  # test levels of each color; include 0 and 255
+_NEAR = 1  # largest change, in levels of 255, that an sRGB profile makes by rounding
 
 
 def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image | None:
     """Convert an image from its ICC profile to sRGB.
 
     Args:
-        image: of mode L, I;16, RGB or CMYK.
-        profile: the bytes of the profile that came with the image, None for none.
+        image: an image of mode L, I;16, RGB or CMYK.
+        profile: the bytes of the image's profile, or None.
     Returns:
-        The image as RGB of 8 bits; None where its numbers are to be taken for sRGB: there is no
-        profile, it is an sRGB profile itself, or it is damaged or made for another kind of image.
+        The image as 8-bit RGB; None if its numbers should be taken as sRGB, because the profile
+        is missing, sRGB itself, damaged, or made for another kind of image.
     """
     transform = _transform(profile, image.mode) if profile else None
     return None if transform is None else transform.apply(image)
@@ -190,7 +192,7 @@ def to_srgb(image: Image.Image, profile: bytes | None) -> Image.Image | None:
 @functools.lru_cache(maxsize=16)  # the images of one camera all have the same profile
 def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     srgb = ImageCms.createProfile("sRGB")
-    # Its tables of grays would be wrong by up to 10 levels in the dark.
+    # Optimized tables would make dark grays wrong by up to 10 levels.
     flags = ImageCms.Flags.NOOPTIMIZE if mode in _GRAYS else ImageCms.Flags.NONE
     try:
         transform = ImageCms.buildTransform(io.BytesIO(profile), srgb, mode, "RGB", flags=flags)
@@ -200,14 +202,14 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
 
 
 def _changes_nothing(transform: ImageCms.ImageCmsTransform, mode: str) -> bool:
-    """Return True where no color moves by more than the rounding of a profile."""
+    """Return True if no color changes by more than the rounding of a profile."""
     if mode == "CMYK":
         return False
     if mode in _GRAYS:
         grays = np.arange(256, dtype=np.uint8)[None]
         before = grays[..., None].repeat(3, -1)
         probe = grays if mode == "L" else grays * np.uint16(257)
-    else:  # colors from all over the cube
+    else:  # a grid of colors over the whole cube
         before = probe = np.stack(np.meshgrid(_STEPS, _STEPS, _STEPS), -1).reshape(1, -1, 3)
     after = np.asarray(transform.apply(Image.fromarray(probe)))
     return int(np.abs(after.astype(int) - before).max()) <= _NEAR

@@ -1,4 +1,4 @@
-"""Image files: those of `FORMATS`, as upright sRGB; and PNGs, written whole or not at all."""
+"""Image files: decoding of `FORMATS` to upright sRGB, and atomic writing of PNG files."""
 
 import functools
 import io
@@ -18,7 +18,7 @@ from .image_formats import to_srgb
 
 FORMATS = (
     "PNG",
-    "JPEG",  # and MPO, the JPEG of cameras that holds several
+    "JPEG",  # and MPO, a JPEG file from a camera that holds several images
     "WEBP",
     "GIF",
     "BMP",
@@ -30,12 +30,14 @@ FORMATS = (
     "JPEG2000",
     "AVIF",
 )
-"""What is read, by Pillow's names and by a file's content, whatever its name is. Pillow knows more,
-and some of these are programs: an EPS file starts Ghostscript."""
-MAX_SIDE = 16_384
-"""Pixels; a wider or higher image is refused by its header. Pillow's limit of area holds too."""
+"""Pillow's names of the formats that are read; the content decides, not the file name.
 
-# What Pillow's decoders raise on damaged data: each format has its own way.
+Pillow's other formats are excluded, because some of them run programs: an EPS file starts
+Ghostscript."""
+MAX_SIDE = 16_384
+"""The largest side in pixels, checked in the header. Pillow's limit on the area applies too."""
+
+# The exceptions that Pillow's decoders raise on damaged data; each format has its own.
 _DAMAGED = (
     ArithmeticError,
     AssertionError,
@@ -54,44 +56,46 @@ _SIXTEEN_BITS = 65_535
 
 
 def open_image(path: str | os.PathLike[str]) -> Image.Image:
-    """The image in a file of `FORMATS`: RGB, 8 bits, upright as its EXIF orientation says.
+    """Read an image file of `FORMATS` as 8-bit RGB, rotated by its EXIF orientation.
 
     Colors are converted from the file's ICC profile to sRGB; a profile that is damaged or does not
-    fit counts as sRGB. What is transparent shows white; of an animation the first frame is taken;
-    16 bits are scaled to 8, not clipped. HEIC images are read too where pillow-heif is installed.
+    fit counts as sRGB. Transparent pixels are blended with white, an animation gives its first
+    frame, and 16 bits are scaled to 8, not clipped. HEIC images are read too if pillow-heif is
+    installed.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: a folder, an empty, damaged or foreign file, an image that is too large, or a
-            HEIC image without pillow-heif; the message names the file.
+        FileNotFoundError: the file does not exist.
+        ValueError: the path is a folder; the file is empty, damaged or of another format; the image
+            is too large; or it is a HEIC image and pillow-heif is not installed. The message names
+            the file.
     """
     _check_file(Path(path))
     return _read(Path(path), str(path))
 
 
 def decode_image(data: bytes, name: str) -> Image.Image:
-    """The image in the bytes of a file, as `open_image` gives it; `name` is for messages.
+    """Decode the bytes of an image file, like `open_image`; `name` is used in messages.
 
     Raises:
-        ValueError: damaged or foreign data, or an image that is too large; the message begins with
-            the name.
+        ValueError: the data are damaged or of another format, or the image is too large; the
+            message begins with the name.
     """
     return _read(io.BytesIO(data), name)
 
 
 def _read(source: Path | io.BytesIO, name: str) -> Image.Image:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of odd metadata, and of sizes near the limit
+        warnings.simplefilter("ignore")  # about odd metadata, and sizes near the limit
         with _open(source, name) as image:
             _check_size(name, image.size)
             return _decode(name, image, source)
 
 
 def save_image(image: Image.Image, path: str | os.PathLike[str]) -> None:
-    """Write a PNG file into a folder that exists, whole or not at all.
+    """Write a PNG file atomically into an existing folder.
 
     Raises:
-        OSError: it cannot be written; the message names it.
+        OSError: the file cannot be written; the message names it.
     """
     file = io.BytesIO()
     image.save(file, format="PNG")
@@ -108,13 +112,13 @@ def _check_file(path: Path) -> None:
 
 
 def _open(source: Path | io.BytesIO, name: str) -> Image.Image:
-    """Read the header alone."""
+    """Open an image, reading only its header."""
     formats = _heif(name) if image_formats.is_heif(source) else _formats()
     try:
         return Image.open(source, formats=formats)
     except UnidentifiedImageError:
         raise ValueError(
-            f"{name} is not an image, or of a kind that is not read: expected {', '.join(FORMATS)}"
+            f"{name} is not an image of a supported format: expected {', '.join(FORMATS)}"
         ) from None
     except Image.DecompressionBombError:
         raise _too_many_pixels(name) from None
@@ -134,7 +138,7 @@ def _heif(name: str) -> tuple[str, ...]:
 
 @functools.cache
 def _formats() -> tuple[str, ...]:
-    """Those of `FORMATS` that this Pillow was built with."""
+    """Return the formats of `FORMATS` that this Pillow was built with."""
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
@@ -164,14 +168,14 @@ def _decode(name: str, image: Image.Image, source: Path | io.BytesIO) -> Image.I
         if not _has_all_rows(name, image, source):
             raise ValueError("its data end before the last row")
         return to_rgb(ImageOps.exif_transpose(image))
-    except Image.DecompressionBombError:  # of an image within the file
+    except Image.DecompressionBombError:  # from an image embedded in the file
         raise _too_many_pixels(name) from None
     except _DAMAGED as error:
         raise ValueError(f"{name} cannot be decoded: {one_line(error)}") from None
 
 
 def _has_all_rows(name: str, image: Image.Image, source: Path | io.BytesIO) -> bool:
-    """Return False where data are missing of a format whose decoder in Pillow does not say so."""
+    """Return False if data are missing, for the formats where Pillow does not report it."""
     if image.format == "PNG":
         return image_formats.has_all_rows(image, source)
     probe = image_formats.probe(image, source) if image.format in ("JPEG", "MPO") else None
@@ -182,15 +186,15 @@ def _has_all_rows(name: str, image: Image.Image, source: Path | io.BytesIO) -> b
 
 
 def one_line(error: Exception) -> str:
-    """The error in one line without the file's name, which the message already has."""
+    """Return an error's text in one line, without the file name, which the message already has."""
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return " ".join(text.split()) or type(error).__name__
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """An image of any of Pillow's modes as sRGB of 8 bits, over white where it is transparent.
+    """Convert an image of any of Pillow's modes to 8-bit sRGB, blended with white if transparent.
 
-    Its ICC profile is ``image.info["icc_profile"]``.
+    The ICC profile is read from ``image.info["icc_profile"]``.
     """
     if image.mode == "LAB":
         return _lab_to_rgb(image)
@@ -203,7 +207,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def _without_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Colors of mode L, I;16, I, F, RGB or CMYK, and the alpha of an image that has one."""
+    """Return the colors, of mode L, I;16, I, F, RGB or CMYK, and the alpha channel or None."""
     mode = image.mode
     if mode.startswith(("I", "F")):
         values = np.asarray(image)
@@ -224,9 +228,9 @@ def _as_rgb(colors: Image.Image) -> Image.Image:
 
 
 def _to_8_bits(values: np.ndarray) -> np.ndarray:
-    """Integers are taken as 16 bits, floats as 0 to 1, or as 0 to 255 where some are above 1.
+    """Convert 16-bit integers, or floats from 0 to 1 (0 to 255 if any is above 1), to 8 bits.
 
-    What does not fit is stretched: the least value becomes black, the largest white.
+    Numbers outside that range are stretched: the smallest becomes black, the largest white.
     """
     if not np.isfinite(values).all():
         raise ValueError("it holds values that are not finite")

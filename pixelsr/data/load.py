@@ -1,4 +1,4 @@
-"""Images of any source as one tensor, without all of them in memory."""
+"""Loading of images from any source into one memory-mapped tensor."""
 
 import contextlib
 import os
@@ -16,7 +16,7 @@ from .cache import Prepared, RawFile, Store
 from .preprocessing import Squares, batches
 from .sources import fingerprint, open_source
 
-_VERSION = 2  # of the preparation: another one makes every store anew
+_VERSION = 2  # of the preparation; a change invalidates every cache
 
 
 def load_images(
@@ -29,34 +29,35 @@ def load_images(
     store: Path | None = None,
     replace: bool = True,
 ) -> Tensor:
-    """All images at `where`, in an order that never changes.
+    """Load all images at `where`, in a fixed order.
 
-    Each is cut to its center square and reduced by area average; a square of `size` x `size` stays
-    as it is, bit for bit. They are prepared once, into a file that is then mapped into memory: a
-    page of it takes memory while it is used. A bar on stderr shows how far it is, where that is a
-    terminal.
+    Each image is cut to its center square and reduced by area average; a square of `size` x `size`
+    is kept exactly. The images are prepared once, into a memory-mapped file, of which only the
+    pages in use occupy memory. A progress bar is shown on stderr if that is a terminal.
 
     Args:
-        where: a folder of images, searched recursively, hidden files passed over; an idx file, as
-            of MNIST, gzipped or not, or the folder that holds it; a folder that
-            `datasets.Dataset.save_to_disk` wrote; or "hf:NAME", "hf:NAME#SPLIT", for
-            ``datasets.load_dataset(NAME, split=SPLIT)``, where SPLIT is "train" if not given and
-            NAME may be a local folder.
+        where: a folder of images, searched recursively without hidden files; an idx file, as of
+            MNIST, gzipped or not, or the folder that holds it; a folder that
+            `datasets.Dataset.save_to_disk` wrote; or "hf:NAME" or "hf:NAME#SPLIT", for
+            ``datasets.load_dataset(NAME, split=SPLIT)``, where SPLIT defaults to "train" and NAME
+            may be a local folder.
         size: side of the images, in pixels.
-        report: receives one sentence for each image that is skipped: unreadable, or too small.
+        report: called with one sentence for each skipped image: unreadable, or too small.
         colors: 3, or 1 for gray.
-        workers: processes that prepare; 0 is this process alone. The result does not depend on it.
-        store: a folder that keeps the prepared images for the next call with the same images,
-            size and colors, which then decodes nothing and reports the same; what else it keeps is
-            replaced. None keeps nothing.
-        replace: false where a store of other images stays as it is, and these are not kept.
+        workers: processes that prepare images; 0 uses this process alone. The result does not
+            depend on it.
+        store: a folder that caches the prepared images. The next call with the same images, size
+            and colors decodes nothing and reports the same sentences. A cache of other images is
+            replaced. None disables caching.
+        replace: False keeps an existing cache of other images, and does not cache these.
     Returns:
-        uint8 ``[N, colors, size, size]``; not to be written to.
+        uint8 ``[N, colors, size, size]``; it must not be written to.
     Raises:
-        ValueError: not one usable image; a damaged or foreign file; labels for images; a data
-            set that cannot be loaded, or without images; or an argument out of range.
-        OSError: there is nothing at `where`, a disk is full, or a worker was killed; nothing is
-            left half-written.
+        ValueError: there is no usable image; a file is damaged or of an unknown format; a file
+            holds labels instead of images; a data set cannot be loaded or has no images; or an
+            argument is out of range.
+        OSError: nothing exists at `where`, a disk is full, or a worker was killed; no partial
+            file remains.
     """
     _check(size, colors, workers)
     source = open_source(where, size)
@@ -71,7 +72,7 @@ def load_images(
         _VERSION,
         PIL.__version__,
         image_formats.is_installed(),
-    )  # on which it depends what is read
+    )  # they determine which images can be read
     facts = (*versions, size, colors, type(source).__name__, source.fingerprint())
     shelf = Store(store, fingerprint(facts))
     kept = shelf.read()
@@ -120,11 +121,11 @@ def _bar() -> Progress:
 
 
 def spread(images: Tensor, count: int | None) -> Tensor:
-    """Return so many of the images, evenly spread: a folder is often sorted by what it shows.
+    """Return `count` images at even distances, because folders are often sorted by content.
 
     Args:
         images: ``[N, ...]``.
-        count: None, or more than there are, for all.
+        count: number of images; None, or more than N, for all.
     """
     count = min(count or len(images), len(images))
     return images[torch.arange(count) * len(images) // count]

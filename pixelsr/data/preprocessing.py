@@ -1,4 +1,4 @@
-"""From a source of images to squares of one size, by as many processes as wanted."""
+"""Parallel preparation of images: center squares of one size."""
 
 import signal
 from collections.abc import Generator, Iterator
@@ -18,18 +18,18 @@ _AT_A_TIME = 16
 
 
 class Batch(NamedTuple):
-    """Some images after their preparation."""
+    """A batch of prepared images."""
 
-    images: int  # that were looked at
-    values: bytes  # of the squares, one after another
-    skipped: list[str]  # a sentence for each image that is left out
+    images: int  # number of images, with the skipped ones
+    values: bytes  # the squares, one after another
+    skipped: list[str]  # a sentence for each skipped image
 
 
 class Squares(Dataset[Tensor | str]):
-    """Each image's center square, reduced by area average; one of `size` stays bit for bit.
+    """The center squares of images, reduced by area average; a square of `size` is kept exactly.
 
-    An item is uint8 ``[colors, size, size]``, or the sentence that says why the image is left
-    out: unreadable, or too small.
+    An item is uint8 ``[colors, size, size]``, or a sentence that says why the image is skipped:
+    unreadable, or too small.
     """
 
     def __init__(self, source: Source, size: int, colors: int) -> None:
@@ -54,13 +54,13 @@ class Squares(Dataset[Tensor | str]):
 
 
 def batches(squares: Squares, workers: int) -> Generator[Batch]:
-    """All squares in their order, made by `workers` processes; by this one where there are none.
+    """Yield all squares in order, made by `workers` processes, or by this process if it is 0.
 
-    The processes start at the call, before the caller has threads of its own, and end when the
-    generator is closed.
+    The processes start at the call, before the caller has other threads, and end when the generator
+    is closed.
 
     Raises:
-        ChildProcessError: while the batches are taken, that a process was killed.
+        ChildProcessError: a process was killed; raised while the batches are read.
     """
     needed = -(-len(squares) // _AT_A_TIME)
     loader = DataLoader(
@@ -69,19 +69,19 @@ def batches(squares: Squares, workers: int) -> Generator[Batch]:
         num_workers=min(workers, needed),
         collate_fn=_collate,
         worker_init_fn=_reset_signals,
-        generator=torch.Generator(),  # else the global one advances
+        generator=torch.Generator(),  # otherwise the global generator would advance
     )
     return _naming_a_killed_worker(iter(loader))
 
 
 def _collate(items: list[Tensor | str]) -> Batch:
-    """Bytes, because they go through a pipe: tensors would take shared memory, often scarce."""
+    """Collate to bytes, which use a pipe; tensors would use shared memory, which is scarce."""
     values = b"".join(item.numpy().tobytes() for item in items if isinstance(item, Tensor))
     return Batch(len(items), values, [item for item in items if isinstance(item, str)])
 
 
 def _reset_signals(worker: int) -> None:
-    """Leave Ctrl-C and SIGHUP, which a terminal sends to all, to the parent: it ends the rest."""
+    """Ignore Ctrl-C and SIGHUP, which a terminal sends to all; the parent ends its workers."""
     for number in (signal.SIGINT, *end_signals()):
         signal.signal(number, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

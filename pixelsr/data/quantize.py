@@ -1,4 +1,4 @@
-"""Between intensities of 8 bits and the levels of a model that knows fewer."""
+"""Conversion between 8-bit intensities and the levels of a model with fewer than 256."""
 
 import torch
 from torch import Tensor
@@ -7,17 +7,18 @@ from pixelsr.utils.levels import check_level_count
 
 
 def to_levels(images: Tensor, levels: int) -> Tensor:
-    """Intensities 0 .. 255 as levels 0 .. levels - 1: ``images * levels // 256``.
+    """Convert intensities 0 .. 255 to levels 0 .. levels - 1: ``images * levels // 256``.
 
-    With 2 levels that is a threshold, white from 128 on; `pixelsr.data.binarize` has the choice.
+    With 2 levels this is a threshold: intensities of 128 or more become white. For another choice
+    see `pixelsr.data.binarize`.
 
     Args:
         images: uint8 of any shape.
-        levels: 2 to 256; with 256 the images themselves come back.
+        levels: 2 to 256; with 256 `images` itself is returned.
     Returns:
         uint8, the shape of `images`.
     Raises:
-        ValueError: another dtype or number of levels.
+        ValueError: the dtype is not uint8, or the number of levels is out of range.
     """
     _check(images, levels)
     if levels == 256:
@@ -26,17 +27,18 @@ def to_levels(images: Tensor, levels: int) -> Tensor:
 
 
 def from_levels(images: Tensor, levels: int) -> Tensor:
-    """Levels as intensities, the first black and the last white; `to_levels` undoes it.
+    """Convert levels to intensities: ``ceil(images * 255 / (levels - 1))``.
 
-    Equals ``ceil(images * 255 / (levels - 1))``.
+    The first level becomes black and the last white; `to_levels` inverts this conversion.
 
     Args:
         images: uint8 of any shape, below `levels`.
-        levels: 2 to 256; with 256 the images themselves come back.
+        levels: 2 to 256; with 256 `images` itself is returned.
     Returns:
         uint8, the shape of `images`.
     Raises:
-        ValueError: another dtype or number of levels, or a value of `levels` or more.
+        ValueError: the dtype is not uint8, the number of levels is out of range, or a level is
+            not below `levels`.
     """
     _check(images, levels)
     if levels == 256:

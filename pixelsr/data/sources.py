@@ -1,4 +1,4 @@
-"""Sources of images: a folder, an idx file, a data set of Hugging Face."""
+"""Sources of images: a folder, an idx file, a Hugging Face data set."""
 
 import functools
 import gzip
@@ -22,29 +22,30 @@ from .image_io import open_image
 
 
 class Source(Protocol):
-    """Images that are read one by one, in an order that never changes."""
+    """A sequence of images that are read one by one, in a fixed order."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> tuple[str, Image.Image]:
-        """An image, RGB or gray, and its name for messages.
+        """Return the image's name for messages and the image, RGB or gray.
 
         Raises:
-            ValueError, OSError: it cannot be read; the message names it.
+            ValueError, OSError: the image cannot be read; the message names it.
         """
 
     def fingerprint(self) -> str:
-        """Differs where the images may differ; takes no decoding."""
+        """Return a string that changes if the images may have changed, without decoding any."""
 
 
 def open_source(where: str | os.PathLike[str], size: int) -> Source:
-    """The images at `where`: a folder (see `Folder`, `open_saved`, `find_idx`), a file (see
-    `Idx`), or "hf:NAME", "hf:NAME#SPLIT" (see `open_named`).
+    """Open the images at `where`.
 
     Args:
-        size: side that images must have at least, for a file whose images are all of one size.
+        where: a folder (see `Folder`, `open_saved`, `find_idx`), a file (see `Idx`), or "hf:NAME"
+            or "hf:NAME#SPLIT" (see `open_named`).
+        size: minimum side of the images, checked for an idx file, whose images all have one size.
     Raises:
-        ValueError, OSError: it is none of these, or cannot be opened; the message says why.
+        ValueError, OSError: `where` is none of these, or cannot be opened; the message says why.
     """
     if not str(where):
         raise ValueError("the path of the images is empty")
@@ -64,15 +65,13 @@ def open_source(where: str | os.PathLike[str], size: int) -> Source:
 
 
 def common_side(where: str | os.PathLike[str], default: int) -> int:
-    """Return the shorter side of images that all have one size, where that is below `default`.
+    """Return the shorter side of the images if all have one size below `default`, else `default`.
 
-    Reading ends with the first image that is as large as `default` or of another size than the
-    one before; images that cannot be read do not count.
+    Reading stops at the first image that is as large as `default` or differs in size from the one
+    before. Images that cannot be read are ignored.
 
-    Returns:
-        `default` for all other images.
     Raises:
-        ValueError, OSError: as `open_source` and the source's length.
+        ValueError, OSError: the source cannot be opened, or its length cannot be read.
     """
     source = open_source(where, 1)
     common: tuple[int, int] | None = None
@@ -88,10 +87,10 @@ def common_side(where: str | os.PathLike[str], default: int) -> int:
 
 
 class Folder:
-    """Every file below a folder, in the order of the sorted paths; hidden ones are passed over.
+    """The files below a folder, sorted by path; hidden files and folders are skipped.
 
-    Links to folders are followed. A folder that several paths lead to is read once: by the path
-    without links, else by the first link in the order of the paths.
+    Links to folders are followed. A folder that is reachable by several paths is read once: by its
+    path without links if there is one, else by the first link in path order.
     """
 
     def __init__(self, root: Path) -> None:
@@ -116,7 +115,7 @@ def _files(root: Path) -> list[Path]:
     while starts:
         links: list[Path] = []
         for start in starts:
-            for folder, folders, names in os.walk(start):  # follows no link below its start
+            for folder, folders, names in os.walk(start):  # follows no links below `start`
                 if (real := os.path.realpath(folder)) in seen:
                     folders.clear()
                     continue
@@ -133,19 +132,19 @@ _HEADER = struct.Struct(">4sIII")  # magic, images, rows, columns
 _GZIP = b"\x1f\x8b"
 _CHUNK = 1 << 20
 _NAMES = ("idx3-ubyte", "idx3-ubyte.gz")
-"""How the names of files of images end; those of labels have idx1."""
+"""The endings of image files; label files have idx1 instead."""
 
 
 class Idx:
     """The gray images of one `*-images-idx3-ubyte` file, gzipped or not.
 
-    The file is read when the first image, or their number, is asked for.
+    The file is read on the first access to an image or to the length.
 
     Args:
-        size: side that the images must have at least: all of a file are of one size.
+        size: minimum side of the images; all images of a file have one size.
     Raises:
-        ValueError: when it is read, that the file is of labels, damaged, foreign, of another length
-            than its header tells, or of images that are too small.
+        ValueError: raised on the first access, if the file holds labels, is damaged or not an idx
+            file, does not have the length that its header implies, or has too small images.
     """
 
     def __init__(self, path: Path, size: int) -> None:
@@ -162,7 +161,7 @@ class Idx:
 
     @functools.cached_property
     def _values(self) -> np.ndarray:
-        """uint8 ``[N, rows, columns]``, mapped into memory."""
+        """The images, uint8 ``[N, rows, columns]``, memory-mapped."""
         with open(self.path, "rb", buffering=0) as file:
             header = file.read(_HEADER.size)
             if header.startswith(_GZIP):
@@ -176,7 +175,8 @@ class Idx:
         try:
             shape = self._read_shape(packed.read(_HEADER.size))
             found = 0
-            # Not beyond what the header tells: a few bytes of gzip can unpack to any length.
+            # Stop after the length that the header implies: a small gzip file can unpack to any
+            # length.
             while found <= math.prod(shape) and (chunk := packed.read(_CHUNK)):
                 found += len(chunk)
                 unpacked.append(chunk)
@@ -217,17 +217,17 @@ class Idx:
         holds = f"only {found:,}" if found < expected else "more"
         raise ValueError(
             f"{self.path} does not fit its header: {images:,} images of {columns}x{rows} are "
-            f"{expected:,} bytes, it holds {holds}"
+            f"{expected:,} bytes, but it holds {holds}"
         )
 
 
 def find_idx(folder: Path) -> Path | None:
-    """Return the one idx file of images in a folder, by its name; None where there is none.
+    """Return the one idx file of images in a folder, found by its name, or None.
 
     Files of labels are ignored.
 
     Raises:
-        ValueError: there are several.
+        ValueError: there are several idx files of images.
     """
     files = sorted(path for path in folder.iterdir() if path.name.endswith(_NAMES))
     if len(files) > 1:
@@ -240,21 +240,21 @@ def find_idx(folder: Path) -> Path | None:
 
 
 def fingerprint(parts: Iterable[object]) -> str:
-    """A digest of the parts, as hexadecimal digits; each is taken as `str` gives it."""
+    """Return a digest of the `str` of each part, as hexadecimal digits."""
     digest = hashlib.sha256()
     for part in parts:
         text = os.fsencode(str(part))
-        digest.update(b"%d:" % len(text) + text)  # with its length, so that no two run together
+        digest.update(b"%d:" % len(text) + text)  # the length separates the parts unambiguously
     return digest.hexdigest()[:32]
 
 
 def file_facts(path: Path) -> str:
-    """Size, time of the last change and permissions of a file, in one string.
+    """Return the size, modification time and permissions of a file as one string.
 
-    Permissions, because a file that could not be read and was passed over may be readable now.
+    Permissions are included because a file that was skipped as unreadable may be readable now.
     """
     try:
         facts = path.stat()
-    except OSError as error:  # a link to nowhere
+    except OSError as error:  # a broken link
         return f"errno {error.errno}"
     return f"{facts.st_size} {facts.st_mtime_ns} {facts.st_mode}"

@@ -1,4 +1,4 @@
-"""How good a model is: bits per dimension, and its enlargements beside simple baselines."""
+"""Evaluation of models: bits per dimension, and super-resolution against simple baselines."""
 
 from .api import evaluate
 from .report import Draws, Enlargement, Report, Scores

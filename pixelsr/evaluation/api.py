@@ -1,4 +1,4 @@
-"""The front door: `pixelsr.evaluation.evaluate`."""
+"""The public function `pixelsr.evaluation.evaluate`."""
 
 import math
 
@@ -36,35 +36,34 @@ def evaluate(
     binarize: str | None = None,
     progress: bool = False,
 ) -> Report:
-    """Measure a model on images that it has not seen.
+    """Evaluate a model on images that it was not trained on.
 
-    Bits per dimension are of all images. A `PixelRecursiveSR` also enlarges the area averages of
-    some of them, as do bicubic interpolation and the nearest neighbor in `train`, and each answer
-    is compared with the true image: pSNR, SSIM, MS-SSIM and consistency, each the mean over
-    images and samples of a figure of one image (`pixelsr.evaluation.metrics`).
+    Bits per dimension are the mean over all images. For a `PixelRecursiveSR`, the area averages of
+    some of them are also enlarged: by the model, by bicubic interpolation, and by the nearest
+    neighbor in `train`. Each answer is compared with the true image by PSNR, SSIM, MS-SSIM and
+    consistency; each metric is the mean over images and samples (`pixelsr.evaluation.metrics`).
 
-    A model of fewer than 256 levels is given ``images * levels // 256``, and so is everything that
-    it is compared with; metrics are taken of the levels scaled back to intensities. For a model of
-    2 levels, gray images are binarized before, as `binarize` says; what bicubic interpolation
-    makes of them is always thresholded.
+    For a model of fewer than 256 levels, the images and all answers are quantized to
+    ``images * levels // 256``; metrics are computed on the levels scaled back to intensities. For a
+    model of 2 levels, gray images are first binarized as `binarize` says; the output of bicubic
+    interpolation is always thresholded.
 
     Args:
-        model: computed in eval mode, and put back into its own mode afterwards.
-        images: uint8 ``[N, C, H, W]``, intensities of 8 bits.
-        train: uint8 ``[T, C, H, W]``; None leaves the nearest neighbor out.
-        samples: drawn for each image that is enlarged; sample k of the m-th has the index
+        model: run in eval mode; its own mode is restored afterwards.
+        images: uint8 ``[N, C, H, W]``, 8-bit intensities.
+        train: uint8 ``[T, C, H, W]``; None omits the nearest neighbor.
+        samples: number of samples of each enlarged image; sample k of the m-th has the index
             m * samples + k in the noise.
-        max_images: how many to enlarge, spread evenly over `images`; None, or more than there are,
-            is all.
-        batch: images at a time; no figure depends on it, beyond rounding.
+        max_images: number of images to enlarge, at even distances in `images`; None, or more than
+            N, for all.
+        batch: images at a time; no result depends on it, beyond rounding.
         seed, temperature, engine: as for `pixelsr.sample`.
-        binarize: of a model of 2 levels: "threshold" or "bernoulli", as the recipe of its run; None
-            where `images` and `train` are black and white (`pixelsr.data.binarize.binarized`).
-        progress: show progress bars on stderr, where that is a terminal.
+        binarize: for a model of 2 levels, "threshold" or "bernoulli", as in its training config;
+            None if `images` and `train` are black and white (`pixelsr.data.binarize.binarized`).
+        progress: show progress bars on stderr if it is a terminal.
     Raises:
-        ValueError: an argument that does not fit; the message names the value and what was
-            expected.
-        FloatingPointError: the model gives a figure that is not finite.
+        ValueError: an argument is invalid; the message names the value and what was expected.
+        FloatingPointError: bits per dimension are not finite.
     """
     model = unwrap(model)
     _check_images(model, images, train)
@@ -105,15 +104,15 @@ def _check_images(model: PixelModel, images: Tensor, train: Tensor | None) -> No
         return
     if not isinstance(model, PixelRecursiveSR):
         raise ValueError(
-            f"{type(model).__name__} enlarges nothing, and has no use for the images that it was "
-            "trained on; expected train=None"
+            f"{type(model).__name__} enlarges nothing and does not use training images, "
+            "expected train=None"
         )
     height, width = images.shape[2:]
     check_images("train", train, model.colors, (height, width))
 
 
 def _resolve(engine: str, model: PixelModel, images: Tensor) -> str:
-    """The engine that will draw; for a model that nothing is drawn from, the name is checked."""
+    """Return the resolved engine; for a model that draws nothing here, only check the name."""
     choose_engine(engine, model.device)
     if not isinstance(model, PixelRecursiveSR):
         return engine
@@ -123,7 +122,7 @@ def _resolve(engine: str, model: PixelModel, images: Tensor) -> str:
 
 
 def _bits(model: PixelModel, images: Tensor, batch: int, progress: bool) -> dict[str, float]:
-    """Bits per dimension, mean over all images; batch by batch, for the sake of the bar."""
+    """Return bits per dimension, mean over all images; batch by batch for the progress bar."""
     totals: dict[str, float] = {}
     for some in track(images.split(batch), "bits per dimension", progress):
         quantized = to_levels(some, model.levels)
@@ -132,7 +131,7 @@ def _bits(model: PixelModel, images: Tensor, batch: int, progress: bool) -> dict
     for name, total in totals.items():
         if not math.isfinite(total):
             raise FloatingPointError(
-                f"bits per dimension of the model ({name}) come to {total}, expected a finite "
-                "number: do its weights hold NaN or infinity?"
+                f"bits per dimension of the model ({name}) are {total}, expected a finite "
+                "number: its weights may hold NaN or infinity"
             )
     return {name: total / len(images) for name, total in totals.items()}

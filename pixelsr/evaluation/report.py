@@ -1,4 +1,4 @@
-"""What an evaluation found."""
+"""The results of an evaluation."""
 
 import dataclasses
 from typing import Any
@@ -6,17 +6,16 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Scores:
-    """How near the answers of one method are to the true images.
+    """The metrics of one method's answers, each the mean over images and samples.
 
-    Each is the mean over images, and over the samples of each, of a figure of one image;
     `pixelsr.evaluation.metrics` has the formulas.
 
     Attributes:
-        psnr: in dB; higher is nearer.
-        ssim: up to 1, higher is nearer; None where it is not defined at this size.
-        ms_ssim: the same.
-        consistency: mean squared error of the answer, made small again, against the small image,
-            of intensities in [0, 1]; lower is nearer.
+        psnr: peak signal-to-noise ratio in dB; higher is better.
+        ssim: structural similarity, at most 1; higher is better. None for too small images.
+        ms_ssim: multi-scale structural similarity, likewise.
+        consistency: mean squared error between the downsampled answer and low_res, of intensities
+            in [0, 1]; lower is better.
     """
 
     psnr: float
@@ -27,10 +26,10 @@ class Scores:
 
 @dataclasses.dataclass(frozen=True)
 class Draws:
-    """How the model drew.
+    """The settings of the model's sampling.
 
     Attributes:
-        samples: of each image.
+        samples: number of samples of each image.
         batch: images at a time.
         seed, temperature, engine: as for `pixelsr.sample`; "auto" is resolved.
     """
@@ -44,13 +43,13 @@ class Draws:
 
 @dataclasses.dataclass(frozen=True)
 class Enlargement:
-    """How well small images were enlarged.
+    """The results of enlarging downsampled images.
 
     Attributes:
-        images: how many were.
-        draws: how the model drew them.
-        train: images among which the nearest neighbors were sought; None where none were given.
-        scores: of "model", "bicubic" and, where `train` is known, "nearest_neighbor".
+        images: number of enlarged images.
+        draws: the settings of the model's sampling.
+        train: number of training images for the nearest neighbor; None if none were given.
+        scores: the scores of "model", "bicubic" and, unless `train` is None, "nearest_neighbor".
     """
 
     images: int
@@ -61,19 +60,19 @@ class Enlargement:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What an evaluation found.
+    """The results of an evaluation.
 
     Attributes:
         network: the model as `PixelModel.describe` gives it.
-        images: how many the bits per dimension are the mean of.
+        images: number of images that bits per dimension are averaged over.
         size: height and width of the images, in pixels.
         bits_per_dimension: see `pixelsr.training.loss.bits_per_dimension`.
-        nats_per_image: the same, of a whole image.
-        levels: of the model, that the images were quantized to; bits of other levels do not
-            compare.
-        binarize: with 2 levels, how; None where the images were black and white.
-        enlargement: None for a model that enlarges nothing.
-        versions: of pixelsr and torch.
+        nats_per_image: the same, in nats per image.
+        levels: number of levels that the images were quantized to; bits for different numbers of
+            levels are not comparable.
+        binarize: binarization method for 2 levels; None if the images were black and white.
+        enlargement: results of the enlargements; None for a model that enlarges nothing.
+        versions: versions of pixelsr and torch.
     """
 
     network: dict[str, Any]
@@ -87,5 +86,5 @@ class Report:
     versions: dict[str, str]
 
     def as_json(self) -> dict[str, Any]:
-        """The report as JSON values; every number in it is finite, what is not defined is None."""
+        """Return the report as JSON values: every number is finite, undefined ones are None."""
         return {**dataclasses.asdict(self), "size": list(self.size)}

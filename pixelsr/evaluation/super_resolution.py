@@ -1,4 +1,4 @@
-"""Enlargements of a model and of simple baselines, scored against the true images."""
+"""Super-resolution by a model and by simple baselines, scored against the true images."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -23,11 +23,11 @@ Metric = Callable[[Tensor, Tensor], Tensor]
 def measure_enlargements(
     model: PixelRecursiveSR, images: Tensor, train: Tensor | None, draws: Draws, progress: bool
 ) -> Enlargement:
-    """Enlarge the area averages of images in every way there is, and compare with the images.
+    """Enlarge the area averages of images by every method, and score the answers.
 
     Args:
-        images, train: uint8 ``[N, C, H, W]`` and ``[T, C, H, W]``, intensities of 8 bits.
-        progress: show progress bars on stderr, where that is a terminal.
+        images, train: uint8 ``[N, C, H, W]`` and ``[T, C, H, W]``, 8-bit intensities.
+        progress: show progress bars on stderr if it is a terminal.
     """
     levels, scale_factor = model.levels, model.scale_factor
     truth = to_levels(images, levels)
@@ -46,7 +46,7 @@ def measure_enlargements(
 
 
 def _draw(model: PixelRecursiveSR, low_res: Tensor, draws: Draws, progress: bool) -> Tensor:
-    """Samples in eval mode, uint8 ``[M * samples, C, H, W]``, on the CPU."""
+    """Draw samples in eval mode, uint8 ``[M * samples, C, H, W]``, on the CPU."""
     was_training = model.training
     model.eval()
     drawn = sample(
@@ -64,7 +64,7 @@ def _draw(model: PixelRecursiveSR, low_res: Tensor, draws: Draws, progress: bool
 
 
 def score(answers: Tensor, truth: Tensor, low_res: Tensor, levels: int, batch: int) -> Scores:
-    """Means over all answers, of which each true image has equally many, side by side."""
+    """Return the mean metrics of all answers; each true image has equally many, side by side."""
     samples = len(answers) // len(truth)
     low_res = low_res.repeat_interleave(samples, 0)
     seen = from_levels(answers, levels)
@@ -83,20 +83,20 @@ def _mean(metric: Metric, answers: Tensor, truth: Tensor, batch: int) -> float:
 
 
 def each(metric: Metric, answers: Tensor, truth: Tensor, batch: int) -> Tensor:
-    """A metric of each pair of images, ``[N]``, so many at a time."""
+    """Return a metric of each pair of images, ``[N]``, computed in batches."""
     parts = zip(answers.split(batch), truth.split(batch), strict=True)
     return torch.cat([metric(*pair) for pair in parts])
 
 
 _CHUNK = 1024
-"""Images at once: a matrix of distances then has 8 MiB."""
+"""Images at once; a matrix of distances then has 8 MiB."""
 
 
 def bicubic(low_res: Tensor, scale_factor: int, levels: int) -> Tensor:
-    """Pillow's bicubic interpolation of each small image, color by color.
+    """Enlarge images with Pillow's bicubic interpolation, color by color.
 
     Args:
-        low_res: uint8 ``[M, C, h, w]``, below `levels`; interpolated in 8 bits.
+        low_res: uint8 ``[M, C, h, w]``, below `levels`; interpolated as 8-bit intensities.
     Returns:
         uint8 ``[M, C, h * scale_factor, w * scale_factor]``, below `levels`.
     """
@@ -118,16 +118,16 @@ def nearest_neighbors(
     chunk: int = _CHUNK,
     progress: bool = False,
 ) -> Tensor:
-    """Which training image's area average is nearest to each small image.
+    """Return the index of the training image whose area average is nearest to each low_res image.
 
-    Nearest in mean squared error; of equally near ones the first. The sums are integers that
-    float64 holds exactly, so that the answer does not depend on `chunk`.
+    The distance is the mean squared error; ties give the first image. All sums are integers that
+    are exact in float64, so the result does not depend on `chunk`.
 
     Args:
         low_res: uint8 ``[M, C, h, w]``, below `levels`.
-        train: uint8 ``[T, C, h * scale_factor, w * scale_factor]``, intensities of 8 bits.
-        chunk: images of either at once; the memory in use does not grow with T.
-        progress: show a progress bar on stderr, where that is a terminal.
+        train: uint8 ``[T, C, h * scale_factor, w * scale_factor]``, 8-bit intensities.
+        chunk: images of `low_res` and of `train` at once; memory use does not grow with T.
+        progress: show a progress bar on stderr if it is a terminal.
     Returns:
         int64 ``[M]``, indices into `train`.
     """
@@ -141,7 +141,7 @@ def nearest_neighbors(
         smalls = area_average(to_levels(part, levels), scale_factor).flatten(1).double()
         squares = smalls.square().sum(1)
         for k, some in enumerate(queries):
-            # |q - s|^2 without |q|^2, which is the same for every s
+            # |q - s|^2 without |q|^2, which does not depend on s
             distance, nearest = torch.min(squares - 2 * some @ smalls.T, 1)
             nearer = distance < best[k]
             best[k] = torch.where(nearer, distance, best[k])

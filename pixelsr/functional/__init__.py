@@ -1,4 +1,4 @@
-"""The stateless public layer: validate, choose a backend, call."""
+"""The stateless public functions: each checks its arguments, chooses a backend and calls it."""
 
 from pixelsr import ops as _ops  # noqa: F401  registers torch.ops.pixelsr
 from pixelsr.ops.cross_entropy.logits_head import LogitsHead

@@ -1,4 +1,4 @@
-"""Autocast for functions that choose among backends, and for those that must not see it."""
+"""Helpers that apply autocast to tensors or disable it."""
 
 import contextlib
 import functools
@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 
 _DEVICES = [name for name in ("cpu", "cuda", "xpu", "mps") if torch.amp.is_autocast_available(name)]
-"""Those that autocast knows; asked once, as Dynamo of torch 2.11 cannot trace it."""
+"""The devices that support autocast. Dynamo of torch 2.11 cannot trace the query, so it runs once,
+at import.
+"""
 
 
 def autocast(x: Tensor, *others: Tensor | None) -> list[Any]:
-    """All in autocast's dtype, where it is on; as the library has it, float64 stays as it is."""
+    """Cast the tensors to autocast's dtype if it is enabled; like PyTorch, keep float64."""
     device = x.device.type
     on = device in _DEVICES and torch.is_autocast_enabled(device)
     if not on or x.dtype == torch.float64:
@@ -26,11 +28,11 @@ def autocast(x: Tensor, *others: Tensor | None) -> list[Any]:
 def without_autocast() -> Iterator[None]:
     """Disable autocast in a block or, as a decorator, in each call of a function.
 
-    The caller's autocast is back afterwards. It is disabled for the CPU, CUDA and this machine's
-    own type of accelerator.
+    It is disabled for the CPU, for CUDA and for this machine's type of accelerator, and restored
+    afterwards.
     """
     enabled = [kind for kind in _device_types() if torch.is_autocast_enabled(kind)]
-    if not enabled:  # called for each value of an image
+    if not enabled:  # a fast path: this function is called for each value of an image
         yield
         return
     with contextlib.ExitStack() as stack:

@@ -1,4 +1,4 @@
-"""The masked convolution, and the gate."""
+"""The masked convolution and the gate."""
 
 import torch
 from torch import Tensor
@@ -56,29 +56,31 @@ def masked_conv2d(
     dilation: int = 1,
     backend: str = "auto",
 ) -> Tensor:
-    r"""2-D convolution whose output at a pixel sees only values drawn before it.
+    r"""Run a 2-D convolution whose output at a pixel depends only on values drawn before it.
 
     Equals ``F.conv2d(x, weight * causal_mask(...), bias, padding="same", dilation=dilation)``, plus
-    `add` where it is given. PixelRNN paper (1601.06759), section 3.4.
+    `add` if it is given. PixelRNN paper (1601.06759), section 3.4.
 
     Args:
         x: input, ``[N, C_in, H, W]``; float64, float32, float16 or bfloat16.
         weight: ``[C_out, C_in, kh, kw]``, odd kernel; dead taps are not read and get zero gradient.
         bias: ``[C_out]`` or None.
-        add: of the output's shape; what a residual layer adds, without another pass over memory.
+        add: added to the output, of the same shape, such as a residual connection. Triton's
+            kernel adds it without another pass over memory.
         mask_type: "A", "B", "V-first" or "V"; see `pixelsr.masks.MaskType`.
-        colors: color groups of the channels.
-        in_parts, out_parts: equal pieces that are grouped each by itself.
-        dilation: distance between taps, both ways.
-        backend: "auto", "triton" (live blocks of taps and color groups only; a GPU, and no
-            float64), "cropped" (the library's convolution over the live rectangle) or "reference"
-            (the equation above, as it stands). "auto" is "triton" only on a GPU where it was
-            measured to be the fastest.
+        colors: the number of color groups of the channels.
+        in_parts, out_parts: the number of equal parts of the input and output channels; each part
+            is divided into color groups separately.
+        dilation: the distance between taps, vertically and horizontally.
+        backend: "auto", "triton" (computes live blocks of taps and color groups only; needs a GPU,
+            no float64), "cropped" (PyTorch's convolution over the live rectangle) or "reference"
+            (the equation above). "auto" chooses "triton" only on a GPU where benchmarks found it
+            to be the fastest.
     Returns:
         ``[N, C_out, H, W]``, dtype of ``x``.
     Raises:
-        ValueError: shapes, dtypes or devices that do not fit, an unknown mask, parts that do not
-            divide the channels, or an explicit `backend` that cannot run this.
+        ValueError: the shapes, dtypes or devices do not match, the mask is unknown, the parts do
+            not divide the channels, or an explicit `backend` cannot run this input.
     """
     x, weight, bias, add = autocast(x, weight, bias, add)
     _check_masked_conv2d(x, weight, bias, add, mask_type, colors, in_parts, dilation)
@@ -104,14 +106,15 @@ def masked_conv2d_gate(
     dilation: int = 1,
     backend: str = "auto",
 ) -> tuple[Tensor, Tensor]:
-    """``gate(y)`` and ``y = masked_conv2d(x, weight, bias, add=add, ...)``, in one pass on a GPU.
+    """Return ``gate(y)`` and ``y``, where ``y = masked_conv2d(x, weight, bias, add=add, ...)``.
 
-    Gated PixelCNN (1606.05328), section 2.1. Arguments and errors are those of `masked_conv2d`.
+    The "triton" backend computes both in one pass. Gated PixelCNN (1606.05328), section 2.1. The
+    arguments are the same as for `masked_conv2d`.
 
     Returns:
         ``[N, p, H, W]`` and ``[N, 2 p, H, W]``.
     Raises:
-        ValueError: also where the number of output channels is odd.
+        ValueError: the number of output channels is odd, or as in `masked_conv2d`.
     """
     if weight.dim() == 4 and weight.shape[0] % 2:
         raise ValueError(f"a gate takes an even number of channels, got {weight.shape[0]}")
@@ -136,16 +139,19 @@ def masked_conv2d_gate(
 
 
 def gate(x: Tensor, backend: str = "auto") -> Tensor:
-    """``tanh(a) * sigmoid(b)`` with ``a, b = x.chunk(2, dim=1)``; Gated PixelCNN (1606.05328), 2.1.
+    """Return ``tanh(a) * sigmoid(b)``, where ``a, b = x.chunk(2, dim=1)``.
+
+    Gated PixelCNN (1606.05328), section 2.1.
 
     Args:
         x: ``[N, 2 p, H, W]``.
-        backend: "auto", "triton" (one kernel each way; a GPU, and no float64) or "reference".
+        backend: "auto", "triton" (one kernel forward and one backward; needs a GPU, no float64) or
+            "reference".
     Returns:
         ``[N, p, H, W]``.
     Raises:
-        ValueError: another rank or dtype, an odd number of channels, or an explicit `backend` that
-            cannot run this.
+        ValueError: the rank or dtype is wrong, the number of channels is odd, or an explicit
+            `backend` cannot run this input.
     """
     if x.dim() != 4 or x.shape[1] % 2 or not x.is_floating_point():
         raise ValueError(f"gate takes float [N, 2 p, H, W], got {x.dtype} {list(x.shape)}")

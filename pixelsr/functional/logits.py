@@ -1,4 +1,4 @@
-"""What stands before and after a network: images as features, features as logits."""
+"""Conversions from images to a network's input features, and from its features to logits."""
 
 import torch
 from torch import Tensor
@@ -9,15 +9,15 @@ from pixelsr.utils.levels import check_level_count
 def normalize_images(
     images: Tensor, colors: int, levels: int, dtype: torch.dtype, name: str = "images"
 ) -> Tensor:
-    """Intensities 0 .. levels - 1 as features in [-1, 1]: ``2 * images / (levels - 1) - 1``.
+    """Map intensities 0 .. levels - 1 to features in [-1, 1]: ``2 * images / (levels - 1) - 1``.
 
     Args:
         images: uint8 ``[N, colors, H, W]``.
-        name: what an error calls the images.
+        name: the name of the images in error messages.
     Returns:
         ``[N, colors, H, W]`` of `dtype`.
     Raises:
-        ValueError: another rank, dtype or number of colors.
+        ValueError: the rank, the dtype or the number of colors is wrong.
     """
     check_level_count(levels)
     if images.dtype != torch.uint8 or images.dim() != 4 or images.shape[1] != colors:
@@ -28,12 +28,12 @@ def normalize_images(
 
 
 def to_logits(features: Tensor, colors: int, levels: int) -> Tensor:
-    """Color-major ``[N, colors * levels, H, W]`` as logits ``[N, levels, colors, H, W]``.
+    """View color-major ``[N, colors * levels, H, W]`` as logits ``[N, levels, colors, H, W]``.
 
     Equals ``features.view(N, colors, levels, H, W).transpose(1, 2)``.
 
     Raises:
-        ValueError: another rank or number of channels.
+        ValueError: the rank or the number of channels is wrong.
     """
     check_level_count(levels)
     if features.dim() != 4 or features.shape[1] != colors * levels:
@@ -45,7 +45,7 @@ def to_logits(features: Tensor, colors: int, levels: int) -> Tensor:
 
 
 def add_logits(conditioning: Tensor, prior: Tensor) -> Tensor:
-    """``A(x) + B(y)``, refused where the two do not describe the same image.
+    """Return the sum of the conditioning network's and the prior's logits, ``A(x) + B(y)``.
 
     Raises:
         ValueError: the shapes differ.
@@ -57,17 +57,21 @@ def add_logits(conditioning: Tensor, prior: Tensor) -> Tensor:
 def check_same_size(conditioning: Tensor, prior: Tensor) -> None:
     if conditioning.shape != prior.shape:
         raise ValueError(
-            "low_res, magnified, must have the size of the images: their logits are "
+            "upscaled low_res must have the size of the images, got logits of shape "
             f"{list(conditioning.shape)} and {list(prior.shape)}"
         )
 
 
 def check_scale_factor(images: Tensor, features: Tensor) -> None:
-    """Raise ValueError where features of the small image do not have the size of the images."""
+    """Check that the upscaled conditioning features have the batch and image size of `images`.
+
+    Raises:
+        ValueError: they do not.
+    """
     expected = [len(images), *images.shape[2:]]
     found = [len(features), *features.shape[2:]]
     if found != expected:
         raise ValueError(
-            "low_res, magnified, must have the number and the size of the images, "
+            "upscaled low_res must have the number and the size of the images, "
             f"{expected}, got {found}"
         )

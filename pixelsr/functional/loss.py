@@ -1,4 +1,4 @@
-"""The cross-entropy of pixels, from logits and from what they are made of."""
+"""The cross-entropy of pixels, computed from logits or from the features before the logits."""
 
 import torch
 from torch import Tensor
@@ -16,16 +16,16 @@ from .logits import check_same_size
 
 
 def nll(logits: Tensor, images: Tensor) -> Tensor:
-    """Negative log-likelihood in nats per image, ``[N]``: cross-entropy summed over the values.
+    """Return the negative log-likelihood of each image in nats, ``[N]``.
 
-    Equals ``F.cross_entropy(logits, images.long(), reduction="none").flatten(1).sum(1)``; sums in
+    Equals ``F.cross_entropy(logits, images.long(), reduction="none").flatten(1).sum(1)``, summed in
     float32 (float64 for float64).
 
     Args:
         logits: ``[N, L, C, H, W]``.
         images: uint8 ``[N, C, H, W]``.
     Raises:
-        ValueError: shapes or dtypes that do not fit, or an intensity of L or more.
+        ValueError: the shapes or dtypes do not match, or an intensity is L or more.
     """
     _check_logits("nll", logits, images)
     return nll_ref(logits, images)
@@ -50,31 +50,31 @@ def pixel_cross_entropy(
     conditioning_scale: float = 1.0,
     backend: str = "auto",
 ) -> tuple[Tensor, ...]:
-    """``-log softmax(A + B)[y]`` and ``-log softmax(A)[y]`` from features, in nats per image.
+    """Compute ``-log softmax(A + B)[y]`` and ``-log softmax(A)[y]`` from features, in nats.
 
-    Equals ``nll(A + B, images)`` and ``nll(A / conditioning_scale, images)`` of
+    Equals ``nll(A + B, images)`` and ``nll(A / conditioning_scale, images)``, where
     ``A = to_logits(F.conv2d(*conditioning[:3]), C, L)`` and
-    ``B = to_logits(masked_conv2d(*prior[:3], mask_type="B", colors=C), C, L)``. With a hidden
-    layer, B's features are first
+    ``B = to_logits(masked_conv2d(*prior[:3], mask_type="B", colors=C), C, L)``. If the prior has a
+    hidden layer, B's features are first replaced by
     ``F.relu(masked_conv2d(features, hidden_weight, hidden_bias, mask_type="B", colors=C))``.
-    Logits and hidden features exist a chunk of pixels at a time, or not at all, and are computed
-    again for the gradients, which have none of their own. The loss of Pixel Recursive Super
-    Resolution (1702.00783), section 3.3.
+    Backends other than "reference" never hold all logits or hidden features in memory: they compute
+    them for one chunk of pixels at a time, or inside a kernel, and again in backward. They have no
+    second derivatives. This is the loss of Pixel Recursive Super Resolution (1702.00783), section
+    3.3.
 
     Args:
         images: uint8 ``[N, C, H, W]``, intensities below L.
-        prior: B; without `conditioning`, softmax(B) is all there is. Only live channels of a color
-            are multiplied.
-        conditioning: A, not masked, without a hidden layer; or None.
-        conditioning_scale: A is divided by it in its own term.
+        prior: B. For each color, only its live input channels are multiplied.
+        conditioning: A, not masked and without a hidden layer; or None for a loss of B alone.
+        conditioning_scale: the divisor of A in the second term.
         backend: "auto", "triton", "chunked" (PyTorch, chunk by chunk) or "reference" (the equation
-            above, as it stands).
+            above).
     Returns:
-        ``[N]`` for A + B and for A, or without `conditioning` for B alone, in a tuple; float32
-        (float64 for float64), and so are all sums.
+        A tuple of ``[N]`` for A + B and ``[N]`` for A, or without `conditioning` only ``[N]`` for
+        B. Results and sums are float32 (float64 for float64).
     Raises:
-        ValueError: shapes, dtypes or devices that do not fit, L not in 2 .. 256, an intensity of L
-            or more, a scale that is not positive, or an explicit `backend` that cannot run this.
+        ValueError: the shapes, dtypes or devices do not match, L is not in 2 .. 256, an intensity
+            is L or more, the scale is not positive, or an explicit `backend` cannot run this input.
     """
     prior = LogitsHead(*autocast(*prior))
     if conditioning is not None:
@@ -107,7 +107,7 @@ def _check_pixel_cross_entropy(
         raise ValueError("the conditioning must not have a hidden layer")
     shapes = [output.weight.shape[0] for output in (prior, conditioning)]
     if shapes[0] != shapes[1]:
-        raise ValueError(f"prior and conditioning must have as many outputs, got {shapes}")
+        raise ValueError(f"prior and conditioning must have one number of outputs, got {shapes}")
     if prior.features.dtype != conditioning.features.dtype:
         dtypes = [output.features.dtype for output in (prior, conditioning)]
         raise ValueError(f"prior and conditioning must have one dtype, got {dtypes}")
@@ -126,25 +126,26 @@ def pixel_cross_entropy_with_logits(
     conditioning_scale: float = 1.0,
     backend: str = "auto",
 ) -> tuple[Tensor, ...]:
-    """``-log softmax(A + B)[y]`` and ``-log softmax(A)[y]`` from logits, in nats per image.
+    """Compute ``-log softmax(A + B)[y]`` and ``-log softmax(A)[y]`` from logits, in nats.
 
     Equals ``nll(conditioning + logits, images)`` and
-    ``nll(conditioning / conditioning_scale, images)``, in one pass over the logits that gives
-    their gradients too; they are kept, scaled in backward, and have no gradients of their own.
+    ``nll(conditioning / conditioning_scale, images)``. Backends other than "reference" compute the
+    loss and its gradients in one pass over the logits, keep the gradients, and scale them in
+    backward. They have no second derivatives.
 
     Args:
         logits: B, ``[N, L, C, H, W]``, any strides.
         images: uint8 ``[N, C, H, W]``, intensities below L.
-        conditioning: A, as the logits, or None.
-        conditioning_scale: A is divided by it in its own term.
+        conditioning: A, of the same shape as `logits`, or None.
+        conditioning_scale: the divisor of A in the second term.
         backend: "auto", "triton", "chunked" (PyTorch, chunk by chunk) or "reference" (the equation
-            above, as it stands).
+            above).
     Returns:
-        ``[N]`` for A + B and for A, or without `conditioning` for B alone, in a tuple; float32
-        (float64 for float64).
+        A tuple of ``[N]`` for A + B and ``[N]`` for A, or without `conditioning` only ``[N]`` for
+        B; float32 (float64 for float64).
     Raises:
-        ValueError: shapes, dtypes or devices that do not fit, an intensity of L or more, a scale
-            that is not positive, or an explicit `backend` that cannot run this.
+        ValueError: the shapes, dtypes or devices do not match, an intensity is L or more, the
+            scale is not positive, or an explicit `backend` cannot run this input.
     """
     _check_logits("pixel_cross_entropy_with_logits", logits, images)
     _check_scale(conditioning_scale)

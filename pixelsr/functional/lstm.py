@@ -13,31 +13,31 @@ from .autocast import autocast
 def row_lstm(
     gates: Tensor, weight: Tensor, initial_state: Tensor, *, backend: str = "auto"
 ) -> Tensor:
-    r"""The Row LSTM (1601.06759, 3.1): from the top down, all columns of a row at once.
+    r"""Run the Row LSTM (1601.06759, 3.1) from the top row down, all columns of a row at once.
 
-    With ``h, c`` of the row above, for the first row `initial_state`::
+    With ``h, c`` of the row above, or `initial_state` for the first row::
 
         o, f, i, g = (gates[:, :, row] + F.conv1d(h, weight, padding=taps // 2)).chunk(4, 1)
         c = sigmoid(f) * c + sigmoid(i) * tanh(g)
         h = sigmoid(o) * tanh(c)
 
-    Nothing of `weight` is masked: the row above is past, whatever the column and the color. What a
-    cell may read of its own row is decided by what made `gates`.
+    `weight` needs no mask, as the whole row above is past. The layer that computes `gates`
+    determines what a cell may read of its own row.
 
     Args:
-        gates: what the inputs add to the gates, bias included, ``[N, 4 h, H, W]``, the parts o, f,
-            i, g one after the other; float64, float32, float16, bfloat16.
-        weight: state-to-state, ``[4 h, h, taps]``, taps odd.
-        initial_state: hidden and cell state above the first row, ``[2, h]``.
-        backend: "auto", "triton" (a GPU), "cpu" (C++), "scan" (PyTorch, any device), which are the
-            operator `torch.ops.pixelsr.row_lstm`, or "reference" (the equations, as they stand).
-            Only the last has second derivatives.
+        gates: the inputs' contribution to the gates, bias included, ``[N, 4 h, H, W]``, in four
+            consecutive parts o, f, i, g; float64, float32, float16 or bfloat16.
+        weight: the state-to-state weight, ``[4 h, h, taps]``, taps odd.
+        initial_state: the hidden and cell state above the first row, ``[2, h]``.
+        backend: "auto", "triton" (needs a GPU), "cpu" (C++), "scan" (PyTorch, any device) or
+            "reference" (the equations above). The first three call `torch.ops.pixelsr.row_lstm`;
+            only "reference" has second derivatives.
     Returns:
         the hidden states, ``[N, h, H, W]``, dtype of `gates`. Sums and cell states are float32
-        (float64 for float64); the next row reads hidden states as they are returned.
+        (float64 for float64); the next row reads the hidden states in their rounded form.
     Raises:
-        ValueError: shapes, dtypes or devices that do not fit each other, an even number of taps, or
-            an explicit `backend` that cannot run this.
+        ValueError: the shapes, dtypes or devices do not match, the number of taps is even, or an
+            explicit `backend` cannot run this input.
     """
     gates, weight, initial_state = autocast(gates, weight, initial_state)
     _check("row_lstm", gates, weight, initial_state)
@@ -58,29 +58,29 @@ def diagonal_lstm(
     reverse: bool = False,
     backend: str = "auto",
 ) -> Tensor:
-    r"""One direction of the Diagonal BiLSTM (1601.06759, 3.2): diagonal by diagonal.
+    r"""Run one direction of the Diagonal BiLSTM (1601.06759, 3.2), diagonal by diagonal.
 
-    With ``h, c`` of the cell to the left (left of the first column `initial_state`) and ``above``
-    the hidden state of the cell above (zero above the first row)::
+    With ``h, c`` of the cell to the left (`initial_state` for the first column) and ``above`` the
+    hidden state of the cell above (zero for the first row)::
 
         o, f, i, g = gates[:, :, row, col] + above @ weight[:, :, 0].T + h @ weight[:, :, 1].T
         c = sigmoid(f) * c + sigmoid(i) * tanh(g)
         h = sigmoid(o) * tanh(c)
 
-    Equals the paper's two-tap convolution down the columns of the skewed map, padded above.
+    Equals the paper's two-tap convolution down the columns of the skewed map, padded at the top.
 
     Args:
         gates: as in `row_lstm`.
-        weight: state-to-state, ``[4 h, h, 2]``: of the cell above, and of the cell beside. Nothing
-            of it is masked.
-        initial_state: hidden and cell state beside the first column, ``[2, h]``.
-        reverse: from right to left: "left" above becomes "right". Such a map is causal only when
-            it is shifted down one row, see `diagonal_bilstm`.
+        weight: the state-to-state weight, ``[4 h, h, 2]``: tap 0 reads the cell above, tap 1 the
+            cell to the left. It needs no mask.
+        initial_state: the hidden and cell state beside the first column, ``[2, h]``.
+        reverse: run from right to left, reading the cell to the right. The result is causal only
+            after a shift down by one row, see `diagonal_bilstm`.
         backend: as in `row_lstm`.
     Returns:
         the hidden states, as in `row_lstm`.
     Raises:
-        ValueError: as in `row_lstm`; not two taps.
+        ValueError: the number of taps is not two, or as in `row_lstm`.
     """
     gates, weight, initial_state = autocast(gates, weight, initial_state)
     _check_diagonal("diagonal_lstm", gates, weight, initial_state)
@@ -101,19 +101,20 @@ def diagonal_bilstm(
     *,
     backend: str = "auto",
 ) -> Tensor:
-    """The Diagonal BiLSTM (1601.06759, 3.2): the right-to-left map, one row lower, is added.
+    """Run the Diagonal BiLSTM (1601.06759, 3.2) and add the outputs of its two directions.
 
-    With ``a, b = gates.chunk(2, 1)`` equals::
+    With ``a, b = gates.chunk(2, 1)``, equals::
 
         right = diagonal_lstm(b, ..., reverse=True)
         diagonal_lstm(a, ...) + F.pad(right, (0, 0, 1, 0))[:, :, :-1]
 
-    Unshifted, a cell would read what lies to its right; one row lower that is all past.
+    The right-to-left output is shifted down by one row. Without the shift a cell would read pixels
+    to its right, which are not drawn yet.
 
     Args:
-        gates: of both directions, ``[N, 8 h, H, W]``.
-        weight, initial_state: from left to right, as in `diagonal_lstm`.
-        weight_reverse, initial_state_reverse: from right to left.
+        gates: the gates of both directions, ``[N, 8 h, H, W]``.
+        weight, initial_state: for the left-to-right direction, as in `diagonal_lstm`.
+        weight_reverse, initial_state_reverse: for the right-to-left direction.
         backend: as in `row_lstm`.
     Returns:
         ``[N, h, H, W]``, dtype of `gates`.
@@ -130,8 +131,8 @@ def diagonal_bilstm(
         return torch.ops.pixelsr.diagonal_bilstm(*given, _needs_grad(*given))[0]
     left = diagonal_lstm(a, weight, initial_state, backend=backend)
     right = diagonal_lstm(b, weight_reverse, initial_state_reverse, reverse=True, backend=backend)
-    # One row lower, without the last, which nothing reads. The gradient of a slice would lose the
-    # memory format.
+    # Shift down by one row and drop the last row. The negative padding replaces a slice, whose
+    # gradient would lose the memory format.
     return left + F.pad(right, (0, 0, 1, -1))
 
 

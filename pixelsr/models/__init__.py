@@ -1,4 +1,4 @@
-"""The networks of the papers."""
+"""The networks: PixelCNN, PixelRNN and Pixel Recursive Super Resolution."""
 
 from .base import Config, PixelModel
 from .conditioning import ConditioningNetwork, ConditioningNetworkConfig

@@ -1,4 +1,4 @@
-"""What every model shares: a frozen config, and saving and loading as safetensors and JSON."""
+"""The base class of all models: a frozen config, and saving and loading as safetensors and JSON."""
 
 import dataclasses
 import inspect
@@ -23,12 +23,12 @@ from . import loading
 from .loading import CONFIG, WEIGHTS
 
 Layers = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]
-"""Weight and bias of an output layer, and of the hidden layer before it, where there is one."""
+"""The weight and bias of an output layer, then of the hidden layer before it, if there is one."""
 
 BUNDLED = Path(__file__).parent.parent / "weights"
 _classes: dict[str, type["PixelModel"]] = {}
 LARGEST = 65_536
-"""Bound of a size in a config: a damaged config is refused before anything is built."""
+"""The upper bound of a size in a config; a damaged config fails before anything is built."""
 LARGEST_OF = {
     "layers": 1024,
     "blocks": 128,
@@ -36,12 +36,12 @@ LARGEST_OF = {
     "kernel_size": 255,
     "first_kernel_size": 255,
 }
-"""Bounds of the sizes that time or memory grow faster with."""
+"""Stricter upper bounds for the sizes in which time or memory grows faster."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Sizes of a model; every field is a positive int, at most `LARGEST` or its `LARGEST_OF`."""
+    """The sizes of a model, positive ints of at most `LARGEST` or the field's `LARGEST_OF`."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -78,39 +78,39 @@ class PixelModel(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The parameters' dtype."""
+        """The dtype of the parameters."""
         return next(self.parameters()).dtype
 
     @property
     def device(self) -> torch.device:
-        """The parameters' device."""
+        """The device of the parameters."""
         return next(self.parameters()).device
 
     @property
     def colors(self) -> int:
-        """Colors of an image."""
+        """The number of colors of an image."""
         return int(self.config.colors)
 
     @property
     def levels(self) -> int:
-        """Intensity levels of a color."""
+        """The number of intensity levels of a color."""
         return int(self.config.levels)
 
     def features(self, images: Tensor) -> Tensor:
-        """What the output layers are applied to, ``[N, K, H, W]``, where they are known."""
-        raise NotImplementedError(f"{type(self).__name__} has no features of its own")
+        """Return the input of the `output_layers`, ``[N, K, H, W]``."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement features")
 
     def output_layers(self) -> Layers | None:
-        """Weights and biases that make the logits of the `features`, as in `functional.LogitsHead`.
+        """Return the weights and biases from `features` to logits, as in `functional.LogitsHead`.
 
-        They are for losses that need no logits. None where `forward` is to be called instead: in a
-        class with a `forward` of its own and no `output_layers`, and where a layer has hooks or is
-        of another class than usual.
+        Losses use them to avoid storing the logits. The result is None if `forward` must be called
+        instead: if a class overrides `forward` but not `output_layers`, or if a layer has hooks or
+        an unexpected class.
         """
         return None
 
     def nll(self, images: Tensor) -> Tensor:
-        """``-log p(images)`` of a prior, in nats per image, ``[N]``.
+        """Return ``-log p(images)`` under a prior, in nats per image, ``[N]``.
 
         Args:
             images: uint8 ``[N, C, H, W]``.
@@ -122,29 +122,29 @@ class PixelModel(nn.Module):
         return functional.pixel_cross_entropy(images, output)[0]
 
     def downsample(self, images: Tensor) -> Tensor:
-        """The small images that a model with a `scale_factor` is trained to draw these from.
+        """Return the small images that a model with a `scale_factor` is conditioned on in training.
 
-        The area average; a class that is told something else of an image overrides it.
+        The default is the area average. Override this method in a class with another conditioning.
 
         Args:
             images: uint8 ``[N, C, H, W]``, below `levels`.
         Returns:
             uint8 ``[N, C, h, w]``, below `levels`.
         Raises:
-            ValueError: the model draws from no small image.
+            ValueError: the model has no scale factor.
         """
         scale_factor = getattr(self, "scale_factor", None)
         if scale_factor is None:
-            raise ValueError(f"{type(self).__name__} draws from no small image")
+            raise ValueError(f"{type(self).__name__} has no scale_factor, so it takes no low_res")
         return area_average(images, scale_factor)
 
     def describe(self) -> dict[str, Any]:
-        """The model as JSON values: its class name and the fields of its config."""
+        """Return the model's class name and config fields as JSON values."""
         return {"class": type(self).__name__, **dataclasses.asdict(self.config)}
 
     @classmethod
     def from_description(cls, description: dict[str, Any]) -> "PixelModel":
-        """The inverse of `describe`: a freshly initialized model."""
+        """Return a newly initialized model from the result of `describe`."""
         fields = dict(description)
         name = fields.pop("class", None)
         classes = {key: kind for key, kind in _classes.items() if not inspect.isabstract(kind)}
@@ -156,12 +156,13 @@ class PixelModel(nn.Module):
         return classes[name](**fields)
 
     def save_pretrained(self, folder: str | os.PathLike[str]) -> None:
-        """Write `config.json` and `model.safetensors` into `folder`, which is made if need be.
+        """Write `config.json` and `model.safetensors` into `folder`; create it if it is missing.
 
-        Both files are written whole, or neither. The weights carry a checksum of themselves and of
-        the config. Tensors that share memory are written each in full. Of reparametrized layers
-        (weight norm, spectral norm, pruning) the effective weights are written, which load into
-        plain layers: a checkpoint of training that goes on needs `state_dict`.
+        The write is atomic: either both files are replaced or neither is. The weights file contains
+        a checksum of the weights and of the config. Tensors that share memory are each written in
+        full. For reparametrized layers (weight norm, spectral norm, pruning) the effective weights
+        are written, which load into plain layers; use `state_dict` for a checkpoint to resume
+        training from.
 
         Raises:
             OSError: the folder or a file cannot be written; the message names it.
@@ -175,17 +176,17 @@ class PixelModel(nn.Module):
 
     @classmethod
     def from_pretrained(cls, name: str | os.PathLike[str]) -> Self:
-        """Load a model from a local folder, or a bundled one by its name ("faces-8x32").
+        """Load a model from a local folder, or a bundled model by its name ("faces-8x32").
 
-        Weights come back as float32, in eval mode, on the CPU, whether they were stored as float16,
-        bfloat16 or float32 (float64 stays float64). Weights of `save_pretrained` must have the
-        checksum that they were saved with, and lie beside the same config; files that others wrote
-        have none, and only their names, shapes and dtypes are checked. "module." and "_orig_mod."
-        before all names, which wrappers put there, are dropped.
+        The model is on the CPU and in eval mode. Weights stored as float16, bfloat16 or float32
+        become float32; float64 stays float64. Weights written by `save_pretrained` must match their
+        checksum and the config beside them. Files written by other programs have no checksum, so
+        only names, shapes and dtypes are checked. A prefix "module." or "_orig_mod." of all names,
+        which wrappers add, is removed.
 
         Raises:
-            FileNotFoundError: no such folder and no such bundled name, or a file is missing.
-            ValueError: a file is damaged, of another model class, of another shape, or of a dtype
+            FileNotFoundError: there is no such folder or bundled model, or a file is missing.
+            ValueError: a file is damaged, or has another model class, another shape, or a dtype
                 that the model cannot hold exactly.
             OSError: a file cannot be read.
         """
@@ -202,7 +203,7 @@ class PixelModel(nn.Module):
         weights = loading.without_prefixes(weights, outline.state_dict())
         double = loading.needs_double(weights, outline.state_dict())
         loading.check_fit(path, weights, (outline.double() if double else outline).state_dict())
-        with torch.device("cpu"):  # whatever the default is
+        with torch.device("cpu"):  # overrides the user's default device
             model: Self = _in_float32(make())
         model = model.double() if double else model
         model.load_state_dict(weights)
@@ -211,12 +212,12 @@ class PixelModel(nn.Module):
 
 
 def _in_float32(model: Any) -> Any:
-    """Return a new model in float32 where PyTorch's default is another dtype."""
+    """Convert a new model to float32 if PyTorch's default dtype is another."""
     return model if torch.get_default_dtype() == torch.float32 else model.float()
 
 
 def _make(path: Path, description: dict[str, Any]) -> Any:
-    """Return the freshly initialized model of a description; errors name the file of it."""
+    """Return a newly initialized model from a description; errors name the file at `path`."""
     try:
         return PixelModel.from_description(description)
     except (ValueError, TypeError) as error:
@@ -224,9 +225,9 @@ def _make(path: Path, description: dict[str, Any]) -> Any:
 
 
 def outline_of(make: Callable[[], PixelModel]) -> PixelModel:
-    """Return the model on the meta device: its shapes, without the time and memory of its numbers.
+    """Return the model on the meta device, which has shapes and dtypes but no data.
 
-    A class whose constructor looks at numbers cannot be made there: that model is made in full.
+    If the constructor needs data, it fails there and the model is built in full.
     """
     try:
         with torch.device("meta"):
@@ -236,12 +237,12 @@ def outline_of(make: Callable[[], PixelModel]) -> PixelModel:
 
 
 def find_output_layers(model: PixelModel) -> Layers | None:
-    """Those of a model, unless somebody listens to its calls."""
+    """Return the model's output layers, or None if hooks are registered on it."""
     return None if _has_hooks(model) else model.output_layers()
 
 
 def is_plain(module: nn.Module, kind: type[nn.Module]) -> bool:
-    """Is calling the module the same as computing what this class computes?"""
+    """Return True if the module's class is exactly `kind` and it has no hooks."""
     return type(module) is kind and not _has_hooks(module)
 
 
@@ -250,14 +251,14 @@ def _has_hooks(module: nn.Module) -> bool:
 
 
 def find_model(name: str | os.PathLike[str]) -> Path:
-    """The folder of a model: a local one, or a bundled one by its name.
+    """Return the folder of a model, given as a local folder or as a bundled model's name.
 
     Raises:
-        FileNotFoundError: neither; the message lists the bundled names.
+        FileNotFoundError: there is neither; the message lists the bundled names.
     """
     if str(name) and Path(name).is_dir():
         return Path(name)
     if (BUNDLED / name / CONFIG).is_file():
         return BUNDLED / name
     bundled = sorted(path.parent.name for path in BUNDLED.glob(f"*/{CONFIG}"))
-    raise FileNotFoundError(f"no model folder {str(name)!r}, and the bundled models are {bundled}")
+    raise FileNotFoundError(f"no model folder {str(name)!r}; the bundled models are {bundled}")

@@ -14,7 +14,7 @@ from .base import Config, Layers, PixelModel, is_plain
 
 @dataclasses.dataclass(frozen=True)
 class ConditioningNetworkConfig(Config):
-    """The paper's sizes for faces: 6 residual blocks of 32 channels at each of three sizes."""
+    """The paper's sizes for faces: 6 residual blocks of 32 channels at each of 3 resolutions."""
 
     channels: int = 32
     blocks: int = 6
@@ -29,7 +29,7 @@ class ConditioningNetworkConfig(Config):
 
 
 class ResidualBlock(nn.Module):
-    """``x + conv(relu(conv(relu(x))))``, two 3x3 convolutions."""
+    """A residual block ``x + conv(relu(conv(relu(x))))`` of two 3x3 convolutions."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -43,16 +43,16 @@ class ResidualBlock(nn.Module):
 
 
 class ConditioningNetwork(PixelModel):
-    """Sees the whole small image, and no pixel of the large one.
+    """The network A, which reads the whole small image and no pixel of the large one.
 
-    A 3x3 convolution, residual blocks, then for each doubling a transposed convolution of stride 2
-    and residual blocks again, and a 1x1 convolution to the logits.
+    Its layers are a 3x3 convolution and residual blocks, then for each doubling of the resolution a
+    transposed convolution of stride 2 and residual blocks, and a 1x1 convolution to the logits.
 
     Args:
         **options: the fields of `ConditioningNetworkConfig`.
     Shape:
         low_res, uint8 ``[N, colors, h, w]``, to logits ``[N, levels, colors, H, W]``, where
-        ``H, W`` are ``h, w`` times the scale_factor.
+        ``H, W`` are ``h, w`` times the scale factor.
     """
 
     Config = ConditioningNetworkConfig
@@ -72,7 +72,7 @@ class ConditioningNetwork(PixelModel):
 
     @property
     def scale_factor(self) -> int:
-        """The size of a large image in small ones, along one side."""
+        """The ratio of the sides of the large and the small image."""
         return self.config.scale_factor
 
     def forward(self, low_res: Tensor) -> Tensor:
@@ -80,11 +80,11 @@ class ConditioningNetwork(PixelModel):
         return functional.to_logits(self.out(self.features(low_res)), c.colors, c.levels)
 
     def nll(self, images: Tensor, low_res: Tensor | None = None) -> Tensor:
-        """``-log softmax(A(low_res))[images]`` in nats per image, ``[N]``.
+        """Return ``-log softmax(A(low_res))[images]`` in nats per image, ``[N]``.
 
         Args:
             images: uint8 ``[N, C, H, W]``.
-            low_res: uint8 ``[N, C, h, w]``; None for what `downsample` makes of the images.
+            low_res: uint8 ``[N, C, h, w]``; None for the result of `downsample`.
         """
         return functional.nll(self(self.downsample(images) if low_res is None else low_res), images)
 

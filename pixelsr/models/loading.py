@@ -1,4 +1,4 @@
-"""The two files of a saved model, and the checks that their weights are those of the model."""
+"""Readers for the two files of a saved model, and checks that the weights fit the model."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,11 +11,11 @@ from pixelsr.utils import strict_files
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 LARGEST_CONFIG = 2**16
-"""Bytes that a config may have."""
+"""The maximum size of a config in bytes."""
 DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-"""That floating-point weights may be stored in."""
+"""The dtypes that floating-point weights may be stored in."""
 PREFIXES = ("module.", "_orig_mod.")
-"""That DistributedDataParallel and torch.compile put before all names."""
+"""The prefixes that DistributedDataParallel and torch.compile add to all names."""
 
 
 def encode(description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> bytes:
@@ -28,7 +28,7 @@ def encode(description: Mapping[str, Any], weights: Mapping[str, Tensor]) -> byt
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Return the description of a model, from its `config.json`.
+    """Return the description of a model from its `config.json`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -48,11 +48,11 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def read_weights(path: Path, description: Mapping[str, Any]) -> dict[str, Tensor]:
-    """Return the tensors of a weights file, after a check of its checksum if it has one.
+    """Return the tensors of a weights file; check its checksum if it has one.
 
     Args:
-        path: of the file.
-        description: of the model, which must be the one that the weights were saved with.
+        path: the path of the file.
+        description: the model's description, which must equal the one saved with the weights.
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: the file is not a safetensors file, is damaged, or was saved with another
@@ -69,7 +69,7 @@ def read_weights(path: Path, description: Mapping[str, Any]) -> dict[str, Tensor
 def without_prefixes(
     weights: Mapping[str, Tensor], expected: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """Return the weights without `PREFIXES` that all names have and the model's do not."""
+    """Return the weights without those `PREFIXES` that all names have and the model's lack."""
     weights = dict(weights)
     while weights and weights.keys().isdisjoint(expected):
         prefix = next((p for p in PREFIXES if all(name.startswith(p) for name in weights)), None)
@@ -91,14 +91,14 @@ def check_fit(path: Path, weights: Mapping[str, Tensor], expected: Mapping[str, 
     """Check that the weights have the model's names and shapes, and dtypes that it holds exactly.
 
     Args:
-        path: of the file, for the message.
-        weights: as stored.
-        expected: the model's own, numbers aside.
+        path: the path of the file, for the message.
+        weights: the stored weights.
+        expected: the model's state; only shapes and dtypes are read.
     Raises:
         ValueError: they do not; the message names the file and the first such tensor.
     """
     if odd := sorted(weights.keys() ^ expected.keys()):
-        where = "misses" if odd[0] in expected else "has a foreign"
+        where = "misses" if odd[0] in expected else "has an unexpected"
         raise ValueError(f"{path} does not fit its config: it {where} tensor {odd[0]}")
     for name, tensor in weights.items():
         wanted = expected[name]
@@ -113,11 +113,11 @@ def check_fit(path: Path, weights: Mapping[str, Tensor], expected: Mapping[str, 
 
 
 def check_tied(path: Path, weights: Mapping[str, Tensor], loaded: Mapping[str, Tensor]) -> None:
-    """Check that tensors which share memory in the model were given one value by the file.
+    """Check that tensors which share memory in the model are equal in the file.
 
     Args:
-        path: of the file, for the message.
-        weights: as stored.
+        path: the path of the file, for the message.
+        weights: the stored weights.
         loaded: the model's state after it has loaded them.
     Raises:
         ValueError: two of them differ in the file.
@@ -129,7 +129,7 @@ def check_tied(path: Path, weights: Mapping[str, Tensor], loaded: Mapping[str, T
             stored = weights[each].to(loaded[each].dtype)
             if not torch.allclose(loaded[each], stored, rtol=0, atol=0, equal_nan=True):
                 raise ValueError(
-                    f"{path}: {first} and {name} share memory in the model, and differ in the file"
+                    f"{path}: {first} and {name} share memory in the model but differ in the file"
                 )
 
 
@@ -139,14 +139,17 @@ def _check_exists(path: Path) -> None:
 
 
 def _holds(own: torch.dtype, stored: torch.dtype) -> bool:
-    """Return True if every value of the stored dtype is one of the model's own dtype."""
+    """Return True if the model's own dtype represents every number of the stored dtype."""
     if own not in DTYPES:
         return stored == own
     return stored in DTYPES and torch.promote_types(own, stored) == own
 
 
 def _accepted(own: torch.dtype) -> str:
-    """Name the dtypes that a tensor may be stored in; float64 makes the whole model float64."""
+    """Name the dtypes that a tensor may be stored in.
+
+    float64 is always accepted: it makes the whole model float64.
+    """
     if own not in DTYPES:
         return str(own)
     return " or ".join(str(d) for d in DTYPES if _holds(own, d) or d is torch.float64)

@@ -13,12 +13,12 @@ from .base import Config, Layers, PixelModel, is_plain
 
 
 class Head(nn.Module):
-    """Features to logits: ``out(relu(hidden(x)))``, two 1x1 convolutions with mask B.
+    """The layers from features to logits: ``out(relu(hidden(x)))``, 1x1 convolutions with mask B.
 
     Args:
-        channels: of the features.
-        hidden: maps between the two (1024 in both papers).
-        colors, levels: the output has ``colors * levels`` maps, color-major.
+        channels: the number of channels of the features.
+        hidden: the number of hidden channels (1024 in both papers).
+        colors, levels: the output has ``colors * levels`` channels, color-major.
     Shape:
         ``[N, channels, H, W]`` to ``[N, levels, colors, H, W]``.
     """
@@ -32,7 +32,7 @@ class Head(nn.Module):
         init.smooth_levels_(self.out, levels)
 
     def layers(self) -> Layers | None:
-        """Weights and biases; None where a layer is no plain one."""
+        """Return the weights and biases, or None if a layer is not a plain `MaskedConv2d`."""
         hidden, out = self.hidden, self.out
         if not (is_plain(hidden, MaskedConv2d) and is_plain(out, MaskedConv2d)):
             return None
@@ -56,14 +56,14 @@ class PixelCNNConfig(Config):
 
 
 class PixelCNN(PixelModel):
-    """A first 7x7 convolution with mask A, residual blocks with mask B, two 1x1 output layers.
+    """The PixelCNN: a 7x7 convolution with mask A, residual blocks with mask B, two output layers.
 
-    `layers` counts the 7x7 layer too. The blocks leave a blind spot above on the right, as
-    published; `GatedPixelCNN` has none.
+    `layers` includes the 7x7 layer. As in the paper, the blocks leave a blind spot above on the
+    right; `GatedPixelCNN` has none.
 
     Args:
-        **options: the fields of `PixelCNNConfig`; `channels` is the paper's h, the residual stream
-            has 2 h.
+        **options: the fields of `PixelCNNConfig`; `channels` is the paper's h, and the residual
+            stream has 2 h channels.
     Shape:
         images, uint8 ``[N, colors, H, W]``, to logits ``[N, levels, colors, H, W]``.
     """
@@ -97,7 +97,7 @@ class PixelCNN(PixelModel):
 
 @dataclasses.dataclass(frozen=True)
 class GatedPixelCNNConfig(Config):
-    """The prior of Pixel Recursive Super Resolution: 20 gated layers 5x5 of 64 channels."""
+    """The prior of Pixel Recursive Super Resolution: 20 gated 5x5 layers of 64 channels."""
 
     channels: int = 64
     layers: int = 20
@@ -109,7 +109,9 @@ class GatedPixelCNNConfig(Config):
 
 
 class GatedPixelCNN(PixelModel):
-    """Two stacks of gated layers; the vertical one starts with a layer of strictly the rows above.
+    """The Gated PixelCNN: two stacks of gated layers without a blind spot.
+
+    The first vertical layer reads only the rows above.
 
     Args:
         **options: the fields of `GatedPixelCNNConfig`.

@@ -18,9 +18,9 @@ from .pixelcnn import Head
 class PixelRNNConfig(Config):
     """The paper's sizes for CIFAR-10: 12 recurrent layers, h = 128.
 
-    `layers` counts the recurrent layers alone. `skip` adds connections from each of them to the
-    output. `scale_factor`, a power of two, makes the multi-scale form: an image is drawn from one
-    that is so many times smaller.
+    `layers` counts only the recurrent layers. `skip` adds a connection from each of them to the
+    output. `scale_factor`, a power of two, selects the multi-scale form, which draws an image
+    conditioned on one that is smaller by this factor along each side.
     """
 
     channels: int = 128
@@ -45,16 +45,16 @@ class PixelRNNConfig(Config):
 
 
 class PixelRNN(PixelModel, abc.ABC):
-    """A first convolution with mask A, recurrent layers of 2 h channels, two 1x1 output layers.
+    """The base class of PixelRNNs: a convolution with mask A, recurrent layers, two output layers.
 
-    All is computed on an image that has one more column of zeros on the right, cropped at the end:
-    after mask A it is only there that a feature knows the last value of a row.
+    The network runs on images with one more column of zeros on the right, which is cropped at the
+    end. After mask A, only the features in that column depend on the last value of a row.
 
-    A subclass says by `make_layer` what the recurrent layers are.
+    A subclass defines the recurrent layers in `make_layer`.
 
     Attributes:
-        scale_factor: the size of an image in small ones, along one side; only in the multi-scale
-            form.
+        scale_factor: the ratio of the sides of the image and the small image; only in the
+            multi-scale form.
     """
 
     config: Any
@@ -67,7 +67,7 @@ class PixelRNN(PixelModel, abc.ABC):
         self.first = MaskedConv2d(c.colors, width, c.first_kernel_size, "A", c.colors)
         init.normal_(self.first)
         self.upsample, conditioning = None, 0
-        if c.scale_factor is not None:  # others have no such attribute, as samplers expect
+        if c.scale_factor is not None:  # the samplers expect no such attribute otherwise
             self.scale_factor = c.scale_factor
             self.upsample, conditioning = _upsampling(c), c.channels
         self.layers = nn.ModuleList(self.make_layer(conditioning) for _ in range(c.layers))
@@ -77,7 +77,7 @@ class PixelRNN(PixelModel, abc.ABC):
 
     @abc.abstractmethod
     def make_layer(self, conditioning: int) -> nn.Module:
-        """A recurrent layer; `conditioning` as in `nn.RowLSTMLayer`."""
+        """Return a new recurrent layer; `conditioning` is as in `nn.RowLSTMLayer`."""
 
     def forward(self, images: Tensor, low_res: Tensor | None = None) -> Tensor:
         return self.head(self.features(images, low_res))
@@ -100,11 +100,11 @@ class PixelRNN(PixelModel, abc.ABC):
         return F.relu((x if total is None else total)[..., :-1])
 
     def nll(self, images: Tensor, low_res: Tensor | None = None) -> Tensor:
-        """``-log p(images | low_res)`` in nats per image, ``[N]``.
+        """Return ``-log p(images | low_res)`` in nats per image, ``[N]``.
 
         Args:
             images: uint8 ``[N, C, H, W]``.
-            low_res: uint8 ``[N, C, h, w]``, of a model that was made with `scale_factor`.
+            low_res: uint8 ``[N, C, h, w]``, only for a model with a `scale_factor`.
         """
         layers = find_output_layers(self)
         if layers is None:
@@ -114,7 +114,7 @@ class PixelRNN(PixelModel, abc.ABC):
         return functional.pixel_cross_entropy(images, output)[0]
 
     def _conditioning(self, images: Tensor, low_res: Tensor | None) -> Tensor | None:
-        """The small image as a map of the size of the padded image."""
+        """Return conditioning features of the padded image's size, or None without low_res."""
         c, name = self.config, type(self).__name__
         if self.upsample is None:
             if low_res is not None:
@@ -135,7 +135,10 @@ def _skip(channels: int, colors: int) -> nn.Module:
 
 
 def _upsampling(c: PixelRNNConfig) -> nn.Module:
-    """A convolution, and for each doubling a transposed one: small image to conditioning map."""
+    """Return the layers from the small image to the conditioning map.
+
+    They are a convolution, then a transposed convolution for each doubling of the resolution.
+    """
     layers: list[nn.Module] = [nn.Conv2d(c.colors, c.channels, 3, padding=1), nn.ReLU()]
     for _ in range((c.scale_factor or 1).bit_length() - 1):
         doubling = nn.ConvTranspose2d(
@@ -147,23 +150,22 @@ def _upsampling(c: PixelRNNConfig) -> nn.Module:
 
 @dataclasses.dataclass(frozen=True)
 class RowLSTMConfig(PixelRNNConfig):
-    """The paper's CIFAR-10 model: 12 layers, h = 128, state-to-state of 3 columns."""
+    """The paper's CIFAR-10 model: 12 layers, h = 128, state-to-state kernels of 3 columns."""
 
     kernel_size: int = 3
 
 
 class RowLSTM(PixelRNN):
-    """PixelRNN with Row LSTM layers: fast to compute row by row, and blind beside a triangle above.
+    """A PixelRNN with Row LSTM layers, which compute row by row and see a triangle above a pixel.
 
     Args:
-        **options: the fields of `RowLSTMConfig`; `channels` is the paper's h, the residual stream
-            has 2 h.
+        **options: the fields of `RowLSTMConfig`; `channels` is the paper's h, and the residual
+            stream has 2 h channels.
     Shape:
         images, uint8 ``[N, colors, H, W]``, and with `scale_factor` low_res, uint8
         ``[N, colors, h, w]``, to logits ``[N, levels, colors, H, W]``.
     Raises:
-        ValueError: a low_res that is missing, that the model does not take, or that has another
-            size.
+        ValueError: low_res is missing, has the wrong size, or is given to a model that takes none.
     """
 
     Config = RowLSTMConfig
@@ -179,17 +181,16 @@ class DiagonalBiLSTMConfig(PixelRNNConfig):
 
 
 class DiagonalBiLSTM(PixelRNN):
-    """PixelRNN with Diagonal BiLSTM layers: one layer is enough to see all of the past.
+    """A PixelRNN with Diagonal BiLSTM layers; one such layer already sees all of the past.
 
     Args:
-        **options: the fields of `DiagonalBiLSTMConfig`; `channels` is the paper's h, the residual
-            stream has 2 h.
+        **options: the fields of `DiagonalBiLSTMConfig`; `channels` is the paper's h, and the
+            residual stream has 2 h channels.
     Shape:
         images, uint8 ``[N, colors, H, W]``, and with `scale_factor` low_res, uint8
         ``[N, colors, h, w]``, to logits ``[N, levels, colors, H, W]``.
     Raises:
-        ValueError: a low_res that is missing, that the model does not take, or that has another
-            size.
+        ValueError: low_res is missing, has the wrong size, or is given to a model that takes none.
     """
 
     Config = DiagonalBiLSTMConfig

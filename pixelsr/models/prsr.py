@@ -14,24 +14,26 @@ from .pixelcnn import GatedPixelCNN
 
 @dataclasses.dataclass(frozen=True)
 class PixelRecursiveSRConfig:
-    """The two networks, each as `PixelModel.describe` gives it."""
+    """The descriptions of the two networks, as `PixelModel.describe` returns them."""
 
     prior: dict[str, Any]
     conditioning: dict[str, Any]
 
 
 class PixelRecursiveSR(PixelModel):
-    """p(y | x) = prod_i softmax(A_i(x) + B_i(y_<i)): a large image y from a small one x.
+    """A model of a large image y given a small image x.
+
+    Its distribution is p(y | x) = prod_i softmax(A_i(x) + B_i(y_<i)).
 
     Args:
-        prior: B, any model of images to logits; None for the paper's `GatedPixelCNN`.
+        prior: B, any model from images to logits; None for the paper's `GatedPixelCNN`.
         conditioning: A, from the small image to logits; None for the paper's network.
             Either may also be a description, as in `config.json`.
     Shape:
         images, uint8 ``[N, C, H, W]``, and low_res, uint8 ``[N, C, h, w]``, to logits
         ``[N, L, C, H, W]``.
     Raises:
-        ValueError: the two networks differ in colors or levels, or one is no `PixelModel`, or
+        ValueError: the two networks differ in colors or levels, or one is not a `PixelModel`, or
             is itself a `PixelRecursiveSR`.
     """
 
@@ -54,28 +56,28 @@ class PixelRecursiveSR(PixelModel):
 
     @property
     def colors(self) -> int:
-        """Colors of an image."""
+        """The number of colors of an image."""
         return self.prior.colors
 
     @property
     def levels(self) -> int:
-        """Intensity levels of a color."""
+        """The number of intensity levels of a color."""
         return self.prior.levels
 
     @property
     def scale_factor(self) -> int:
-        """The size of a large image in small ones, along one side."""
+        """The ratio of the sides of the large and the small image."""
         return int(self.conditioning.config.scale_factor)
 
     def forward(self, images: Tensor, low_res: Tensor) -> Tensor:
         return functional.add_logits(self.conditioning(low_res), self.prior(images))
 
     def loss(self, images: Tensor, low_res: Tensor) -> Tensor:
-        """``-log softmax(A + B)[y] - log softmax(A)[y]``, nats per image, mean over N (3.3).
+        """Return the mean of ``-log softmax(A + B)[y] - log softmax(A)[y]``, in nats per image.
 
-        The first term alone would be explained by B, and A ignored: its gradient into A's and B's
-        logits is the same tensor, softmax(A + B) - onehot(y). The second term adds
-        softmax(A) - onehot(y) to A's.
+        See section 3.3 of the paper. With the first term alone, B would explain the images and A
+        would be ignored, since both receive the same gradient, softmax(A + B) - onehot(y). The
+        second term adds softmax(A) - onehot(y) to the gradient of A's logits.
 
         Args:
             images: uint8 ``[N, C, H, W]``.
@@ -87,7 +89,11 @@ class PixelRecursiveSR(PixelModel):
     def terms(
         self, images: Tensor, low_res: Tensor, conditioning_scale: float = 1.0
     ) -> tuple[Tensor, ...]:
-        """Both terms of the loss, nats per image, ``[N]``; A is divided by the scale in its own."""
+        """Return both terms of the loss in nats per image, ``[N]`` each.
+
+        Args:
+            conditioning_scale: the divisor of A in the second term.
+        """
         layers = find_output_layers(self.prior), find_output_layers(self.conditioning)
         if layers[0] is None or layers[1] is None:
             conditioning, logits = self.conditioning(low_res), self.prior(images)

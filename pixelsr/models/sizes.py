@@ -1,4 +1,4 @@
-"""The size of the images that a saved model is for, which its config does not tell."""
+"""The image size that a saved model was trained at, which its config does not contain."""
 
 from pathlib import Path
 from typing import Any
@@ -10,19 +10,19 @@ from .prsr import PixelRecursiveSR
 
 TRAINING = "training.toml"
 SMALL_SIDE = 8
-"""Of the small image, in pixels, where a model does not tell the size that it was trained at."""
+"""The default side of the small image, in pixels, for a model without a known training size."""
 
 
 def trained_size(model: str) -> int | None:
-    """Side of the images that a model was trained on, in pixels, as its `training.toml` says.
+    """Return the side in pixels of the images a model was trained on, from its `training.toml`.
 
     Args:
         model: a folder, or a bundled model's name.
     Returns:
-        None where the model has no such file, or the file does not say.
+        The side, or None if there is no such file or no `size` in it.
     Raises:
-        FileNotFoundError: no such model.
-        ValueError: the file is not TOML, or its `size` is not a positive int, or beyond `LARGEST`.
+        FileNotFoundError: there is no such model.
+        ValueError: the file is not TOML, or its `size` is not a positive int or exceeds `LARGEST`.
     """
     path, options = trained_options(model)
     size = options.get("size")
@@ -36,12 +36,12 @@ def trained_size(model: str) -> int | None:
 
 
 def trained_options(model: str) -> tuple[Path, dict[str, Any]]:
-    """The path of a model's `training.toml`, and the options in it; none where there is no file.
+    """Return the path of a model's `training.toml` and its options, or {} if there is no file.
 
     Args:
         model: a folder, or a bundled model's name.
     Raises:
-        FileNotFoundError: no such model.
+        FileNotFoundError: there is no such model.
         ValueError: the file is not TOML.
     """
     path = find_model(model) / TRAINING
@@ -49,10 +49,12 @@ def trained_options(model: str) -> tuple[Path, dict[str, Any]]:
 
 
 def drawn_side(model: str, network: PixelModel) -> int:
-    """Side of the images that a model draws, in pixels: the trained one, or 8 small pixels.
+    """Return the side in pixels of the images that a model draws.
+
+    This is the training size if it is known, otherwise `SMALL_SIDE` times the scale factor.
 
     Raises:
-        ValueError: it is no `PixelRecursiveSR` and does not tell its trained size.
+        ValueError: the training size is unknown and the model is not a `PixelRecursiveSR`.
     """
     side = trained_size(model)
     if side is not None:
@@ -60,15 +62,15 @@ def drawn_side(model: str, network: PixelModel) -> int:
     if isinstance(network, PixelRecursiveSR):
         return SMALL_SIDE * network.scale_factor
     raise ValueError(
-        f"model {model} has no {TRAINING} that tells the size it was trained at: give --size"
+        f"model {model} has no {TRAINING} with the size it was trained at: give --size"
     )
 
 
 def small_side(model: str, network: PixelRecursiveSR) -> int:
-    """Side of the small images that a model enlarges, in pixels.
+    """Return the side in pixels of the small images that a model enlarges.
 
     Raises:
-        ValueError: the trained size is not a multiple of the scale_factor.
+        ValueError: the training size is not a multiple of the scale factor.
     """
     side = drawn_side(model, network)
     if side % network.scale_factor:

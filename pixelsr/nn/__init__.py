@@ -1,4 +1,4 @@
-"""Drop-in layers: the building blocks of causal networks."""
+"""The layers that causal networks are built from."""
 
 from . import init
 from .blocks import GatedLayer, PixelCNNBlock

@@ -10,23 +10,24 @@ from .masked_conv import GatedMaskedConv2d, MaskedConv2d
 
 
 class GatedLayer(nn.Module):
-    """One layer of a Gated PixelCNN: two stacks that together see all of the past.
+    """A layer of a Gated PixelCNN: a vertical and a horizontal stack that together see all past.
 
-    With ``gate(x) = tanh(a) * sigmoid(b)`` of the two halves of x::
+    With ``gate(x) = tanh(a) * sigmoid(b)``, where a and b are the two halves of x::
 
-        v = vertical(vertical_in)  # n x n, of what knows the rows above
+        v = vertical(vertical_in)  # n x n; vertical_in depends on the rows above alone
         vertical_out = gate(v)
         horizontal_out = horizontal_in + out(gate(horizontal(horizontal_in) + link(v)))
 
     The vertical stack feeds the horizontal one, never the reverse; only the horizontal one has a
-    residual connection. No blind spot, where the first vertical layer sees strictly the rows above.
+    residual connection. There is no blind spot if the first vertical layer sees only the rows
+    above.
 
     Args:
-        channels: p, the width of both stacks; the convolutions emit 2 p.
+        channels: p, the width of both stacks; the convolutions have 2 p output channels.
         kernel_size: n, odd.
-        colors: color groups of the horizontal stack.
+        colors: the number of color groups of the horizontal stack.
     Shape:
-        two tensors ``[N, channels, H, W]`` to two of the same shape.
+        two tensors ``[N, channels, H, W]`` to two tensors of the same shape.
     """
 
     def __init__(self, channels: int, kernel_size: int = 5, colors: int = 3) -> None:
@@ -48,14 +49,14 @@ class GatedLayer(nn.Module):
 
 
 class PixelCNNBlock(nn.Module):
-    """``x + up(relu(conv(relu(down(relu(x))))))``, every convolution with mask B.
+    """A residual block ``x + up(relu(conv(relu(down(relu(x))))))`` of convolutions with mask B.
 
     Args:
-        channels: h; the residual stream has 2 h channels.
-        kernel_size: of the middle convolution (3 in the paper).
-        colors: color groups.
+        channels: h, the width of the middle convolution; the residual stream has 2 h channels.
+        kernel_size: the size of the middle convolution (3 in the paper).
+        colors: the number of color groups.
     Shape:
-        ``[N, 2 h, H, W]`` to the same.
+        ``[N, 2 h, H, W]`` to the same shape.
     """
 
     def __init__(self, channels: int, kernel_size: int = 3, colors: int = 3) -> None:

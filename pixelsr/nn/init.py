@@ -1,4 +1,4 @@
-"""Initial weights: signals keep their size through causal layers, however many taps are dead."""
+"""Weight initialization that keeps the scale of signals through masked layers."""
 
 import math
 
@@ -10,10 +10,10 @@ from .masked_conv import MaskedConv2d
 
 @torch.no_grad()
 def normal_(layer: nn.Conv2d, gain: float = 1.0) -> None:
-    """Weights from N(0, gain^2 / live taps of an output channel, on average); a zero bias.
+    """Draw weights from N(0, gain^2 / n), n live taps per output channel on average; zero the bias.
 
-    A gain of 3 keeps a stack of ``tanh * sigmoid`` gates without residuals at its size: a signal
-    of standard deviation 1.1 before the gate leaves it with about a third of that.
+    A gain of 3 keeps the scale of signals in a stack of ``tanh * sigmoid`` gates without residuals:
+    a gate turns a standard deviation of 1.1 into about a third of that.
     """
     if layer.weight.is_meta:
         return
@@ -27,10 +27,10 @@ def normal_(layer: nn.Conv2d, gain: float = 1.0) -> None:
 
 @torch.no_grad()
 def smooth_levels_(layer: nn.Conv2d, levels: int) -> None:
-    """Weights of an output layer such that neighboring levels start with similar logits.
+    """Initialize an output layer so that neighboring levels start with similar logits.
 
-    Each input channel adds to the levels of a color a random sum of cosines, of amplitude
-    1 / frequency: a network that begins so need not learn that level 127 lies beside 128.
+    Each input channel adds a random sum of cosines of amplitude 1 / frequency to the levels of a
+    color. So the network need not learn that level 127 lies beside level 128.
     """
     if layer.weight.is_meta:
         return
@@ -51,14 +51,15 @@ def smooth_levels_(layer: nn.Conv2d, levels: int) -> None:
 def lstm_(
     input_to_state: nn.Conv2d, state_to_state: list[nn.Parameter], initial: list[nn.Parameter]
 ) -> None:
-    """Weights from N(0, 1 / inputs of a gate), a zero initial state, and open forget gates.
+    """Draw weights from N(0, 1 / inputs of a gate), zero the initial states, open the forget gates.
 
-    The bias of the forget gates, 1, lets what is far above reach a pixel from the first step on.
+    The forget gates have a bias of 1, so that distant rows reach a pixel from the first training
+    step on.
 
     Args:
-        input_to_state: gives the gates o, f, i, g of each direction, one after the other.
-        state_to_state: of each direction, ``[4 h, h, taps]``.
-        initial: of each direction, ``[2, h]``.
+        input_to_state: the layer that computes the gates: o, f, i, g of each direction in turn.
+        state_to_state: a weight ``[4 h, h, taps]`` per direction.
+        initial: an initial state ``[2, h]`` per direction.
     """
     normal_(input_to_state)
     for weight, state in zip(state_to_state, initial, strict=True):

@@ -10,25 +10,25 @@ from .masked_conv import MaskedConv2d
 
 
 class RowLSTMLayer(nn.Module):
-    """``x + out(row_lstm(input_to_state(x) + condition(conditioning)))``: 2 h to h to 2 h.
+    """A residual Row LSTM: ``x + out(row_lstm(input_to_state(x) + condition(conditioning)))``.
 
-    Each row is computed from the row above, all columns at once; a pixel sees a triangle above
-    itself. Input-to-state is a convolution along the row with mask B. State-to-state reads the row
-    above, all of which is past, so it has no mask; but the parts o, f, i, g of the gates are cut
-    into color groups each by itself, as the states are.
+    All columns of a row are computed at once from the row above; the receptive field of a pixel is
+    a triangle above it. Input-to-state is a convolution along the row with mask B. State-to-state
+    reads only the row above, which is past, so it has no mask. Each of the gate parts o, f, i, g is
+    divided into color groups separately, like the states.
 
     Args:
-        channels: h; the residual stream has 2 h channels.
-        kernel_size: of both convolutions along the row, odd (3 in the paper).
-        colors: color groups.
-        conditioning: channels of a map that is added to the gates by a 1x1 convolution without
-            mask; 0 for none.
+        channels: h, the number of state channels; the residual stream has 2 h channels.
+        kernel_size: the width of both convolutions along the row, odd (3 in the paper).
+        colors: the number of color groups.
+        conditioning: the number of channels of a conditioning map, which an unmasked 1x1
+            convolution adds to the gates; 0 for none.
     Shape:
         ``[N, 2 h, H, W]``, with `conditioning` also ``[N, conditioning, H, W]``, to
         ``[N, 2 h, H, W]``.
     Raises:
-        ValueError: an even kernel, or a conditioning map where the layer takes none, or the
-            reverse.
+        ValueError: the kernel size is even, a conditioning map is missing, or one is given to a
+            layer that takes none.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class RowLSTMLayer(nn.Module):
 
 
 def make_condition(channels: int, gates: int) -> nn.Conv2d | None:
-    """From a conditioning map to what it adds to the gates; None for no channels."""
+    """Return the layer from a conditioning map to the gates, or None for 0 channels."""
     if channels == 0:
         return None
     layer = nn.Conv2d(channels, gates, 1, bias=False)
@@ -62,10 +62,10 @@ def make_condition(channels: int, gates: int) -> nn.Conv2d | None:
 
 
 def apply_condition(layer: nn.Conv2d | None, conditioning: Tensor | None) -> Tensor | None:
-    """What the conditioning map adds to the gates.
+    """Return the contribution of the conditioning map to the gates, or None if there is no map.
 
     Raises:
-        ValueError: only one of the two is there.
+        ValueError: only one of layer and map is None.
     """
     if layer is None and conditioning is None:
         return None
@@ -76,28 +76,28 @@ def apply_condition(layer: nn.Conv2d | None, conditioning: Tensor | None) -> Ten
 
 
 class DiagonalBiLSTMLayer(nn.Module):
-    """``x + out(diagonal_bilstm(input_to_state(x) + condition(conditioning)))``: 2 h to h to 2 h.
+    """A residual layer: ``x + out(diagonal_bilstm(input_to_state(x) + condition(conditioning)))``.
 
-    One recurrence runs from the top left along the diagonals, one from the top right; the second
-    map is shifted down one row and added to the first. So a pixel sees all of the past that its
-    input knows. Input-to-state is a 1x1 convolution with mask B, for both directions at once; the
-    four parts of the gates of each are cut into color groups each by itself. State-to-state reads
-    past pixels only, and has no mask.
+    One recurrence runs along the diagonals from the top left, the other from the top right; the
+    output of the second is shifted down by one row and added to the first. So a pixel's receptive
+    field is all of the past that the layer's input covers. Input-to-state is one 1x1 convolution
+    with mask B for both directions; each of the four gate parts of each direction is divided into
+    color groups separately. State-to-state reads past pixels only and has no mask.
 
-    After a layer with mask A no feature of a row knows the last value of that row: run the network
-    on an image with one more column on the right, and crop it at the end, as
-    `models.DiagonalBiLSTM` does, or that value never reaches the row below.
+    After a layer with mask A, no feature of a row depends on the last value of that row, so that
+    value never reaches the row below. To avoid this, run the network on images with one more
+    column on the right and crop it at the end, as `models.DiagonalBiLSTM` does.
 
     Args:
-        channels: h; the residual stream has 2 h channels.
-        colors: color groups.
-        conditioning: channels of a map that is added to the gates by a 1x1 convolution without
-            mask; 0 for none.
+        channels: h, the number of state channels; the residual stream has 2 h channels.
+        colors: the number of color groups.
+        conditioning: the number of channels of a conditioning map, which an unmasked 1x1
+            convolution adds to the gates; 0 for none.
     Shape:
         ``[N, 2 h, H, W]``, with `conditioning` also ``[N, conditioning, H, W]``, to
         ``[N, 2 h, H, W]``.
     Raises:
-        ValueError: a conditioning map where the layer takes none, or the reverse.
+        ValueError: a conditioning map is missing, or one is given to a layer that takes none.
     """
 
     def __init__(self, channels: int, colors: int = 3, conditioning: int = 0) -> None:

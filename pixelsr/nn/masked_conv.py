@@ -1,4 +1,4 @@
-"""The masked convolution as a module, without and with a gate."""
+"""The masked convolution as a module, with and without a gate."""
 
 from typing import Any
 
@@ -16,27 +16,29 @@ from pixelsr.masks import (
 
 
 class MaskedConv2d(nn.Conv2d):
-    """`nn.Conv2d` whose output at a pixel sees only values drawn before it.
+    """An `nn.Conv2d` whose output at a pixel depends only on values drawn before it.
 
-    The same parameters and state_dict keys as ``nn.Conv2d(in_channels, out_channels, kernel_size,
-    padding="same")``; equals that convolution with ``weight * causal_mask(...)``. Dead taps stay in
-    the weight, are never read, and get zero gradient. PixelRNN paper (1601.06759), section 3.4.
+    The parameters and state_dict keys are the same as in ``nn.Conv2d(in_channels, out_channels,
+    kernel_size, padding="same")``; the result equals that convolution with
+    ``weight * causal_mask(...)``. Dead taps stay in the weight, are never read, and get zero
+    gradient. PixelRNN paper (1601.06759), section 3.4.
 
     Args:
-        in_channels, out_channels: numbers of channels.
-        kernel_size: odd int or pair.
+        in_channels, out_channels: the numbers of channels.
+        kernel_size: an odd int, or a pair of them.
         mask_type: "A", "B", "V-first" or "V"; see `pixelsr.masks.MaskType`.
-        colors: color groups of the channels.
-        in_parts, out_parts: equal pieces (gate halves, concatenated maps) grouped each by itself.
-        dilation: distance between taps.
-        bias: whether a bias is added.
+        colors: the number of color groups of the channels.
+        in_parts, out_parts: the number of equal parts of the input and output channels (gate
+            halves, concatenated maps); each part is divided into color groups separately.
+        dilation: the distance between taps.
+        bias: whether to add a bias.
     Shape:
-        ``[N, in_channels, H, W]`` to ``[N, out_channels, H, W]``; what is given as `add`, of the
-        output's shape, is added to it.
+        ``[N, in_channels, H, W]`` to ``[N, out_channels, H, W]``. An optional `add` of the output's
+        shape is added to the output.
     Raises:
-        ValueError: an unknown mask, an even kernel, parts that do not divide the channels, fewer
-            input channels than color groups under mask "A", or a dilation or a kernel size that is
-            not made of positive ints.
+        ValueError: the mask is unknown, the kernel size is even, the parts do not divide the
+            channels, there are fewer input channels than color groups under mask "A", or a
+            dilation or kernel size is not a positive int.
     """
 
     def __init__(
@@ -75,7 +77,7 @@ class MaskedConv2d(nn.Conv2d):
         return functional.masked_conv2d(x, self.weight, self.bias, add=add, **self.layer())
 
     def layer(self) -> dict[str, Any]:
-        """What `functional.masked_conv2d` asks besides tensors, by keyword."""
+        """Return the keyword arguments of `functional.masked_conv2d` other than tensors."""
         return {
             "mask_type": self.mask_type,
             "colors": self.colors,
@@ -85,10 +87,10 @@ class MaskedConv2d(nn.Conv2d):
         }
 
     def mask(self, device: torch.device | str | None = None) -> Tensor:
-        """The live taps, bool, of the weight's shape; not to be written to.
+        """Return the live taps as bool, of the weight's shape. Do not write to the result.
 
         Args:
-            device: where the mask is to be; None for the weight's device.
+            device: the mask's device; None for the weight's device.
         """
         return causal_mask(
             self.out_channels,
@@ -109,15 +111,15 @@ class MaskedConv2d(nn.Conv2d):
 
 
 class GatedMaskedConv2d(MaskedConv2d):
-    """A masked convolution and its gate: ``gate(y)`` and ``y``, with ``y = MaskedConv2d(x) + add``.
+    """A masked convolution with a gate: returns ``gate(y)`` and ``y = MaskedConv2d(x) + add``.
 
-    Gated PixelCNN (1606.05328), section 2.1. Arguments are those of `MaskedConv2d`.
+    Gated PixelCNN (1606.05328), section 2.1. The arguments are the same as for `MaskedConv2d`.
 
     Shape:
         ``[N, in_channels, H, W]`` to ``[N, p, H, W]`` and ``[N, 2 p, H, W]``, where `out_channels`
         is 2 p.
     Raises:
-        ValueError: also where `out_channels` is odd.
+        ValueError: `out_channels` is odd, or as in `MaskedConv2d`.
     """
 
     def __init__(self, in_channels: int, out_channels: int, *args: Any, **kwargs: Any) -> None:
@@ -132,8 +134,8 @@ class GatedMaskedConv2d(MaskedConv2d):
 
 
 def _pair(kernel_size: Any) -> tuple[int, int]:
-    """Height and width."""
+    """Return a kernel size as (height, width)."""
     sizes = (kernel_size, kernel_size) if isinstance(kernel_size, int) else kernel_size
     if not isinstance(sizes, tuple | list) or list(map(type, sizes)) != [int, int]:
-        raise ValueError(f"kernel_size must be an int or two, got {kernel_size!r}")
+        raise ValueError(f"kernel_size must be an int or a pair of ints, got {kernel_size!r}")
     return sizes[0], sizes[1]

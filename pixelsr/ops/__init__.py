@@ -1,7 +1,7 @@
-"""The registered operators `torch.ops.pixelsr.*`: schema, PyTorch kernel, fake, autograd.
+"""The registered operators `torch.ops.pixelsr.*`: schemas, PyTorch kernels, fakes and autograd.
 
-The compiled library, where it was built, adds kernels for a device under the same names; without
-it the PyTorch kernels serve every device.
+If the compiled library was built, it adds kernels for a device under the same names. Otherwise the
+PyTorch kernels run on every device.
 """
 
 from . import cross_entropy, gumbel_noise, lstm, masked_conv2d, sampling

@@ -1,4 +1,7 @@
-"""What the backends of an operator can run: None where one can run this, otherwise the reason."""
+"""The backends of each operator and the choice between them.
+
+A predicate returns None if the backend can run an input, otherwise the reason why it cannot.
+"""
 
 import json
 import logging
@@ -19,7 +22,7 @@ _log = logging.getLogger("pixelsr")
 _FASTEST: dict[str, dict[str, str]] = json.loads(
     (Path(__file__).parent / "fastest.json").read_text()
 )
-"""The fastest backend by GPU and operator, as measured by `benchmarks.tools.fastest`."""
+"""The fastest backend by GPU and operator, measured by `benchmarks.tools.fastest`."""
 
 Predicate = Callable[[Tensor], str | None]
 
@@ -50,19 +53,19 @@ def is_not_interpreted(x: Tensor) -> str | None:
 
 
 def fastest(operator: str, device: torch.device) -> str | None:
-    """Return the fastest backend of an operator on a GPU; None where nobody has measured it."""
+    """Return the fastest backend of an operator on a GPU, or None if it was not measured."""
     return _FASTEST.get(torch.cuda.get_device_name(device), {}).get(operator)
 
 
-# As `torch.compiler.assume_constant_result` does, which takes 1.7 s to import Dynamo.
+# The effect of `torch.compiler.assume_constant_result`, which would import Dynamo (1.7 s).
 fastest._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def is_fastest_convolution(x: Tensor) -> str | None:
-    """Say why Triton's convolution is not chosen: without results of a GPU, "cropped" is."""
+    """Return None if Triton's convolution was measured to be the fastest, otherwise the reason."""
     if x.device.type != "cuda" or fastest("masked_conv2d", x.device) == "triton":
         return is_not_interpreted(x)
-    return "no results of this GPU say that it is the fastest"
+    return "no benchmark shows that it is the fastest on this GPU"
 
 
 def can_run_cpu(x: Tensor) -> str | None:
@@ -74,11 +77,11 @@ def can_run_cpu(x: Tensor) -> str | None:
 
 
 class Backend(NamedTuple):
-    """One way to run an operator.
+    """A backend of an operator.
 
     Attributes:
-        can_run: None, or why it cannot.
-        is_worth_it: asked too where a backend is chosen automatically.
+        can_run: returns None, or the reason why the backend cannot run an input.
+        is_worth_it: returns None, or the reason why "auto" does not choose the backend.
     """
 
     can_run: Predicate
@@ -94,17 +97,17 @@ MASKED_CONV2D: Mapping[str, Backend] = {
     "cropped": CROPPED,
     "reference": REFERENCE,
 }
-"""Backends of masked_conv2d and masked_conv2d_gate, the best first."""
+"""The backends of masked_conv2d and masked_conv2d_gate, the best first."""
 
 GATE: Mapping[str, Backend] = {"triton": TRITON, "reference": REFERENCE}
-"""Backends of gate, the best first."""
+"""The backends of gate, the best first."""
 
 PIXEL_CROSS_ENTROPY: Mapping[str, Backend] = {
     "triton": TRITON,
     "chunked": Backend(can_run_reference),
     "reference": REFERENCE,
 }
-"""Backends of pixel_cross_entropy and pixel_cross_entropy_with_logits, the best first."""
+"""The backends of pixel_cross_entropy and pixel_cross_entropy_with_logits, the best first."""
 
 LSTM: Mapping[str, Backend] = {
     "triton": TRITON,
@@ -112,14 +115,14 @@ LSTM: Mapping[str, Backend] = {
     "scan": Backend(can_run_reference),
     "reference": REFERENCE,
 }
-"""Backends of row_lstm and diagonal_lstm, the best first."""
+"""The backends of row_lstm and diagonal_lstm, the best first."""
 
 
 def choose(backend: str, backends: Mapping[str, Backend], x: Tensor) -> str:
-    """The named backend, or with "auto" the first that can run.
+    """Return the named backend, or for "auto" the first that can run and is worth it.
 
-    Inside the transforms of `torch.func` that is "reference": registered operators have no rules
-    for them.
+    Inside the transforms of `torch.func`, "auto" is "reference", because registered operators have
+    no rules for transforms.
 
     Raises:
         ValueError: the name is unknown, or the explicitly named backend cannot run this input.

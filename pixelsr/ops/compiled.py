@@ -1,4 +1,4 @@
-"""Loads the compiled libraries, which add kernels under the names of the operators."""
+"""The loader of the compiled libraries, which add kernels to the registered operators."""
 
 import functools
 import importlib.util
@@ -10,11 +10,11 @@ from pathlib import Path
 import torch
 
 REBUILD = "`pip install --no-build-isolation -e .` in the checkout"
-"""Torch and a C++ compiler have to be there."""
+"""The command that builds the extensions. It needs PyTorch and a C++ compiler."""
 
 
 def _load(name: str, language: str, path: str | None = None) -> str | None:
-    """Load compiled kernels; the reason why not where there are none."""
+    """Load compiled kernels; return None, or the reason why they are not available."""
     if os.environ.get("PIXELSR_NO_EXTENSION") == "1":
         return "PIXELSR_NO_EXTENSION=1"
     spec = importlib.util.find_spec(name)
@@ -35,15 +35,15 @@ def _load_cuda() -> str | None:
 
 
 WHY_NOT_COMPILED: str | None = _load("pixelsr._C", "C++", os.environ.get("PIXELSR_EXTENSION"))
-"""None where the C++ kernels serve the CPU; otherwise the reason why they do not."""
+"""The reason why the C++ kernels for the CPU are not available, or None if they are."""
 
 WHY_NO_CUDA: str | None = _load_cuda()
-"""None where the CUDA kernels are there; otherwise the reason why they are not."""
+"""The reason why the CUDA kernels are not available, or None if they are."""
 
 
 @functools.cache  # once in a process
 def warn_of_missing_kernels() -> None:
-    """Warn that the CPU's C++ kernels would have been used, unless they were switched off."""
+    """Warn that the C++ kernels are missing, unless the user switched them off."""
     if WHY_NOT_COMPILED and os.environ.get("PIXELSR_NO_EXTENSION") != "1":
         warnings.warn(
             f"pixelsr runs without its C++ kernels, many times slower: {WHY_NOT_COMPILED}",

@@ -1,4 +1,4 @@
-"""Registration of the operators `torch.ops.pixelsr.*`."""
+"""Helpers to register the operators `torch.ops.pixelsr.*`."""
 
 import importlib.util
 import os
@@ -12,26 +12,29 @@ from torch.utils._pytree import tree_map
 LIBRARY = torch.library.Library("pixelsr", "DEF")
 
 HAS_TRITON = all(importlib.util.find_spec(name) for name in ("triton", "pixelsr.kernels"))
-"""Can Triton kernels be imported? Only the code of an operator does so, when it is called."""
+"""True if the Triton kernels can be imported. An operator imports them only when it is called."""
 
 
 Operator = Callable[..., Any]
 
 
 def interprets() -> bool:
-    """Return True if Triton's interpreter, which runs kernels on CPU tensors, is switched on."""
+    """Return True if Triton's interpreter is on, which runs kernels on CPU tensors."""
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
 def register_triton(name: str, run: Operator) -> None:
-    """For a GPU, and for a CPU in Triton's interpreter; `run` takes a tensor first."""
+    """Register a Triton kernel for GPUs, and for CPUs in Triton's interpreter.
+
+    The first argument of `run` is a tensor.
+    """
     if HAS_TRITON:
         LIBRARY.impl(name, on_its_gpu(run), "CUDA")
         LIBRARY.impl(name, _interpreted(name, run), "CPU")
 
 
 def on_its_gpu(run: Operator) -> Operator:
-    """With the GPU of the first tensor as the current one, which Triton launches on."""
+    """Wrap `run` to make the GPU of its first argument the current one, as Triton requires."""
 
     def call(first: Tensor, *arguments: Any) -> Any:
         with torch.cuda.device(first.device):
@@ -41,7 +44,10 @@ def on_its_gpu(run: Operator) -> Operator:
 
 
 def _interpreted(name: str, run: Operator) -> Operator:
-    """On CPU tensors; the interpreter's bfloat16 is wrong, so that float32 stands in for it."""
+    """Wrap `run` for CPU tensors in Triton's interpreter.
+
+    The interpreter computes bfloat16 incorrectly, so float32 replaces it.
+    """
 
     def call(first: Tensor, *arguments: Any) -> Any:
         if not interprets():
@@ -61,7 +67,7 @@ def _cast(argument: Any, dtype: torch.dtype) -> Any:
 
 
 def cast_under_autocast(name: str) -> None:
-    """Have an operator compute in autocast's dtype; float64 is never computed in less."""
+    """Make an operator compute in autocast's dtype; float64 stays float64."""
     operator = getattr(torch.ops.pixelsr, name).default
     for device_type, key in (("cpu", "AutocastCPU"), ("cuda", "AutocastCUDA")):
         LIBRARY.impl(name, _casting(operator, device_type), key)
@@ -83,9 +89,9 @@ def _cast_tensor(argument: Any, dtype: torch.dtype) -> Any:
 
 
 def refuse_second_derivatives(name: str) -> None:
-    """Have an operator that computes gradients raise where its own gradient is asked for.
+    """Make an operator that computes gradients raise RuntimeError in its own backward.
 
-    Without, autograd would take it for a constant, and give a wrong answer.
+    Otherwise autograd would treat its result as a constant, and second derivatives would be wrong.
     """
 
     def refuse(ctx: Any, *grads: Any) -> None:

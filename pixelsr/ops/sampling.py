@@ -1,4 +1,4 @@
-"""The operators of the C++ and CUDA engines: they exist where the compiled kernels do."""
+"""The schemas of the C++ and CUDA engines' operators, which only the compiled kernels implement."""
 
 import torch
 
@@ -29,6 +29,6 @@ LIBRARY.define(
 LIBRARY.define("forget_session(int session) -> ()")
 LIBRARY.define("instruction_set() -> str")
 
-# They write into what they are given, and return nothing.
+# These operators write into their arguments and return nothing.
 for _name in ("run_plan_", "run_cells_", "run_tiles_"):
     torch.library.register_fake(f"pixelsr::{_name}", lambda *arguments: None, lib=LIBRARY)

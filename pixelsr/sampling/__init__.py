@@ -1,4 +1,4 @@
-"""Drawing images from a model, each feature computed once."""
+"""Sampling of images from a model, with each feature computed only once."""
 
 from .api import sample
 from .incremental.api import IncrementalLogits, incremental_logits

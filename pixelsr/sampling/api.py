@@ -1,4 +1,4 @@
-"""`pixelsr.sample`, in one process and over several."""
+"""`pixelsr.sample`, for one process and for several."""
 
 import contextlib
 from collections.abc import Callable, Generator, Iterator
@@ -35,38 +35,39 @@ def sample(
     max_batch: int | None = None,
     progress: bool = False,
 ) -> Tensor:
-    """Draw images, value by value: ``argmax(logits / temperature + Gumbel noise)``.
+    """Draw images value by value: ``argmax(logits / temperature + Gumbel noise)``.
 
-    The noise is a pure function of (seed, sample index, position, level), so that an image does
-    not depend on the method, the batch that it is in, or the worker that draws it.
+    The noise is a pure function of (seed, sample index, position, level). Therefore an image does
+    not depend on the method, on its batch, or on the worker that draws it.
 
     Args:
-        model: a prior, or a model that takes a small image too. Used in the mode it is in: call
-            ``model.eval()`` first.
-        n: images; with `low_res`, samples of each small image.
-        image_size: (height, width), for a model that does not take it from `low_res`.
+        model: a prior, or a model that also takes a low-resolution image. Its train/eval mode is
+            used as it is: call ``model.eval()`` first.
+        n: number of images; with `low_res`, number of samples per low-resolution image.
+        image_size: (height, width), for a model that does not derive it from `low_res`.
         low_res: uint8 ``[M, C, h, w]``.
-        known, known_mask: uint8 and bool, ``[1 or M * n, C, H, W]``; true where the value is given.
-            Given values come back untouched.
+        known, known_mask: uint8 and bool, ``[1 or M * n, C, H, W]``; the mask is true where a value
+            is given. Given values are returned unchanged.
         seed: 0 to 2^64 - 1.
-        first_index: index of the first sample; sample k of input m has first_index + m * n + k.
-        temperature: divides the logits; the paper's tau is 1 / temperature; 0 is the mode at each
-            step, else it is at least 1e-30.
-        method: "cached" (each feature computed once) or "ancestral" (the whole network for each
-            value).
-        engine: "auto", "reference", "cpu", "triton" or "cuda": what executes the cached method.
-        weights: "model" (the parameters' dtype), or "float16", "bfloat16": rounded so.
-        max_batch: draw at most so many at a time; the images are the same.
-        progress: show a progress bar on stderr, where that is a terminal.
+        first_index: index of the first sample; sample k of input m has index
+            first_index + m * n + k.
+        temperature: divisor of the logits, 1 / tau in the paper's notation: 0 (the mode at each
+            step), or at least 1e-30.
+        method: "cached" (each feature is computed once) or "ancestral" (the whole network runs for
+            each value).
+        engine: "auto", "reference", "cpu", "triton" or "cuda": the engine of the cached method.
+        weights: "model" (the parameters' dtype), or "float16" or "bfloat16" to round the weights.
+        max_batch: largest number of images drawn at a time; it does not change the images.
+        progress: show a progress bar on stderr if that is a terminal.
     Returns:
-        uint8 ``[n, C, H, W]`` or ``[M * n, C, H, W]``, the samples of one input side by side.
+        uint8 ``[n, C, H, W]`` or ``[M * n, C, H, W]``; the samples of one input are consecutive.
     Raises:
-        ValueError, TypeError: an argument that does not fit; the message names the value and what
-            was expected.
+        ValueError, TypeError: an argument is invalid; the message names the value and what was
+            expected.
         PlanError: the cached method cannot plan this network; the message names the operation.
-        LogitsError: a logit of a value that has to be drawn is NaN or +inf, or all of them are
-            -inf. (-inf at some levels forbids these.) It names the first such value in raster
-            order, and the first sample there; with `max_batch`, of the batch that is being drawn.
+        LogitsError: a value cannot be drawn, because one of its logits is NaN or +inf, or all of
+            them are -inf. (A logit of -inf forbids its level.) The error names the first such value
+            in raster order and the first sample there; with `max_batch`, within the current batch.
     """
     request = make_request(model, n, image_size, low_res, known, known_mask, first_index, weights)
     share = slice(0, request.samples)
@@ -84,13 +85,13 @@ def draw_batches(
     max_batch: int | None,
     progress: bool,
 ) -> Generator[Tensor]:
-    """Check the arguments, and return the samples of a share batch by batch, drawn on demand.
+    """Check the arguments, and return a generator that draws the samples of `share` in batches.
 
     Args:
-        share: numbers of the first sample and the one after the last; may be empty.
-        seed, temperature, method, engine, max_batch, progress: as of `sample`.
+        share: range of sample numbers to draw; may be empty.
+        seed, temperature, method, engine, max_batch, progress: as in `sample`.
     Returns:
-        batches uint8 ``[max_batch, C, H, W]``, of which the last one may be smaller.
+        batches uint8 ``[max_batch, C, H, W]``; the last one may be smaller.
     """
     check_seed(seed)
     temperature = check_temperature(temperature)
@@ -123,14 +124,14 @@ def _draw(
 
 
 def _from(show: Callable[[int], None], done: int, height: int) -> Callable[[int, int], None]:
-    """Return what tells of rows that are drawn after `done` whole images."""
+    """Return a progress callback that adds `done` finished images to its count of rows."""
     return lambda samples, row: show(done * height + samples * row)
 
 
 @contextlib.contextmanager
 def _bar(total: int) -> Iterator[Callable[[int], None] | None]:
-    """Show a progress bar on stderr, and give what moves it; None where that is no terminal."""
-    from rich.console import Console  # here, for machines that sample without it
+    """Show a progress bar on stderr and yield its update function; None without a terminal."""
+    from rich.console import Console  # imported here, since sampling works without rich
     from rich.progress import Progress
 
     console = Console(stderr=True)
@@ -160,23 +161,23 @@ def sample_distributed(
     progress: bool = False,
     keep: Callable[[int, Tensor], None] = lambda first, images: None,
 ) -> Tensor:
-    """What `pixelsr.sample` draws, each worker drawing the share of it that its rank gives it.
+    """Draw the images of `pixelsr.sample`, with the samples divided among the workers by rank.
 
-    Collective: every worker calls it, with equal arguments and weights. The noise knows a sample by
-    its index, so that the images do not depend on the number of workers; there may be more
-    workers than samples.
+    This call is collective: every worker makes it, with equal arguments and weights. The noise
+    depends on a sample's index, so the images do not depend on the number of workers. There may be
+    more workers than samples.
 
     Args:
-        workers: of `distributed.workers`; one alone draws everything.
-        model: on this worker's device.
-        progress: show a progress bar of the first worker's share.
-        keep: called in the first worker with images as soon as they are drawn, at most `max_batch`
-            of each worker at a time: with the number of the first, from 0, and with uint8
-            ``[N, C, H, W]`` on the CPU.
+        workers: the result of `distributed.workers`; a single worker draws everything.
+        model: the network, on this worker's device.
+        progress: show a progress bar for the first worker's share.
+        keep: called in the first worker as soon as images are drawn, with at most `max_batch`
+            images of each worker at a time. Its arguments are the number of the first image,
+            counted from 0, and the images, uint8 ``[N, C, H, W]`` on the CPU.
     Returns:
-        uint8 ``[n, C, H, W]`` or ``[M * n, C, H, W]``, all samples, on the CPU of every worker.
+        all samples, uint8 ``[n, C, H, W]`` or ``[M * n, C, H, W]``, on the CPU of every worker.
     Raises:
-        ValueError, TypeError, PlanError, LogitsError: as `pixelsr.sample` does, in every worker.
+        ValueError, TypeError, PlanError, LogitsError: as in `pixelsr.sample`, in every worker.
     """
     request = make_request(
         model, n, image_size, low_res, known, known_mask, first_index, weights="model"
@@ -197,10 +198,11 @@ def sample_distributed(
 
 
 def _gathered(workers: Workers, batches: Generator[Tensor], none: Tensor) -> list[Tensor]:
-    """Return the next batch of every worker; `none` of one that has no more.
+    """Return the next batch of every worker, with `none` for a worker that has finished.
 
     Raises:
-        LogitsError: a worker met one. All raise it, or the others would wait for its images.
+        LogitsError: a worker raised it. All workers raise it, since the others would otherwise wait
+            for that worker's images.
     """
     mine: Tensor | LogitsError
     try:

@@ -1,4 +1,4 @@
-"""The methods of drawing: cached, by a plan and an engine; ancestral, by the whole network."""
+"""The sampling methods: cached (a plan and an engine) and ancestral (the whole network)."""
 
 from collections.abc import Callable, Generator
 
@@ -14,7 +14,7 @@ from .sampler import Sampler
 
 
 def plan_of(request: Request) -> Plan:
-    """Return the plan of a request.
+    """Return the plan for a request.
 
     Raises:
         PlanError: the model has no plan.
@@ -24,13 +24,13 @@ def plan_of(request: Request) -> Plan:
     return plan(request.model, request.image_size, size)
 
 
-@torch.inference_mode(False)  # what it makes may be written to outside of that mode
+@torch.inference_mode(False)  # callers may write to its tensors outside of inference mode
 @torch.no_grad()
 def start_engine(name: str, request: Request) -> Engine:
-    """Return the engine, with its plan made and the first rows filled in.
+    """Return the engine for a request, ready to draw.
 
     Raises:
-        ValueError: as `choose_engine` does.
+        ValueError: as in `choose_engine`.
         PlanError: the model has no plan.
     """
     made = plan_of(request)
@@ -38,10 +38,10 @@ def start_engine(name: str, request: Request) -> Engine:
 
 
 def resolve_engine(name: str, request: Request) -> str:
-    """Return the name of the engine that draws a request, where "auto" may have chosen it.
+    """Return the name of the engine that draws a request; "auto" is resolved.
 
     Raises:
-        ValueError, PlanError: as `start_engine` does.
+        ValueError, PlanError: as in `start_engine`.
     """
     return engine_name(_choose(name, plan_of(request), request))
 
@@ -52,7 +52,7 @@ def _choose(name: str, made: Plan, request: Request) -> type[Engine]:
 
 @torch.no_grad()
 def ancestral(request: Request, sampler: Sampler, engine: str) -> Tensor:
-    """Draw value by value, each from one pass of the whole network. `engine` plays no part."""
+    """Draw value by value, with one pass of the whole network for each; `engine` is ignored."""
     images = request.known.expand(request.samples, -1, -1, -1).clone()
     sampler.draw_all(request, _positions(request, images))
     return images
@@ -61,7 +61,7 @@ def ancestral(request: Request, sampler: Sampler, engine: str) -> Tensor:
 def _positions(
     request: Request, images: Tensor
 ) -> Generator[tuple[tuple[int, int, int], Tensor], Tensor, None]:
-    """Yield each unknown position with its logits, and write the values that are sent back."""
+    """Yield each unknown position with its logits, and write the values that the caller sends."""
     low_res = request.low_res
     inputs = (
         [] if low_res is None else [low_res.repeat_interleave(request.samples // len(low_res), 0)]
@@ -81,7 +81,7 @@ def _positions(
 
 @torch.no_grad()
 def cached(request: Request, sampler: Sampler, engine: str) -> Tensor:
-    """Draw value by value, each from what the plan has computed so far."""
+    """Draw value by value, with a plan that computes each feature once."""
     run = start_engine(engine, request)
     run.draw(sampler)
     return run.images

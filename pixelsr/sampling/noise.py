@@ -1,6 +1,6 @@
-"""One seed, one image: the noise is a pure function of seed, sample, position and level.
+"""The Gumbel noise, a pure function of seed, sample index, position and level.
 
-The generator is defined in `pixelsr.ops.gumbel_noise.reference`;
+`pixelsr.ops.gumbel_noise.reference` defines the generator;
 position = (row * W + column) * C + color.
 """
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from pixelsr import ops as _ops  # noqa: F401  registers torch.ops.pixelsr
 
 MIN_TEMPERATURE = 1e-30
-"""Below it, logits / temperature may leave float32's range, and infinities cancel to NaN."""
+"""The smallest positive temperature; below it, scores may overflow, and infinities give NaN."""
 
 
 def check_seed(seed: int) -> None:
@@ -24,7 +24,7 @@ def check_seed(seed: int) -> None:
 
 
 def check_temperature(temperature: Any) -> float:
-    """The temperature as a float, where it is one that can be drawn at."""
+    """Return the temperature as a float, or raise an error if it is invalid."""
     is_real = isinstance(temperature, numbers.Real) and not isinstance(temperature, bool)
     if not is_real:
         raise TypeError(f"temperature must be a real number, got {temperature!r}")
@@ -47,13 +47,13 @@ def gumbel_noise(
     levels: int,
     device: torch.device,
 ) -> Tensor:
-    """Gumbel noise, float32 ``[samples, positions, levels]``.
+    """Return Gumbel noise, float32 ``[samples, positions, levels]``.
 
     Args:
         seed: 0 to 2^64 - 1.
         first_index: index of the first sample.
-        samples, positions: how many, both consecutive.
-        first_position: of a value in the image, in raster order.
+        samples, positions: numbers of consecutive samples and of consecutive positions.
+        first_position: the first position, in raster order.
     """
     out = torch.empty(samples, positions, levels, dtype=torch.float32, device=device)
     torch.ops.pixelsr.gumbel_noise_(out, signed(seed), first_index, first_position)
@@ -61,25 +61,26 @@ def gumbel_noise(
 
 
 def signed(seed: int) -> int:
-    """The 64 bits of a seed as operators take them."""
+    """Return the int64 that has the same 64 bits as an unsigned seed."""
     return seed - 2**64 if seed >= 2**63 else seed
 
 
 def draw(logits: Tensor, noise: Tensor, temperature: float) -> Tensor:
-    """``argmax(logits / temperature + noise)`` over the last dimension, the lowest level on a tie.
+    """Return ``argmax(logits / temperature + noise)`` over the last dimension.
 
-    Half-precision logits are summed in float32. The temperature is positive: see `mode` for 0.
-    A level whose logit is -inf is never drawn, unless there is no other.
+    The lowest level wins a tie. Half-precision logits are converted to float32. The temperature
+    must be positive: see `mode` for 0. A level whose logit is -inf is drawn only if all levels are
+    -inf.
     """
     logits = logits if logits.dtype == torch.float64 else logits.float()
-    allowed = logits > -math.inf  # -inf / temperature is NaN where float32 rounds it to infinity
+    allowed = logits > -math.inf  # -inf / temperature is NaN if float32 rounds it to infinity
     scores = torch.where(allowed, logits / temperature + noise, -math.inf)
-    # Where the temperature is tiny, the scores of finite logits may all be -inf, too.
+    # With a tiny temperature, the scores of finite logits may all be -inf too.
     return torch.where(
         scores.amax(-1) > -math.inf, scores.argmax(-1), allowed.to(torch.uint8).argmax(-1)
     )
 
 
 def mode(logits: Tensor) -> Tensor:
-    """What `draw` becomes at temperature 0: the likeliest level, the lowest on a tie."""
+    """Return the most likely level, the limit of `draw` at temperature 0; the lowest on a tie."""
     return logits.argmax(-1)

@@ -1,4 +1,4 @@
-"""Plans, each made once for a network as it stands and an image size, and checked against it."""
+"""A cache of plans, by network and image size."""
 
 import threading
 import weakref
@@ -17,34 +17,34 @@ from .plan_check import check_plan
 from .signature import Signature, traced_signature
 from .weights import effective
 
-_KEPT = 8  # plans of one model: for several image sizes
+_KEPT = 8  # plans per model, for several image sizes
 _Size = tuple[int, int]
 _Plans = OrderedDict[tuple[_Size, _Size | None], tuple[Signature, Plan]]
 _cache: "weakref.WeakKeyDictionary[nn.Module, _Plans]" = weakref.WeakKeyDictionary()
-_planning = threading.RLock()  # tracing exchanges methods of nn.Module for the time that it takes
+_planning = threading.RLock()  # tracing temporarily replaces methods of nn.Module
 
 
 @without_autocast()
 def plan(model: nn.Module, image_size: _Size, low_res_size: _Size | None = None) -> Plan:
-    """Return the plan by which `model` draws images of `image_size`.
+    """Return the plan with which `model` draws images of `image_size`.
 
-    It is made once, and again when anything has changed that the model's forward reads, see
-    `signature`. A new plan is compared with the model's own forward, see `check_plan`.
+    The plan is cached, and made again after a change of anything that the model's forward reads
+    (see `signature`). A new plan is checked against the model's forward (see `check_plan`).
 
     Args:
-        model: from images (and a small image) to logits; made of pixelsr.nn layers, convolutions
-            and pointwise functions. Operations on the small image alone may be anything.
+        model: a network from images (and low_res) to logits, made of pixelsr.nn layers,
+            convolutions and pointwise functions. Operations on low_res alone are unrestricted.
         image_size: height and width of the image.
-        low_res_size: height and width of the small image, for a model that takes one.
+        low_res_size: height and width of low_res, for a model that takes it.
     Raises:
         PlanError: the model is not causal (the message names layer, tap and channel), uses an
             operation that the planner does not support (the message names it), or needs a
             `low_res_size`.
-        ValueError: reparametrized weights come to NaN or infinity.
+        ValueError: the effective values of reparametrized weights hold NaN or infinity.
     """
     model = effective(unwrap(model))
     if low_res_size is None and takes_low_res(model)[1]:
-        raise PlanError(f"{type(model).__name__} needs the size of a low_res to be planned")
+        raise PlanError(f"{type(model).__name__} needs low_res_size for a plan")
     plans, key = _cache.setdefault(model, OrderedDict()), (image_size, low_res_size)
     with _planning, left_as_it_was(model):
         current, graph = traced_signature(model, low_res_size is not None)

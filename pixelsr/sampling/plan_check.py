@@ -1,4 +1,4 @@
-"""The check of a plan at its birth: its logits for a random image are those of the forward."""
+"""The check of a new plan, which compares its logits with those of the model's forward."""
 
 import contextlib
 import copy
@@ -23,23 +23,23 @@ from .request import make_request
 _Size = tuple[int, int]
 
 _MOST_LOGITS = 2**22
-"""A plan for a larger image is checked by the same steps at a smaller size."""
+"""The most logits of a check; a plan with more is checked at a smaller image size."""
 
 
 @torch.inference_mode(False)
 @torch.no_grad()
 def check_plan(plan: Plan, model: nn.Module, low_res_size: _Size | None) -> None:
-    """Compare the logits of a new plan with the model's own forward, at every position.
+    """Check that a new plan gives the same logits as the model's forward at every position.
 
-    Both run on random images. They run on copies with random parameters, since untrained ones
-    (biases of zero, say) hide mistakes: in float64 on the CPU, equal to a relative 1e-9. Where the
-    forward insists on a dtype or a device of its own, the copies keep them, and where the model
-    cannot be copied, it runs itself; then logits are equal to the square root of the epsilon of
-    their dtype.
+    Both run on random images. The check uses copies with random parameters, since untrained
+    parameters (for example zero biases) hide mistakes. The copies run in float64 on the CPU, with a
+    relative tolerance of 1e-9. If the forward requires a particular dtype or device, the copies
+    keep the model's own. If the model cannot be copied, it runs itself. In these two cases the
+    relative tolerance is the square root of the dtype's epsilon.
 
     Raises:
-        PlanError: they differ, and the message names the first position; or the plan or the
-            forward cannot be run.
+        PlanError: the logits differ (the message names the first position), or the plan or the
+            forward cannot run.
     """
     plan, low_res_size = _reduced(plan, model, low_res_size)
     if can_copy(model):
@@ -54,7 +54,7 @@ def check_plan(plan: Plan, model: nn.Module, low_res_size: _Size | None) -> None
 
 
 class _CannotRunError(Exception):
-    """A network or its plan cannot be copied, or not be run as it is."""
+    """The error for a network or a plan that cannot be copied or run."""
 
 
 def _float64_copies(plan: Plan, model: nn.Module) -> tuple[Plan, nn.Module]:
@@ -75,7 +75,7 @@ def _random_copies(plan: Plan, model: nn.Module) -> tuple[Plan, nn.Module]:
 
 @contextlib.contextmanager
 def _running() -> Iterator[None]:
-    """Turn what a foreign network may raise into `_CannotRunError`."""
+    """Convert the errors that a user's network may raise into `_CannotRunError`."""
     try:
         yield
     except (*UNPLANNED, copy.Error) as error:
@@ -83,7 +83,7 @@ def _running() -> Iterator[None]:
 
 
 def _in_float64(stage: fx.GraphModule | None) -> fx.GraphModule | None:
-    """Change a copied image stage to float64, the dtypes that its graph names included."""
+    """Convert the module of conditioning features to float64, with the dtypes in its graph."""
 
     def changed(argument: Any) -> Any:
         is_float = isinstance(argument, torch.dtype) and argument.is_floating_point
@@ -99,10 +99,10 @@ def _in_float64(stage: fx.GraphModule | None) -> fx.GraphModule | None:
 
 
 def _compare(plan: Plan, model: nn.Module, low_res_size: _Size | None) -> bool:
-    """Compare the logits of random images; return False if the forward gives no finite ones."""
+    """Compare the logits of random images; return False if the forward gives no finite logit."""
     device = next(model.parameters()).device
     random = torch.Generator().manual_seed(0)
-    count = 1 if low_res_size is None else 2  # two show where samples of a batch are mixed
+    count = 1 if low_res_size is None else 2  # two reveal operations that mix samples
     images = _random_images(plan, count, plan.image_size, random).to(device)
     low_res = None
     if low_res_size is not None:
@@ -121,10 +121,10 @@ def _compare(plan: Plan, model: nn.Module, low_res_size: _Size | None) -> bool:
 
 
 def _check_equal(planned: Tensor, expected: Tensor) -> None:
-    """Compare logits: finite ones by a tolerance, NaN and infinities by their kind.
+    """Compare finite logits within a tolerance, and NaN and infinities exactly.
 
-    The tolerance of a logit is relative to its own size plus the median size, so that the large
-    numbers that forbid some levels hide nothing at the others.
+    The tolerance of a logit is relative to its own size plus the median size. The median is not
+    affected by the large numbers with which some networks forbid levels.
     """
     is_double = expected.dtype == torch.float64
     relative = 1e-9 if is_double else torch.finfo(expected.dtype).eps ** 0.5
@@ -140,9 +140,9 @@ def _check_equal(planned: Tensor, expected: Tensor) -> None:
         largest = difference[wrong].nan_to_num(torch.inf).max()
         row, col, color = wrong.any(1).any(0).permute(1, 2, 0).nonzero()[0].tolist()
         raise PlanError(
-            "the plan of this network gives logits that differ from those of its forward, by up "
-            f"to {float(largest):.2g}, first at row {row}, column {col}, color {color}: an "
-            "operation was not understood, or the forward is not a function of its inputs; "
+            "the plan's logits differ from the forward's logits by up to "
+            f"{float(largest):.2g}, first at row {row}, column {col}, color {color}: the planner "
+            "misread an operation, or the forward is not a function of its inputs; "
             'method="ancestral" samples any causal model'
         )
 
@@ -155,13 +155,13 @@ def _random_images(plan: Plan, count: int, size: _Size, random: torch.Generator)
 def _check_shape(logits: Tensor, expected: tuple[int, ...]) -> None:
     if not isinstance(logits, Tensor) or tuple(logits.shape) != expected:
         found = list(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise PlanError(f"the model gives {found}, expected logits {list(expected)}")
+        raise PlanError(f"the model returns {found}, expected logits {list(expected)}")
 
 
 def _randomize(model: nn.Module) -> None:
-    """Draw the parameters with variance 1 / fan-in; frozen masks of zeros and ones stay.
+    """Draw the parameters with variance 1 / fan-in, but keep frozen masks of zeros and ones.
 
-    They are uniform: normal numbers take five times as long.
+    The distribution is uniform, since normal numbers take five times as long.
     """
     random = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
@@ -175,9 +175,9 @@ def _randomize(model: nn.Module) -> None:
 
 
 def _reduced(plan: Plan, model: nn.Module, low_res_size: _Size | None) -> tuple[Plan, _Size | None]:
-    """Return the plan for a smaller image, where it has the same steps; else the plan itself.
+    """Return a plan with the same steps for a smaller image, or the plan itself if there is none.
 
-    The smaller image still has a position for each that a step reads from the last one.
+    The smaller image still covers the receptive field of a position.
     """
     height, width = plan.image_size
     if height * width * plan.colors * plan.levels <= _MOST_LOGITS or not plan.is_local:
@@ -198,6 +198,6 @@ def _reduced(plan: Plan, model: nn.Module, low_res_size: _Size | None) -> tuple[
 
 
 def _steps(plan: Plan) -> object:
-    """Return all of a plan but the image size."""
+    """Return everything in a plan that does not depend on the image size."""
     buffers = [dataclasses.replace(buffer, node=None) for buffer in plan.buffers.values()]  # type: ignore[arg-type]
     return plan.logits, plan.placed, plan.values, plan.padding, buffers

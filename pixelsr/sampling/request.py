@@ -1,4 +1,4 @@
-"""What is asked of a sampler: checked once, at the door."""
+"""The request to a sampler, and the checks of its arguments."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -16,25 +16,25 @@ from .plan.trace import takes_low_res
 from .weights import WEIGHTS, effective, weights_number
 
 _BYTES_OF_ORDER = 20
-"""For each value of an image: whether it is known, and in which order values are computed."""
+"""Bytes per value of an image for the mask of unknown values and the schedule."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """Images to draw.
+    """The images to draw.
 
     Attributes:
-        model: the network that is drawn from, see `effective`: its weights are rounded as asked.
-        weights_number: of the weights of the model that was given, see `weights_number`.
-        weights: what they were rounded to; None where they were left as they are.
-        samples: how many images, the samples of one small image side by side.
+        model: the network to sample from, with rounded weights if requested; see `effective`.
+        weights_number: the number of the original model's weights; see `weights_number`.
+        weights: the dtype that the weights are rounded to; None if they are not rounded.
+        samples: number of images; the samples of one low-resolution image are consecutive.
         image_size: height and width.
-        colors, levels: of the image.
+        colors, levels: number of colors and of levels of the images.
         low_res: uint8 ``[M, C, h, w]`` or None; `samples` is a multiple of M.
-        known: uint8 ``[1 or samples, C, H, W]``, zero where it is not given; known_mask: bool, true
-            where it is.
+        known: uint8 ``[1 or samples, C, H, W]``, zero where no value is given.
+        known_mask: bool, the shape of `known`, true where a value is given.
         unknown: bool ``[C, H, W]`` on the CPU, true where a value has to be drawn in any sample.
-        first_index: index of the first sample in the noise.
+        first_index: the index of the first sample in the noise.
     """
 
     model: nn.Module
@@ -55,7 +55,7 @@ class Request:
         return next(self.model.parameters()).device
 
     def part(self, first: int, count: int) -> Self:
-        """Samples `first` to `first + count` on their own; `low_res` then has a row for each."""
+        """Return the request for `count` samples from `first` on, with their part of `low_res`."""
         low_res = self.low_res
         if low_res is not None:
             per_input = self.samples // len(low_res)
@@ -88,10 +88,11 @@ def make_request(
     first_index: int,
     weights: str,
 ) -> Request:
-    """Check every argument that describes the images.
+    """Check the arguments that describe the images, and return the request.
 
     Raises:
-        ValueError, TypeError: one sentence that names the value and what was expected.
+        ValueError, TypeError: an argument is invalid; the message names the value and what was
+            expected.
     """
     model = unwrap(model)
     colors, levels = layout(model)
@@ -119,7 +120,7 @@ def make_request(
     values = colors * size[0] * size[1]
     needed = samples * values + values * _BYTES_OF_ORDER
     check_memory(needed, samples, "draw smaller or fewer images at a time")
-    if known is None and known_mask is None:  # known without asking the device
+    if known is None and known_mask is None:  # avoids a GPU synchronization
         unknown = torch.ones(colors, *size, dtype=torch.bool, device="cpu")
         known = torch.zeros(1, colors, *size, dtype=torch.uint8, device=device)
         known_mask = known.bool()
@@ -148,7 +149,7 @@ def check_positive(name: str, value: Any) -> None:
 
 
 def layout(model: nn.Module) -> tuple[int, int]:
-    """Colors and levels of a model's images."""
+    """Return the numbers of colors and of levels of a model's images."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
     layout = getattr(model, "colors", None), getattr(model, "levels", None)
@@ -198,7 +199,9 @@ def _image_size(
     check_positive("image_size[0]", height)
     check_positive("image_size[1]", width)
     if own not in (None, (height, width)):
-        raise ValueError(f"image_size is {(height, width)}, but low_res magnified is {own}")
+        raise ValueError(
+            f"image_size is {(height, width)}, expected {own} for low_res and scale_factor"
+        )
     return height, width
 
 
@@ -222,7 +225,7 @@ def _known(
         )
     if len(known) not in (1, samples):
         raise ValueError(f"known must hold 1 or {samples} images, got {len(known)}")
-    # An engine reads them plane by plane, whatever format they come in.
+    # Engines expect contiguous [N, C, H, W]; the inputs may be channels-last.
     known, mask = known.to(device).contiguous(), mask.to(device).contiguous()
     known = known.masked_fill(~mask, 0)
     check_levels("known", known, levels)
@@ -230,5 +233,5 @@ def _known(
 
 
 def _unknown(mask: Tensor) -> Tensor:
-    """Where a value is missing in any sample."""
+    """Return where a value is unknown in any sample."""
     return (~mask).any(0).cpu()

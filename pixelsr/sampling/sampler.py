@@ -1,4 +1,4 @@
-"""How values are drawn from logits: the same for every method."""
+"""The sampler, which draws values from logits; all methods share it."""
 
 import contextlib
 from collections.abc import Callable, Generator
@@ -14,18 +14,18 @@ from .request import Request
 
 _NO_FAULT = torch.iinfo(torch.int64).max
 _FOUND = {0: "-inf at every level", 2: "+inf", 3: "NaN"}
-"""By the kind of the logits; 1 is for those that can be drawn from. See csrc/common/argmax.h."""
+"""Descriptions of faulty logits by kind, see csrc/common/argmax.h; kind 1 has no fault."""
 
 _Position = tuple[int, int, int]
 
 
 @dataclass
 class Sampler:
-    """Seed and temperature, and where to report the progress.
+    """A seed, a temperature and a progress callback.
 
     Attributes:
-        advance: called with the number of images and of their rows that are done, now and then.
-        first_sample: index of the first sample among all that are drawn, for errors.
+        advance: called from time to time with the number of images and of their finished rows.
+        first_sample: number of the first sample among all drawn samples, for errors.
     """
 
     seed: int
@@ -39,11 +39,11 @@ class Sampler:
     def draw_all(
         self, request: Request, positions: Generator[tuple[_Position, Tensor], Tensor, None]
     ) -> None:
-        """Draw the value of each position that a generator yields with its logits.
+        """Draw a value for each position and its logits that a generator yields.
 
         Raises:
-            LogitsError: a value cannot be drawn; raised after the row of the value, so that a GPU
-                is waited for once a row.
+            LogitsError: a value cannot be drawn; raised at the end of its row, so that a GPU is
+                synchronized only once per row.
         """
         values = None
         with contextlib.suppress(StopIteration):
@@ -55,7 +55,7 @@ class Sampler:
         self._check_row()
 
     def values(self, request: Request, position: _Position, logits: Tensor) -> Tensor:
-        """The values of one position: ints ``[samples]`` from logits ``[samples, levels]``."""
+        """Return values of one position, ints ``[samples]``, drawn from ``[samples, levels]``."""
         row, col, color = position
         if row != self._row:
             self._row, self._noise = row, None
@@ -76,7 +76,8 @@ class Sampler:
         """Raise LogitsError for the first fault in raster order, if a kernel recorded any.
 
         Args:
-            faults: made by `no_faults`; for each sample 4 * position + kind of its first fault.
+            faults: int64 ``[samples]`` from `no_faults`; kernels write 4 * position + kind of the
+                first fault of each sample.
         """
         first = int(faults.min())
         if first == _NO_FAULT:
@@ -88,7 +89,7 @@ class Sampler:
         raise LogitsError(self.first_sample + sample, (row, col, color), found)
 
     def _check_row(self) -> None:
-        """Raise LogitsError for the first fault since the last check, by the highest logits."""
+        """Raise LogitsError for the first non-finite highest logit since the last check."""
         checked, self._highest = self._highest, []
         if not checked:
             return
@@ -102,19 +103,19 @@ class Sampler:
 
 
 def no_faults(request: Request) -> Tensor:
-    """Return int64 ``[samples]``, where kernels record logits that cannot be drawn from."""
+    """Return int64 ``[samples]`` without faults, in which kernels record faulty logits."""
     return torch.full((request.samples,), _NO_FAULT, dtype=torch.int64, device=request.device)
 
 
 def _kind(highest: float) -> int:
-    """Return the kind of logits that cannot be drawn from, by the highest: NaN where any is NaN."""
+    """Return the kind of faulty logits from the highest, which is NaN if any logit is NaN."""
     if highest != highest:
         return 3
     return 2 if highest > 0 else 0
 
 
 def _row_noise(seed: int, request: Request, row: int, device: torch.device) -> Tensor:
-    """The noise of a row, ``[samples, W * C, levels]``."""
+    """Return the noise of a row, ``[samples, W * C, levels]``."""
     count = request.image_size[1] * request.colors
     return gumbel_noise(
         seed, request.first_index, request.samples, row * count, count, request.levels, device

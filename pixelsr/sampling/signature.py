@@ -1,8 +1,8 @@
-"""What a network computes, as a value to compare: a plan holds while it stays equal.
+"""Signatures of networks; a cached plan is valid while its network's signature stays equal.
 
-A network of this library's and PyTorch's own modules is told by the modules, their modes and
-attributes. The forward of any other network may read anything, so it is traced again, and the
-graphs are compared, with their constants.
+The signature of a network that consists of pixelsr and PyTorch modules lists the modules, their
+modes and their attributes. Any other network may read anything in its forward, so it is traced
+again, and the signature is the graph with its constants.
 """
 
 import dataclasses
@@ -19,19 +19,19 @@ from .plan.trace import trace
 _PLAIN = (type(None), bool, int, str, torch.dtype, torch.device)
 _LIBRARIES = ("pixelsr", "torch")
 _STATE = {name for name in vars(nn.Module()) if name.startswith("_")} | {"training"}
-"""Attributes of every module; those that matter are read one by one."""
+"""Attributes of every module; `module_facts` reads the relevant ones."""
 
 Signature = tuple[Any, ...]
 
 
 def signature(model: nn.Module, *, keep: bool = False) -> Signature | None:
-    """Return the signature of a network of library modules alone; None for any other.
+    """Return the signature of a network of library modules; None for any other network.
 
-    Parameters count by identity, dtype, device and shape, as a plan refers to them by name; buffers
-    count by value.
+    Parameters are compared by identity, dtype, device and shape, since a plan refers to them by
+    name. Buffers are compared by value.
 
     Args:
-        keep: copy buffers, for a signature that is compared with later ones.
+        keep: copy the buffers, for a signature that is kept and compared later.
     """
     facts = []
     for name, module in model.named_modules(remove_duplicate=False):
@@ -47,10 +47,10 @@ def signature(model: nn.Module, *, keep: bool = False) -> Signature | None:
 
 
 def graph_signature(model: nn.Module, graph: fx.Graph, *, keep: bool = False) -> Signature:
-    """Return the signature of a traced graph: its calls and constants, and the layers it calls.
+    """Return the signature of a traced graph: its calls, constants and layers.
 
     Args:
-        keep: as of `signature`.
+        keep: as in `signature`.
     """
     numbers = {node: number for number, node in enumerate(graph.nodes)}
     modules = dict(model.named_modules(remove_duplicate=False))
@@ -77,7 +77,7 @@ def graph_signature(model: nn.Module, graph: fx.Graph, *, keep: bool = False) ->
 def traced_signature(
     model: nn.Module, with_low_res: bool, *, keep: bool = False
 ) -> tuple[Signature, fx.Graph | None]:
-    """Return the signature of any network, and the graph where one had to be made.
+    """Return the signature of any network, and its graph if tracing was necessary.
 
     Raises:
         PlanError: the forward cannot be traced.
@@ -90,7 +90,7 @@ def traced_signature(
 
 
 def module_facts(module: nn.Module, keep: bool) -> Signature:
-    """Return a module's identity, class, mode, hooks, parameters and buffers."""
+    """Return a module's identity, forward, mode, hooks, parameters and buffers."""
     hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
     named = [*module._parameters.items(), *module._buffers.items()]
     tensors = tuple((name, _tensor(value, keep)) for name, value in named)
@@ -113,11 +113,11 @@ def _tensor(tensor: Tensor | None, keep: bool) -> Any:
 
 
 class _NotPlainError(Exception):
-    """A value whose changes cannot be seen."""
+    """The error for a value whose changes cannot be detected."""
 
 
 def _plain(value: Any) -> Any:
-    """Return plain values, and containers and dataclasses of them, as something comparable."""
+    """Return a comparable form of a plain value, or of a container or dataclass of plain values."""
     if isinstance(value, _PLAIN):
         return type(value), value
     if isinstance(value, float):
@@ -133,7 +133,7 @@ def _plain(value: Any) -> Any:
 
 
 class _Identity:
-    """An object that equals only itself; held weakly where that is possible."""
+    """A reference that equals only references to the same object; weak if the object allows it."""
 
     def __init__(self, value: object) -> None:
         try:
@@ -149,7 +149,7 @@ class _Identity:
 
 
 class _Values:
-    """A tensor that equals one of the same values, dtype, shape and device, bit for bit."""
+    """A tensor compared by dtype, shape, device and values; NaN equals NaN, 0.0 is not -0.0."""
 
     def __init__(self, tensor: Tensor, keep: bool) -> None:
         self.tensor = tensor.detach().clone() if keep else tensor

@@ -1,4 +1,4 @@
-"""Drawing an image one color step at a time, with the caller choosing the values."""
+"""Stepwise sampling, in which the caller chooses the value at each position."""
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +11,13 @@ from .request import Request, check_images, check_levels, layout, make_request
 
 
 class State:
-    """Images on their way; made by `start`.
+    """The state of images that are being drawn; `start` creates it.
 
     Attributes:
-        images: uint8 ``[samples, C, H, W]``, the values chosen so far; the rest are zero or known.
-        position: (row, column, color) of the value that the last logits are for; None at the end.
+        images: uint8 ``[samples, C, H, W]``, the values chosen so far; other values are known or
+            zero.
+        position: (row, column, color) of the most recent logits; None before the first step and
+            after the last.
     """
 
     def __init__(self, request: Request, engine: str) -> None:
@@ -29,17 +31,17 @@ class State:
     @without_autocast()
     @torch.no_grad()
     def step(self, values: Tensor | None = None) -> Tensor | None:
-        """Take the values of the current position, give the logits of the next.
+        """Write the values of the current position, and return the logits of the next.
 
         Args:
-            values: ints ``[samples]`` for the position whose logits came last (known values are
-                kept whatever is given); None in the first call.
+            values: ints ``[samples]`` for the current position (known values are never
+                overwritten); None in the first call.
         Returns:
             logits ``[samples, levels]`` of the next unknown position in raster order, or None when
-            every value is drawn. NaN and infinities are not refused.
+            every value is drawn. They are not checked for NaN and infinities.
         Raises:
-            ValueError, TypeError: values where none are expected, none where they are, or of
-                another type, shape, dtype or range.
+            ValueError, TypeError: `values` is missing or unexpected, or has the wrong type, shape,
+                dtype or range.
         """
         self._check(values)
         self._started = True
@@ -86,7 +88,7 @@ def start(
     engine: str = "auto",
     weights: str = "model",
 ) -> State:
-    """Start drawing, for a caller who chooses the values: top-k, guidance, scoring.
+    """Start to draw images whose values the caller chooses (top-k, guidance, scoring).
 
     ::
 
@@ -96,7 +98,7 @@ def start(
             logits = state.step(logits.argmax(-1))
         state.images
 
-    Arguments as in `pixelsr.sample`.
+    The arguments are the same as in `pixelsr.sample`.
     """
     request = make_request(model, n, image_size, low_res, known, known_mask, 0, weights)
     return State(request, engine)
@@ -107,13 +109,13 @@ def start(
 def logits(
     model: nn.Module, images: Tensor, *, low_res: Tensor | None = None, engine: str = "auto"
 ) -> Tensor:
-    """The logits that the cached sampler sees while it draws the given images.
+    """Return the logits that the cached sampler computes while it draws the given images.
 
-    Equals ``model(images)`` (or ``model(images, low_res)``) up to rounding.
+    The result equals ``model(images)`` (or ``model(images, low_res)``) up to rounding.
 
     Args:
         images: uint8 ``[N, C, H, W]``.
-        low_res: uint8 ``[N, C, h, w]`` for a model that takes one.
+        low_res: uint8 ``[N, C, h, w]``, for a model that takes it.
     Returns:
         ``[N, L, C, H, W]``, float64 for a float64 model, else float32.
     """

@@ -1,4 +1,4 @@
-"""The weights of a draw: effective, rounded, finite, and a number that changes with them."""
+"""The weights used for sampling: effective values, rounding, checks and version numbers."""
 
 import itertools
 import weakref
@@ -27,13 +27,14 @@ _snapshots: "weakref.WeakKeyDictionary[nn.Module, _Snapshot]" = weakref.WeakKeyD
 
 @torch.no_grad()
 def weights_number(model: nn.Module) -> int:
-    """A number that stands for the values of all parameters and buffers; checks that they are good.
+    """Check a model's parameters and buffers, and return a number that identifies their values.
 
-    They are compared with a copy, value by value: a version counter would miss what is written
-    through ``parameter.data``.
+    The values are compared with a copy, since a version counter would miss writes through
+    ``parameter.data``.
 
     Raises:
-        ValueError: a parameter is not finite, a buffer holds NaN, or there are no values.
+        ValueError: a parameter is not finite, a buffer holds NaN, or a tensor is on the meta
+            device.
     """
     tensors = dict(itertools.chain(model.named_parameters(), model.named_buffers()))
     _check_values(tensors)
@@ -50,7 +51,7 @@ def _equal(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
         return False
     if all(tensor.device.type == "cpu" for tensor in a.values()):
         return all(torch.equal(a[name], b[name]) for name in a)
-    found = [(a[name] == b[name]).all() for name in a]  # a GPU is waited for once
+    found = [(a[name] == b[name]).all() for name in a]  # synchronizes a GPU only once
     return bool(torch.stack([equal.to(found[0].device) for equal in found]).all())
 
 
@@ -67,14 +68,14 @@ def _check_values(tensors: dict[str, Tensor]) -> None:
 
 
 def check_finite(model: nn.Module) -> None:
-    """Check that weights are finite; a buffer may be infinite, as a mask is.
+    """Check that parameters are finite and buffers hold no NaN; a mask buffer may be infinite.
 
     Raises:
         ValueError: a parameter is not finite, or a buffer holds NaN.
     """
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
-            raise ValueError(f"the weights hold NaN or infinity, in {name}; expected finite ones")
+            raise ValueError(f"the parameter {name} holds NaN or infinity; expected finite values")
     for name, buffer in model.named_buffers():
         if buffer.is_floating_point() and buffer.isnan().any():
             raise ValueError(f"the buffer {name} holds NaN")
@@ -82,21 +83,22 @@ def check_finite(model: nn.Module) -> None:
 
 WEIGHTS = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
-_Copy = tuple[object, nn.Module]  # what it is a copy of, and the copy
+_Copy = tuple[object, nn.Module]  # (key of the original's state, the copy)
 _copies: "weakref.WeakKeyDictionary[nn.Module, dict[str, _Copy]]" = weakref.WeakKeyDictionary()
 
 
 def effective(model: nn.Module, weights: str = "model") -> nn.Module:
-    """Return the network that a model is drawn from.
+    """Return the network that the sampler runs for a model.
 
-    That is the model itself, or where its weights are reparametrized or to be rounded, a copy with
-    plain parameters of the effective values. The copy is kept for as long as the model stays the
-    same.
+    This is the model itself, unless its weights are reparametrized or must be rounded: then it is a
+    copy whose plain parameters hold the effective values. The copy is cached while the model stays
+    the same.
 
     Args:
-        weights: "model", or "float16" or "bfloat16": rounded so.
+        weights: "model" (no rounding), or the dtype to round to, "float16" or "bfloat16".
     Raises:
-        ValueError: another name, or a weight that is not finite or does not fit.
+        ValueError: `weights` has another value, or a weight is not finite or does not fit the
+            dtype.
     """
     if weights != "model" and weights not in WEIGHTS:
         raise ValueError(f"weights must be model, float16 or bfloat16, got {weights!r}")

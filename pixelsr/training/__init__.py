@@ -1,4 +1,4 @@
-"""Training: images in, weights out; the same weights after an interruption as without one."""
+"""Training: an interrupted and resumed run gives the same weights as an uninterrupted one."""
 
 from .config import Budget, Intervals, TrainingConfig
 from .loss import bits_per_dimension

@@ -1,4 +1,4 @@
-"""Checkpoints: one safetensors file of tensors and JSON, written whole or not at all."""
+"""Checkpoints: one safetensors file of tensors and JSON, written atomically."""
 
 import dataclasses
 import math
@@ -14,22 +14,23 @@ from .meters import EarlyStopping
 
 
 def write_checkpoint(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-    """Write a checkpoint, whole or not at all.
+    """Write a checkpoint atomically.
 
     Args:
         tensors: the state of the run.
-        facts: JSON values; stored in the metadata of the same file, so that the two never disagree.
+        facts: JSON values, stored in the metadata of the same file so that they always match the
+            tensors.
     Raises:
-        OSError: it cannot be written; what stood at `path` before still does.
+        OSError: the file cannot be written; an earlier file at `path` is kept.
     """
     write_whole(path, strict_files.encode(tensors, facts))
 
 
 def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the tensors and the facts of `write_checkpoint`.
+    """Return the tensors and facts that `write_checkpoint` wrote.
 
     Raises:
-        ValueError: the file is damaged, or not a checkpoint of pixelsr.
+        ValueError: the file is damaged, or is not a checkpoint of pixelsr.
         OSError: the file cannot be read.
     """
     tensors, facts = strict_files.read(path)
@@ -49,12 +50,12 @@ class Facts:
     """The facts of one checkpoint.
 
     Args:
-        step: steps taken.
-        seconds: spent, over all sessions of the run.
+        step: number of steps taken.
+        seconds: time spent, over all sessions of the run.
         best: the best validation so far.
-        settings: JSON values that decide the weights; a resumed run must have the same.
-        without_moments: names of the parameters that the optimizer has no state of: those that no
-            gradient has reached.
+        settings: JSON values that determine the weights; a resumed run must have the same.
+        without_moments: names of the parameters without optimizer state, because they never
+            received a gradient.
     """
 
     step: int
@@ -64,7 +65,7 @@ class Facts:
     without_moments: list[str]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the facts as JSON values; no validation yet is null."""
+        """Return the facts as JSON values; the best bits are null before any validation."""
         facts = dataclasses.asdict(self)
         if math.isinf(self.best.bits):
             facts["best"]["bits"] = None
@@ -72,10 +73,10 @@ class Facts:
 
     @classmethod
     def from_json(cls, facts: dict[str, Any]) -> "Facts":
-        """Return the inverse of `to_json`.
+        """Build the facts from the output of `to_json`.
 
         Raises:
-            ValueError: a fact is missing, unknown, of another type or out of range.
+            ValueError: a fact is missing, unknown, of the wrong type or out of range.
         """
         _check_keys("the facts", facts, cls)
         step = _count("step", facts["step"], LARGEST_STEP)

@@ -7,18 +7,19 @@ from torch import Tensor
 
 
 class DataOrder:
-    """Epochs of whole batches; each epoch is a permutation of its own, and has flips of its own.
+    """The batches of all epochs; each epoch has its own permutation and flips.
 
-    The images left over at the end of an epoch, fewer than a batch, are dropped from it.
+    An incomplete last batch of an epoch is dropped.
 
     Args:
         images: ``[N, C, H, W]``.
-        batch: images a step, of all workers together; N where there are fewer.
-        seed: of the order and the flips.
+        batch: images per step over all workers; reduced to N if there are fewer images.
+        seed: seed of the order and the flips.
         flip: mirror half of the images, left to right.
-        parts: equal pieces that a step will be cut into; its batch is made a multiple of them.
+        parts: number of equal pieces that each batch is cut into; the batch is rounded down to a
+            multiple of it.
     Raises:
-        ValueError: fewer images than parts.
+        ValueError: there are fewer images than parts.
     """
 
     def __init__(self, images: Tensor, batch: int, seed: int, flip: bool, parts: int = 1) -> None:
@@ -33,7 +34,7 @@ class DataOrder:
         self._epoch = -1
 
     def __getitem__(self, step: int) -> Tensor:
-        """The batch of a step (from 0), ``[batch, C, H, W]``."""
+        """Return the batch of a step (from 0), ``[batch, C, H, W]``."""
         epoch, position = divmod(step, self.steps_per_epoch)
         if epoch != self._epoch:
             self._shuffle(epoch)
@@ -54,5 +55,5 @@ class DataOrder:
 
 
 def _mix(seed: int, epoch: int) -> int:
-    """A seed of 32 bits in which neighboring seeds and epochs have nothing in common."""
+    """Return a 32-bit seed, unrelated for neighboring seeds and epochs."""
     return int.from_bytes(hashlib.sha256(f"{seed} {epoch}".encode()).digest()[:4], "little")

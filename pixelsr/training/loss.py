@@ -13,13 +13,13 @@ from pixelsr.utils.distributed import Workers
 
 
 def nll_by_term(model: PixelModel, images: Tensor) -> dict[str, Tensor]:
-    """``-log p`` of each image, nats ``[N]``, by each distribution of a model, its own first.
+    """Return the nll of each image, nats ``[N]``, under each distribution of a model, by name.
 
-    For `PixelRecursiveSR` "sum", A + B, "conditioning", A alone, and "prior", B alone; for any
-    other model "model".
+    The model's own distribution comes first. The names are "sum" (A + B), "conditioning" (A alone)
+    and "prior" (B alone) for `PixelRecursiveSR`, and "model" for any other model.
 
     Args:
-        images: uint8 ``[N, C, H, W]``; the small images are what the model's `downsample` makes.
+        images: uint8 ``[N, C, H, W]``; low_res is computed from them by the model's `downsample`.
     """
     if not isinstance(model, PixelRecursiveSR):
         return {"model": _own_nll(model, images)}
@@ -37,32 +37,32 @@ def _own_nll(model: PixelModel, images: Tensor) -> Tensor:
 
 
 def is_multi_scale(model: PixelModel) -> TypeGuard[PixelRNN]:
-    """Is it a recurrent network that draws an image from a small one?"""
+    """Return True if `model` is a multi-scale PixelRNN, which draws images from low_res."""
     return isinstance(model, PixelRNN) and model.config.scale_factor is not None
 
 
 def check_size(model: PixelModel, size: Sequence[int]) -> None:
-    """That a model has distributions over images of this height and width.
+    """Check that a model can process images of this height and width.
 
     Raises:
-        ValueError: they are no multiples of its scale factor.
+        ValueError: a side is not a multiple of the model's scale factor.
     """
     factor = getattr(model, "scale_factor", 1)
     height, width = size
     if height % factor or width % factor:
         raise ValueError(
-            f"the model magnifies {factor} times: images must have sides that are multiples of "
+            f"the model has scale factor {factor}: images must have sides that are multiples of "
             f"{factor}, got {height}x{width}"
         )
 
 
 class TrainingLoss(nn.Module):
-    """The terms of the loss, nats per value; the first is that of the model's own distribution.
+    """The terms of the loss, in nats per dimension; the model's own distribution comes first.
 
     For `PixelRecursiveSR` they are -log softmax(A + B) and -log softmax(A / conditioning_weight);
-    with a weight of 1 their sum is its ``loss`` divided by the number of values of an image, so
-    that the learning rate does not depend on the size. B alone has no term. A module, so that it
-    can be compiled, and wrapped for several workers, as a whole.
+    with a weight of 1 their sum is its ``loss`` divided by C * H * W, so that the learning rate
+    does not depend on the image size. B alone has no term. This is a module so that it can be
+    compiled, and wrapped in DistributedDataParallel, as a whole.
 
     Shape:
         uint8 ``[N, C, H, W]`` to ``[terms]``, means over the N images.
@@ -77,7 +77,7 @@ class TrainingLoss(nn.Module):
         return torch.stack(terms) / images[0].numel()
 
     def _nll(self, images: Tensor) -> Sequence[Tensor]:
-        """Of each term, ``[N]``."""
+        """Return the nll of each term, ``[N]``."""
         model = self.model
         if isinstance(model, PixelRecursiveSR):
             return model.terms(images, model.downsample(images), self.conditioning_weight)
@@ -95,18 +95,18 @@ def bits_per_dimension(
     workers: Workers = ALONE,
     advance: Callable[[float], None] = lambda done: None,
 ) -> dict[str, float]:
-    """``-log2 p(y)`` divided by the number of values, mean over all images.
+    """Return ``-log2 p(y) / (C H W)``, mean over all images, under each distribution of a model.
 
     Args:
-        model: computed in eval mode, and put back into its own mode afterwards.
+        model: run in eval mode; its own mode is restored afterwards.
         images: uint8 ``[N, C, H, W]``.
         batch: images at a time; the result does not depend on it, beyond rounding.
-        workers: share the images; each gets the result for all of them.
-        advance: called after each batch, equally often in each worker, with the fraction that is
-            done; what it raises ends the measurement.
+        workers: the workers that share the images; each gets the result for all of them.
+        advance: called with the fraction done after each batch, equally often in each worker. An
+            exception that it raises ends the measurement.
     Returns:
-        for `PixelRecursiveSR` "sum", of softmax(A + B), "conditioning", of softmax(A), and "prior",
-        of softmax(B); for any other model "model".
+        Bits by name. For `PixelRecursiveSR`: "sum" for softmax(A + B), "conditioning" for
+        softmax(A), "prior" for softmax(B); for any other model "model".
     """
     was_training = model.training
     model.eval()
@@ -127,7 +127,7 @@ def _sums(
     workers: Workers,
     advance: Callable[[float], None],
 ) -> dict[str, float]:
-    """Return the nats of this worker's share of the images, by name."""
+    """Return the total nll of this worker's share of the images, in nats, by name."""
     totals: dict[str, float] = {}
     mine = images[workers.share(len(images))]
     largest_share = math.ceil(len(images) / workers.count)
@@ -141,9 +141,9 @@ def _sums(
 
 
 def nats_per_image(bits: float, images: Tensor) -> float:
-    """Bits per dimension as nats of a whole image: ``bits * values * ln 2``.
+    """Convert bits per dimension to nats per image: ``bits * C * H * W * ln 2``.
 
     Args:
-        images: ``[N, C, H, W]``, those that the bits are of; an image has ``C * H * W`` values.
+        images: ``[N, C, H, W]``, the images that `bits` was measured on.
     """
     return bits * math.prod(images.shape[1:]) * math.log(2)

@@ -1,4 +1,4 @@
-"""How well and how fast a run goes, and which validation was the best."""
+"""The progress, speed and best validation of a run."""
 
 import collections
 import dataclasses
@@ -7,15 +7,15 @@ from collections.abc import Iterable
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """Where a run stands; bits per dimension and speed are means over the last steps.
+    """The progress of a run; bits per dimension and speed are means over the last steps.
 
     Args:
-        step: steps taken.
-        seconds: spent, over all sessions of the run.
-        used: fraction of the budget, 0 to 1.
-        bits: per dimension, of the model's own distribution, on the training images.
-        images_per_second: trained on in this session.
-        seconds_left: until the budget is used, at the speed of this session.
+        step: number of steps taken.
+        seconds: time spent, over all sessions of the run.
+        used: fraction of the budget that is used, 0 to 1.
+        bits: bits per dimension of the model's own distribution on the training images.
+        images_per_second: training speed in this session.
+        seconds_left: time until the budget is used, at the speed of this session.
     """
 
     step: int
@@ -35,12 +35,12 @@ class Reading:
 
 
 class Meter:
-    """Takes the steps of one session, and gives readings.
+    """A meter that turns the steps of one session into readings.
 
     Args:
-        window: steps that a mean is over.
-        seconds, used: where the session begins.
-        bits: of the last steps of the session before.
+        window: number of steps that the means are taken over.
+        seconds, used: time spent and budget used before this session.
+        bits: bits per dimension of the last steps of the previous session.
     """
 
     def __init__(
@@ -52,11 +52,11 @@ class Meter:
         self._steps: collections.deque[tuple[float, int]] = collections.deque(maxlen=window)
 
     def skip_to(self, seconds: float) -> None:
-        """Leave out the time until `seconds`, in which there was no training."""
+        """Exclude the time until `seconds` from the speed: there was no training in it."""
         self._last = seconds
 
     def read(self, step: int, seconds: float, used: float, bits: float, batch: int) -> Reading:
-        """The reading after a step of `batch` images that had `bits` per dimension."""
+        """Return the reading after a step on `batch` images at `bits` bits per dimension."""
         self.bits.append(bits)
         self._steps.append((seconds - self._last, batch))
         self._last = seconds
@@ -76,8 +76,8 @@ class EarlyStopping:
     """The best validation so far.
 
     Args:
-        bits: per dimension; infinite before the first validation.
-        stale: validations since.
+        bits: its bits per dimension; infinite before the first validation.
+        stale: number of validations since the best one.
         measured: the step of the last validation.
     """
 
@@ -86,11 +86,11 @@ class EarlyStopping:
     measured: int = 0
 
     def take(self, bits: float) -> bool:
-        """Take one validation; true where it is a new best."""
+        """Record one validation; return True if it is a new best."""
         better = bits < self.bits
         self.bits, self.stale = (bits, 0) if better else (self.bits, self.stale + 1)
         return better
 
     def is_stale(self, patience: int | None) -> bool:
-        """True after `patience` validations without a new best; never where that is None."""
+        """Return True after `patience` validations without a new best; never if it is None."""
         return patience is not None and self.stale >= patience

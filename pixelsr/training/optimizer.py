@@ -1,4 +1,4 @@
-"""The optimizer of a configuration, and the learning rate over a run."""
+"""The optimizer and the learning rate of a training config."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -12,7 +12,7 @@ from .config import TrainingConfig
 def make_optimizer(
     parameters: Iterable[nn.Parameter], recipe: TrainingConfig
 ) -> torch.optim.Optimizer:
-    """Return the optimizer of a recipe."""
+    """Return the optimizer that a training config describes."""
     if recipe.optimizer == "rmsprop":
         return torch.optim.RMSprop(parameters, lr=recipe.lr, alpha=0.95, momentum=0.9, eps=1e-8)
     return torch.optim.AdamW(
@@ -23,13 +23,13 @@ def make_optimizer(
 def outline_moments(
     parameters: Mapping[str, nn.Parameter], recipe: TrainingConfig
 ) -> dict[str, Tensor]:
-    """Return tensors of the names, shapes and dtypes of the moments that steps leave.
+    """Return meta tensors with the names, shapes and dtypes of the optimizer's state.
 
     Args:
-        parameters: by name.
-        recipe: of the optimizer.
+        parameters: the parameters by name.
+        recipe: the training config that selects the optimizer.
     Returns:
-        On the meta device, by "NAME.KEY".
+        The tensors, on the meta device, by "NAME.KEY".
     """
     tensors: dict[str, Tensor] = {}
     for name, parameter in parameters.items():
@@ -40,7 +40,7 @@ def outline_moments(
 
 
 def _moments_of_one(dtype: torch.dtype, recipe: TrainingConfig) -> dict[str, Tensor]:
-    """Return the moments of a parameter of one number, after a step."""
+    """Return the optimizer's state of a one-element parameter after one step."""
     parameter = nn.Parameter(torch.zeros(1, dtype=dtype, device="cpu"))
     parameter.grad = torch.zeros_like(parameter)
     optimizer = make_optimizer([parameter], recipe)
@@ -49,14 +49,14 @@ def _moments_of_one(dtype: torch.dtype, recipe: TrainingConfig) -> dict[str, Ten
 
 
 def learning_rate(recipe: TrainingConfig, step: int, used: float) -> float:
-    """Linear warm-up, times the recipe's schedule.
+    """Return the learning rate of a step: linear warm-up times the schedule.
 
     "cosine": half a wave from the peak to ``floor`` times the peak; "halving": the peak times
     ``0.5 ** (step // halve_every)``.
 
     Args:
-        recipe: gives peak, warm-up and schedule.
-        step: steps taken before this one.
+        recipe: the training config with peak, warm-up and schedule.
+        step: number of steps taken before this one.
         used: fraction of the budget that is used, 0 to 1.
     """
     rise = min(1.0, (step + 1) / recipe.warmup) if recipe.warmup else 1.0

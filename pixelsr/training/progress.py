@@ -1,4 +1,4 @@
-"""What a run shows while it goes on: a bar on a terminal, now and then a line elsewhere."""
+"""The progress display of a run: a bar on a terminal, occasional lines elsewhere."""
 
 import sys
 from typing import Protocol
@@ -9,26 +9,26 @@ from .meters import Reading
 
 
 class Display(Protocol):
-    """Where a run shows itself."""
+    """The display that a run reports its progress to."""
 
     def __enter__(self) -> Self: ...
     def __exit__(self, *exception: object) -> None: ...
 
     def update(self, reading: Reading, logged: bool) -> None:
-        """After every step; `logged` where the step is written to the log as well."""
+        """Show a reading; called after every step, with `logged` if the step is also logged."""
 
     def validate(self, done: float) -> None:
-        """During a validation; `done` is the fraction of it."""
+        """Show the progress of a validation; `done` is the fraction that is finished."""
 
     def say(self, sentence: str) -> None:
-        """Show a sentence that stays."""
+        """Show a sentence permanently."""
 
 
 class Bar:
-    """A progress bar."""
+    """A progress bar on a terminal."""
 
     def __init__(self) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn  # here, as in sampling/api.py
+        from rich.progress import BarColumn, Progress, TextColumn  # lazy, as in sampling/api.py
 
         self.progress = Progress(
             BarColumn(16), TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.description}")
@@ -73,19 +73,19 @@ class Lines:
 
 
 class Silence(Lines):
-    """Nothing: for the workers that leave the speaking to the first."""
+    """A display that shows nothing, for all workers but the first."""
 
     def say(self, sentence: str) -> None:
         pass
 
 
 def stdout_sentence(error: OSError) -> str:
-    """Return what is said of a standard output that is closed, or on a full disk."""
+    """Return the message for a standard output that is closed or on a full disk."""
     return f"standard output cannot be written: {error.strerror or error}"
 
 
 def display(speaks: bool = True) -> Display:
-    """A bar where stdout is a terminal, lines elsewhere; silence where it does not speak."""
+    """Return a bar if stdout is a terminal, else lines; `Silence` unless `speaks`."""
     if not speaks:
         return Silence()
     return Bar() if sys.stdout is not None and sys.stdout.isatty() else Lines()

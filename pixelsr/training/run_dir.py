@@ -30,16 +30,16 @@ SAMPLES, TENSORBOARD, LOCK = "samples", "tensorboard", ".lock"
 
 
 class RunDir:
-    """The files of a run; until `close` no other run can have the folder.
+    """The files of a run; the folder is locked against other runs until `close`.
 
-    `checkpoint.safetensors`; `log.jsonl`; `model/`, as `save_pretrained` writes it, with
-    `training.toml`, the run's configuration, beside the weights; `samples/`, grids of images;
-    `tensorboard/`.
+    The folder holds `checkpoint.safetensors`; `log.jsonl`; `model/`, as `save_pretrained` writes
+    it, with the training config `training.toml` beside the weights; `samples/`, the sample grids;
+    and `tensorboard/`.
 
     Args:
-        out: the folder, made if need be.
-        resume: there is a run in it to go on with; else there must be none.
-        writes: false for a worker that leaves the writing to another: nothing is made or written.
+        out: the folder; created if it is missing.
+        resume: True if the folder must hold a run to resume, False if it must hold none.
+        writes: False for a worker that creates and writes nothing, because another worker does.
     Raises:
         FileExistsError: `out` holds a run, and `resume` is false; or a run is writing to it now.
         FileNotFoundError: `out` holds no run, and `resume` is true.
@@ -58,7 +58,7 @@ class RunDir:
             find_config(self.out)
         own = (self.out / LOCK, self.out / MODEL, self.out, *self.out.absolute().parents)
         self._missing = [path for path in own if not path.exists()]
-        self._entries: set[Path] | None = None  # of `out`; None until the folder is this run's
+        self._entries: set[Path] | None = None  # entries of `out`; None until it is locked
         try:
             self._take_folder()
         except BaseException:
@@ -73,7 +73,7 @@ class RunDir:
             self.lock.acquire()
         except Timeout:
             raise FileExistsError(
-                f"another run is writing to {self.out} now: wait for its end, or choose another "
+                f"another run is writing to {self.out} now: wait until it ends, or choose another "
                 "folder"
             ) from None
         self._entries = set(self.out.iterdir()) - set(self._missing)
@@ -86,7 +86,7 @@ class RunDir:
             remove_partials(folder)
 
     def _restore(self) -> None:
-        """Remove what was not there before this run, as far as that is possible."""
+        """Remove everything that this run has created, as far as possible."""
         if self._entries is not None:
             for path in set(self.out.iterdir()) - self._entries:
                 _remove(path)
@@ -95,44 +95,44 @@ class RunDir:
                 folder.rmdir()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """In another worker: the same folder, whose writing is left to this one."""
+        """Pickle as the same folder with `writes=False`: only this worker writes to it."""
         return partial(RunDir, resume=self.resume, writes=False), (self.out,)
 
     @property
     def checkpoint(self) -> Path:
-        """Where the checkpoint is, or will be."""
+        """The path of the checkpoint, which may not exist yet."""
         return self.out / CHECKPOINT
 
     def open_logs(self, first_step: int, measured: int, tensorboard: bool) -> None:
-        """Begin to log, after step `first_step` and the validation of step `measured`."""
+        """Open the logs after step `first_step` and the validation of step `measured`."""
         if self.writes:
             self.log = Log(self.out / LOG, first_step, measured)
             if tensorboard:
                 self.tensorboard = TensorBoard(self.out / TENSORBOARD, first_step)
 
     def write_log(self, **entry: Any) -> None:
-        """Append an entry, which has a "step"."""
+        """Append an entry, which must have a "step"."""
         for log in (self.log, self.tensorboard):
             if log:
                 log.write(**entry)
 
     def save_checkpoint(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        """Replace the checkpoint, whole or not at all."""
+        """Replace the checkpoint atomically."""
         if self.writes:
             write_checkpoint(self.checkpoint, tensors, facts)
 
     def save_config(self, toml: str) -> None:
-        """Replace the configuration that lies beside the weights."""
+        """Replace the training config beside the weights."""
         if self.writes:
             write_whole(self.out / MODEL / TRAINING, toml.encode())
 
     def save_model(self, model: PixelModel) -> None:
-        """Replace the model, whole or not at all."""
+        """Replace the model atomically."""
         if self.writes:
             model.save_pretrained(self.out / MODEL)
 
     def save_grid(self, step: int, grid: Image.Image) -> None:
-        """Add an image of samples."""
+        """Add a sample grid."""
         folder = self.out / SAMPLES
         folder.mkdir(exist_ok=True)
         save_image(grid, folder / f"step-{step:07d}.png")
@@ -141,9 +141,9 @@ class RunDir:
 
     @contextlib.contextmanager
     def start(self) -> Iterator[None]:
-        """Run the beginning of a run: where it fails, remove what was made since, and close.
+        """Run the setup of a run in this context; on failure, remove what it created and close.
 
-        A run that is resumed keeps all that is in its folder.
+        A resumed run removes nothing from its folder.
         """
         try:
             yield
@@ -154,7 +154,7 @@ class RunDir:
             raise
 
     def close(self) -> None:
-        """Let another run have the folder."""
+        """Close the logs and unlock the folder for other runs."""
         if self.tensorboard:
             self.tensorboard.close()
         if self.writes:
@@ -162,7 +162,7 @@ class RunDir:
 
 
 def find_config(out: Path) -> Path:
-    """Return where the run in `out` has its configuration, which may be missing.
+    """Return the path of the training config of the run in `out`; it may be missing.
 
     Raises:
         FileNotFoundError: there is no run in `out`.
@@ -181,7 +181,7 @@ def _remove(path: Path) -> None:
 
 
 def _check_writable(folder: Path) -> None:
-    """Find out now, not after hours of training."""
+    """Check that a folder can be written, now rather than after hours of training."""
     check_makeable(folder, "the run")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -192,17 +192,17 @@ def _check_writable(folder: Path) -> None:
 
 
 class Log:
-    """Appends entries, each with its "step", to those that the checkpoint knows of.
+    """The log of a run: one JSON entry per line, each with a "step".
 
     Args:
-        path: the file; it is made, or cut back to the entries up to `first_step`, and the
-            validations up to `measured`. Others are of a stretch that was lost.
-        first_step: where the run starts or resumes.
-        measured: the step of the last validation before.
+        path: the file. It is created, or cut back to the entries up to `first_step` and the
+            validations up to `measured`; later entries belong to steps that were lost.
+        first_step: the step at which the run starts or resumes.
+        measured: the step of the last validation before that.
     Raises:
-        ValueError: the file holds a line that is no entry, other than a last one that was cut off;
-            it is left as it is.
-        OSError: it cannot be read or written.
+        ValueError: the file holds a line that is not an entry, other than a truncated last line;
+            the file is left unchanged.
+        OSError: the file cannot be read or written.
     """
 
     def __init__(self, path: Path, first_step: int, measured: int = 0) -> None:
@@ -224,8 +224,8 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     """Return the entries of a log.
 
     Raises:
-        ValueError: the file holds a line that is no entry, other than a last one that was cut off.
-        OSError: it cannot be read.
+        ValueError: the file holds a line that is not an entry, other than a truncated last line.
+        OSError: the file cannot be read.
     """
     return [entry for _, entry in _lines(path)]
 
@@ -236,11 +236,11 @@ def _is_kept(entry: dict[str, Any], first_step: int, measured: int) -> bool:
 
 
 def _lines(path: Path) -> list[tuple[str, dict[str, Any]]]:
-    """Return each line with its entry; one that was cut off, the last, is left out."""
+    """Return each line with its entry; a truncated last line is dropped."""
     try:
         *lines, rest = path.read_bytes().decode().split("\n")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is no log of a run: {error}") from None
+        raise ValueError(f"{path} is not the log of a run: {error}") from None
     entries = [(line, _entry(path, line)) for line in lines]
     with contextlib.suppress(ValueError):
         entries.append((rest, _entry(path, rest)))
@@ -251,26 +251,26 @@ def _entry(path: Path, line: str) -> dict[str, Any]:
     try:
         entry = strict_files.parse(line)
     except ValueError as error:
-        raise ValueError(f"{path} is no log of a run: a line is not JSON: {error}") from None
+        raise ValueError(f"{path} is not the log of a run: a line is not JSON: {error}") from None
     step = entry.get("step") if isinstance(entry, dict) else None
     if type(step) is not int or step < 0:
         raise ValueError(
-            f'{path} is no log of a run: it has a line without a "step": {line.strip()[:100]}'
+            f'{path} is not the log of a run: it has a line without a "step": {line.strip()[:100]}'
         )
     return entry
 
 
 def is_installed() -> bool:
-    """True where runs can be written for TensorBoard."""
+    """Return True if TensorBoard is installed."""
     return importlib.util.find_spec("tensorboard") is not None
 
 
 class TensorBoard:
-    """Writes the entries of the log as curves, and grids of samples as images.
+    """A TensorBoard writer: log entries become curves, sample grids become images.
 
     Args:
-        folder: made if need be.
-        first_step: where the run starts or resumes; later entries in the folder are hidden.
+        folder: the folder of the events; created if it is missing.
+        first_step: the step at which the run starts or resumes; later entries are hidden.
     """
 
     def __init__(self, folder: Path, first_step: int) -> None:
@@ -279,16 +279,16 @@ class TensorBoard:
         self.writer = SummaryWriter(folder, purge_step=first_step + 1)
 
     def write(self, step: int, **entry: Any) -> None:
-        """Add one point to the curve of each figure."""
+        """Add one point to the curve of each metric."""
         for name, value in entry.items():
             figures = value if isinstance(value, dict) else {"": value}
             for part, figure in figures.items():
                 self.writer.add_scalar(f"{name}/{part}" if part else name, figure, step)
 
     def show(self, step: int, grid: Image.Image) -> None:
-        """Add an image."""
+        """Add a sample grid."""
         self.writer.add_image("samples", np.asarray(grid), step, dataformats="HWC")
 
     def close(self) -> None:
-        """Write what is still in memory."""
+        """Flush pending events and close the writer."""
         self.writer.close()

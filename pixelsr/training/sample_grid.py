@@ -1,4 +1,4 @@
-"""Images that show how a run goes: drawn for the same inputs, from the same noise, each time."""
+"""Sample grids of a run: always drawn from the same inputs and the same noise."""
 
 import torch
 from PIL import Image
@@ -13,19 +13,19 @@ from pixelsr.sampling import sample
 from .loss import is_multi_scale
 
 DRAWS = 4
-"""Samples of each image."""
+"""The number of samples of each image."""
 SCALE, GAP = 4, 1
 
 
 def draw_grid(model: PixelModel, images: Tensor, seed: int) -> Image.Image:
-    """A row an image: input, samples, original; of a prior alone samples only.
+    """Draw a row for each image: input, samples, original; only samples for a prior.
 
-    A `ConditioningNetwork`, whose values are independent, shows the likeliest of each.
+    A `ConditioningNetwork`, whose values are independent, shows the likeliest level of each value.
 
     Args:
-        model: in eval mode.
+        model: the model, in eval mode.
         images: uint8 ``[N, C, H, W]``.
-        seed: of the noise.
+        seed: seed of the noise.
     """
     images = images.to(model.device)
     if isinstance(model, ConditioningNetwork):
@@ -49,7 +49,7 @@ def _enlarged(low_res: Tensor, images: Tensor) -> Tensor:
 
 
 def _tiled(tiles: Tensor) -> Image.Image:
-    """Tiles ``[rows, columns, C, H, W]`` side by side, each pixel a square."""
+    """Arrange tiles ``[rows, columns, C, H, W]`` in a grid, each pixel enlarged to a square."""
     white = F.pad(tiles, (GAP, GAP, GAP, GAP), value=255)
     whole = white.permute(2, 0, 3, 1, 4).flatten(3, 4).flatten(1, 2)  # [C, rows H, columns W]
     image = from_tensor(whole)

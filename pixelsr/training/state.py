@@ -1,4 +1,4 @@
-"""Everything that changes while a model is trained."""
+"""The state of a training run: weights, average, optimizer and loss scale."""
 
 import contextlib
 import math
@@ -18,16 +18,16 @@ from .loss import TrainingLoss
 from .optimizer import make_optimizer, outline_moments
 
 SMALLEST_SCALE = 2.0**-16
-"""Of a loss that is scaled for float16: below this, it is not the scale that makes NaN."""
+"""The smallest loss scale for float16; at a smaller one, the scale cannot be what causes NaN."""
 
 
 class State:
-    """Model, optimizer, average of the weights, and the counts of steps and seconds.
+    """The model, optimizer and average of the weights, with the numbers of steps and seconds.
 
     Args:
-        model: trained in place.
-        recipe: how.
-        workers: those that share each step; all hold the same weights.
+        model: the model, trained in place.
+        recipe: the training config.
+        workers: the workers that share each step; all hold the same weights.
     """
 
     def __init__(self, model: PixelModel, recipe: TrainingConfig, workers: Workers) -> None:
@@ -47,10 +47,10 @@ class State:
         self.seconds = 0.0
 
     def advance(self, parts: Sequence[Tensor], lr: float) -> float:
-        """Take one step, and give the model's bits per dimension before it.
+        """Take one step; return the model's bits per dimension before it.
 
         Args:
-            parts: this worker's batches, each uint8 ``[N, C, H, W]``; the gradient is their mean.
+            parts: this worker's batches, each uint8 ``[N, C, H, W]``; their gradients are averaged.
             lr: learning rate.
         Raises:
             FloatingPointError: the loss or its gradient is not finite; the weights are unchanged.
@@ -58,7 +58,7 @@ class State:
         terms = self._differentiate(parts)
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
-        if not self.scaler.is_enabled():  # which else leaves out a step that overflowed
+        if not self.scaler.is_enabled():  # an enabled scaler skips steps that overflowed
             self._check_finite("gradient", norm)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
@@ -73,10 +73,10 @@ class State:
         return terms[0].item() / math.log(2)
 
     def check(self, parts: Sequence[Tensor]) -> None:
-        """Find out whether a step could be taken from here; take none.
+        """Check that a step could be taken from this state, without taking it.
 
         Args:
-            parts: of that step, as for `advance`.
+            parts: the parts of that step, as for `advance`.
         Raises:
             FloatingPointError: the weights, the loss or its gradient are not finite.
         """
@@ -89,10 +89,11 @@ class State:
             self._check_finite("gradient", torch.nn.utils.get_total_norm(gradients))
 
     def _differentiate(self, parts: Sequence[Tensor]) -> Tensor:
-        """The terms of the loss, finite, of all workers; their gradient is left at the weights."""
+        """Compute the gradients; return the terms of the loss, finite, averaged over workers."""
         self.optimizer.zero_grad()
         every: list[Tensor] = []
-        for part in parts:  # a comprehension's frame, in an error, would hold on to the objective
+        # Not a comprehension: in an error, its frame would keep the objective alive.
+        for part in parts:
             is_last = len(every) == len(parts) - 1
             every.append(self._backward(part, 1 / len(parts), is_last))
         terms = self.workers.mean(torch.stack(every).mean(0))
@@ -100,9 +101,9 @@ class State:
         return terms
 
     def _backward(self, images: Tensor, share: float, last: bool) -> Tensor:
-        """Add `share` of a part's gradient; the terms of its loss.
+        """Accumulate `share` times a part's gradient; return the terms of its loss.
 
-        Workers average what they have added up after the last part, not before.
+        Workers average the accumulated gradients once, after the last part.
         """
         images = images.to(self.model.device).contiguous(memory_format=self.layout)
         alone = self.workers.count == 1
@@ -119,7 +120,7 @@ class State:
             raise FloatingPointError(f"the {name} became {value.item()} after {self.step} steps")
 
     def tensors(self) -> dict[str, Tensor]:
-        """Weights, average, the optimizer's moments and the scale of the loss, by name."""
+        """Return the weights, their average, the optimizer's state and the loss scale, by name."""
         tensors = {f"model.{name}": tensor for name, tensor in self.model.state_dict().items()}
         average = self.ema.model.state_dict()
         tensors |= {f"ema.{name}": tensor for name, tensor in average.items()}
@@ -131,11 +132,10 @@ class State:
         return tensors
 
     def without_moments(self) -> list[str]:
-        """Return the names of the parameters that the optimizer has no state of.
+        """Return the names of the parameters without optimizer state.
 
-        Those are the ones that no gradient has reached so far: all before the first step, and
-        while each has overflowed at float16; and parameters that are frozen or that the loss does
-        not depend on.
+        These have not received a gradient yet: all parameters before the first step, or while every
+        float16 step has overflowed; and parameters that are frozen or do not affect the loss.
         """
         state = self.optimizer.state
         return [name for name, p in self.model.named_parameters() if not state.get(p)]
@@ -143,15 +143,15 @@ class State:
     def load_tensors(
         self, tensors: Mapping[str, Tensor], step: int, without_moments: Collection[str] = ()
     ) -> None:
-        """Take up `tensors` of a state of the same model and recipe, after `step` steps.
+        """Load the `tensors` of a state of the same model and training config.
 
         Args:
-            tensors: exactly those of that state.
-            step: steps taken.
-            without_moments: as of that state.
+            tensors: the complete output of `tensors` on that state.
+            step: number of steps that state has taken.
+            without_moments: the output of `without_moments` on that state.
         Raises:
-            ValueError: a tensor is missing, unexpected, of another shape or dtype, or has a value
-                that no run comes to; this state is left as it was.
+            ValueError: a tensor is missing, unexpected, of the wrong shape or dtype, or has a value
+                that no run can reach; this state is left unchanged.
         """
         self._check_moments(step, without_moments)
         check_same(self._outline(without_moments), tensors)
@@ -167,10 +167,10 @@ class State:
         self.step = step
 
     def _check_moments(self, step: int, without_moments: Collection[str]) -> None:
-        """Check which parameters have no moments: all before step 1, and not all after it."""
+        """Check that all parameters lack moments before the first step, and not all after it."""
         names = {name for name, _ in self.model.named_parameters()}
         if foreign := sorted(set(without_moments) - names):
-            raise ValueError(f"no parameter is named {foreign[0]!r}, said to have no moments")
+            raise ValueError(f"no parameter is named {foreign[0]!r}, which without_moments lists")
         some = names - set(without_moments)
         if step == 0 and some:
             raise ValueError(f"{min(some)} has moments before the first step")
@@ -178,7 +178,7 @@ class State:
             raise ValueError(f"no parameter has moments after {step} steps")
 
     def _outline(self, without_moments: Collection[str]) -> dict[str, Tensor]:
-        """Return tensors of the names, shapes and dtypes of `tensors`."""
+        """Return tensors with the names, shapes and dtypes that `tensors` returns."""
         own = self.tensors()
         like = {name: own[name] for name in own if not name.startswith("optimizer.")}
         trained = {
@@ -191,10 +191,10 @@ class State:
 
 
 def _arranged(model: PixelModel, layout: torch.memory_format) -> PixelModel:
-    """The model, the kernels of its convolutions in a memory format.
+    """Convert the model's convolution kernels to a memory format, in place; return the model.
 
-    One of 1x1 is in every format: it keeps its strides, which are those that its gradient comes
-    with, while ``model.to(memory_format=...)`` would give it others, for DDP to warn of.
+    A 1x1 kernel is contiguous in every format, so it keeps its strides, which match those of its
+    gradient. ``model.to(memory_format=...)`` would change them, and DDP would warn.
     """
     for parameter in model.parameters():
         if parameter.dim() == 4:
@@ -207,7 +207,7 @@ def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _placed(moments: dict[str, Tensor], parameter: Tensor) -> dict[str, Tensor]:
-    """The optimizer's tensors of a parameter, in the parameter's memory format and device."""
+    """Return copies of a parameter's optimizer state in its memory format and on its device."""
     return {
         key: value.clone() if key == "step" else torch.empty_like(parameter).copy_(value)
         for key, value in moments.items()
@@ -218,7 +218,7 @@ def check_same(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) ->
     """Check that tensors have the expected names, shapes and dtypes.
 
     Raises:
-        ValueError: they do not; the message names the first such tensor.
+        ValueError: a tensor differs; the message names the first one.
     """
     if odd := sorted(expected.keys() ^ tensors.keys()):
         where = "is missing" if odd[0] in expected else "is unexpected"
@@ -233,14 +233,14 @@ def check_same(expected: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) ->
 
 
 def check_values(tensors: Mapping[str, Tensor], step: int, scaler: Mapping[str, Any]) -> None:
-    """Check that tensors of a state have values that a run can come to in `step` steps.
+    """Check that the tensors of a state have values that a run can reach in `step` steps.
 
     Args:
-        tensors: of the right names, shapes and dtypes.
-        step: steps taken.
-        scaler: the state of a fresh scaler of the same recipe, whose constants are those of all.
+        tensors: tensors with the right names, shapes and dtypes.
+        step: number of steps taken.
+        scaler: the state of a new scaler of the same training config; its constants must match.
     Raises:
-        ValueError: they do not; the message names the first such tensor.
+        ValueError: a value is impossible; the message names the first such tensor.
     """
     most = 0.0
     for name, tensor in tensors.items():
@@ -251,7 +251,7 @@ def check_values(tensors: Mapping[str, Tensor], step: int, scaler: Mapping[str, 
             if not 1 <= taken <= step or taken % 1:
                 raise ValueError(f"{name} must be a whole number from 1 to {step}, got {taken}")
             most = max(most, taken)
-    if not scaler and most < step:  # which else leaves out steps that overflowed
+    if not scaler and most < step:  # with a scaler, steps that overflowed were skipped
         raise ValueError(f"the optimizer has taken {most:.0f} steps, expected {step}")
     for key, constant in scaler.items():
         value = tensors[f"scaler.{key}"].item()
@@ -267,10 +267,10 @@ def check_values(tensors: Mapping[str, Tensor], step: int, scaler: Mapping[str, 
 
 
 class Ema:
-    """A second model whose weights follow the first's: ``a += (1 - decay) * (weights - a)``.
+    """An exponential moving average of a model: ``a += (1 - decay) * (weights - a)``.
 
-    Early on the decay is ``(1 + step) / (10 + step)`` where that is less, so that the first,
-    untrained weights are soon forgotten. Buffers are copied.
+    The decay is at most ``(1 + step) / (10 + step)``, so that the untrained initial weights are
+    soon forgotten. Buffers are copied.
     """
 
     def __init__(self, model: PixelModel, decay: float) -> None:
@@ -279,7 +279,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self, model: PixelModel, step: int) -> None:
-        """Follow `model` after its step number `step` (from 0)."""
+        """Update the average with the weights of `model` after step number `step` (from 0)."""
         decay = min(self.decay, (1 + step) / (10 + step))
         for average, weight in zip(self.model.parameters(), model.parameters(), strict=True):
             average.lerp_(weight, 1 - decay)

@@ -33,36 +33,38 @@ WINDOW = "meter.bits"
 
 
 class _Stopped(Exception):  # noqa: N818
-    """The run is to end with a checkpoint, before its budget is used."""
+    """A request to end the run with a checkpoint, before its budget is used."""
 
 
 class Trainer:
-    """One run: a model, its images, and the folder that it writes.
+    """One training run: a model, its images, and the folder that it writes to.
 
     Args:
-        model: trained in place.
-        images: uint8 ``[N, C, H, W]``, to train on, 8 bits whatever the model's levels are;
-            for a model of 2 levels black and white, unless the recipe says how to binarize them.
+        model: the model, trained in place.
+        images: training images, uint8 ``[N, C, H, W]``, 8-bit intensities for any number of
+            levels. For a model of 2 levels they must be black and white, unless the training
+            config says how to binarize them.
         validation: uint8 ``[M, C, H, W]``, or None for no validation.
-        files: what the run writes, or goes on with: the checkpoint of a run with the same model,
-            images, recipe and number of workers; batches, and with a budget of steps the weights
-            too, are then those of a run that was never stopped. Its model is the average of the
-            weights at the best validation, or where there is none, the last.
-        recipe: how to train.
+        files: the folder of the run. A run is resumed from its checkpoint, which must have the
+            same model, images, training config and number of workers. A resumed run gets the same
+            batches as an uninterrupted one and, with a budget of steps, the same weights. The saved
+            model is the average of the weights at the best validation, or the last average if
+            there is no validation.
+        recipe: the training config.
         budget: when to stop.
         intervals: how often to log, validate and save.
-        display: where progress is shown.
-        stop: asked after every step and every batch of a validation; true, in any worker, ends the
-            run with a checkpoint.
-        pause: end the run after so many steps too, with a checkpoint and the validation of that
+        display: the progress display.
+        stop: called after every step and every batch of a validation; if it returns true in any
+            worker, the run ends with a checkpoint.
+        pause: also end the run after this many steps, with a checkpoint and the validation of that
             step.
-        workers: processes that share each step: with `batch` images for each of k workers, the
-            run is that of one process with batches of k times the size. The first one writes.
-        grid: images of which samples are drawn at each validation.
-        tensorboard: write `tensorboard/` too.
+        workers: processes that share each step. k workers with `batch` images each are equivalent
+            to one process with batches k times as large. The first worker writes the files.
+        grid: number of images that samples are drawn for at each validation.
+        tensorboard: also write `tensorboard/`.
     Raises:
-        ValueError: the checkpoint is damaged, or of a run with other settings; or the images are
-            gray, the model has 2 levels, and the recipe does not say how to binarize.
+        ValueError: the checkpoint is damaged or belongs to a run with other settings; or the images
+            are gray, the model has 2 levels, and the training config does not say how to binarize.
         OSError: a file cannot be written.
     """
 
@@ -87,7 +89,7 @@ class Trainer:
         self.recipe, self.budget, self.intervals = recipe, budget, intervals
         self.files, self.display, self.stop, self.workers = files, display, stop, workers
         self.pause = pause
-        self.lost: OSError | None = None  # why nothing can be shown any more
+        self.lost: OSError | None = None  # the error that made the display unusable
         self.parts = recipe.accumulate * workers.count
         self.best = EarlyStopping()
         with files.start():
@@ -110,12 +112,13 @@ class Trainer:
         self.meter = Meter(self.intervals.log, self.state.seconds, used, bits)
 
     def run(self) -> bool:
-        """Train until the budget is used (true), or until `stop` or `pause` ends the run (false).
+        """Train; return True if the budget is used, False if `stop` or `pause` ended the run.
 
         Raises:
             FloatingPointError: a loss, its gradient, a weight or a validation is not finite; the
                 last checkpoint is kept.
-            OSError: a file cannot be written, likewise; or the display cannot, after a checkpoint.
+            OSError: a file cannot be written, and the last checkpoint is kept; or the display
+                cannot be written, and a new checkpoint has been saved.
         """
         try:
             with self.display:
@@ -165,11 +168,11 @@ class Trainer:
                 used, _ = self._look()  # a validation counts too
 
     def _clock(self) -> float:
-        """Seconds that the run has taken, over all of its sessions."""
+        """Return the seconds that the run has taken, over all sessions."""
         return time.perf_counter() - self._start
 
     def _look(self) -> tuple[float, bool]:
-        """Return the fraction of the budget that is used, and whether any worker is to stop."""
+        """Return the used fraction of the budget, and True if any worker must stop."""
         every = self.workers.gather((self._clock(), self._is_asked_to_stop()))
         self.state.seconds = every[0][0]
         stopped = any(asked for _, asked in every)
@@ -179,7 +182,7 @@ class Trainer:
         return self.stop() or self.lost is not None
 
     def _show(self, show: Callable[..., None], *arguments: Any) -> None:
-        """Show something; where that cannot be written, the run is to stop."""
+        """Call a method of the display; if it cannot be written, request a stop."""
         try:
             if self.lost is None:
                 show(*arguments)
@@ -187,12 +190,12 @@ class Trainer:
             self.lost = error
 
     def _parts(self) -> Sequence[Tensor]:
-        """This worker's parts of the batch of the next step."""
+        """Return this worker's parts of the batch of the next step."""
         batch = to_levels(self.batches[self.state.step], self.state.model.levels)
         return batch.chunk(self.parts)[self.workers.rank :: self.workers.count]
 
     def _check(self) -> None:
-        """That what is about to be saved is a state that the run can go on from."""
+        """Check that the run can continue from the state that is about to be saved."""
         self.state.check(self._parts())
 
     def _report(self, reading: Reading) -> None:
@@ -210,10 +213,10 @@ class Trainer:
         return self.state.step > 0 and self.state.step % interval == 0
 
     def _keep(self) -> bool:
-        """Save and validate where it is time to; True after a validation.
+        """Save and validate if they are due; return True after a validation.
 
-        The next checkpoint holds what the validation found. A run that ends before is resumed with
-        the same validation of the same weights.
+        The result of the validation is stored in the next checkpoint. A run that ends before that
+        repeats the same validation, with the same weights, when it is resumed.
         """
         validate = self._is_due(self.intervals.validate)
         if not validate and not self._is_due(self.intervals.checkpoint):
@@ -230,7 +233,7 @@ class Trainer:
             raise _Stopped
 
     def _validate(self) -> None:
-        """Measure the averaged model, show what it draws, and save it where it is the best."""
+        """Validate the averaged model, save it if it is the best, and save a sample grid."""
         average, step = self.state.ema.model, self.state.step
         if self.held_out is None:
             self.files.save_model(average)
@@ -255,22 +258,22 @@ class Trainer:
 
     @property
     def _headline(self) -> str:
-        """What the figures of a validation are."""
+        """The description of the metrics that a validation prints."""
         quantized = describe_levels(self.state.model.levels, self.recipe.binarize)
         parts = ("validation", quantized, "bits/dim (nats/image)")
         return ", ".join(part for part in parts if part)
 
     def _leave(self) -> None:
-        """Save what a run that is stopped has so far, a model too if there is none yet."""
+        """Save a checkpoint of a stopped run, and a model if there is none yet."""
         self._check()
         self._save()
         if self.validation is None or math.isinf(self.best.bits):
             self.files.save_model(self.state.ema.model)
-        self.workers.gather(None)  # a launcher ends the first one when another has left
+        self.workers.gather(None)  # launchers kill the first worker once another has exited
 
     @functools.cached_property
     def _settings(self) -> dict[str, Any]:
-        """What a resumed run must have in common with the first, as JSON values."""
+        """The settings that a resumed run must share with the original, as JSON values."""
         return {
             **self.state.model.describe(),
             "images": _summary(self.images),
@@ -286,7 +289,7 @@ class Trainer:
         self.files.save_checkpoint(state.tensors() | window, facts.to_json())
 
     def _resume(self) -> list[float]:
-        """Take up the run of the checkpoint; the bits per dimension of its last steps."""
+        """Load the checkpoint; return the bits per dimension of its last steps."""
         path = self.files.checkpoint
         tensors, values = read_checkpoint(path)
         with _naming(path):
@@ -301,22 +304,22 @@ class Trainer:
 
 
 def _figures(bits: dict[str, float], images: Tensor) -> str:
-    """Bits per dimension of each distribution, and in brackets the nats of a whole image."""
+    """Format the bits per dimension of each distribution, with nats per image in brackets."""
     nll = {name: nats_per_image(value, images) for name, value in bits.items()}
     return ", ".join(f"{name} {value:.4f} ({nll[name]:.2f})" for name, value in bits.items())
 
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Name the checkpoint in what is said of what it holds."""
+    """Add the checkpoint's path to the message of a ValueError."""
     try:
         yield
     except ValueError as error:
-        raise ValueError(f"{path} is no checkpoint that a run can go on from: {error}") from None
+        raise ValueError(f"{path} is not a checkpoint that a run can resume: {error}") from None
 
 
 def _window(bits: Tensor | None, step: int) -> list[float]:
-    """Return the bits per dimension of the last of `step` steps, at least of one."""
+    """Return the checked bits per dimension of the last steps: 1 to `step` numbers."""
     if bits is None:
         raise ValueError(f"the tensor {WINDOW} is missing")
     expected = f"1 to {step} finite numbers of torch.float64" if step else "no numbers"
@@ -328,7 +331,7 @@ def _window(bits: Tensor | None, step: int) -> list[float]:
 
 
 def _summary(images: Tensor | None) -> str:
-    """Enough of the images to know them again."""
+    """Return the shape and a checksum of the images, to recognize them when a run resumes."""
     if images is None:
         return "none"
     checksum = zlib.crc32(images.contiguous().numpy().data)

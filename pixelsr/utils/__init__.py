@@ -1,1 +1,1 @@
-"""Files, processes, signals and modules: helpers that know nothing of images."""
+"""Helpers for files, processes, signals and modules, independent of the models."""

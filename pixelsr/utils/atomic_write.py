@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and the checks before the work begins."""
+"""Atomic writing of files, and early checks of output paths."""
 
 import os
 import uuid
@@ -9,20 +9,20 @@ PARTIAL = ".partial"
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write one file; see `write_all_whole`."""
+    """Write one file atomically; see `write_all_whole`."""
     write_all_whole({path: data})
 
 
 def write_all_whole(files: Mapping[Path, bytes]) -> None:
-    """Write each beside its place and flush it to the disk; when all are, move them into place.
+    """Write all files to temporary names, flush them to the disk, then rename them into place.
 
-    So a full disk or an interrupt leaves neither a half-written file nor half of the files.
+    A full disk or an interrupt thus leaves neither a partial file nor only some of the files.
 
     Raises:
-        OSError: a file cannot be written, and the message names it; where that shows before the
-            last step, which only renames, what stood at the paths before still does.
+        OSError: a file cannot be written; the message names it. Earlier files at the paths are kept
+            if this happens before the renaming.
     """
-    # Short names, for a name of the greatest length has no room for more.
+    # Temporary names do not extend the file's name, which may already have the maximum length.
     partials = {path: path.with_name(f".{uuid.uuid4().hex}{PARTIAL}") for path in files}
     path = Path()
     try:
@@ -41,25 +41,25 @@ def write_all_whole(files: Mapping[Path, bytes]) -> None:
 
 
 def remove_partials(folder: Path) -> None:
-    """Remove what processes that were killed have left; none may be writing to the folder now."""
+    """Remove temporary files of killed processes; no process may be writing to the folder."""
     for path in folder.glob(f".*{PARTIAL}"):
         path.unlink(missing_ok=True)
 
 
 def real_path(path: str | os.PathLike[str]) -> Path:
-    """Return the path without links; links that lead to each other stay as they are."""
+    """Return the path with links resolved; circular links are kept as they are."""
     return Path(os.path.realpath(path))
 
 
 def check_makeable(folder: Path, use: str) -> Path:
-    """Check that a folder exists or can be made, as far as names and links tell; make nothing.
+    """Check that a folder exists or could be created, judging by names and links alone.
 
     Args:
-        use: what an error says that the folder is for.
+        use: the purpose of the folder, for error messages.
     Returns:
-        the folder, or the nearest above it that exists.
+        The folder, or its nearest existing parent.
     Raises:
-        OSError: a file, or a link that leads nowhere, is in the way, or a name is too long.
+        OSError: a file or a broken link is in the way, or a name is too long.
     """
     missing = []
     for path in (folder, *folder.absolute().parents):
@@ -67,7 +67,7 @@ def check_makeable(folder: Path, use: str) -> Path:
             break
         missing.append(path)
     if not path.exists():
-        raise FileNotFoundError(f"{path} is a link that leads nowhere, expected a folder for {use}")
+        raise FileNotFoundError(f"{path} is a broken link, expected a folder for {use}")
     if not path.is_dir():
         raise NotADirectoryError(f"{path} is a file, expected a folder for {use}")
     for new in missing:
@@ -79,9 +79,9 @@ def check_name(path: Path, folder: Path) -> None:
     """Check that the name of a path is not too long.
 
     Args:
-        folder: one that exists on the same file system.
+        folder: an existing folder on the same file system.
     Raises:
-        OSError: it is.
+        OSError: the name is too long.
     """
     length, limit = len(os.fsencode(path.name)), os.pathconf(folder, "PC_NAME_MAX")
     if length > limit:

@@ -1,4 +1,4 @@
-"""Sheets: many images in one, a row a photo under captions, or a bare grid."""
+"""Contact sheets: many images in one, as captioned rows or as a plain grid."""
 
 import dataclasses
 import math
@@ -10,14 +10,14 @@ MARGIN, GAP, CAPTION, NAME = 16, 4, 22, 26
 FONT_SIZE = 14
 BACKGROUND, INK, PALE = "#fafafa", "#333333", "#777777"
 TILE, ROW_WIDTH, GRID_WIDTH = 256, 8192, 2048
-"""Pixels: a tile is enlarged by the largest whole number that keeps it and its row within these."""
+"""Limits in pixels: a tile is enlarged by the largest integer that keeps it and its row within."""
 MAX_ROWS, MAX_TILES = 24, 400
-"""What a command shows of many photos, or of many images in a grid; it says so."""
+"""The most rows of a sheet and tiles of a grid; a command reports what it leaves out."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One photo on the sheet: an image for each caption; the last may be missing."""
+    """One row of the sheet: an image for each caption; the last images may be missing."""
 
     name: str
     tiles: Sequence[Image.Image]
@@ -26,12 +26,13 @@ class Row:
 def draw_sheet(
     captions: Sequence[str], rows: Sequence[Row], size: tuple[int, int], scale: int | None = None
 ) -> Image.Image:
-    """A row a photo, its name below it, each column under its caption, if there is any.
+    """Draw the rows, each with its name below it, and the captions, if any, above the columns.
 
     Args:
-        rows: at least one.
-        size: width and height that every tile is brought to, before it is enlarged.
-        scale: each pixel becomes a square of this side; None for tiles of up to `TILE` pixels.
+        rows: at least one row.
+        size: width and height that every tile is resized to before it is enlarged.
+        scale: side of the square that each pixel becomes; None enlarges tiles to at most `TILE`
+            pixels.
     """
     scale = scale or _scale(size, len(captions), ROW_WIDTH)
     top = MARGIN + (CAPTION if any(captions) else 0)
@@ -59,10 +60,10 @@ def draw_sheet(
 
 
 def draw_grid(tiles: Sequence[Image.Image]) -> Image.Image:
-    """Images of one size, row by row, in as many rows as columns or one less.
+    """Draw images of one size in a grid, row by row; it has as many rows as columns, or one fewer.
 
     Args:
-        tiles: at least one.
+        tiles: at least one image.
     """
     columns = math.ceil(math.sqrt(len(tiles)))
     rows = math.ceil(len(tiles) / columns)
@@ -84,5 +85,5 @@ def _scale(size: tuple[int, int], columns: int, row_width: int) -> int:
 
 
 def _printable(name: str) -> str:
-    """The name in the letters that Pillow's own font has for sure."""
+    """Replace all but printable ASCII by "?", because Pillow's default font may lack the rest."""
     return "".join(c if " " <= c <= "~" else "?" for c in name)

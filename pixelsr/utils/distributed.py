@@ -1,4 +1,4 @@
-"""The processes of one command: one alone, or those that `torchrun` started."""
+"""The processes of one command: a single one, or several started by `torchrun`."""
 
 import contextlib
 import dataclasses
@@ -15,14 +15,14 @@ import torch.distributed as dist
 from torch import Tensor
 
 PATIENCE = datetime.timedelta(days=1)
-"""How long workers wait for one that reads a million images, or draws a large share."""
+"""The timeout for a worker that reads a million images, or draws a large share."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Workers:
-    """This process among `count`; with one alone, every method is the identity.
+    """The rank of this process and the number of processes; with one, methods communicate nothing.
 
-    All but `share` are collective: every worker must call them, in the same order.
+    All methods but `share` are collective: every worker must call them, in the same order.
     """
 
     rank: int = 0
@@ -31,33 +31,33 @@ class Workers:
 
     @property
     def is_first(self) -> bool:
-        """True in the one process that writes and speaks."""
+        """Return True in the process that writes files and prints."""
         return self.rank == 0
 
     def share(self, total: int) -> slice:
-        """This worker's part of `total` items: contiguous, in the order of the ranks."""
+        """Return this worker's part of `total` items: contiguous, in rank order."""
         return slice(total * self.rank // self.count, total * (self.rank + 1) // self.count)
 
     def agree(self, value: Any) -> Any:
-        """The first worker's value, in every worker."""
+        """Return the first worker's value in every worker."""
         values = [value]
         if self.count > 1:
             dist.broadcast_object_list(values)
         return values[0]
 
     def gather(self, value: Any) -> list[Any]:
-        """Every worker's value, in the order of the ranks, in every worker."""
+        """Return every worker's value, in rank order, in every worker."""
         values = [value] * self.count
         if self.count > 1:
             dist.all_gather_object(values, value)
         return values
 
     def any(self, value: bool) -> bool:
-        """Return True in every worker where the value is true in at least one."""
+        """Return True in every worker if the value is true in at least one."""
         return any(self.gather(value))
 
     def mean(self, value: Tensor) -> Tensor:
-        """The mean over the workers, elementwise."""
+        """Return the elementwise mean over the workers; `value` may be modified in place."""
         if self.count > 1:
             dist.all_reduce(value)
             value /= self.count
@@ -66,14 +66,14 @@ class Workers:
 
 @contextlib.contextmanager
 def workers(device: torch.device) -> Iterator[Workers]:
-    """Connect the processes of this command while the context lasts.
+    """Connect the processes of this command for the duration of the context.
 
     A DistributedDataParallel that outlives the context can hang the process: it then frees the
-    connection, which waits for a thread of Gloo, which waits for the lock of Python. So create it
-    in a function that the context calls.
+    connection, which waits for a Gloo thread, which waits for Python's GIL. So create it in a
+    function that is called within the context.
 
     Args:
-        device: what the workers compute on: NCCL connects GPUs, Gloo everything else.
+        device: the device of the workers; NCCL connects GPUs, Gloo everything else.
     """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
@@ -81,7 +81,7 @@ def workers(device: torch.device) -> Iterator[Workers]:
         return
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    # Its functions keep the group that exists when they are imported, as a default argument.
+    # Its functions bind the group that exists at import time as a default argument.
     importlib.import_module("torch.distributed.nn")
     dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
     try:
@@ -95,12 +95,12 @@ def workers(device: torch.device) -> Iterator[Workers]:
 
 
 def _clear_frames(error: BaseException | None) -> None:
-    """Free the local variables of the functions that an error and its causes have ended."""
+    """Free the local variables in the tracebacks of an error and of its contexts."""
     if error is not None:
         traceback.clear_frames(error.__traceback__)
-        _clear_frames(error.__context__)  # a cause is the context too, or was caught further up
+        _clear_frames(error.__context__)  # the cause is the context too, or was caught further up
 
 
 def local_rank() -> int:
-    """Number of this process among those on this machine: the GPU that it takes."""
+    """Return the rank of this process on this machine, which selects its GPU."""
     return int(os.environ.get("LOCAL_RANK", "0"))

@@ -1,4 +1,4 @@
-"""The number of intensity levels of a color, checked in one place."""
+"""The number of intensity levels per color, and its check."""
 
 from typing import Any
 
@@ -7,6 +7,10 @@ MAX_LEVELS = 256
 
 
 def check_level_count(levels: Any) -> None:
-    """Raise ValueError unless `levels` is an int from 2 to 256."""
+    """Check that `levels` is an int from 2 to 256.
+
+    Raises:
+        ValueError: it is not.
+    """
     if type(levels) is not int or not 2 <= levels <= MAX_LEVELS:
         raise ValueError(f"levels must be 2 to {MAX_LEVELS}, got {levels!r}")

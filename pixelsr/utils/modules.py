@@ -1,4 +1,4 @@
-"""Wrapped, copied and reparametrized `nn.Module`s."""
+"""Unwrapping and copying of `nn.Module`s, including reparametrized ones."""
 
 import copy
 import functools
@@ -19,13 +19,14 @@ _WITH_MODULE = (DataParallel, DistributedDataParallel, AveragedModel)
 
 
 def unwrap(model: Any) -> Any:
-    """Return the model inside `DataParallel`, `DistributedDataParallel`, `AveragedModel` and
-    `torch.compile`, nested in any order; anything else as it is.
+    """Return the model inside any nesting of PyTorch's wrappers; other objects are returned as is.
+
+    The wrappers are `DataParallel`, `DistributedDataParallel`, `AveragedModel` and `torch.compile`.
     """
     while isinstance(model, nn.Module):
         if isinstance(model, _WITH_MODULE):
             model = model.module
-        elif "_orig_mod" in model._modules:  # of torch.compile
+        elif "_orig_mod" in model._modules:  # from torch.compile
             model = model._modules["_orig_mod"]
         else:
             break
@@ -46,7 +47,7 @@ def can_copy(model: nn.Module) -> bool:
 
 
 def _may_refer(value: Any, depth: int = 4) -> bool:
-    """Return True if a deep copy of a value may go on referring to the original's module."""
+    """Return True if a deep copy of a value may still refer to the original's module."""
     if isinstance(value, types.FunctionType):
         return bool(value.__closure__)
     if isinstance(value, weakref.ReferenceType):
@@ -62,7 +63,7 @@ def _may_refer(value: Any, depth: int = 4) -> bool:
 
 
 def copy_model(model: Model) -> Model:
-    """Return a deep copy; tensors that a module computed from its parameters are copied too."""
+    """Return a deep copy of a model, with the non-leaf tensors that its modules hold."""
     return copy_together(model, None)[0]
 
 
@@ -75,26 +76,26 @@ def copy_together(model: Model, other: Copied) -> tuple[Model, Copied]:
 
 
 _HOOKS = (WeightNorm, SpectralNorm, BasePruningMethod)
-"""The hooks that compute a weight before a forward, as `torch.nn.utils.weight_norm` adds one."""
+"""The hooks that compute a weight before a forward, such as `torch.nn.utils.weight_norm` adds."""
 
 
 def is_reparametrized(model: nn.Module) -> bool:
-    """Return True if any weight is computed of other tensors, by a parametrization or by a hook."""
+    """Return True if a parametrization or a hook computes any weight from other tensors."""
     return any(is_parametrized(m) or _hooks(m) for m in model.modules())
 
 
-@torch.inference_mode(False)  # a parameter of the copy may be written to later
+@torch.inference_mode(False)  # so that the copy's parameters can be modified later
 @torch.no_grad()
 def plain_copy(model: nn.Module) -> nn.Module:
-    """Return a deep copy whose parameters are the effective weights, those of the next forward.
+    """Return a deep copy whose parameters are the weights that the next forward would use.
 
     Raises:
         ValueError: the model holds functions that refer to it, which a copy would share.
     """
     if not can_copy(model):
         raise ValueError(
-            f"{type(model).__name__} holds functions that refer to itself, so that no copy with "
-            "other weights can be made of it"
+            f"{type(model).__name__} holds functions that refer to the model itself, so it cannot "
+            "be copied with other weights"
         )
     copied = copy_model(model)
     for module in copied.modules():
@@ -111,16 +112,16 @@ def _hooks(module: nn.Module) -> dict[int, WeightNorm | SpectralNorm | BasePruni
 
 def _apply_hooks(module: nn.Module) -> None:
     for key, hook in _hooks(module).items():
-        hook(module, ())  # in train mode a spectral norm takes a step before each forward
+        hook(module, ())  # in train mode, spectral norm takes a step before each forward
         hook.remove(module)
         del module._forward_pre_hooks[key]
 
 
 def _apply_parametrizations(module: nn.Module) -> None:
-    """Replace parametrized tensors by their values.
+    """Replace parametrized tensors by their current values.
 
-    A copied module shares its class with the original, and `remove_parametrizations` would take
-    the weight from both.
+    `remove_parametrizations` cannot be used: a copied module shares its class with the original,
+    and both would lose the weight.
     """
     originals = {name: list(of.parameters()) for name, of in module.parametrizations.items()}  # type: ignore[operator,union-attr]
     values = {name: getattr(module, name).detach().clone() for name in originals}

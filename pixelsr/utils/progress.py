@@ -1,4 +1,4 @@
-"""A progress bar on stderr, where that is a terminal."""
+"""A progress bar on stderr, if it is a terminal."""
 
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def track(items: Sequence[T], description: str, show: bool) -> Iterable[T]:
-    """The items one by one; if `show`, a bar tells how many of them are done."""
+    """Iterate over the items, with a progress bar if `show` is true and stderr is a terminal."""
     console = Console(stderr=True)
     hidden = not (show and console.is_terminal)
     return progress.track(items, description, console=console, transient=True, disable=hidden)

@@ -1,4 +1,4 @@
-"""Signals as an exception, or as a request to stop after the current step."""
+"""Signal handling: signals raise an exception, or request a stop after the current step."""
 
 import contextlib
 import os
@@ -12,11 +12,11 @@ from typing_extensions import Self
 
 
 class Ended(BaseException):
-    """A signal has asked this process to end.
+    """The exception for a signal that ends this process.
 
     Attributes:
-        number: of the signal.
-        status: what the process exits with, 128 + number, as shells have it.
+        number: the number of the signal.
+        status: the exit status of the process, 128 + number, as in shells.
     """
 
     def __init__(self, number: int) -> None:
@@ -25,15 +25,12 @@ class Ended(BaseException):
 
 
 def as_ended(error: Ended | KeyboardInterrupt) -> Ended:
-    """Return what Ctrl-C raises as the same exception as other signals."""
+    """Return an `Ended`, also for the KeyboardInterrupt that Ctrl-C raises."""
     return error if isinstance(error, Ended) else Ended(signal.SIGINT)
 
 
 def end_signals() -> list[signal.Signals]:
-    """Return SIGTERM and SIGHUP; SIGHUP only where the system has it and it is not ignored.
-
-    `nohup` lets a command ignore it.
-    """
+    """Return SIGTERM, and SIGHUP if the system has it and it is not ignored, as under `nohup`."""
     hangup = getattr(signal, "SIGHUP", None)
     if hangup is None or signal.getsignal(hangup) is signal.SIG_IGN:
         return [signal.SIGTERM]
@@ -42,7 +39,7 @@ def end_signals() -> list[signal.Signals]:
 
 @contextlib.contextmanager
 def signals_raise() -> Iterator[None]:
-    """Run a context in which SIGTERM and SIGHUP raise `Ended`; only the main thread can do so."""
+    """Make SIGTERM and SIGHUP raise `Ended` in this context; do nothing outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -64,12 +61,12 @@ NOTICE = b"\nstopping: saving a checkpoint; press Ctrl-C to quit without\n"
 class Interrupt:
     """A context in which Ctrl-C, SIGTERM and SIGHUP only set `requested`.
 
-    After the first signal, SIGTERM and SIGHUP are ignored: launchers and terminals send them more
-    than once. Ctrl-C then acts as usual.
+    After the first signal, SIGTERM and SIGHUP are ignored, because launchers and terminals send
+    them more than once. Ctrl-C then acts as usual.
 
     Args:
-        alone: false for one of several workers, where Ctrl-C is ignored then too: `torchrun` passes
-            on what the terminal has sent to each already.
+        alone: False for one of several workers. Ctrl-C is then ignored too after the first signal,
+            because `torchrun` forwards what the terminal has already sent to each worker.
     """
 
     def __init__(self, alone: bool = True) -> None:
@@ -79,7 +76,7 @@ class Interrupt:
 
     @property
     def requested(self) -> bool:
-        """True after a signal."""
+        """Return True after a signal."""
         return self.number is not None
 
     def __enter__(self) -> Self:
@@ -97,4 +94,4 @@ class Interrupt:
             usual = other == signal.SIGINT and self.alone
             signal.signal(other, handler if usual else signal.SIG_IGN)
         with contextlib.suppress(OSError):  # the terminal may be gone
-            os.write(2, NOTICE)  # print may be in the middle of a line, and cannot be entered twice
+            os.write(2, NOTICE)  # print is not reentrant, and may have been interrupted

@@ -1,4 +1,4 @@
-"""JSON, TOML and safetensors files that are read back exactly, or refused."""
+"""Strict JSON, TOML and safetensors files: they are read back exactly or rejected."""
 
 import hashlib
 import json
@@ -13,16 +13,16 @@ from safetensors.torch import save
 from torch import Tensor
 
 DEPTH = 32
-"""Levels of nesting that a value may have."""
+"""The maximum nesting depth of a JSON value."""
 DIGITS = 100
-"""Digits that an integer may have."""
+"""The maximum number of digits of an integer."""
 
 
 def parse(text: bytes | str) -> Any:
-    """Return the value that a JSON text describes.
+    """Return the value of a JSON text.
 
     Args:
-        text: bytes are UTF-8, without a byte order mark.
+        text: the JSON text; bytes must be UTF-8 without a byte order mark.
     Raises:
         ValueError: the text is not JSON or not UTF-8, repeats a key of an object, holds a number
             that is not finite or an integer of more than `DIGITS` digits, or nests deeper than
@@ -47,7 +47,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for key, value in pairs:
         if key in result:
-            raise ValueError(f"the key {key!r} stands twice in an object")
+            raise ValueError(f"the key {key!r} occurs twice in an object")
         result[key] = value
     return result
 
@@ -83,18 +83,18 @@ def _too_deep() -> ValueError:
 
 
 KEY = "pixelsr"
-"""The entry of the file's metadata: a JSON object of the checksum, "sha256", and the "facts".
+"""The key of the metadata entry: a JSON object with the checksum, "sha256", and the "facts".
 
-One entry, because the order of several in a file is not fixed."""
+There is one entry, because the order of several entries in a file is not fixed."""
 
 
 def encode(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> bytes:
     """Return a safetensors file of the tensors and facts, with a checksum of both.
 
-    Tensors that share memory are written each in full.
+    Each tensor is written in full, even if several share memory.
 
     Args:
-        tensors: of any device and layout.
+        tensors: the tensors by name, on any device and in any layout.
         facts: JSON values.
     Raises:
         ValueError: a number among the facts is not finite.
@@ -106,9 +106,9 @@ def encode(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> bytes:
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
-    """Return the tensors and facts of a file of `encode`, after a check of its checksum.
+    """Return the tensors and facts of a file written by `encode`; check its checksum.
 
-    The facts of a safetensors file that others wrote are None; nothing can be checked there.
+    For a safetensors file without a "pixelsr" entry the facts are None, and nothing is checked.
 
     Raises:
         ValueError: the file is not a safetensors file, or is damaged.
@@ -126,10 +126,10 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
 
 
 def checksum(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of facts, names, dtypes, shapes and bytes, whatever their order.
+    """Return the SHA-256 of facts, names, dtypes, shapes and bytes; their order does not matter.
 
     Args:
-        tensors: contiguous, on the CPU.
+        tensors: contiguous tensors on the CPU, by name.
         facts: JSON values.
     """
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode())
@@ -140,7 +140,11 @@ def checksum(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> str:
 
 
 def _checked(path: Path, tensors: Mapping[str, Tensor], text: str) -> dict[str, Any]:
-    """Return the facts of the metadata's entry, if they and the tensors have its checksum."""
+    """Return the facts of a metadata entry; check that its checksum matches them and the tensors.
+
+    Raises:
+        ValueError: the entry is malformed, or the checksum does not match.
+    """
     try:
         entry = parse(text)
     except ValueError as error:
@@ -154,12 +158,12 @@ def _checked(path: Path, tensors: Mapping[str, Tensor], text: str) -> dict[str, 
 
 
 def _dense(tensor: Tensor) -> Tensor:
-    """Return a contiguous copy on the CPU, which shares memory with nothing."""
+    """Return a contiguous copy on the CPU that shares no memory."""
     return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
 
 
 LARGEST = 2**63 - 1
-"""That TOML requires of an integer, either sign."""
+"""The largest integer of TOML, by absolute value."""
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -169,7 +173,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         ValueError: the file is not TOML, or an integer at its top level has more than 64 bits.
         OSError: the file cannot be read.
     """
-    import tomlkit  # here, for machines that sample and train without it
+    import tomlkit  # imported here, because sampling and training work without it
     from tomlkit.exceptions import TOMLKitError
 
     try:

@@ -1,4 +1,4 @@
-"""Processors, memory and forks: limits that the operating system sets for this process."""
+"""Processors, memory and forks: the limits of the operating system for this process."""
 
 import ctypes
 import math
@@ -14,7 +14,7 @@ _OWN = Path("/proc/self/cgroup")
 
 
 def control_groups() -> list[Path]:
-    """The folders of its own group and of those around it, each of which may set a limit."""
+    """Return the folders of this process's control group and its parents; each may set limits."""
     try:
         lines = _OWN.read_text().splitlines()
     except OSError:
@@ -25,8 +25,8 @@ def control_groups() -> list[Path]:
 
 
 def usable_processors() -> int:
-    """Those that it may run on; fewer where the container has only so much of their time."""
-    affinity = getattr(os, "sched_getaffinity", None)  # of Linux
+    """Return the number of processors that this process may use, within the container's quota."""
+    affinity = getattr(os, "sched_getaffinity", None)  # Linux only
     own = len(affinity(0)) if affinity else os.cpu_count() or 1
     return int(min([own, *map(_quota, control_groups())]))
 
@@ -35,7 +35,7 @@ def _quota(group: Path) -> float:
     try:
         quota, period = (group / "cpu.max").read_text().split()
         return max(1, math.ceil(int(quota) / int(period)))
-    except (OSError, ValueError):  # no control groups, or "max"
+    except (OSError, ValueError):  # no control groups, or the limit is "max"
         return math.inf
 
 
@@ -44,9 +44,9 @@ _CPU = torch.device("cpu")
 
 
 def available_memory() -> int | None:
-    """Bytes that can be allocated without swapping, within the limits of the container.
+    """Return the bytes that can be allocated without swapping, within the container's limits.
 
-    None where the system does not tell.
+    Return None if the system does not report it.
     """
     try:
         lines = dict(line.split(":") for line in _MEMINFO.read_text().splitlines())
@@ -58,15 +58,15 @@ def available_memory() -> int | None:
 
 
 def in_gib(size: int) -> str:
-    """Return a number of bytes in words, such as "1.37 GiB"."""
+    """Format a number of bytes, such as "1.37 GiB"."""
     gib = size / 2**30
     return f"{gib:,.0f} GiB" if gib >= 100 else f"{gib:.3g} GiB"
 
 
 def _left(group: Path) -> int | None:
-    """Bytes below the limit of a control group; None where it has none.
+    """Return the bytes left below a control group's memory limit, or None if it has no limit.
 
-    Of what it uses, the files that were read and are kept for the next reader give way.
+    Inactive file cache counts as free, because the kernel reclaims it on demand.
     """
     try:
         limit = int((group / "memory.max").read_text())
@@ -78,7 +78,7 @@ def _left(group: Path) -> int | None:
 
 
 def available_on(device: torch.device) -> int | None:
-    """Bytes that can be allocated on a device; those that PyTorch keeps for reuse are free too."""
+    """Return the bytes that can be allocated on a device, including PyTorch's unused reserve."""
     if device.type != "cuda":
         return available_memory()
     free, _ = torch.cuda.mem_get_info(device)
@@ -86,11 +86,14 @@ def available_on(device: torch.device) -> int | None:
 
 
 def check_memory(needed: int, images: int, advice: str, device: torch.device = _CPU) -> None:
-    """Refuse a batch that would not fit, before anything of it is allocated.
+    """Check that a batch fits into memory, before it is allocated.
 
     Args:
-        needed: bytes.
-        advice: what the caller can do about it.
+        needed: bytes that the batch needs.
+        images: number of images, for the message.
+        advice: what the user can do about it, for the message.
+    Raises:
+        ValueError: the batch does not fit.
     """
     free = available_on(device)
     if free is not None and needed > free:
@@ -104,7 +107,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # from malloc.h
 
 
 def keep_freed_memory() -> None:
-    """Turn off mmap for large blocks and the trimming of the heap, where the C library is glibc."""
+    """Turn off mmap for large blocks and heap trimming, if the C library is glibc."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
         mallopt(_M_MMAP_MAX, 0)
@@ -115,21 +118,21 @@ _TASKS = Path("/proc/self/task")
 
 
 _had_threads = False
-"""Of the parent, when it forked."""
+"""True if the parent had native threads when it forked."""
 
 
 def watch_forks() -> None:
-    """Let children of this process that fork from now on compute, as DataLoader's workers do.
+    """Let future forks of this process, such as DataLoader workers, compute without a deadlock.
 
-    A child of a process whose native threads (OpenMP's) have run would wait for them for ever in
-    its first parallel operation. It uses one thread instead.
+    If native (OpenMP) threads have run in the parent, a forked child would wait for them forever in
+    its first parallel operation. Such a child uses one thread instead.
     """
     if hasattr(os, "register_at_fork"):
         os.register_at_fork(before=_look, after_in_child=_use_one_thread)
 
 
 def _look() -> None:
-    """Find out whether threads run that Python does not know; assume so where it is not told."""
+    """Record if threads run that Python does not know; assume so if the system does not say."""
     global _had_threads
     try:
         _had_threads = len(list(_TASKS.iterdir())) > threading.active_count()

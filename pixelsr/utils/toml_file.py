@@ -1,10 +1,10 @@
-"""TOML files, read into Python's own types."""
+"""Reading of TOML files into Python's own types."""
 
 from pathlib import Path
 from typing import Any
 
 LARGEST = 2**63 - 1
-"""The largest integer of TOML, either sign."""
+"""The largest integer of TOML, by absolute value."""
 
 
 def read_toml(path: Path) -> dict[str, Any]:
@@ -14,7 +14,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         ValueError: the file is not TOML, or an integer at its top level has more than 64 bits.
         OSError: the file cannot be read.
     """
-    import tomlkit  # here, for machines that sample and train without it
+    import tomlkit  # imported here, because sampling and training work without it
     from tomlkit.exceptions import TOMLKitError
 
     try:

@@ -59,7 +59,7 @@ def test_super_resolution_is_checked_with_a_random_small_image():
     conditioning = pixelsr.ConditioningNetwork(channels=4, blocks=1, scale_factor=2, levels=4)
     model = randomize(pixelsr.PixelRecursiveSR(small_prior(channels=13, layers=3), conditioning))
     report = check_causality(model, (3, 4))
-    assert report.image_size == (4, 4)  # rounded up
+    assert report.image_size == (4, 4)  # rounded up to a multiple of scale_factor
     assert report.blind == []
     given = torch.zeros(1, 3, 1, 2, dtype=torch.uint8)
     assert check_causality(model, (2, 4), low_res=given).blind == []
@@ -103,7 +103,11 @@ def _own_pixel(output, past):
 
 
 def _color_before_or_last_of_the_left(output, past):
-    """Group c of the first layer holds the colors before c: none carries the last to the right."""
+    """Return True for the pairs that a network with two mask-A layers cannot see.
+
+    Group c of the first layer reads only the colors before c, so no group carries the last color to
+    the right.
+    """
     left = (output.row, output.column - 1)
     last_color = (output.color, past.color) == (0, 2) and past[:2] == left
     return last_color or (_own_pixel(output, past) and past.color == output.color - 1)
@@ -114,12 +118,18 @@ def _left_beyond_the_first_layer(output, past):
 
 
 def _last_value_of_the_row_above(output, past):
-    """Three columns to the right the first layer sees it directly."""
+    """Return True for the last value of the row above, more than three columns to the right.
+
+    The first layer sees three columns to the right directly.
+    """
     return past == (output.row - 1, 5, 2) and output.column < 5 - 3
 
 
 def _last_value_above_but_for_its_neighbors(output, past):
-    """One column to the right the first layer sees it directly."""
+    """Return True for the last value of the row above, more than one column to the right.
+
+    The first layer sees one column to the right directly.
+    """
     return past == (output.row - 1, 3, 2) and output.column < 3 - 1
 
 
@@ -198,7 +208,7 @@ def test_reads_are_in_raster_order_and_no_more_than_there_are():
 
 
 def test_a_read_that_shows_in_some_images_only_is_found():
-    class Gated(nn.Module):  # as a ReLU: the pixel to the left, where the one above it is bright
+    class Gated(nn.Module):  # like a ReLU: reads the left pixel only below a bright one
         def forward(self, images):
             left = nn.functional.pad(images, (1, 0))[..., :-1]
             above = nn.functional.pad(left, (0, 0, 1, 0))[:, :, :-1]
@@ -225,13 +235,13 @@ def test_the_summary_groups_the_blind_pairs_by_relation():
 
 
 class Troubled(nn.Module):
-    """Whatever a network may do to its surroundings, in front of a sound one."""
+    """A network that changes its surroundings in many ways, in front of a correct one."""
 
     def __init__(self):
         super().__init__()
         self.model = faulty.gated()
         self.dropout = nn.Dropout(0.3)
-        self.norm = nn.BatchNorm2d(3)  # of the logits: over the batch it moves its statistics
+        self.norm = nn.BatchNorm2d(3)  # moves its statistics in every forward pass
         self.register_buffer("calls", torch.zeros(()))
         self.model.layers[0].horizontal.eval()
 
@@ -336,7 +346,7 @@ def test_a_wrong_image_size_is_refused(size):
 def test_a_small_image_of_another_size_is_refused():
     conditioning = pixelsr.ConditioningNetwork(channels=4, blocks=1, scale_factor=2, levels=4)
     model = pixelsr.PixelRecursiveSR(small_prior(), conditioning)
-    with pytest.raises(ValueError, match="2 times that of low_res"):
+    with pytest.raises(ValueError, match="2 times the size of low_res"):
         check_causality(model, low_res=torch.zeros(1, 3, 2, 2, dtype=torch.uint8))
     with pytest.raises(ValueError, match=r"low_res must be \[1, C, h, w\]"):
         check_causality(model, low_res=torch.zeros(2, 3, 3, 2, dtype=torch.uint8))
@@ -344,7 +354,7 @@ def test_a_small_image_of_another_size_is_refused():
 
 def test_colors_and_levels_are_those_of_the_model():
     class Own(nn.Module):
-        """A prior whose attributes, and not its config, are right."""
+        """A prior whose attributes are correct, unlike its config."""
 
         colors, levels = 2, 4
 

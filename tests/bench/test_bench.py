@@ -1,4 +1,4 @@
-"""`pixelsr.bench` and `pixelsr bench`: both sides do the same work, and figures are right."""
+"""Tests of `pixelsr.bench` and `pixelsr bench`: equal work on both sides, and correct results."""
 
 import dataclasses
 import itertools
@@ -25,6 +25,7 @@ from pixelsr.bench import (
     Measurement,
     Report,
     engine_choices,
+    choices,
     inputs,
     loops,
     machine,
@@ -32,6 +33,7 @@ from pixelsr.bench import (
     measure,
     measure_batch,
     measure_growth,
+    measuring,
     passes,
     plot,
     times_faster,
@@ -47,7 +49,7 @@ from tests.support.helpers import randomize
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
 REFERENCE = EngineChoice("reference")
-TEMPERATURE = 0.1  # of a check: sharp, so that the past matters
+TEMPERATURE = 0.1  # the temperature of a check: low, so that the past matters
 
 
 def network() -> pixelsr.PixelRecursiveSR:
@@ -67,7 +69,7 @@ def prior() -> pixelsr.PixelCNN:
 
 @torch.inference_mode()
 def draw_by_loop(batch: Batch, *, cropped: bool) -> Tensor:
-    """Whole images by one of the two simple loops, each value from the pass that is timed."""
+    """Draw whole images with one of the two simple loops, each value by the pass that is timed."""
     images = torch.zeros_like(batch.images)
     batch = dataclasses.replace(batch, images=images)
     _, colors, height, width = images.shape
@@ -151,7 +153,7 @@ def test_a_sampler_that_draws_something_else_is_not_measured(monkeypatch):
     monkeypatch.setattr(
         EngineChoice, "__call__", lambda self, batch: torch.zeros_like(batch.images)
     )
-    message = r"not measured: \d\d% of the values that engine reference draws are not the network's"
+    message = r"\d\d% of the values that engine reference draws differ from the network's"
     with pytest.raises(ValueError, match=message):
         measure_batch(batch, [REFERENCE], 1)
     with pytest.raises(ValueError, match=message):
@@ -160,9 +162,9 @@ def test_a_sampler_that_draws_something_else_is_not_measured(monkeypatch):
 
 def test_every_engine_that_can_run_is_measured_with_every_kind_of_weights(monkeypatch):
     reasons = {"cuda": "no GPU", "cpu": None, "reference": None}
-    monkeypatch.setattr(engine_choices, "ENGINES", reasons)
-    monkeypatch.setattr(engine_choices, "why_not", lambda name, device: reasons[name])
-    monkeypatch.setattr(engine_choices, "choose_engine", lambda name, device: None)
+    monkeypatch.setattr(choices, "ENGINES", reasons)
+    monkeypatch.setattr(choices, "why_not", lambda name, device: reasons[name])
+    monkeypatch.setattr(choices, "choose_engine", lambda name, device: None)
     cpu = [EngineChoice("cpu", weights) for weights in ("model", "float16", "bfloat16")]
     assert engine_choices(CPU) == [*cpu, REFERENCE]
     assert engine_choices(CPU, ["reference"]) == [REFERENCE]
@@ -175,21 +177,21 @@ def test_an_engine_that_cannot_run_says_why():
                 engine_choices(CPU, [name])
 
 
-# Turns, medians, ratios.
+# Turns, medians and ratios.
 
 
 def test_a_dense_forward_pass_follows_each_turn(monkeypatch):
-    """By a clock that only notes what it was given, and gives 1, 2, 3, .. seconds."""
+    """Check the order of the timed calls with a clock that returns 1, 2, 3, ... seconds."""
     calls = []
 
     def note(device, work, *arguments) -> float:
         calls.append(work)
         return float(len(calls))
 
-    monkeypatch.setattr(measure, "seconds", note)
-    monkeypatch.setattr(measure, "cropped_loop_seconds", lambda batch: note(CPU, CROPPED_LOOP))
-    monkeypatch.setattr(measure, "naive_loop_seconds", lambda batch: note(CPU, NAIVE_LOOP))
-    monkeypatch.setattr(measure, "check_replay", lambda *arguments: None)
+    monkeypatch.setattr(measuring, "seconds", note)
+    monkeypatch.setattr(measuring, "cropped_loop_seconds", lambda batch: note(CPU, CROPPED_LOOP))
+    monkeypatch.setattr(measuring, "naive_loop_seconds", lambda batch: note(CPU, NAIVE_LOOP))
+    monkeypatch.setattr(measuring, "check_replay", lambda *arguments: None)
     monkeypatch.setattr(EngineChoice, "__call__", lambda self, batch: batch.images)
     fast = EngineChoice("cpu")
     *sides, dense = measure_batch(make_batch(network(), 2, (4, 4)), [fast, REFERENCE], 5)
@@ -280,12 +282,12 @@ def test_measure_reports_every_batch_and_says_what_it_does():
     assert found.machine["torch"] == torch.__version__
     assert all(figure.forward_passes > 0 for figure in found.results)
     by_name = {figure.name: figure for figure in found.of_batch(1)}
-    assert by_name["naive loop"].forward_passes > 4 * 4  # of 48 passes, none much cheaper
+    assert by_name["naive loop"].forward_passes > 4 * 4  # 48 passes of similar cost
     assert times_faster(by_name["cached, reference"], by_name["naive loop"]) > 0
 
 
 def test_sizes_that_the_model_cannot_draw_are_refused():
-    with pytest.raises(ValueError, match="images of 4x5 were asked for; the model magnifies by 2"):
+    with pytest.raises(ValueError, match="images are 4x5, expected multiples of .* scale factor 2"):
         make_batch(network(), 1, (4, 5))
 
 
@@ -293,7 +295,7 @@ def test_sizes_that_the_model_cannot_draw_are_refused():
 
 
 def lines_of(made: Report) -> dict[str, tuple[list[float], list[float]]]:
-    """What `draw_plot` draws: the points of each line by its label."""
+    """Return the points of each line that `draw_plot` draws, by the line's label."""
     from matplotlib.figure import Figure as Canvas
 
     axes = Canvas().add_subplot()
@@ -358,7 +360,7 @@ def test_the_table_the_json_and_the_plot_are_of_one_report(folder, tmp_path):
     assert values["image_size"] == [4, 6]
     assert values["machine"]["threads"] == torch.get_num_threads()
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", values["date"])
-    assert [figure["batch"] for figure in values["figures"]] == [1] * 5 + [2] * 5
+    assert [figure["batch"] for figure in values["results"]] == [1] * 5 + [2] * 5
     found = Report.from_json(values)
     for one in found.results:
         star = "* " if one.method in LOOPS else ""
@@ -394,7 +396,7 @@ def test_by_default_the_papers_model_and_all_engines_are_measured(monkeypatch):
         assert torch.get_num_threads() == 1
     finally:
         torch.set_num_threads(before)
-    assert seen["samplers"] == engine_choices(seen["model"].device)
+    assert seen["engine_choices"] == engine_choices(seen["model"].device)
     assert (seen["batches"], seen["rounds"], seen["image_size"]) == ([1, 4, 16], 7, (16, 16))
 
 
@@ -420,7 +422,7 @@ def test_models_that_draw_nothing_by_themselves_are_refused(tmp_path):
 
 
 def test_a_size_that_the_model_cannot_draw_is_refused(folder):
-    assert "the model magnifies by 2" in refusal("--model", folder, "--size", 5)
+    assert "multiples of the model's scale factor 2" in refusal("--model", folder, "--size", 5)
 
 
 def test_results_that_cannot_be_written_are_refused_before_the_work(monkeypatch, folder, tmp_path):
@@ -450,11 +452,11 @@ def test_matplotlib_is_imported_only_for_a_plot(folder):
     assert done.stdout.strip() == "False", done.stderr
 
 
-# The suites of benchmarks/.
+# The suites in benchmarks/.
 
 
 def test_every_suite_is_registered_with_tests_that_are_there():
-    files = {path.stem for path in (ROOT / "benchmarks").glob("bench_*.py")}
+    files = {path.stem for path in (ROOT / "benchmarks" / "suites").glob("bench_*.py")}
     assert set(SUITES) == files
     for suite in SUITES.values():
         assert suite.what

@@ -1,4 +1,4 @@
-"""`pixelsr complete`: kept pixels untouched, the rest drawn; one sentence and no file otherwise."""
+"""Tests of `pixelsr complete`: it keeps known pixels, or fails with one sentence and no file."""
 
 from pathlib import Path
 
@@ -53,7 +53,7 @@ def square(
 
 
 def save_mask(path: Path, size: tuple[int, int], marks: dict[tuple[int, int], int]) -> Path:
-    """Black, but for the grays at (x, y)."""
+    """Save a black mask with the given grays at (x, y)."""
     mask = Image.new("L", size)
     for xy, gray in marks.items():
         mask.putpixel(xy, gray)
@@ -76,7 +76,7 @@ HALVES = {
 }
 
 
-# --- what is kept, and what is drawn ---
+# --- the kept and the drawn pixels ---
 
 
 @pytest.mark.parametrize("keep", HALVES)
@@ -198,7 +198,7 @@ def test_a_photo_is_binarized_as_the_images_of_the_training_were(photo, out, tmp
     model = save(prior(colors=1, levels=2), tmp_path / "binary")
     if kept:
         (model / "training.toml").write_text(f'size = {SIDE}\nbinarize = "{kept}"\n')
-    more = save_photo(tmp_path / "more.png")  # which changes nothing for the other
+    more = save_photo(tmp_path / "more.png")  # does not change the first one
     result = complete(more, photo, "-o", out, "--model", model, "--samples", 1)
     assert result.exit_code == 0, result.output
     image = Image.open(photo).convert("L")
@@ -221,7 +221,7 @@ def test_a_folder_stands_for_all_its_images(model, out, tmp_path):
     assert str(folder / "words.txt") in result.stderr
 
 
-# --- the small image of what is visible ---
+# --- the small image of the visible pixels ---
 
 
 def some_images(height: int, width: int) -> torch.Tensor:
@@ -252,7 +252,7 @@ def test_a_hidden_block_lies_between_what_surrounds_it(height, width):
     hidden = torch.zeros(1, height, width, dtype=torch.bool)
     hidden[:, :, 2 : width - 2] = True
     small = visible_average(ramp, hidden, 1).int()
-    # A line from side to side, but for the grain of the scales; each color alike.
+    # The result is a straight ramp up to the rounding of the scales, equal in each color.
     assert (small - ramp.int()).abs().max() <= 3
     flat = torch.full_like(ramp, 77)
     flat[hidden[:, None].expand_as(flat)] = 0
@@ -279,7 +279,8 @@ def test_a_prior_has_no_small_image_to_choose(model, photo, out):
 
 
 def test_a_pixel_is_drawn_if_any_part_of_it_is_marked(model, photo, out, tmp_path):
-    # The square is 30 wide, from x = 5; its 7 cells are 4.29 wide: columns 4 lie across a border.
+    # The square is 30 wide and begins at x = 5. Its 7 cells are 4.29 wide, so column 4 of the
+    # square lies across a cell border.
     mask = save_mask(tmp_path / "mask.png", (40, 30), {(5 + 4, 29): 128, (5 + 20, 0): 127})
     result = complete(photo, "-o", out, "--model", model, "--mask", mask, "--samples", 1)
     assert result.exit_code == 0, result.output
@@ -289,7 +290,7 @@ def test_a_pixel_is_drawn_if_any_part_of_it_is_marked(model, photo, out, tmp_pat
 
 
 def test_a_mask_goes_through_the_box(model, photo, out, tmp_path):
-    box = (10, 2, 24, 16)  # 14 a side: cells of 2
+    box = (10, 2, 24, 16)  # 14 on a side: cells of 2
     mask = save_mask(tmp_path / "mask.png", (40, 30), {(11, 3): 255, (9, 3): 255})
     options = ["--box", ",".join(map(str, box)), "--mask", mask, "--samples", 1]
     assert complete(photo, "-o", out, "--model", model, *options).exit_code == 0
@@ -333,7 +334,7 @@ def test_the_sheet_of_many_photos_shows_the_first_24_and_says_so(model, out, tmp
     assert not holds(sheet, read_image(out / "24-1.png"), 256 // SIDE)
 
 
-# --- what it refuses ---
+# --- refused arguments ---
 
 
 @pytest.mark.parametrize(

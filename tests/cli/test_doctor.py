@@ -1,4 +1,4 @@
-"""`pixelsr doctor` says what can run here, and why the rest cannot."""
+"""Tests of `pixelsr doctor`: it reports what can run here, and why the rest cannot."""
 
 import re
 
@@ -15,7 +15,10 @@ from pixelsr.ops.compiled import REBUILD
 
 @pytest.fixture
 def report():
-    """The lines of a report as a dictionary; a name that comes twice keeps its last line."""
+    """Return a function that runs the command and returns its lines as a dictionary.
+
+    A name that appears twice keeps its last line.
+    """
 
     def run() -> dict[str, str]:
         result = CliRunner().invoke(main, ["doctor"])

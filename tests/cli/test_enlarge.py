@@ -1,4 +1,4 @@
-"""`pixelsr enlarge`: images and sheet on success; one sentence and no file otherwise."""
+"""Tests of `pixelsr enlarge`: it writes images and a sheet, or one sentence and no file."""
 
 import os
 from pathlib import Path
@@ -21,7 +21,7 @@ SAMPLER = "pixelsr.cli.enlarge.sample_distributed"
 
 
 def tiny(scale_factor: int = 2, **options: int) -> pixelsr.PixelRecursiveSR:
-    """A random model that draws 16x16 images in a moment."""
+    """Return a random model that draws 16x16 images quickly."""
     torch.manual_seed(0)
     return pixelsr.PixelRecursiveSR(
         pixelsr.GatedPixelCNN(channels=4, layers=1, head_channels=8, **options),
@@ -47,7 +47,7 @@ def out(tmp_path) -> Path:
 
 @pytest.fixture
 def calls(monkeypatch) -> list[dict]:
-    """Puts a painter in the sampler's place; the list receives what it was asked."""
+    """Replace the sampler by a stub; return the list of its calls' arguments."""
     asked: list[dict] = []
 
     def paint(workers, model, n=1, *, low_res, seed=0, **options):
@@ -83,7 +83,7 @@ def written(out: Path) -> dict[str, bytes]:
 
 
 def refusal(result: Result, out: Path) -> str:
-    """The one sentence of a command that failed, and wrote nothing."""
+    """Return the one error sentence of a command that failed and wrote nothing."""
     assert isinstance(result.exception, SystemExit), result.exception  # else: a traceback
     assert result.exit_code != 0
     assert not out.is_dir() or not list(out.iterdir())
@@ -94,7 +94,7 @@ def refusal(result: Result, out: Path) -> str:
     return lines[-1]
 
 
-# --- what it writes ---
+# --- the written images ---
 
 
 def test_writes_what_the_sampler_draws(model, photo, out):
@@ -212,7 +212,7 @@ def draw(*rows: Row, scale: int = 2) -> Image.Image:
 
 
 def holds(sheet: Image.Image, tile: torch.Tensor, scale: int) -> bool:
-    """Whether the tile, each pixel a square, stands somewhere on the sheet."""
+    """Return True if the tile, enlarged to squares of `scale` pixels, is somewhere on the sheet."""
     large = np.kron(tile.permute(1, 2, 0).numpy(), np.ones((scale, scale, 1), dtype=np.uint8))
     values, (height, width) = np.asarray(sheet), large.shape[:2]
     starts = np.argwhere((values == large[0, 0]).all(-1))
@@ -364,7 +364,7 @@ def test_a_training_file_may_not_tell_the_size(calls, model, photo, out):
     assert calls[0]["low_res"].shape == (1, 3, 8, 8)
 
 
-# --- what it refuses: one sentence, nothing written ---
+# --- refused arguments: one sentence, nothing written ---
 
 
 def empty(path: Path) -> None:
@@ -596,7 +596,7 @@ def test_a_photo_is_never_written_over(calls, model, tmp_path):
 
 
 def fail_fsync(monkeypatch, fails):
-    """Let the files fail whose numbers, from 0, `fails` is true of."""
+    """Make the fsync of the files fail for whose numbers, counted from 0, `fails` returns True."""
     count = iter(range(100))
 
     def full(descriptor):
@@ -675,9 +675,7 @@ def test_an_out_that_is_a_link_to_nowhere_is_found_before_the_drawing(
 ):
     out.symlink_to(out.with_name(target))
     message = refusal(enlarge(photo, "-o", out / below, "--model", model), out)
-    assert message == (
-        f"Error: {out} is a link that leads nowhere, expected a folder for the images"
-    )
+    assert message == f"Error: {out} is a broken link, expected a folder for the images"
     assert not calls
 
 

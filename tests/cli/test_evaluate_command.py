@@ -1,4 +1,4 @@
-"""`pixelsr evaluate`: its table, its JSON, and what it refuses."""
+"""Tests of `pixelsr evaluate`: its table, its JSON, and the arguments that it refuses."""
 
 import json
 from pathlib import Path
@@ -44,7 +44,7 @@ def run(*arguments: object) -> Result:
 
 
 def row(output: str, name: str) -> list[str]:
-    """The figures beside a name."""
+    """Return the results beside a name."""
     (line,) = (line for line in output.splitlines() if line.strip().startswith(name))
     return line.strip().removeprefix(name).split()
 

@@ -1,4 +1,4 @@
-"""`pixelsr sample`: a prior's images and their grid; one sentence and no file otherwise."""
+"""Tests of `pixelsr sample`: a prior's images and their grid, or one sentence and no file."""
 
 from pathlib import Path
 
@@ -123,7 +123,7 @@ def test_the_grid_reads_row_by_row():
     assert points == [10, 20, 30]
 
 
-# --- what it refuses ---
+# --- refused arguments ---
 
 
 @pytest.mark.parametrize(
@@ -162,8 +162,7 @@ def test_a_bad_option_is_refused(model, out, options, reason):
 def test_a_model_that_tells_no_size_needs_one(model, out):
     message = refusal(sample("--model", model, "-o", out), out)
     assert message == (
-        f"Error: model {model} has no training.toml that tells the size it was trained at: "
-        "give --size"
+        f"Error: model {model} has no training.toml with the size it was trained at: give --size"
     )
 
 

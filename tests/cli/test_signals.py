@@ -1,4 +1,4 @@
-"""Commands that a signal ends, and those whose standard output is lost."""
+"""Tests of commands that a signal ends, and of commands whose standard output is lost."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from tests.support.helpers import slow
 SLOW = """
 import sys, time
 from pixelsr.cli import main
-from pixelsr.sampling.sample import METHODS
+from pixelsr.sampling.methods import METHODS
 draw = METHODS["cached"]
 def slow(*arguments):
     print("drawing", file=sys.stderr, flush=True)
@@ -37,7 +37,7 @@ def command(tmp_path):
 
 
 def _heed_signals():
-    """Undo what `nohup`, and a shell that starts a command in the background, make it ignore."""
+    """Restore the signals that `nohup`, or a shell for a background command, sets to ignored."""
     for number in (signal.SIGHUP, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
 
@@ -75,7 +75,7 @@ def test_a_standard_output_that_is_lost_gives_one_sentence(command, tmp_path, lo
     reason = "No space left on device" if lost == "full" else "Broken pipe"
     assert process.returncode == 1
     assert said == f"Error: standard output cannot be written: {reason}\n"
-    assert len(list((tmp_path / "out").iterdir())) == 5  # which are written before
+    assert len(list((tmp_path / "out").iterdir())) == 5  # written before
 
 
 def test_another_full_disk_is_not_taken_for_standard_output(monkeypatch):
@@ -98,7 +98,7 @@ def test_the_signals_are_as_before_after_a_command():
 
 
 def test_a_hangup_that_is_ignored_stays_ignored():
-    """As under `nohup`."""
+    """Check that an ignored SIGHUP, as under `nohup`, stays ignored."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with signals_raise():

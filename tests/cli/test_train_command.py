@@ -1,4 +1,4 @@
-"""`pixelsr train`, as its user meets it."""
+"""Tests of the `pixelsr train` command."""
 
 import math
 import re
@@ -26,7 +26,7 @@ from tests.training.test_training import CHECKPOINT, random_images
 tomlkit = pytest.importorskip("tomlkit")
 
 TINY_MODEL = {"channels": 4, "layers": 1, "head-channels": 8, "conditioning-channels": 4}
-TINY_RUN = {"size": 8, "scale_factor": 2, "conditioning-blocks": 1, "batch": 4, "threads": 1}
+TINY_RUN = {"size": 8, "scale-factor": 2, "conditioning-blocks": 1, "batch": 4, "threads": 1}
 QUIET_RUN = {"log-every": 1, "grid": 0, "workers": 0}
 TINY = [f"--{key}={value}" for key, value in (TINY_MODEL | TINY_RUN | QUIET_RUN).items()]
 TINY.append("--no-tensorboard")
@@ -34,7 +34,7 @@ TINY.append("--no-tensorboard")
 
 @pytest.fixture(autouse=True)
 def _threads_as_they_were():
-    """The command sets them for the whole process."""
+    """Restore the number of threads, which the command sets for the whole process."""
     threads = torch.get_num_threads()
     yield
     torch.set_num_threads(threads)
@@ -84,7 +84,7 @@ def test_the_command_trains_a_prior_alone(folder, tmp_path):
     assert pixelsr.PixelCNN.from_pretrained(tmp_path / "out" / "model").config.layers == 2
     assert list((tmp_path / "out" / "tensorboard").iterdir())
     with Image.open(tmp_path / "out" / "samples" / "step-0000001.png") as grid:
-        assert grid.size == (4 * 4 * 10, 4 * 4 * 10)  # 4 draws of 4 images, framed, 4-fold
+        assert grid.size == (4 * 4 * 10, 4 * 4 * 10)  # 4 draws of 4 framed images, enlarged
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_a_run_can_start_with_the_weights_of_a_model(folder, tmp_path):
     assert again.exit_code == 0, again.output
 
 
-# The file of options
+# The file of options.
 
 
 def test_the_options_of_a_run_repeat_it_from_anywhere(folder, tmp_path, monkeypatch):
@@ -245,7 +245,7 @@ def test_a_run_is_not_resumed_with_another_file(folder, tmp_path):
     assert saved.read_text() == before
 
 
-# Fewer levels than 256
+# Fewer levels than 256.
 
 BINARY = [*TINY, "--model=PixelCNN", "--levels=2", "--colors=1"]
 BINARY = [option for option in BINARY if "conditioning" not in option and "magn" not in option]
@@ -316,7 +316,7 @@ def test_other_levels_are_said_and_have_no_binarization(folder, tmp_path):
     assert "validation, quantized to 5 levels, bits/dim (nats/image): sum " in result.stdout
 
 
-# What goes wrong
+# Errors.
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The fixed binarization: each pixel is drawn once, the same on every machine."""
+"""Tests of the fixed binarization: each pixel is drawn once, identically on every machine."""
 
 import pytest
 import torch
@@ -9,7 +9,7 @@ from pixelsr.data.quantize import to_levels
 
 
 def ramp(n):
-    """Images of 16x16 that hold each intensity once."""
+    """Return images of 16x16 that hold each intensity once."""
     return torch.arange(256, dtype=torch.uint8).view(1, 1, 16, 16).repeat(n, 1, 1, 1)
 
 

@@ -9,7 +9,7 @@ from pixelsr.data.sources import Folder
 
 
 def draw(path, width, height, mode="RGB", seed=0):
-    """Write an image of noise, and give its values."""
+    """Write a noise image, and return its values."""
     channels = len(Image.new(mode, (1, 1)).getbands())
     shape = (height, width, channels) if channels > 1 else (height, width)
     values = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
@@ -110,7 +110,7 @@ def test_links_to_folders_are_followed_each_real_folder_once(tmp_path):
     for k, path in enumerate([root / "z" / "a.png", outside / "b.png", outside / "in" / "c.png"]):
         draw(path, 8, 8, seed=k)
     draw(tmp_path / "aside" / "d.png", 8, 8, seed=3)
-    (root / "a").symlink_to(root / "z")  # comes before it, and is not taken for it
+    (root / "a").symlink_to(root / "z")  # sorts before its target, but is not loaded in its place
     (root / "c").symlink_to(outside)
     (root / "b").symlink_to(outside / "in")
     (root / ".hidden").symlink_to(tmp_path / "aside")

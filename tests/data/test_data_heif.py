@@ -1,4 +1,4 @@
-"""HEIC images, with pillow-heif and without: a module in its place, or itself if installed."""
+"""Tests of HEIC images without pillow-heif, with a stub of it, and with itself if installed."""
 
 import importlib.util
 import io
@@ -30,12 +30,12 @@ def _registered_anew():
 
 @pytest.fixture
 def without(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # import then raises ImportError
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)  # makes the import raise ImportError
 
 
 @pytest.fixture
 def registered(monkeypatch):
-    """A module in the place of pillow-heif whose images are 9x8 and red; counts its calls."""
+    """Install a stub of pillow-heif whose images are 9x8 and red; return the list of its calls."""
     calls = []
 
     class Red(ImageFile.ImageFile):

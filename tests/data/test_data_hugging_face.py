@@ -1,8 +1,8 @@
-"""Data sets of Hugging Face: saved on the disk, or found by name. No network."""
+"""Tests of Hugging Face data sets, saved on disk or found by name; no network is used."""
 
 import os
 
-os.environ["HF_HUB_OFFLINE"] = "1"  # read when the library is imported
+os.environ["HF_HUB_OFFLINE"] = "1"  # the library reads this when it is imported
 
 import sys
 
@@ -24,7 +24,7 @@ def _own_cache(tmp_path, monkeypatch):
 
 @pytest.fixture
 def random_images(tmp_path):
-    """Three image files, and what they hold."""
+    """Write three image files; return their folder and their values."""
     values = [draw(tmp_path / "images" / f"{k}.png", 8, 8, seed=k) for k in range(3)]
     return tmp_path / "images", torch.from_numpy(np.stack(values)).permute(0, 3, 1, 2)
 
@@ -170,5 +170,5 @@ def test_a_store_follows_the_data_set(tmp_path, images):
 def test_without_the_library_one_sentence_says_how_to_install_it(tmp_path, monkeypatch, where):
     save(tmp_path / "saved", {"label": [1]}, label=datasets.Value("int8"))
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(ValueError, match="takes their library: pip install datasets"):
+    with pytest.raises(ValueError, match="needs their library: pip install datasets"):
         load_images(where.format(tmp_path), 8, refuse)

@@ -1,4 +1,4 @@
-"""Idx files, as MNIST comes in."""
+"""Tests of idx files, the format of MNIST."""
 
 import gzip
 import struct
@@ -25,7 +25,7 @@ WHOLE = header(*SHAPE) + BODY
 
 @pytest.fixture(params=["plain", "gzipped"])
 def write(request, tmp_path):
-    """Writes an idx file of these bytes, and gives its path."""
+    """Return a function that writes bytes as an idx file, and returns its path."""
 
     def write(data):
         packed = request.param == "gzipped"
@@ -64,8 +64,8 @@ def test_unpacking_leaves_no_file(tmp_path, write, monkeypatch):
         (header(*SHAPE, kind=13) + BODY * 4, "is not an idx file of images: .* found 00000d03"),
         (header(*SHAPE, 3) + BODY * 3, "is not an idx file of images: .* found 00000804"),
         (header(*SHAPE)[:11], "is cut short"),
-        (WHOLE[:-1], "5 images of 8x9 are 360 bytes, it holds only 359"),
-        (WHOLE + b"\0", "5 images of 8x9 are 360 bytes, it holds more"),
+        (WHOLE[:-1], "5 images of 8x9 are 360 bytes, but it holds only 359"),
+        (WHOLE + b"\0", "5 images of 8x9 are 360 bytes, but it holds more"),
         (header(2**32 - 1, 2**32 - 1, 9) + BODY, "it holds only 360"),
         (header(0, 9, 8), "is empty: 0 images of 8x9"),
         (header(5, 9, 0), "is empty: 5 images of 0x9"),

@@ -1,4 +1,4 @@
-"""JPEG files that are cut and end with an end-of-image marker, which Pillow does not report."""
+"""Tests of truncated JPEG files with an end-of-image marker, which Pillow does not report."""
 
 import io
 

@@ -1,4 +1,4 @@
-"""What `load_images` does with images of any source: colors, workers, the store."""
+"""Tests of `load_images` with images of any source: colors, workers, and the store."""
 
 import contextlib
 import gzip
@@ -30,7 +30,7 @@ COUNT = 40
 
 @pytest.fixture
 def folder(tmp_path):
-    """Images of many sizes, with one too small, one damaged and one foreign file among them."""
+    """Return a folder of images of many sizes; one is too small, one damaged, one no image."""
     path = tmp_path / "images"
     for k in range(COUNT):
         draw(path / f"{k:02}.png", 8 + k % 5, 8 + k % 3, seed=k)
@@ -47,7 +47,7 @@ def store(tmp_path):
 
 @contextlib.contextmanager
 def disk_of(size):
-    """Files cannot grow beyond this many bytes; the system then refuses, as when a disk is full."""
+    """Limit the size of files to `size` bytes; writing beyond it fails, as on a full disk."""
     usual = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, usual[1]))
     try:
@@ -190,7 +190,7 @@ def test_a_store_made_with_other_options_is_replaced(folder, store, options):
 
 
 def test_a_store_made_by_another_pillow_is_replaced(folder, store, monkeypatch):
-    """It may read what the other could not."""
+    """Check that the store is decoded again, because another Pillow may read other files."""
     load_images(folder, 8, lambda sentence: None, store=store)
     monkeypatch.setattr("PIL.__version__", "0")
     forbid_decoding(monkeypatch)
@@ -261,7 +261,7 @@ def test_two_that_write_a_store_at_once_are_both_right_and_one_is_kept(store):
 
 
 def test_facts_are_not_taken_for_those_of_another_raw_file(folder, store):
-    """As where a process is killed between the two."""
+    """Check facts whose raw file is missing, as after a kill between writing the two."""
     load_images(folder, 8, lambda sentence: None, store=store)
     (raw,) = store.glob("*.raw")
     raw.rename(store / "images-other.raw")
@@ -349,14 +349,17 @@ def test_a_killed_worker_gives_one_sentence():
 
 
 class Telling(Deadly):
-    """A source that tells what a process that reads it does about signals."""
+    """A source that reports the signal handlers of the process that reads it."""
 
     def __getitem__(self, index):
         raise ValueError([signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)])
 
 
 def test_a_worker_does_not_run_the_signal_handlers_of_the_program():
-    """Else each of them would answer Ctrl-C, and none would end when told to."""
+    """Check that workers do not inherit the program's signal handlers.
+
+    If they did, each worker would answer Ctrl-C, and none would end when terminated.
+    """
     usual = {n: signal.signal(n, lambda *_: None) for n in (signal.SIGINT, signal.SIGTERM)}
     try:
         (batch,) = batches(Squares(Telling(), 8, 3), workers=1)

@@ -1,4 +1,4 @@
-"""Image files: every kind comes as upright RGB, every bad one as one sentence."""
+"""Tests of image files: every kind is read as upright RGB, every bad file gives one sentence."""
 
 import contextlib
 import io
@@ -47,7 +47,7 @@ def refusal(path: Path, error: type[Exception] = ValueError) -> str:
     return message
 
 
-# --- what works ---
+# --- files that are read ---
 
 
 def test_rgb_comes_as_it_is(tmp_path):
@@ -64,7 +64,7 @@ def test_gray_fills_three_colors(tmp_path, mode):
 def test_transparent_is_composed_over_white(tmp_path):
     image = Image.new("RGBA", (3, 1), (0, 0, 0, 255))
     image.putpixel((1, 0), (10, 20, 30, 0))
-    image.putpixel((2, 0), (100, 0, 0, 51))  # a fifth of it, four fifths white
+    image.putpixel((2, 0), (100, 0, 0, 51))  # one fifth opaque over white
     values = opened(image, tmp_path / "a.png")
     assert values.tolist() == [[[0, 0, 0], [255, 255, 255], [224, 204, 204]]]
 
@@ -150,7 +150,7 @@ def test_of_an_animation_the_first_frame_is_taken(tmp_path):
     assert (opened(frames[0], tmp_path / "a.webp", **options) == pattern()).all()
 
 
-# --- what is refused ---
+# --- files that are refused ---
 
 
 def test_missing_file(tmp_path):
@@ -206,21 +206,21 @@ def test_an_eps_starts_no_program(tmp_path, monkeypatch, name):
     (programs / "gs").write_text(f"#!/bin/sh\ntouch {mark}\n")
     (programs / "gs").chmod(0o755)
     monkeypatch.setenv("PATH", str(programs), prepend=os.pathsep)
-    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)  # Pillow looks for it once
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)  # Pillow caches the path
     (tmp_path / name).write_bytes(EPS)
     assert "expected PNG, JPEG, " in refusal(tmp_path / name)
     assert not mark.exists()
     with Image.open(tmp_path / name) as image, contextlib.suppress(OSError):
         image.load()
-    assert mark.exists()  # that is what Pillow does
+    assert mark.exists()  # without our reader, Pillow starts the program
 
 
 @pytest.mark.parametrize("data", [PSD, WMF, SPIDER + bytes(400)], ids=["PSD", "WMF", "Spider"])
 def test_a_format_that_people_do_not_have_is_refused_whatever_its_name(tmp_path, data):
     (tmp_path / "face.png").write_bytes(data)
     message = refusal(tmp_path / "face.png")
-    assert message.endswith(f"of a kind that is not read: expected {', '.join(FORMATS)}")
-    with pytest.raises(ValueError, match="is not an image, or of a kind"):
+    assert message.endswith(f"is not an image of a supported format: expected {', '.join(FORMATS)}")
+    with pytest.raises(ValueError, match="is not an image of a supported format"):
         decode_image(data, "face.png")
 
 
@@ -248,7 +248,7 @@ def test_the_several_images_of_a_camera_are_read_as_the_first(tmp_path):
 
 
 def test_files_are_opened_in_one_place_alone():
-    """Elsewhere Pillow would be free to start programs."""
+    """Check that files are opened in one place only; elsewhere Pillow could start programs."""
     package = Path(pixelsr.__file__).parent
     opening = {
         str(path.relative_to(package)): len(found)
@@ -295,11 +295,14 @@ def test_a_bomb_is_too_large_wherever_it_is_found(tmp_path, monkeypatch, stage):
 
 
 ADAM7 = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4)]
-ADAM7 += [(1, 0, 2, 2), (0, 1, 1, 2)]  # left, top, right, down
+ADAM7 += [(1, 0, 2, 2), (0, 1, 1, 2)]  # left, top, step to the right, step down
 
 
 def png_rows(rows: int, bits: int, kind: int, height: int = 12, *, interlaced: bool) -> bytes:
-    """The first rows of 10 pixels a row, or of their passes: white ones, and a black one."""
+    """Return a PNG's first `rows` rows, or rows of Adam7 passes, 10 pixels wide.
+
+    All of these rows are white, except the last, which is black.
+    """
     channels = {0: 1, 2: 3, 4: 2, 6: 4}[kind]
     header = struct.pack(">IIBBBBB", 10, height, bits, kind, 0, 0, interlaced)
     parts = [(10, height)]
@@ -379,7 +382,7 @@ def test_a_saved_image_comes_back(tmp_path):
 
 
 def fill_disk(monkeypatch, after: int) -> None:
-    """From now on, so many files can be flushed."""
+    """Make every fsync after the first `after` ones fail, as on a full disk."""
     left = iter(range(after))
 
     def sync(descriptor):
@@ -427,7 +430,7 @@ def test_area_resize_equals_area_average_where_it_divides(side):
 
 @pytest.mark.parametrize(("side", "size"), [(33, 32), (50, 32), (7, 3), (101, 8)])
 def test_area_resize_is_exact_where_it_does_not_divide(side, size):
-    """Against the definition: every pixel cut into size x size parts, blocks of them averaged."""
+    """Compare with the definition: split pixels into size x size parts, average blocks of parts."""
     image = to_tensor(Image.fromarray(pattern(side, side)))
     parts = image.repeat_interleave(size, 1).repeat_interleave(size, 2)
     assert torch.equal(area_resize(image, size), area_average(parts[None], side)[0])

@@ -1,4 +1,4 @@
-"""Images with a color profile come out in the colors that they have, as sRGB."""
+"""Tests of images with a color profile: they are converted to sRGB."""
 
 import io
 from pathlib import Path
@@ -16,7 +16,7 @@ P3 = icc.rgb_profile(icc.color_matrix(icc.P3_PRIMARIES))
 GRAY = icc.gray_profile(1.8)
 SRGB = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 TOLERANCE = 0.75
-"""Of 255: half a level that rounding costs, and half as much again for tables of the library."""
+"""The tolerance in levels of 255: half a level for rounding, a quarter for the library's tables."""
 
 
 def colors(height: int = 24, width: int = 32) -> np.ndarray:
@@ -24,7 +24,7 @@ def colors(height: int = 24, width: int = 32) -> np.ndarray:
 
 
 def read(image: Image.Image, kind: str, profile: bytes | None, **options: object) -> np.ndarray:
-    """What comes out of a file of this kind."""
+    """Return the values read from a file of this kind."""
     file = io.BytesIO()
     image.save(file, kind, icc_profile=profile, **options)
     return np.asarray(decode_image(file.getvalue(), "image")).astype(int)
@@ -33,8 +33,8 @@ def read(image: Image.Image, kind: str, profile: bytes | None, **options: object
 def check(
     values: np.ndarray, expected: np.ndarray, plain: np.ndarray, *, composed: bool = False
 ) -> None:
-    """They are what is expected, and not what they would be without a profile."""
-    assert np.abs(values - expected).max() <= TOLERANCE + (0.5 if composed else 0)  # rounded again
+    """Check that values are as expected, and differ from those without a profile."""
+    assert np.abs(values - expected).max() <= TOLERANCE + (0.5 if composed else 0)  # rounded twice
     assert np.abs(values - plain).max() > 10
 
 
@@ -102,7 +102,7 @@ def test_transparent_grays_become_those_of_srgb():
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_grays_of_16_bits_become_those_of_srgb(kind):
-    deep = np.arange(0, 65536, 257, dtype=np.uint16)[None] // 3  # in the dark, where 8 bits are few
+    deep = np.arange(0, 65536, 257, dtype=np.uint16)[None] // 3  # dark: 8 bits are coarse
     values = read(Image.fromarray(deep), kind, icc.gray_profile(1.0))
     check(values, icc.from_gray(deep / 65535, 1.0), deep[..., None] / 257)
 
@@ -118,7 +118,10 @@ def test_big_endian_grays_of_16_bits_are_the_same(tmp_path):
 
 
 def lab_of(inks: np.ndarray) -> np.ndarray:
-    """Of white paper and four inks, all of them together black; not the ones that Pillow takes."""
+    """Return the Lab of white paper with four inks, all of which together are black.
+
+    They are not the inks that Pillow assumes.
+    """
     lightness = 100 - inks @ [20, 25, 5, 50]
     return np.stack([lightness, inks @ [-24, 30, -6, 0], inks @ [-20, -10, 30, 0]], -1)
 
@@ -134,7 +137,7 @@ def test_inks_have_the_colors_of_their_profile(kind):
         icc.from_lab(lab_of(inks[0].astype(float))),
         read(image, kind, None, **options),
     )
-    assert np.abs(values - expected).max() <= 4  # a Lab of 8 bits, and tables between its colors
+    assert np.abs(values - expected).max() <= 4  # 8-bit Lab, interpolated tables
     assert np.abs(plain[4, 4::8] - expected).max() > 50
 
 
@@ -153,7 +156,7 @@ def test_a_profile_that_cannot_be_used_counts_as_srgb(mode, profile):
 
 
 def nearly_srgb() -> bytes:
-    """An sRGB profile whose primaries are rounded otherwise, as many are."""
+    """Return an sRGB profile with differently rounded primaries, as in many files."""
     return icc.rgb_profile(icc.color_matrix(icc.SRGB_PRIMARIES) * [1.006, 0.994, 1.006])
 
 
@@ -203,7 +206,7 @@ def check_set(images: torch.Tensor) -> None:
 
 
 def test_a_profile_that_is_read_once_serves_the_next_images(tmp_path, monkeypatch):
-    """Building one takes as long as converting an image."""
+    """Check that a profile's transform is reused; building one takes as long as a conversion."""
     built = []
     usual = ImageCms.buildTransform
 

@@ -1,4 +1,4 @@
-"""`pixelsr.evaluation`: each figure against a direct computation, the neighbors, the levels."""
+"""Tests of `pixelsr.evaluation`: each metric against a direct computation, neighbors and levels."""
 
 import dataclasses
 import json
@@ -27,12 +27,12 @@ def noise(count: int, side: int = 8, colors: int = 3, seed: int = 0) -> torch.Te
 
 
 def model(**options: int) -> pixelsr.PixelRecursiveSR:
-    """Its past matters, and batches do not round a draw away."""
+    """Return a model for which the past matters, in float64 so that batching flips no draw."""
     return randomize(tiny(**options)).double()
 
 
 def direct_psnr(answers: torch.Tensor, truth: torch.Tensor) -> float:
-    """In dB, of each image, then the mean."""
+    """Return the PSNR in dB, averaged over images."""
     errors = (answers.numpy().astype(float) - truth.numpy().astype(float)) ** 2
     return float(np.mean(20 * np.log10(255 / np.sqrt(errors.mean(axis=(1, 2, 3))))))
 
@@ -43,7 +43,7 @@ def direct_consistency(answers: torch.Tensor, low_res: torch.Tensor, factor: int
 
 
 def direct_ssim(answer: np.ndarray, truth: np.ndarray) -> float:
-    """Of one color, by the formula, window by window."""
+    """Return the SSIM of one color, computed by its formula in each window."""
     offsets = np.arange(-5, 6)
     line = np.exp(-(offsets**2) / (2 * 1.5**2))
     window = np.outer(line, line) / line.sum() ** 2
@@ -64,7 +64,7 @@ def direct_ssim(answer: np.ndarray, truth: np.ndarray) -> float:
 
 def test_psnr_is_that_of_each_image():
     answers, truth = noise(3), noise(3, seed=1)
-    answers[0] = truth[0] ^ 1  # one image much nearer than the others
+    answers[0] = truth[0] ^ 1  # one image much closer than the others
     each = metrics.psnr(answers, truth)
     assert each.shape == (3,)
     assert each.mean().item() == pytest.approx(direct_psnr(answers, truth), rel=1e-7)
@@ -132,10 +132,10 @@ def test_bicubic_of_a_image_that_is_not_square_keeps_its_shape():
 @pytest.mark.parametrize("chunk", [1, 3, 7, 100])
 def test_the_nearest_neighbor_is_the_first_of_the_nearest_whatever_the_chunk(chunk):
     train = noise(20, seed=1)
-    train[17] = train[5]  # the first of two is meant
+    train[17] = train[5]  # a duplicate: the first of the two must be found
     wanted = torch.tensor([5, 0, 19, 8, 5])
     low_res = area_average(train[wanted], 2)
-    low_res ^= 1  # near it, and not it
+    low_res ^= 1  # near it, but not equal
     assert torch.equal(nearest_neighbors(low_res, train, 2, 256, chunk=chunk), wanted)
 
 
@@ -177,7 +177,7 @@ def test_levels_that_do_not_fit_are_refused(call, message):
         call()
 
 
-# --- the whole ---
+# --- the whole evaluation ---
 
 
 def test_the_figures_are_those_of_a_direct_computation():
@@ -265,7 +265,7 @@ def test_ssim_is_left_out_where_its_window_does_not_fit():
 @pytest.mark.parametrize("kind", [pixelsr.GatedPixelCNN, pixelsr.PixelCNN])
 def test_of_a_prior_alone_there_are_only_bits(kind):
     prior = randomize(kind(channels=4, layers=1, head_channels=8)).eval()
-    report = evaluate(prior, noise(3, 7))  # no scale_factor: any size
+    report = evaluate(prior, noise(3, 7))  # no scale_factor: any size is allowed
     nll = torch.nn.functional.cross_entropy(prior(noise(3, 7)), noise(3, 7).long()).item()
     assert report.bits_per_dimension == {"model": pytest.approx(nll / math.log(2), rel=1e-5)}
     assert report.enlargement is None
@@ -280,13 +280,13 @@ def test_a_model_of_two_levels_sees_and_is_compared_with_two():
     again = evaluate(network, black_or_white, train=from_levels(to_levels(train, 2), 2))
     assert report == dataclasses.replace(again, binarize="threshold")
     assert report.bits_per_dimension["sum"] < 3
-    true = report.enlargement.scores["nearest_neighbor"]  # the first four are the images
+    true = report.enlargement.scores["nearest_neighbor"]  # training images include these
     assert true.consistency == 0
     low_res = area_average(to_levels(images, 2), 2)
     drawn = from_levels(pixelsr.sample(network, low_res=low_res), 2)
     expected = direct_psnr(drawn, black_or_white)
     assert report.enlargement.scores["model"].psnr == pytest.approx(expected)
-    errors = area_average(to_levels(drawn, 2), 2) != low_res  # of 0 or 1 each
+    errors = area_average(to_levels(drawn, 2), 2) != low_res  # each error is 0 or 1
     assert report.enlargement.scores["model"].consistency == errors.double().mean().item()
 
 
@@ -348,7 +348,7 @@ def test_the_report_as_json_is_the_report():
         ({"images": noise(1).float()}, "images must be uint8"),
         ({"train": noise(1, 16)}, r"train must be uint8 \[N, 3, 8, 8\]"),
         ({"samples": 0}, "samples must be a positive int, got 0"),
-        ({"images": 0}, "images must be a positive int, got 0"),
+        ({"max_images": 0}, "max_images must be a positive int, got 0"),
         ({"batch": -1}, "batch must be a positive int, got -1"),
         ({"seed": -1}, "seed must be an int from 0"),
         ({"temperature": -1}, "temperature must be 0 or more and finite"),
@@ -357,7 +357,7 @@ def test_the_report_as_json_is_the_report():
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 def test_what_does_not_fit_is_refused_before_the_work(monkeypatch, options, message):
-    monkeypatch.setattr(pixelsr.GatedPixelCNN, "forward", None)  # a call would be a TypeError
+    monkeypatch.setattr(pixelsr.GatedPixelCNN, "forward", None)  # a call would raise TypeError
     with pytest.raises(ValueError, match=message):
         evaluate(tiny(), **{"images": noise(1), **options})
 
@@ -378,7 +378,7 @@ def test_weights_that_are_not_finite_are_refused():
     prior = tiny().prior
     with torch.no_grad():
         next(prior.parameters()).view(-1)[0] = float("nan")
-    with pytest.raises(FloatingPointError, match="come to nan, expected a finite number"):
+    with pytest.raises(FloatingPointError, match="are nan, expected a finite number"):
         evaluate(prior, noise(1))
 
 

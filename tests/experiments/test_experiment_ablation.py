@@ -1,4 +1,4 @@
-"""The ablations: what the ablated models lack, and what the section says of the figures."""
+"""Tests of the experiment `ablation`: the models that lack a part, and the comparison."""
 
 import copy
 import dataclasses
@@ -7,7 +7,6 @@ import pytest
 import torch
 from PIL import Image
 
-from experiments import section
 from experiments.ablation import experiment as ablation
 from experiments.ablation import models as ablated
 from experiments.receptive_field import live_parameters
@@ -15,7 +14,7 @@ from experiments.support.config import ExperimentConfig
 from pixelsr import GatedPixelCNN, PixelRecursiveSR, check_causality
 from pixelsr.models import ConditioningNetwork, PixelModel
 from pixelsr.training.loss import TrainingLoss, nll_by_term
-from tests.support.experiment_cases import figures, write_faces
+from tests.support.experiment_cases import read_results, write_faces
 
 SIDE = 8
 TINY = {"channels": 6, "layers": 2, "kernel_size": 3, "head_channels": 12}
@@ -25,7 +24,7 @@ PRIOR = {"model", "seconds"}
 
 @pytest.fixture
 def small(monkeypatch):
-    """Tiny models and images of 8x8."""
+    """Make the models tiny and the images 8x8."""
     tiny = dataclasses.replace(
         ablation.SCALES["small"], side=SIDE, prior=TINY, one_stack=9, blocks=1, turns=1
     )
@@ -39,7 +38,7 @@ def random_images(count=2, side=SIDE):
 
 
 def own_colors(model):
-    """Which colors of its own pixel each color reads, ``[3, 3]``; the network is causal."""
+    """Return which colors of its own pixel each color reads, ``[3, 3]``; the network is causal."""
     reads = check_causality(model, (3, 3)).reads
     assert reads[24:, :24].any(1).all()
     return [reads[k : k + 3, k : k + 3] for k in (0, 12, 24)]
@@ -65,7 +64,7 @@ def test_without_color_masks_loss_and_logits_are_of_one_distribution():
 
 
 def dead(model):
-    """Taps of later pixels, in the layers that have any."""
+    """Return the number of taps of later pixels, in the layers that have them."""
     layers = [m for m in model.modules() if isinstance(m, ablated.MaskedConv2d)]
     return sum(
         layer.in_channels * layer.out_channels * int((~layer.mask()[0, 0]).sum())
@@ -96,7 +95,8 @@ def test_only_the_prior_with_one_stack_has_a_blind_spot():
         for kind in (GatedPixelCNN, ablated.OneStackPixelCNN)
     }
     assert shares[GatedPixelCNN] == 1
-    # A row above, what lies four columns or more to the right; the center has four.
+    # One stack cannot see pixels four or more columns to the right in the row above. The center has
+    # four columns to its right, so it misses one pixel.
     assert shares[ablated.OneStackPixelCNN] == pytest.approx(39 / 40)
     torch.manual_seed(0)
     report = check_causality(
@@ -116,8 +116,8 @@ def test_the_priors_with_and_without_a_blind_spot_have_as_many_live_parameters(s
 
 
 def test_first_weights_are_the_same_and_models_come_back_from_their_folders(small, tmp_path):
-    task, scale = ExperimentConfig(tmp_path), ablation.SCALES["small"]
-    models = {name: ablation.make(name, scale, task, 3) for name in ablation.ARMS}
+    config, scale = ExperimentConfig(tmp_path), ablation.SCALES["small"]
+    models = {name: ablation.make(name, scale, config, 3) for name in ablation.ARMS}
     for a, b in zip(models["sum"].parameters(), models["sum-one-term"].parameters(), strict=True):
         assert torch.equal(a, b)
     images = random_images()
@@ -150,16 +150,16 @@ def test_another_small_image_costs_what_the_sum_reads_of_it():
     assert ablation.swapped_bits(model, faces) == pytest.approx(own, rel=1e-6)
 
 
-def test_the_experiment_goes_on_after_an_interrupt_to_the_same_figures(small, tmp_path):
+def test_the_experiment_continues_after_an_interrupt_to_the_same_results(small, tmp_path):
     data = write_faces(tmp_path / "data", SIDE)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert ablation.run(ExperimentConfig(whole, data, steps=2))
     asked = []
     stop = lambda: asked.append(0) or len(asked) > 13  # noqa: E731
     assert not ablation.run(ExperimentConfig(broken, data, steps=2, stop=stop))
-    assert "bits" not in figures(broken, "ablation")["arms"]["sum"]
+    assert "bits" not in read_results(broken, "ablation")["arms"]["sum"]
     assert ablation.run(ExperimentConfig(broken, data, steps=2))
-    found = [figures(out, "ablation") for out in (whole, broken)]
+    found = [read_results(out, "ablation") for out in (whole, broken)]
     for one in found:
         assert list(one["arms"]) == list(ablation.ARMS)
         for name, facts in one["arms"].items():
@@ -172,8 +172,6 @@ def test_the_experiment_goes_on_after_an_interrupt_to_the_same_figures(small, tm
     for name in ("ablation", "ablation-samples", "photos-ablation"):
         with Image.open(whole / f"{name}.png") as plot:
             assert plot.width > 100
-    text = section("ablation", figures(whole, "ablation"))
-    assert text.count("\n| ") == 7
     with pytest.raises(ValueError, match="is of another run: steps was 2, now it is 3"):
         ablation.run(ExperimentConfig(broken, data, steps=3))
 
@@ -193,67 +191,3 @@ def test_too_few_faces_are_refused(small, tmp_path, train, val, message):
     data = write_faces(tmp_path / "data", SIDE, train, val)
     with pytest.raises(ValueError, match=message):
         ablation.run(ExperimentConfig(tmp_path / "out", data, steps=2))
-
-
-def test_the_words_follow_the_figures(small):
-    recipe = dataclasses.asdict(ablation.SCALES["small"].recipe)
-    made = {
-        "experiment": "ablation",
-        "settings": {
-            "scale": "small",
-            "steps": 1000,
-            "recipe": recipe,
-            "seeds": 3,
-            "training_images": 8000,
-            "held_out_images": 600,
-            "test_images": 700,
-            "size": [SIDE, SIDE],
-            "scale_factor": 4,
-        },
-        "machine": {"device": "a machine", "threads": 2, "torch": "2"},
-        "arms": {
-            name: ablation.arm_facts(name, ablation.SCALES["small"]) for name in ablation.ARMS
-        },
-        "visible": {"prior": 1.0, "prior-one-stack": 0.9},
-    }
-    shared = {"conditioning": 6.0, "prior": 5.5, "seconds": 60.0}
-    seeds = {name: [dict(shared) for _ in range(3)] for name in made["arms"]}
-    for name, facts in made["arms"].items():
-        facts["seeds"] = dict(zip("012", seeds[name], strict=True))
-        if name not in ablation.SUMS:
-            for one in seeds[name]:
-                del one["conditioning"], one["prior"]
-    for k in range(3):
-        seeds["sum"][k] |= {"sum": 4 + k / 10, "swapped": 5 + k / 10}
-        seeds["sum-one-term"][k] |= {"sum": 4.2 + k / 9, "swapped": 4.25 + k / 9}
-        seeds["prior"][k]["model"] = 5 + k / 10
-        seeds["prior-gray-masks"][k]["model"] = 4.9 + k / 10
-        seeds["prior-one-stack"][k]["model"] = [5.3, 5.4, 5.19][k]
-    ablation.compare(made)
-    text = section("ablation", made)
-    assert (
-        "which is 0.950 bits fewer, with each of the 3 seeds. A is ignored, as the paper says."
-        in text
-    )
-    assert "sum itself takes 0.211 bits more, with each of the 3 seeds" in text
-    assert "the prior takes 0.100 bits fewer, with each of the 3 seeds" in text
-    assert "It takes as many bits as far as 3 seeds tell (+0.197 ± 0.179): undecided." in text
-    for one in seeds["sum-one-term"]:
-        one["swapped"] = one["sum"] + 0.8
-    ablation.compare(made)
-    text = section("ablation", made)
-    assert (
-        "The claim does not reproduce here: A is not ignored, its input still counts for 80% of "
-        "what it does with both." in text
-    )
-    assert "1606.05328, is neither shown nor refuted here" in text
-    for bits, words in ((4.0, "does not reproduce"), (6.0, "reproduces.")):
-        for one in seeds["prior-one-stack"]:
-            one["model"] = bits
-        ablation.compare(made)
-        assert f"1606.05328, {words}" in section("ablation", made)
-    for name in ("sum", "sum-one-term"):
-        for k, one in enumerate(seeds[name]):
-            one["swapped"] = one["sum"] + 0.01 * (k - 1)
-    ablation.compare(made)
-    assert "That the sum heeds its input at all is not shown here" in section("ablation", made)

@@ -1,4 +1,4 @@
-"""The experiment `completion`: what is hidden, how it is scored, and what is said of it."""
+"""Tests of the experiment `completion`: hidden parts, scores, and the whole run."""
 
 import copy
 import dataclasses
@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from experiments import ExperimentConfig, section
+from experiments import ExperimentConfig
 from experiments.completion import experiment as completion
 from experiments.completion import sheets
 from experiments.completion.parts import (
@@ -25,7 +25,7 @@ from experiments.completion.parts import (
 )
 from experiments.support import digits, faces
 from pixelsr.models import ConditioningNetwork, GatedPixelCNN, PixelRecursiveSR
-from tests.support.experiment_cases import figures as read_figures
+from tests.support.experiment_cases import read_results
 from tests.support.experiment_cases import run as run_experiment
 from tests.support.experiment_cases import write_faces, write_mnist
 from tests.support.helpers import randomize
@@ -36,7 +36,7 @@ SMALL = {"channels": 4, "layers": 1, "kernel_size": 3, "head_channels": 8}
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
-    """Images of 8x8, few of them, and the number of threads as it was."""
+    """Make the images 8x8 and few, and restore the number of threads."""
     monkeypatch.setattr(digits, "SIDE", SIDE)
     monkeypatch.setattr(completion, "SIDE", SIDE)
     monkeypatch.setattr(faces, "SIDE", SIDE)
@@ -84,31 +84,31 @@ def run(*arguments):
     return run_experiment("completion", *arguments)
 
 
-def timeless(figures):
-    """The figures without those that a clock tells."""
-    figures = copy.deepcopy(figures)
-    figures.pop("seconds")
-    for way in figures["ways"].values():
+def timeless(results):
+    """Return the results without those that depend on time."""
+    results = copy.deepcopy(results)
+    results.pop("seconds")
+    for way in results["ways"].values():
         for side in way["times"]["sides"].values():
             assert side.pop("time") > 0
             assert len(side.pop("seconds")) == 2
-    return figures
+    return results
 
 
-def test_an_experiment_goes_on_after_an_interrupt_to_the_same_figures(data, folder, tmp_path):
+def test_an_experiment_continues_after_an_interrupt_to_the_same_results(data, folder, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     result = run("--data", data, "--model", folder, "--out", whole)
     assert result.exit_code == 0, result.output
-    for stop_at in (1, 6):  # in the training; after it
+    for stop_at in (1, 6):  # during the training; after it
         asked = itertools.count(1)
-        task = ExperimentConfig(
+        config = ExperimentConfig(
             broken, data, model=str(folder), stop=lambda asked=asked, at=stop_at: next(asked) > at
         )
-        assert not completion.run(task)
-        assert "ways" not in read_figures(broken, "completion")
+        assert not completion.run(config)
+        assert "ways" not in read_results(broken, "completion")
     result = run("--data", data, "--model", folder, "--out", broken)
     assert result.exit_code == 0, result.output
-    found = [read_figures(out, "completion") for out in (whole, broken)]
+    found = [read_results(out, "completion") for out in (whole, broken)]
     assert timeless(found[0])["ways"] == timeless(found[1])["ways"]
     assert list(found[0]["ways"]) == ["digits", "faces", "model"]
     for way in found[0]["ways"].values():
@@ -125,8 +125,7 @@ def test_an_experiment_goes_on_after_an_interrupt_to_the_same_figures(data, fold
         same = [(out / f"{name}.png").read_bytes() for out in (whole, broken)]
         assert same[0] == same[1]
     rows = [(height - heights[files[0]]) / (3 * SIDE + 26) for height in heights.values()]
-    assert rows == [0, 2, 3, 2]  # more than two digits: two ways of two faces, a digit with both
-    assert "the sum of a conditioning network and a prior" in section("completion", found[0])
+    assert rows == [0, 2, 3, 2]  # beyond two digits: two ways of two faces, a digit with both
     result = run("--data", data, "--model", folder, "--out", broken, "--seed", 1)
     assert result.exit_code == 1
     assert (
@@ -139,15 +138,13 @@ def test_a_prior_completes_faces_too(data, tmp_path):
     out = tmp_path / "out"
     result = run("--data", data, "--model", tmp_path / "prior", "--out", out)
     assert result.exit_code == 0, result.output
-    figures = read_figures(out, "completion")
-    assert list(figures["ways"]) == ["digits", "faces", "model"]
-    text = section("completion", figures)
-    assert "` too, a GatedPixelCNN, trained before, as it is." in text
-    assert "small image" not in text
+    results = read_results(out, "completion")
+    assert list(results["ways"]) == ["digits", "faces", "model"]
+    assert results["ways"]["model"]["model"]["class"] == "GatedPixelCNN"
 
 
 class Trained(GatedPixelCNN):
-    """One that was trained on images of 7x7."""
+    """A model that claims to be trained on 7x7 images."""
 
     def save_pretrained(self, folder):
         super().save_pretrained(folder)
@@ -165,9 +162,9 @@ def test_too_few_images_are_refused(folder, tmp_path):
 @pytest.mark.parametrize(
     ("model", "message"),
     [
-        (lambda: prior(colors=1), "draws 256 levels of 1 colors; faces have 256 of 3"),
+        (lambda: prior(colors=1), "draws 256 levels of 1 colors, expected 256 levels of 3"),
         (lambda: prior(levels=8), "draws 8 levels of 3 colors"),
-        (lambda: both(scale_factor=16), "not fit the faces: the model magnifies 16 times"),
+        (lambda: both(scale_factor=16), "not fit the faces: the model has scale factor 16"),
         (lambda: both().conditioning, "is a ConditioningNetwork that draws from a small image"),
         (lambda: Trained(**SMALL), "was trained on 7x7 images; the faces are 8x8"),
     ],
@@ -265,35 +262,4 @@ def test_the_paper_scale_has_the_sizes_of_the_paper(tmp_path):
         made = completion.make_prior(name, ExperimentConfig(tmp_path, scale="paper")).config
         assert made == GatedPixelCNN.Config(colors=colors)
         budget = completion.SCALES["paper"][name]
-        assert (budget.steps, budget.recipe.batch) == (steps, 32)
-
-
-def test_the_section_follows_the_figures(data, folder, tmp_path):
-    out = tmp_path / "out"
-    assert run("--data", data, "--model", folder, "--out", out).exit_code == 0
-    figures = read_figures(out, "completion")
-    digit, alone, total = figures["ways"].values()
-    part = digit["parts"][LOWER]
-    for ratio, words in ((1.1, "within two"), (0.5, "not diverse"), (1.5, "too diverse")):
-        part |= {"ratio": ratio, "standard_error": 0.1}
-        sentence = section("completion", figures).split(
-            "Samples of a lower half are, for digits, "
-        )[1]
-        assert words in sentence.split(";")[0]
-    saved = figures["bits_saved_by_model"]
-    for bits, worth in ((2.0, "saves 2.00 ±"), (-0.5, "costs 0.50 ±"), (0.01, "no difference")):
-        saved |= {"mean": bits, "standard_error": 0.01}
-        assert worth in section("completion", figures)
-    alone["lower_half_bits"]["mean"] = 7.0
-    assert "where guessing evenly takes 8" in section("completion", figures)
-    alone["lower_half_bits"]["mean"] = 9.0
-    assert "worse than guessing evenly, 8 bits" in section("completion", figures)
-    for way in (digit, alone, total):
-        for name, side in way["times"]["sides"].items():
-            side["time"] = 1.0 if name == WHOLE else 0.5
-    assert "each completion takes less than a whole image" in section("completion", figures)
-    digit["times"]["sides"][HOLE]["time"] = 1.2
-    assert "not in the hole of digits" in section("completion", figures)
-    assert "untouched" in section("completion", figures)
-    part["known_values_changed"] = 2
-    assert "2 kept values came back changed" in section("completion", figures)
+        assert (budget.steps, budget.training_config.batch) == (steps, 32)

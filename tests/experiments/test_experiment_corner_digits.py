@@ -1,9 +1,10 @@
-"""`python -m experiments corner-digits`: the images, the judge, the statistics, and the whole."""
+"""Tests of `python -m experiments corner-digits`: images, judge, statistics and the whole run."""
 
 import dataclasses
 
 import pytest
 import torch
+from experiments.support.statistics import binomial_test, wilson
 from PIL import Image
 
 from experiments import section
@@ -12,7 +13,6 @@ from experiments.corner_digits.classifier import VERDICTS, Judge, count, example
 from experiments.corner_digits.images import corners, load_corners, place, told_of
 from experiments.corner_digits.models import CornerNetwork, answers, make
 from experiments.support import digits
-from experiments.support.statistics import binomial_test, wilson
 from tests.support.experiment_cases import figures as read_figures
 from tests.support.experiment_cases import run as run_experiment
 from tests.support.experiment_cases import write_mnist
@@ -23,21 +23,21 @@ TINY = {"channels": 4, "layers": 1, "kernel_size": 3, "first_kernel_size": 3, "h
 
 @pytest.fixture
 def data(tmp_path, monkeypatch):
-    """Random images of 8x8 for digits."""
+    """Write random 8x8 images as the digits."""
     monkeypatch.setattr(digits, "SIDE", SIDE)
     return write_mnist(tmp_path / "digits", SIDE)
 
 
 @pytest.fixture
 def threads():
-    """Their number is as it was afterwards."""
+    """Restore the number of threads after the test."""
     before = torch.get_num_threads()
     yield
     torch.set_num_threads(before)
 
 
 def strokes(count, seed=0):
-    """Thick crosses at random places, intensities from 0 to 1, ``[count, 1, 14, 14]``."""
+    """Return thick crosses at random positions, intensities 0 to 1, ``[count, 1, 14, 14]``."""
     generator = torch.Generator().manual_seed(seed)
     images = torch.zeros(count, 1, 14, 14)
     for image, (row, column) in zip(
@@ -93,7 +93,7 @@ def test_each_image_has_its_digit_in_one_corner_that_the_seed_chose(data):
 
 def test_the_input_tells_the_digit_and_not_the_corner():
     small = torch.randint(8, (5, 1, 4, 4), dtype=torch.uint8)
-    small[:, 0, :2, :2] = torch.arange(5, dtype=torch.uint8)[:, None, None]  # no two alike
+    small[:, 0, :2, :2] = torch.arange(5, dtype=torch.uint8)[:, None, None]  # no two are equal
     black = torch.zeros_like(small)
     for name in ("regression", "independent", "sum"):
         model = make(name, TINY | {"colors": 1, "levels": 8}, conditioning(), 0)
@@ -130,7 +130,7 @@ def test_the_judge_knows_the_verdict_of_its_examples(judge):
 
 def test_the_judge_finds_a_faint_digit_no_digit():
     known = strokes(4)
-    judge = Judge(known, strokes(100, seed=1))  # so few known ones that 100 are far from them
+    judge = Judge(known, strokes(100, seed=1))  # 100 crosses are far from so few known ones
     assert judge.thresholds.farthest > 0.7
     assert judge.digits(known).all()
     assert not judge.digits(0.6 * known).any()
@@ -139,7 +139,7 @@ def test_the_judge_finds_a_faint_digit_no_digit():
 def test_independent_pixels_are_drawn_from_their_own_distributions():
     model = make("independent", {}, conditioning(), 0).eval()
     assert isinstance(model, CornerNetwork)
-    torch.nn.init.normal_(model.out.weight, std=20)  # so that no two pixels are alike
+    torch.nn.init.normal_(model.out.weight, std=20)  # makes no two pixels alike
     one = torch.randint(8, (1, 1, 2, 2), dtype=torch.uint8)
     low_res = one.expand(4000, 1, 2, 2)
     drawn = answers(model, low_res, seed=1)
@@ -185,7 +185,7 @@ def test_the_experiment_goes_from_data_to_a_section(data, tmp_path, monkeypatch,
 
 
 def _words_follow(figures):
-    """Counts that are put into the figures decide what the section says."""
+    """Check that the counts in the results decide what the section says."""
 
     def outcome(*one):
         for facts, found in zip(figures["models"].values(), one, strict=True):

@@ -1,4 +1,4 @@
-"""`python -m experiments real-or-fake`: what it draws, and the page that it writes."""
+"""Tests of `python -m experiments real-or-fake`: its draws, and the page that it writes."""
 
 import json
 import re
@@ -21,7 +21,7 @@ def folder(tmp_path_factory):
 def test_the_study_holds_what_the_model_drew(folder):
     made = figures(folder / "out", NAME)
     settings = made["settings"]
-    assert settings["images"] == [0, 1, 3, 4]  # of 6, spread evenly
+    assert settings["images"] == [0, 1, 3, 4]  # of 6, evenly spread
     assert (settings["size"], settings["small_size"], settings["model"]) == (SIDE, 8, "<model>")
     text = (folder / "out" / f"{NAME}.html").read_text()
     study = json.loads(re.search(r'id="data">(.*?)</script>', text, re.DOTALL)[1])

@@ -1,4 +1,4 @@
-"""`python -m experiments`: from images to figures, plots and a paragraph of the documents."""
+"""Tests of `python -m experiments`: from images to results, plots and a paragraph of the docs."""
 
 import re
 import runpy
@@ -22,7 +22,7 @@ MODELS = ["PixelCNN", "RowLSTM", "DiagonalBiLSTM"]
 
 @pytest.fixture(autouse=True)
 def _small(monkeypatch):
-    """Images of 6x6, and the number of threads as it was."""
+    """Make the images 6x6, and restore the number of threads."""
     for module in (digits, receptive_field):
         monkeypatch.setattr(module, "SIDE", SIDE)
     threads = torch.get_num_threads()
@@ -44,7 +44,10 @@ def figures(out):
 
 
 def interrupt_after(questions, monkeypatch):
-    """Ctrl-C after it is asked so often, at each step and batch of a validation, of any model."""
+    """Request a stop, as Ctrl-C does, after `questions` checks for one.
+
+    Every model checks at each training step and at each batch of a validation.
+    """
 
     class Impatient(command.Interrupt):
         asked = 0
@@ -79,7 +82,7 @@ def test_an_experiment_goes_on_after_an_interrupt_to_the_same_figures(data, tmp_
     found = [figures(out) for out in (whole, broken)]
     for facts in (facts for one in found for facts in one["models"].values()):
         assert facts.pop("seconds") >= 0
-        del facts["images_per_second"]  # none in less than 50 steps
+        del facts["images_per_second"]  # not measured in fewer than 50 steps
         assert [step for step, _ in facts["held_out"]] == [1, 2, 3]
         assert all(0 < nll < 2 * SIDE * SIDE for _, nll in facts["held_out"])
     assert found[0] == found[1]
@@ -99,7 +102,7 @@ def test_the_models_are_of_equal_parameter_count_and_see_the_same_images():
     assert list(models) == list(receptive_field.CONTESTANTS)
     recurrent = [models[name].config for name in MODELS[1:]]
     assert [config.layers for config in recurrent] == [7, 7]
-    assert recurrent[1].channels == 16  # the paper's
+    assert recurrent[1].channels == 16  # the paper's number
 
 
 def test_live_parameters_are_those_that_the_loss_reaches():

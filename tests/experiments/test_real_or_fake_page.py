@@ -1,13 +1,13 @@
-"""The page on which people tell samples from photos, taken in a browser."""
+"""Tests of the page on which people tell samples from photos, run in a browser."""
 
 import json
 import re
 import shutil
 
 import pytest
+from experiments.support.statistics import wilson
 from PIL import Image
 
-from experiments.support.statistics import wilson
 from tests.support.study_cases import NAME, PAIRS, decode, make_study
 
 PAUSE = 500
@@ -33,7 +33,7 @@ def browser():
 
 @pytest.fixture
 def page(browser, folder):
-    """The start screen, its clock stopped; asks nothing of anybody, and has no error."""
+    """Yield the start screen with its clock stopped; check that it sends no requests or errors."""
     page = browser.new_page()
     page.set_default_timeout(5000)
     requests, errors = [], []
@@ -56,7 +56,7 @@ def start(page, seconds="1 s"):
 
 
 def wait_for_pair(page, number):
-    """The pair of this number, from 1; which side the photo is on."""
+    """Wait for the pair of this number, from 1; return the side of the photo."""
     page.clock.run_for(PAUSE)
     page.locator("#pair[data-phase=shown]").wait_for()
     assert page.locator("#count").inner_text() == f"{number} of {PAIRS}"
@@ -68,7 +68,7 @@ def wrong(side):
 
 
 def visible(page):
-    """How many of the two images can be seen."""
+    """Return how many of the two images are visible."""
     return sum(image.is_visible() for image in page.locator(".frame img").all())
 
 
@@ -102,7 +102,7 @@ def test_a_study_by_clicks_and_its_answers_as_json(page, tmp_path):
     for number in range(1, PAIRS + 1):
         truths.append(wait_for_pair(page, number))
         page.clock.run_for(100 * number + 60_000)
-        assert visible(page) == 2  # no limit
+        assert visible(page) == 2  # no time limit
         side = wrong(truths[-1]) if number == 3 else truths[-1]
         page.locator(f"#{side}").click()
     with page.expect_download() as event:
@@ -166,7 +166,7 @@ def test_two_presses_are_one_answer(page):
     wait_for_pair(page, 3)
     page.keyboard.down("j")
     wait_for_pair(page, 4)
-    page.keyboard.down("j")  # held down: repeats
+    page.keyboard.down("j")  # a held key repeats
     assert page.evaluate("study.pairs.at(-1).answer") is None
 
 
@@ -200,7 +200,7 @@ def test_a_keyboard_is_enough(page):
     page.keyboard.press("Tab")
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
-    assert page.evaluate("study.seconds") == 2  # the one after 1
+    assert page.evaluate("study.seconds") == 2  # the choice after 1
     truth = wait_for_pair(page, 1)
     page.keyboard.press("Tab")
     focus = page.evaluate("document.activeElement.getAttribute('aria-label')")
@@ -223,9 +223,9 @@ def test_finishing_early_counts_what_was_answered(page):
     assert page.evaluate("study.phase") == "result"
     page.get_by_role("button", name="Again").click()
     start(page)
-    page.get_by_role("button", name="Finish now").click()  # while nothing is shown yet
+    page.get_by_role("button", name="Finish now").click()  # before the first pair is shown
     page.clock.run_for(10_000)
-    page.wait_for_timeout(100)  # for what is left of the start
+    page.wait_for_timeout(100)  # for the rest of the start
     assert page.locator("#headline").is_visible()
     assert page.locator("#headline").inner_text() == "No pair was answered"
     assert not page.locator("#percent").is_visible()

@@ -1,4 +1,4 @@
-"""The stateless functions around the models: what they equal, and what they refuse."""
+"""Tests of the stateless functions: their definitions, and the arguments that they refuse."""
 
 import pytest
 import torch
@@ -37,7 +37,7 @@ def test_nats_of_half_precision_logits_are_summed_in_float32():
         (lambda: functional.to_logits(LOGITS[0], 3, 2), r"\[N, 3 \* 2, H, W\], got \[8, 3, 4, 5\]"),
         (
             lambda: functional.add_logits(LOGITS, LOGITS[..., :2]),
-            r"must have the size of the images: .* \[2, 8, 3, 4, 5\] and \[2, 8, 3, 4, 2\]",
+            r"must have the size of the images, got .* \[2, 8, 3, 4, 5\] and \[2, 8, 3, 4, 2\]",
         ),
         (
             lambda: functional.normalize_images(IMAGES.float(), 3, 8, torch.float32),

@@ -1,4 +1,4 @@
-"""The CUDA engine's kernel, compiled for GPUs that need not be there: what each one uses."""
+"""Tests that the CUDA kernel compiles for GPUs that need not be present, within their resources."""
 
 import os
 import re
@@ -17,14 +17,14 @@ NVCC = shutil.which("nvcc")
 pytestmark = pytest.mark.skipif(NVCC is None, reason="there is no nvcc")
 
 REGISTERS = 65536 // 256
-"""A thread's, where a multiprocessor has one block of 256 threads."""
+"""Registers per thread, with one block of 256 threads on a multiprocessor."""
 ARCHITECTURES = {"sm_80": "compute_80", "sm_90a": "compute_90a"}
 KERNELS = {f"{dtype}, {8 * tiles} samples" for dtype in ("half", "bfloat16") for tiles in (1, 2)}
 
 
 @pytest.fixture(scope="module", params=[slow("sm_80"), "sm_90a"])
 def cubin(request, tmp_path_factory):
-    """The machine code for one architecture, and what the assembler says of it."""
+    """Return the machine code for one architecture, and the assembler's report."""
     out = tmp_path_factory.mktemp("cubin") / f"{request.param}.cubin"
     command = [str(NVCC), "-cubin", "-O3", "-std=c++17", "-Xptxas=-v", "-DUSE_CUDA"]
     command += ["-DTORCH_TARGET_VERSION=0x020a000000000000", f"-I{ROOT / 'csrc'}"]
@@ -38,7 +38,7 @@ def cubin(request, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def sass(cubin):
-    """The instructions of each kernel."""
+    """Return the machine instructions of each kernel."""
     tools = Path(pytest.importorskip("triton").__file__).parent / "backends/nvidia/bin"
     environment = {**os.environ, "PATH": f"{os.environ['PATH']}:{tools}"}
     command = [str(tools / "cuobjdump"), "-sass", str(cubin[0])]
@@ -66,15 +66,15 @@ def test_every_kernel_is_there_and_spills_no_register(cubin):
         assert int(registers) < REGISTERS
         print(name_of(mangled), registers, "registers")
     of_all = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes", said)
-    assert set(of_all) == {("0", "0", "0")}  # of functions that the kernels call, too
+    assert set(of_all) == {("0", "0", "0")}  # also for functions that the kernels call
 
 
 def test_it_multiplies_matrices_and_loads_asynchronously(sass):
     assert {name_of(kernel.split(maxsplit=1)[0]) for kernel in sass} == KERNELS
     for kernel in sass:
-        assert kernel.count("HMMA.16816.F32") >= 17  # a row's two by eight, a pixel's one or two
+        assert kernel.count("HMMA.16816.F32") >= 17  # 2x8 for a row, 1 or 2 for a pixel
         assert "LDGSTS" in kernel  # asynchronous copies
-        assert "DFMA" in kernel  # the noise's logarithms are of doubles
+        assert "DFMA" in kernel  # the noise computes its logarithms in double
 
 
 def test_clusters_wait_for_each_other_where_there_are_clusters(sass, cubin):

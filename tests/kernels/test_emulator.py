@@ -1,4 +1,4 @@
-"""The emulated machine that runs the kernels of csrc/cuda where there is no GPU."""
+"""Tests of the emulated machine that runs the kernels of csrc/cuda without a GPU."""
 
 import os
 import shutil
@@ -17,8 +17,8 @@ pytestmark = [
         shutil.which(os.environ.get("CXX", "c++").split()[0]) is None, reason="no compiler"
     ),
 ]
-GARBAGE = 255  # each byte of memory that nothing was written to
-ORDERS = [0, 1, 2, 3]  # in order, in reverse, at random
+GARBAGE = 255  # each byte of unwritten memory
+ORDERS = [0, 1, 2, 3]  # forward, reversed, and two random orders
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def ops():
 
 
 def assert_same_bits(found, expected):
-    """But for NaNs, of which there are many."""
+    """Check that two tensors have equal bits, except in NaNs, which have many encodings."""
     assert torch.equal(found.isnan(), expected.isnan())
     integers = torch.int32 if expected.dtype == torch.float32 else torch.int16
     same = found.view(integers) == expected.view(integers)
@@ -164,7 +164,7 @@ def test_a_mistake_is_an_error_that_says_which(ops, which):
     out = torch.zeros(1, dtype=torch.int32)
     with pytest.raises(RuntimeError, match=MISTAKES[which]):
         ops.mistake(out, which)
-    ops.mistake(out, -1)  # and the next grid is run
+    ops.mistake(out, -1)  # the next grid still runs
     assert out.item() == 1
 
 
@@ -187,4 +187,4 @@ def test_a_library_is_compiled_once_and_again_after_a_change(tmp_path, monkeypat
     source.write_text("no C++\n")
     with pytest.raises(RuntimeError, match="no C"):
         build([source], "some")
-    assert len(list((tmp_path / "built").iterdir())) == 2  # nothing half done is left
+    assert len(list((tmp_path / "built").iterdir())) == 2  # no partial file is left

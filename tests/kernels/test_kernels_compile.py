@@ -1,4 +1,4 @@
-"""Every shipped configuration of the kernels for training, compiled for two GPUs."""
+"""Tests that every shipped configuration of the training kernels compiles for two GPUs."""
 
 import itertools
 
@@ -50,7 +50,7 @@ def _blocks(config, precision, lanes, index):
 
 
 def _job(kernel, signature, constexprs, capability, config, lanes):
-    """As launched for images of 32x32 and layers of 64 channels; a first layer has 3."""
+    """Return the kernel as launched for 32x32 images and 64 channels; a first layer has 3."""
     odd = {"entries", "tiles_a_split"}
     odd |= {"in_channels", "x_n", "x_h", "x_w"} if lanes else set()
     return Job(
@@ -106,7 +106,10 @@ def test_every_configuration_compiles_to_matrix_instructions_without_spills(capa
 
 
 def test_all_that_can_be_large_is_addressed_by_64_bits():
-    """Weights, biases and tables are small; a feature map may have more than 2^31 values."""
+    """Check that large tensors are addressed by 64 bits.
+
+    Weights, biases and tables are small; a feature map may have more than 2^31 values.
+    """
     outputs = {"x_ptr", "add_ptr", "out_ptr"}
     large = [outputs, {*outputs, "gated_ptr"}, {"x_ptr", "grad_ptr", "partial_ptr"}]
     forward = product_job(PRODUCTS[HALF, "wide"], HALF, "bf16", False, False, 90, "int64")
@@ -145,7 +148,7 @@ def test_the_gate_compiles_without_spills(capability):
         assert {"x_ptr", "out_ptr"} <= set(used["WIDE"])
 
 
-SHARE = dict.fromkeys(("samples", "works", "first_front", "last_front"), "i32")
+SHARE = dict.fromkeys(("samples", "works", "first_wavefront", "last_wavefront"), "i32")
 
 
 def lstm_job(config, precision, dtype, diagonal, capability):
@@ -170,7 +173,7 @@ def lstm_grad_job(config, precision, dtype, diagonal, capability):
 
 
 def _lstm_job(module, name, signature, flags, config, precision, diagonal, capability):
-    """As launched for images of 32x32 and the paper's 128 channels."""
+    """Return the kernel as launched for 32x32 images and the paper's 128 channels."""
     signature |= dict.fromkeys(("batch", "height", "width", "channels", "taps", "border"), "i32")
     constexprs = {
         **flags,
@@ -201,7 +204,7 @@ def lstm_jobs(capability):
 
 
 def hard(name):
-    """A part of them, with each kernel, its kinds, and its ways: where registers are scarce."""
+    """Return True for some jobs, of every kernel and kind, where registers are scarce."""
     return "alone row half bf16" in name or "front diagonal half bf16" in name
 
 

@@ -1,4 +1,4 @@
-"""The sampling kernels, compiled for two GPUs as they are launched."""
+"""Tests that the sampling kernels compile for two GPUs as they are launched."""
 
 import dataclasses
 import json
@@ -35,7 +35,7 @@ FAULTS += ("colors", "levels", "logits")
 COMPILE = r"""
 import json, re, sys
 import triton
-from tests import aot
+from tests.support import aot
 
 texts = []
 compile = triton.compile
@@ -55,8 +55,10 @@ for job in json.load(sys.stdin):
     used[-1]["BARRIERS"] = len(re.findall(r"\b(?:gpu|ttg)\.barrier", texts[-1]["ttgir"]))
 print(json.dumps(used))
 """
-"""As tests.support.aot does; and what the code says of loads, of minima and maxima that drop NaN,
-and of the barriers between tasks."""
+"""A script that compiles as tests.support.aot does, and inspects the code.
+
+It also counts non-coherent loads, minima and maxima that drop NaN, and barriers between tasks.
+"""
 
 
 def job(kernel, pointers, numbers, constexprs, capability, warps, stages, wide=()):
@@ -67,7 +69,7 @@ def job(kernel, pointers, numbers, constexprs, capability, warps, stages, wide=(
 
 
 def jobs(capability):
-    """Every kernel by name, as launched."""
+    """Yield every kernel by name, as launched."""
     storage = {"storage_ptr": "*fp32", "table_ptr": "*i32", "constants_ptr": "*fp32"}
     for dtype, config in CONFIGS.items():
         weighed = {**storage, "weight_ptr": f"*{dtype}"}
@@ -150,16 +152,17 @@ def test_what_tasks_write_is_never_read_through_a_cache_that_does_not_see_it(com
 
 
 def test_pointwise_functions_drop_no_nan(compiled):
-    """Triton's interpreter keeps NaN in a minimum or maximum, where a GPU's would drop it.
+    """Check that pointwise functions keep NaN.
 
-    The pixels' kernel has a maximum of scores, and the same functions as that of columns.
+    Triton's interpreter keeps NaN in a minimum or maximum, but a GPU would drop it. The kernel of
+    the pixels has a maximum of scores; its pointwise functions are those of the columns' kernel.
     """
     for name, used in compiled[1].items():
         assert used["MIN_MAX"] == 0 or name.startswith("pixels"), f"{name}: {used}"
 
 
 def test_tasks_of_a_pixel_wait_for_each_other(compiled):
-    """One barrier stands between the tasks of a list, one before the draw."""
+    """Check for one barrier between the tasks of a list, and one before the draw."""
     barriers = {"pixels": 2, "columns": 1}
     for name, used in compiled[1].items():
         assert used["BARRIERS"] == barriers.get(name.split()[0], 0), f"{name}: {used}"

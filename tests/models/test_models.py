@@ -112,7 +112,7 @@ def test_the_pixelcnns_default_sizes_are_the_papers_for_cifar():
     model = PixelCNN()
     assert model.first.weight.shape == (256, 3, 7, 7)
     assert model.first.mask_type == "A"
-    assert len(model.blocks) == 14  # the first of the 15 layers is the 7x7
+    assert len(model.blocks) == 14  # the 7x7 layer is the first of the 15 layers
     for block in model.blocks:
         assert shapes(block)[::2] == [[128, 256, 1, 1], [128, 128, 3, 3], [256, 128, 1, 1]]
     assert model.head.hidden.weight.shape == (1024, 256, 1, 1)
@@ -284,7 +284,7 @@ def _reshape(weights):
     ("change", "message"),
     [
         (_drop, "it misses tensor prior.head.out.bias"),
-        (_add, "it has a foreign tensor extra"),
+        (_add, "it has an unexpected tensor extra"),
         (_reshape, r"prior.head.out.bias is \[7\], its config expects \[24\]"),
     ],
 )
@@ -312,7 +312,7 @@ def test_nothing_half_written_is_left_where_saving_fails(tmp_path, monkeypatch):
 
 
 def losses_gradients(model, images, small):
-    """Gradients of the loss into A's and B's logits."""
+    """Return the logits of A and B, and the gradients of the loss into them."""
     logits = []
     for network in (model.conditioning, model.prior):
         network.register_forward_hook(lambda *hook: hook[2].retain_grad() or logits.append(hook[2]))
@@ -325,7 +325,7 @@ def test_the_losss_first_term_moves_both_networks_alike_and_the_second_a_alone()
     images, small = random_images(2, 3, 4, 4, 8), random_images(2, 3, 2, 2, 8)
     (a, b), (grad_a, grad_b) = losses_gradients(model, images, small)
     onehot = F.one_hot(images.long(), 8).movedim(-1, 1)
-    first = (torch.softmax(a + b, 1) - onehot) / 2  # the mean over N = 2
+    first = (torch.softmax(a + b, 1) - onehot) / 2  # mean over N = 2
     second = (torch.softmax(a, 1) - onehot) / 2
     torch.testing.assert_close(grad_b, first, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(grad_a, first + second, rtol=1e-12, atol=1e-12)

@@ -1,4 +1,4 @@
-"""Whole models on the Triton kernels, against float64: on a GPU, or else in the interpreter."""
+"""Tests of whole models on the Triton kernels against float64, on a GPU or in the interpreter."""
 
 import copy
 import math
@@ -18,7 +18,7 @@ needs_gpu = pytest.mark.skipif(DEVICE == "cpu", reason="there is no GPU")
 
 @pytest.fixture(autouse=True)
 def _exact_float32():
-    """Without TF32, which both sides would round to in their own ways."""
+    """Turn TF32 off; both sides would round to it in different ways."""
     switches = torch.backends.cudnn.conv, torch.backends.cuda.matmul
     before = [switch.fp32_precision for switch in switches]
     for switch in switches:
@@ -29,7 +29,7 @@ def _exact_float32():
 
 
 def results(model, dtype, device):
-    """Logits and the gradients of all parameters."""
+    """Return the logits and the gradients of all parameters."""
     model = copy.deepcopy(model).to(device, dtype, memory_format=torch.channels_last).eval()
     given = inputs(model, 2)
     generator = torch.Generator().manual_seed(2)
@@ -44,9 +44,10 @@ def results(model, dtype, device):
 
 
 def error(found, exact):
-    """Root mean square, over all tensors, of the norm of the error beside that of the tensor.
+    """Return the root mean square of all tensors' relative errors, by the norm.
 
-    Of a tensor of few values the error is chance: two right sides are more than twice apart.
+    The error of a single tensor of few values is chance: two correct sides may differ by a factor
+    of more than two.
     """
     relative = [
         float((some.double().cpu() - right).norm() / right.norm())

@@ -1,4 +1,4 @@
-"""The layers and the networks of PixelRNN."""
+"""Tests of the layers and networks of PixelRNN."""
 
 import dataclasses
 
@@ -221,7 +221,7 @@ def test_a_config_that_cannot_be_is_refused(make, options, message):
         make(**options)
 
 
-# What they see.
+# The receptive field.
 
 
 @pytest.mark.parametrize("colors", [1, 3])
@@ -249,9 +249,9 @@ def pairs(height, width, colors):
 
 
 def in_triangle(up, right, layers):
-    """A row further up is one column more on either side.
+    """Return True if a layer stack sees this offset: each row up widens the view by one column.
 
-    In its own row each layer, the first 3x3 one too, sees one column further to the left.
+    In its own row, each layer, including the first 3x3 one, sees one more column to the left.
     """
     return up >= 0 and -(up + layers + 1) <= right <= up
 
@@ -325,7 +325,7 @@ def test_a_field_that_cannot_be_is_refused(options, error, message):
         pixelsr.receptive_field(**options)
 
 
-# As a prior, and from a smaller image.
+# As a prior, and conditioned on a smaller image.
 
 
 @pytest.mark.parametrize("make", MODELS)
@@ -387,7 +387,7 @@ def test_a_small_image_that_does_not_fit_is_refused(make):
     model = make(**SMALL, scale_factor=2)
     with pytest.raises(ValueError, match=f"{name} needs low_res: it was made with"):
         model(images)
-    with pytest.raises(ValueError, match=r"low_res, magnified, .*\[1, 4, 4\], got \[1, 6, 4\]"):
+    with pytest.raises(ValueError, match=r"upscaled low_res .*\[1, 4, 4\], got \[1, 6, 4\]"):
         model(images, random_images(1, 3, 3, 2))
     with pytest.raises(ValueError, match=r"low_res must be uint8 \[N, 3, H, W\], got"):
         model(images, small.float())
@@ -395,7 +395,7 @@ def test_a_small_image_that_does_not_fit_is_refused(make):
         model(images[:, :2], small)
 
 
-# Drawn from.
+# Sampling.
 
 
 @pytest.mark.parametrize("make", MODELS)

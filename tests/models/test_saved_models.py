@@ -1,4 +1,4 @@
-"""A loaded model is the saved one, or one sentence says why not."""
+"""Tests that a loaded model equals the saved one, or that one sentence says why it cannot."""
 
 import json
 import random
@@ -53,7 +53,7 @@ def load(folder):
 
 
 def refusal(folder):
-    """Return the sentence that refuses the model in a folder, and check that it is one."""
+    """Return the sentence that refuses the model in a folder, and check that it is one line."""
     sentence = load(folder)
     assert isinstance(sentence, str)
     assert "\n" not in sentence
@@ -61,7 +61,7 @@ def refusal(folder):
     return sentence
 
 
-# Dtypes
+# Dtypes.
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_weights_of_the_four_floating_point_dtypes_are_loaded_exactly(folder, dt
 @pytest.fixture
 def buffered_class(own_class):
     class WithBuffers(pixelsr.PixelCNN):
-        """Has a buffer of an integer, of a bool and of each of two floating-point dtypes."""
+        """A model with an integer, a bool, a float16 and a float64 buffer."""
 
         def __init__(self, **options):
             super().__init__(**options)
@@ -136,7 +136,7 @@ def test_a_buffer_is_stored_in_a_dtype_that_the_models_own_holds(
     assert f"{WEIGHTS}: {name} is {dtype}, expected {expected}" in refusal(tmp_path)
 
 
-# Damage
+# Damaged files.
 
 
 def test_no_flipped_bit_of_the_weights_goes_unnoticed(folder):
@@ -259,7 +259,7 @@ def test_the_bundled_weights_have_a_checksum():
             assert "sha256" in file.metadata()["pixelsr"]
 
 
-# Configs
+# Configs.
 
 
 HUGE = [10**6, 10**9, 2**63, 10**99, 10**200]
@@ -340,7 +340,7 @@ def test_a_model_that_no_memory_holds_is_refused_before_it_is_made(folder, sizes
 
 def test_a_class_whose_constructor_looks_at_numbers_is_loaded(tmp_path, own_class):
     class Dropping(pixelsr.PixelCNN):
-        """Can be made on no device without numbers."""
+        """A model whose constructor reads numbers, so it fails on the meta device."""
 
         def __init__(self, **options):
             super().__init__(**options)
@@ -353,13 +353,13 @@ def test_a_class_whose_constructor_looks_at_numbers_is_loaded(tmp_path, own_clas
     assert same(loaded.state_dict(), model.state_dict())
 
 
-# Tied weights, and wrappers
+# Tied weights and wrappers.
 
 
 @pytest.fixture
 def tied_class(own_class):
     class Tied(pixelsr.GatedPixelCNN):
-        """Has one parameter under two names, and a buffer that is a part of another."""
+        """A model with one parameter under two names, and a buffer that is a part of another."""
 
         def __init__(self, **options):
             super().__init__(**options)
@@ -386,7 +386,7 @@ def test_tied_weights_that_differ_in_the_file_are_refused(tmp_path, tied_class, 
     weights[name] = weights[name] + 1
     save_file(weights, tmp_path / WEIGHTS)
     said = refusal(tmp_path)
-    assert f"{name} share memory in the model, and differ in the file" in said
+    assert f"{name} share memory in the model but differ in the file" in said
     assert WEIGHTS in said
 
 
@@ -403,7 +403,7 @@ def test_the_prefix_of_a_wrapper_is_dropped(folder, prefix):
 
 def test_a_models_own_child_named_module_keeps_its_name(tmp_path, own_class):
     class Wrapping(PixelModel):
-        """Has all its weights below `module`."""
+        """A model with all its weights below `module`."""
 
         Config = pixelsr.PixelCNN.Config
 

@@ -1,4 +1,4 @@
-"""Sizes that cannot fit are refused by one sentence before memory is touched."""
+"""Tests that impossible sizes are refused by one sentence before memory is allocated."""
 
 import subprocess
 import sys
@@ -39,7 +39,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 def test_the_order_of_a_large_image_is_not_held_in_lists():
     run = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
-    unit = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss, in bytes
+    unit = 1 if sys.platform == "darwin" else 1024  # the unit of ru_maxrss, in bytes
     assert int(run.stdout) * unit < 120 * 2048**2
 
 

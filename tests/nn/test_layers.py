@@ -274,7 +274,7 @@ def test_gated_layer_is_its_formula():
     h = torch.tanh(h[:, :7]) * torch.sigmoid(h[:, 7:])
     expected = (
         torch.tanh(v[:, :7]) * torch.sigmoid(v[:, 7:]),
-        horizontal + conv(gated.out, h, "B", 1, 0),  # the residual once
+        horizontal + conv(gated.out, h, "B", 1, 0),  # the residual is added once
     )
     torch.testing.assert_close(gated(vertical, horizontal), expected, rtol=1e-12, atol=1e-12)
 
@@ -289,7 +289,7 @@ def test_pixelcnn_block_is_its_formula():
         return F.conv2d(F.relu(x), module.weight * mask, module.bias, padding=padding)
 
     h = conv(block.conv, conv(block.down, x, 0), 1)
-    expected = x + conv(block.up, h, 0)  # the residual once
+    expected = x + conv(block.up, h, 0)  # the residual is added once
     torch.testing.assert_close(block(x), expected, rtol=1e-12, atol=1e-12)
     assert block.up.weight.shape == (14, 7, 1, 1)
 
@@ -351,10 +351,10 @@ def test_a_convolution_that_cannot_be_is_refused(x, weight, options, message):
         ((3, 6, 3, "A", 3, 1, 1, 0), "dilation must be a positive int, got 0"),
         ((3, 6, 3, "A", 3, 1, 1, 2.0), r"dilation must be a positive int, got 2\.0"),
         ((3, 6, 3, "A", 3, 1, 1, (1, 2)), r"dilation must be a positive int, got \(1, 2\)"),
-        ((3, 6, 3.0, "A"), r"kernel_size must be an int or two, got 3\.0"),
-        ((3, 6, (3, 3.0), "A"), r"kernel_size must be an int or two, got \(3, 3\.0\)"),
-        ((3, 6, (3, 3, 3), "A"), r"kernel_size must be an int or two, got \(3, 3, 3\)"),
-        ((3, 6, "3", "A"), "kernel_size must be an int or two, got '3'"),
+        ((3, 6, 3.0, "A"), r"kernel_size must be an int or a pair of ints, got 3\.0"),
+        ((3, 6, (3, 3.0), "A"), r"kernel_size must be an int or a pair of ints, got \(3, 3\.0\)"),
+        ((3, 6, (3, 3, 3), "A"), r"kernel_size must be an int or a pair of ints, got \(3, 3, 3\)"),
+        ((3, 6, "3", "A"), "kernel_size must be an int or a pair of ints, got '3'"),
     ],
 )
 def test_a_layer_that_cannot_be_is_refused_when_it_is_made(arguments, message):

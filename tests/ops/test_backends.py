@@ -1,4 +1,4 @@
-"""Which backend "auto" is, on a GPU that need not be there."""
+"""Tests of the backend that "auto" chooses, on a GPU that need not be present."""
 
 import json
 import types
@@ -19,7 +19,7 @@ PARTS = ("forward", "gradient to input", "gradient to weight")
 
 @pytest.fixture
 def on_a_gpu(monkeypatch):
-    """A tensor on an H200, as far as backends look."""
+    """Return a stand-in for a tensor on an H200."""
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "NVIDIA H200")
     properties = types.SimpleNamespace(major=9)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)

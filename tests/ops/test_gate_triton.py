@@ -1,4 +1,4 @@
-"""The Triton gate: on the GPU where there is one, otherwise under the interpreter."""
+"""Tests of the Triton gate, on the GPU or under the interpreter."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ OURS = torch.ops.pixelsr
 
 @pytest.fixture(autouse=True)
 def _poisoned():
-    """What is allocated holds NaN until it is written."""
+    """Fill allocated memory with NaN until it is written."""
     torch.use_deterministic_algorithms(True, warn_only=True)
     yield
     torch.use_deterministic_algorithms(False)

@@ -1,4 +1,4 @@
-"""The compiled recurrences for the CPU: both directions in one call, formats, what is unread."""
+"""Tests of the compiled CPU recurrences: both directions in one call, formats and unread inputs."""
 
 import math
 
@@ -61,7 +61,7 @@ def test_a_nan_that_nothing_reads_reaches_no_gradient(order):
     gates, grad = normal(2, 24, 5, 4).contiguous(memory_format=FORMATS[order]), normal(2, 3, 5, 4)
     given = both(3)
     clean = gradients(cpu_bilstm, [gates, *given], grad)
-    gates[:, 12:, -1] = math.nan  # of the map from right to left, which is read one row lower
+    gates[:, 12:, -1] = math.nan  # the right-to-left map is read one row lower
     spoilt = gradients(cpu_bilstm, [gates, *given], grad)
     for one, other in zip(spoilt, clean, strict=True):
         assert torch.equal(one, other)
@@ -78,7 +78,7 @@ def test_both_formats_give_equal_bits(dtype):
         found.append(gradients(cpu_bilstm, [laid[0], *given], laid[1]))
         assert found[-1][0].is_contiguous(memory_format=order)
         assert found[-1][1].is_contiguous(memory_format=order)
-    for at in (0, 1, 2, 4):  # not those of the initial states, which PyTorch sums as they lie
+    for at in (0, 1, 2, 4):  # the initial states depend on memory order
         assert torch.equal(found[0][at], found[1][at])
 
 
@@ -118,7 +118,7 @@ def test_nothing_gives_nothing_and_no_gradient(size):
 
 def test_an_operator_of_both_directions_that_kept_nothing_says_so():
     given = [normal(2, 24, 5, 4).requires_grad_(), *both(3)]
-    with pytest.raises(RuntimeError, match="diagonal_bilstm was told to keep nothing"):
+    with pytest.raises(RuntimeError, match="diagonal_bilstm was called with keep=False"):
         torch.ops.pixelsr.diagonal_bilstm(*given, False)[0].sum().backward()
 
 

@@ -1,4 +1,4 @@
-"""The Triton recurrences: on the GPU where there is one, otherwise under the interpreter."""
+"""Tests of the Triton recurrences, on the GPU or under the interpreter."""
 
 from functools import partial
 
@@ -13,15 +13,17 @@ from pixelsr.kernels.configs import ALONE
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 WAYS = {"alone": 2**40, "front": 0}
-"""Bytes of weights up to which a program walks all fronts alone."""
+"""The bytes of weights up to which one program walks all wavefronts."""
 LSTMS = ["row", "diagonal", "reverse"]
 needs_gpu = pytest.mark.skipif(DEVICE == "cpu", reason="there is no GPU")
 
 
 @pytest.fixture(autouse=True)
 def _poisoned():
-    """What is allocated holds NaN until it is written; one thread is faster for so little. The
-    reference's convolutions may use TF32 on a GPU, unless told otherwise."""
+    """Fill allocated memory with NaN until it is written, and use one thread for these small sizes.
+
+    TF32 is off for the reference's convolutions, which otherwise may use it on a GPU.
+    """
     switch = torch.backends.cudnn.conv
     before, switch.fp32_precision = switch.fp32_precision, "ieee"
     threads = torch.get_num_threads()
@@ -35,14 +37,14 @@ def _poisoned():
 
 @pytest.fixture(params=WAYS)
 def way(request, monkeypatch):
-    """Fronts in one launch, or a launch for each."""
+    """Run the wavefronts in one launch, or in one launch each."""
     for precision in ALONE:
         monkeypatch.setitem(ALONE, precision, WAYS[request.param])
     return request.param
 
 
 def case(kind, dtype=torch.float32, n=2, h=3, height=3, width=4):
-    """Gates, weight, state, and a gradient of the hidden states."""
+    """Return gates, weight and state, and a gradient of the hidden states."""
     given = tensors(KINDS[kind][1], n, h, height, width)
     given = [x.detach().to(DEVICE, dtype).requires_grad_() for x in given]
     return given, normal(n, h, height, width, seed=3).to(DEVICE, dtype)
@@ -97,9 +99,9 @@ def test_half_precision_errs_at_most_twice_as_much_as_a_loop_in_pytorch(kind, h,
 @pytest.mark.parametrize("kind", LSTMS)
 @pytest.mark.usefixtures("way")
 def test_the_cell_state_of_short_floats_is_float32(kind):
-    """A cell that gains 2^-10 at each step from 1/4 on: in bfloat16 it would stand still."""
+    """Check that a cell grows from 1/4 by 2^-10 per step, which is lost in bfloat16."""
     gates = torch.zeros(1, 4, 12, 2) if kind == "row" else torch.zeros(1, 4, 2, 12)
-    gates[:, :3] = 30.0  # open
+    gates[:, :3] = 30.0  # all gates open
     gates[:, 3] = 2.0**-10
     state = torch.tensor([[0.0], [0.25]])
     given = [x.to(DEVICE).bfloat16() for x in (gates, torch.zeros(4, 1, KINDS[kind][1]), state)]
@@ -181,7 +183,7 @@ def test_the_operators_are_well_registered_and_compile(kind, last):
 
 def test_it_computes_in_autocasts_dtype_and_exports():
     cudnn = torch.backends.cudnn
-    cudnn.conv.fp32_precision = cudnn.rnn.fp32_precision  # export wants them equal
+    cudnn.conv.fp32_precision = cudnn.rnn.fp32_precision  # equal for torch.export
     given, _ = case("diagonal", n=1, height=2, width=2)
     with torch.autocast(DEVICE, dtype=torch.bfloat16):
         out = on("diagonal")(*given)
@@ -210,7 +212,7 @@ def test_what_the_backend_cannot_run_it_says(monkeypatch):
         torch.ops.pixelsr.row_lstm(*given, False, "triton")
 
 
-# On a GPU alone.
+# Only on a GPU.
 
 
 @needs_gpu
@@ -218,14 +220,14 @@ def test_what_the_backend_cannot_run_it_says(monkeypatch):
 @pytest.mark.parametrize("kind", LSTMS)
 @pytest.mark.usefixtures("way")
 def test_at_the_papers_size_the_kernels_err_at_most_twice_as_much_as_the_scan(kind, dtype):
-    """Where programs and threads that run at once could read what is not written yet."""
+    """Check large sizes, where concurrent programs and threads could read unwritten values."""
     given, grad = case(kind, dtype, 17, 128, 32, 32)
     exact = [x.detach().double().requires_grad_() for x in given]
     right = with_gradients(on(kind, "scan"), exact, grad.double())
     sides = [with_gradients(on(kind, backend), given, grad) for backend in ("triton", "scan")]
     for true, ours, theirs in zip(right, *sides, strict=True):
         error, other = ((x.double() - true).abs().max() for x in (ours, theirs))
-        # the scan rounds fewer things to 16 bits than a loop in PyTorch does
+        # The scan rounds fewer values to 16 bits than a loop in PyTorch does.
         allowed = 2 * other + (1e-5 if dtype == torch.float32 else 2**-6) * true.abs().max()
         assert error <= allowed
 

@@ -1,4 +1,4 @@
-"""The Triton masked convolution: on the GPU where there is one, otherwise under the interpreter."""
+"""Tests of the Triton masked convolution, on the GPU or under the interpreter."""
 
 import itertools
 import math
@@ -20,7 +20,7 @@ from pixelsr.kernels.masked_conv2d.live_blocks import find_products
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 OURS = torch.ops.pixelsr
 HALVES = [torch.float16, torch.bfloat16] + [torch.float32] * (DEVICE == "cuda")
-"""A GPU multiplies float32 in less, if it may: both sides then round to TF32."""
+"""The dtypes whose products round; on a GPU also float32, where both sides round to TF32."""
 
 # kernel, in and out channels, mask, in and out parts, dilation
 CASES = {
@@ -38,7 +38,7 @@ SIZES = {"a first layer": (2, 4, 6), "an output layer": (3, 7, 9), "a vertical s
 
 @pytest.fixture(autouse=True)
 def _poisoned():
-    """What is allocated holds NaN until it is written."""
+    """Fill allocated memory with NaN until it is written."""
     torch.use_deterministic_algorithms(True, warn_only=True)
     yield
     torch.use_deterministic_algorithms(False)
@@ -46,7 +46,10 @@ def _poisoned():
 
 @pytest.fixture(params=["ieee"])
 def _precision(request):
-    """Of float32 in PyTorch's convolutions, and so in ours; the interpreter multiplies exactly."""
+    """Set the precision of float32 convolutions in PyTorch, which ours follow.
+
+    The interpreter multiplies exactly.
+    """
     switch = torch.backends.cudnn.conv
     before, switch.fp32_precision = switch.fp32_precision, request.param
     yield
@@ -59,7 +62,10 @@ def normal(*shape, seed=0, scale=1.0):
 
 
 def case(name, dtype=torch.float32, channels_last=True):
-    """x, weight, bias, add, and the layer's mask_type, colors, in_parts, out_parts, dilation."""
+    """Return the tensors x, weight, bias and add, and the layer's options.
+
+    The options are mask_type, colors, in_parts, out_parts and dilation.
+    """
     kernel, in_channels, out_channels, kind, in_parts, out_parts, dilation = CASES[name]
     images, height, width = SIZES.get(name, (2, 5, 4))
     tensors = (
@@ -111,7 +117,10 @@ def test_the_kernels_equal_the_reference_forward_and_in_all_gradients(name, chan
 @pytest.mark.parametrize("name", CASES)
 @pytest.mark.usefixtures("_precision")
 def test_where_tf32_is_allowed_operands_are_rounded_to_the_nearest(name):
-    """Not cut off, as the products themselves would: these are exact sums of rounded operands."""
+    """Check that operands are rounded to the nearest TF32, not truncated as the products would do.
+
+    The expected results are exact sums of rounded operands.
+    """
     (x, weight, bias, add), layer = case(name)
     x, weight, bias, add = (tensor.detach() for tensor in (x, weight, bias, add))
     grad = normal(*add.shape, seed=4).to(x)
@@ -201,7 +210,7 @@ def test_overlapping_strides_are_read_like_any_others():
 
 
 def test_addresses_beyond_two_to_the_31_are_right():
-    """The second image stands 2^31 values after the first."""
+    """Check a second image that begins 2^31 values after the first."""
     (x, weight, bias, _), layer = case("a horizontal stack", torch.float16)
     _, channels, height, width = x.shape
     buffer = torch.empty_strided(
@@ -212,7 +221,7 @@ def test_addresses_beyond_two_to_the_31_are_right():
     )
     if DEVICE == "cuda" and torch.cuda.mem_get_info()[0] < 6 * 2**30:
         pytest.skip("too little GPU memory is free")
-    torch.use_deterministic_algorithms(False)  # which would fill, and so really take, all of it
+    torch.use_deterministic_algorithms(False)  # the mode would fill, and so allocate, all of it
     storage = torch.empty(2**31 + x[0].numel(), dtype=torch.float16, device=DEVICE)
     far = storage.as_strided(buffer.shape, buffer.stride())
     far.copy_(x.detach())
@@ -300,7 +309,7 @@ def test_nothing_in_gives_nothing():
     assert not grads[1].any()
 
 
-# The list of work.
+# The work list.
 
 
 @pytest.mark.parametrize(("block_out", "block_in"), [(2, 16), (4, 8), (16, 16)])
@@ -330,7 +339,7 @@ def test_few_channels_fill_their_blocks_with_live_taps_only():
     assert products.entries == math.ceil(len(used) / 32)
 
 
-# As operators, in layers and in functional.
+# As registered operators, in layers and in functional.
 
 
 @pytest.mark.parametrize("channels_last", [True, slow(False)], ids=["channels_last", "contiguous"])
@@ -370,7 +379,7 @@ NETWORKS = {
 
 @pytest.fixture
 def force(monkeypatch):
-    """Has every convolution and gate that may choose run on one backend."""
+    """Return a function that forces every convolution and gate onto one backend."""
     names = ("masked_conv2d", "masked_conv2d_gate", "gate")
     functions = {name: getattr(functional, name) for name in names}
 

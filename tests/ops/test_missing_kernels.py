@@ -1,4 +1,4 @@
-"""An installation without the C++ kernels says so once, at the first use that would take them."""
+"""Tests that an installation without C++ kernels warns once, at the first use that needs them."""
 
 import os
 import subprocess

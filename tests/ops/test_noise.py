@@ -1,4 +1,4 @@
-"""The noise: Philox against Random123, the reference's formula, and the compiled kernel."""
+"""Tests of the noise: Philox against Random123, the reference's formula and the compiled kernel."""
 
 import math
 import os
@@ -57,7 +57,7 @@ def test_the_noise_reads_the_words_and_the_counter_in_the_documented_order():
     block = 5
     counter = torch.tensor([0x243F6A88, 0x85A308D3, position, block])
     expected = gumbel_of_words_ref(philox4x32_ref(counter, (0xA4093822, 0x299F31D0)))
-    signed = sample - 2**64  # the 64 bits of the index as a signed number
+    signed = sample - 2**64  # the 64-bit index as a signed number
     for draw in (noise, gumbel_noise_in_order):
         got = draw(1, 1, 24, seed=seed, first_index=signed, first_position=position)
         assert torch.equal(got[0, 0, 4 * block :], expected)
@@ -137,7 +137,7 @@ def test_the_noise_has_the_distribution_of_gumbel():
     cdf = torch.exp(-torch.exp(-sample.sort().values))
     steps = torch.arange(count + 1, dtype=torch.float64) / count
     distance = torch.maximum((cdf - steps[:-1]).abs().max(), (cdf - steps[1:]).abs().max())
-    assert distance < 1.95 / math.sqrt(count)  # Kolmogorov-Smirnov at the 0.1 % level
+    assert distance < 1.95 / math.sqrt(count)  # Kolmogorov-Smirnov test at the 0.1 % level
 
 
 def test_opcheck_accepts_the_operator():

@@ -1,4 +1,4 @@
-"""The Triton noise kernel: on the GPU where there is one, otherwise under the interpreter."""
+"""Tests of the Triton noise kernel, on the GPU or under the interpreter."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Damaged arguments of the C++ operators: they may raise, but never kill the process, or hang."""
+"""Tests of C++ operators with damaged arguments: they may raise, but never kill or hang."""
 
 import random
 import subprocess
@@ -20,7 +20,7 @@ from tests.support.networks import network
 pytestmark = pytest.mark.skipif(ops.WHY_NOT_COMPILED is not None, reason=str(ops.WHY_NOT_COMPILED))
 
 CASES = 2500
-SECONDS = 300  # for all; a sanitizer takes a minute of them
+SECONDS = 300  # for all cases; a sanitizer needs a minute
 RUN_PLAN = [a.name for a in torch.ops.pixelsr.run_plan_.default._schema.arguments]
 
 
@@ -45,14 +45,14 @@ def test_a_case_of_the_fuzz_is_a_function_of_its_number():
     assert torch.equal(once[1][0], again[1][0])
 
 
-# One sentence, which names the value.
+# One sentence that names the value.
 
 
 @pytest.fixture
 def drawn(monkeypatch) -> dict[str, Any]:
-    """The arguments of a call that draws two images of 6 x 4 pixels, in its own session."""
+    """Yield the arguments of a call that draws two images of 6x4 pixels, in its own session."""
     recorder, model = fuzz_operators.Recorder(), network("GatedPixelCNN", torch.float32)
-    sampling.plan(model, (6, 4))  # whose check draws too
+    sampling.plan(model, (6, 4))  # plan first, because the plan check draws too
     with monkeypatch.context() as patch:
         patch.setattr(cpu_engine, "operators", recorder)
         sample(model, n=2, engine="cpu")
@@ -119,7 +119,7 @@ def test_the_order_of_a_draw_has_to_fit_the_unknown_values(drawn):
 
 def test_a_session_is_of_one_program_one_dtype_and_one_batch(drawn):
     run(drawn)
-    run(drawn, program=drawn["program"].clone())  # an equal one
+    run(drawn, program=drawn["program"].clone())  # an equal program
     other = drawn["program"].clone()
     other[0] += 1
     with pytest.raises(RuntimeError, match="program must be the one that the session began with"):
@@ -151,7 +151,7 @@ def test_more_threads_than_there_are_draw_the_same(drawn):
 
 
 def test_a_step_that_reaches_a_row_below_is_refused(drawn):
-    """The first product whose window is a row above reads a row below instead."""
+    """Make the first product that reads a row above read a row below instead."""
     program = drawn["program"]
     for place in (program == -1).nonzero().flatten().tolist():
         damaged = program.clone()
@@ -179,7 +179,7 @@ def test_recurrences_of_no_cell_are_refused():
         torch.ops.pixelsr.lstm_scan_(torch.zeros(0, 16, 3, 4), *arguments, False, False, 0, 1)
 
 
-# Kin of what the fuzz found.
+# Cases similar to those that the fuzzer found.
 
 
 def test_images_in_another_memory_format_are_read_as_they_are():

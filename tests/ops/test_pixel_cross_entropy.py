@@ -1,4 +1,4 @@
-"""The cross-entropy of pixels from features and from logits: what it equals, keeps and refuses."""
+"""Tests of the pixel cross-entropy from features and from logits: results, memory and bad input."""
 
 import dataclasses
 import itertools
@@ -32,7 +32,10 @@ small_chunks = pytest.mark.usefixtures("_small_chunks")
 
 @pytest.fixture
 def _small_chunks(monkeypatch):
-    """Several chunks, the last one ragged: 3 of the 4 rows of an image; or 2 of 3 small images."""
+    """Split the work into chunks, the last one partial.
+
+    A chunk is 3 of the 4 rows of an image, or 2 of 3 small images.
+    """
     monkeypatch.setattr(fused_linear, "CPU_CHUNK", 16)
 
 
@@ -93,7 +96,7 @@ def test_half_precision_is_no_worse_than_twice_pytorchs(call, hidden, dtype):
 
 
 def test_what_is_dead_is_not_read():
-    """NaN in a weight that no color may read, and in the features of later colors."""
+    """Check that NaN in dead weights is not read."""
     images, prior, _ = make(Case(channels=9, conditioning=0), torch.float64)
     expected = pixel_cross_entropy(images, prior)[0]
     weight = prior.weight.clone()
@@ -145,7 +148,7 @@ def test_a_second_derivative_is_refused():
         grad.sum().backward()
 
 
-# Operators
+# Operators.
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
@@ -219,11 +222,11 @@ def test_autocast_computes_in_its_dtype_and_sums_in_float32(dtype):
     assert all(grad.isfinite().all() for grad in grads)
 
 
-# Memory
+# Memory.
 
 
 def peak(run):
-    """The most bytes that are allocated at once while `run` runs, beyond those before it."""
+    """Return the peak bytes that `run` allocates beyond what was allocated before."""
     with torch.profiler.profile(profile_memory=True) as profile:
         run()
     changes = [
@@ -236,7 +239,7 @@ def peak(run):
 
 @pytest.mark.parametrize("call", ["hidden", "features"])
 def test_training_takes_a_tenth_of_the_references_memory(call):
-    """Beyond inputs and gradients, for 16 images of 32x32 and the paper's 256 levels."""
+    """Check the memory beyond inputs and gradients, for 16 images of 32x32 and 256 levels."""
     hidden = 256 if call == "hidden" else 0
     case = Case(hidden=hidden, channels=64, conditioning=32, levels=256, size=(16, 32, 32))
     images, tensors = leaves(case, torch.float32)
@@ -251,7 +254,7 @@ def test_training_takes_a_tenth_of_the_references_memory(call):
     assert 0 < ours < theirs / 10
 
 
-# Bad input
+# Bad input.
 
 IMAGES, PRIOR, CONDITIONING = make(Case(hidden=7), torch.float32)
 PLAIN = PRIOR._replace(weight=PRIOR.weight[:, :5], hidden_weight=None, hidden_bias=None)
@@ -293,7 +296,7 @@ def call(images=IMAGES, prior=PRIOR, conditioning=CONDITIONING, **options):
         ),
         (
             lambda: call(prior=PRIOR._replace(hidden_weight=None, weight=PLAIN.weight)),
-            "prior has a hidden bias and no hidden weight",
+            "prior has a hidden bias but no hidden weight",
         ),
         (
             lambda: call(prior=PLAIN._replace(weight=PLAIN.weight[1:], bias=None)),
@@ -314,7 +317,7 @@ def call(images=IMAGES, prior=PRIOR, conditioning=CONDITIONING, **options):
         (lambda: call(conditioning=PRIOR), "conditioning must not have a hidden layer"),
         (
             lambda: call(conditioning=LogitsHead(CONDITIONING[0], CONDITIONING[1][:6])),
-            r"prior and conditioning must have as many outputs, got \[21, 6\]",
+            r"prior and conditioning must have one number of outputs, got \[21, 6\]",
         ),
         (
             lambda: call(conditioning=LogitsHead(*(x.half() for x in CONDITIONING[:3]))),
@@ -335,7 +338,7 @@ def call(images=IMAGES, prior=PRIOR, conditioning=CONDITIONING, **options):
             lambda: pixel_cross_entropy_with_logits(
                 torch.zeros(3, 7, 3, 4, 5), IMAGES, torch.zeros(3, 7, 3, 4, 4)
             ),
-            r"must have the size of the images: .* \[3, 7, 3, 4, 4\] and \[3, 7, 3, 4, 5\]",
+            r"must have the size of the images, got .* \[3, 7, 3, 4, 4\] and \[3, 7, 3, 4, 5\]",
         ),
         (
             lambda: pixel_cross_entropy_with_logits(
@@ -350,7 +353,7 @@ def test_what_does_not_fit_gets_one_clear_sentence(call, says):
         call()
 
 
-# Models
+# Models.
 
 SIZES = {"channels": 6, "layers": 2, "head_channels": 9, "levels": 8}
 
@@ -362,7 +365,7 @@ def system(prior=None):
 
 
 def seen_by(model, monkeypatch):
-    """Which of the two functions the loss of a model calls."""
+    """Return which of the two functions the loss of a model calls."""
     calls = []
     for name in ("pixel_cross_entropy", "pixel_cross_entropy_with_logits"):
         whole = getattr(functional, name)

@@ -1,4 +1,4 @@
-"""The Triton cross-entropy: on the GPU where there is one, otherwise under the interpreter."""
+"""Tests of the Triton cross-entropy, on the GPU or under the interpreter."""
 
 import dataclasses
 import math
@@ -35,7 +35,7 @@ OURS = torch.ops.pixelsr
 
 @pytest.fixture(autouse=True)
 def _several_poisoned_chunks(monkeypatch):
-    """The last one ragged; and what is allocated holds NaN until it is written."""
+    """Use several chunks, the last one partial, and fill allocated memory with NaN."""
     monkeypatch.setattr(fused_linear, "CPU_CHUNK", 32)
     monkeypatch.setattr(fused_linear, "GPU_CHUNK", 32)
     torch.use_deterministic_algorithms(True, warn_only=True)
@@ -47,7 +47,7 @@ def _several_poisoned_chunks(monkeypatch):
 
 
 WIDE = Case(levels=200, channels=203, conditioning=70, size=(1, 9, 9))
-"""Several tiles of pixels, of levels and of channels, none of them full."""
+"""A case with several tiles of pixels, levels and channels, some of them partial."""
 
 
 @pytest.mark.parametrize("case", [*CASES, WIDE], ids=str)
@@ -157,7 +157,7 @@ def test_float64_is_refused_with_the_reason():
         pixel_cross_entropy(images, prior, conditioning, backend="triton")
 
 
-# Compiled for a GPU that need not be there
+# Compilation for a GPU that need not be present.
 
 POINTERS = {"nll_ptr": "*fp32", "log_sums_ptr": "*fp32", "grad_ptr": "*fp32"}
 POINTERS |= {"targets_ptr": "*u8", "images_ptr": "*u8"}
@@ -177,7 +177,7 @@ LARGE_GRAD = {
 
 
 def job(name, dtype, capability, config, *, module=kernels, **constexprs):
-    """A kernel as it is launched for channels_last features of the paper's sizes."""
+    """Return a kernel as launched for channels_last features of the paper's sizes."""
     function = getattr(module, name)
     types = {
         name: _type(name, dtype, function.fn.__annotations__.get(name))
@@ -199,7 +199,7 @@ def _type(name, dtype, annotation):
 
 
 def product_jobs(capability):
-    """Both kernels in every configuration, with all that they can have; in 16 bits without, too."""
+    """Yield both kernels in every configuration with all options, in 16 bits also without."""
     for name, table, large in (
         ("_pixel_cross_entropy_kernel", kernels.FORWARD, LARGE),
         ("_pixel_cross_entropy_grad_kernel", kernels.GRAD, LARGE_GRAD),

@@ -1,4 +1,4 @@
-"""The recurrences of PixelRNN: `row_lstm`, `diagonal_lstm`, `diagonal_bilstm`."""
+"""Tests of the PixelRNN recurrences: `row_lstm`, `diagonal_lstm`, `diagonal_bilstm`."""
 
 import itertools
 import os
@@ -17,13 +17,13 @@ from tests.support.lstm_cases import KINDS, loop, normal, operator_of, tensors, 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 needs_kernels = pytest.mark.skipif(ops.WHY_NOT_COMPILED is not None, reason="no C++ kernels")
 OPERATORS = [pytest.param("cpu", marks=needs_kernels), "scan"]
-"""Backends that are registered operators."""
+"""The backends that are registered operators."""
 BACKENDS = [*OPERATORS, "reference"]
 
 
 @pytest.fixture(autouse=True)
 def threads():
-    """Sets how many there are: one, which is faster for so little; put back afterwards."""
+    """Use one thread, faster for small sizes; yield a function that sets another number."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield torch.set_num_threads
@@ -31,7 +31,7 @@ def threads():
 
 
 def cell_by_cell(gates, weight, state, read, previous):
-    """The equations for one cell at a time: no views, no strides, no padding."""
+    """Compute the equations one cell at a time: no views, no strides, no padding."""
     n, _, height, width = gates.shape
     outside = state[:, None].expand(2, n, -1)  # hidden and cell
     done = {}
@@ -174,7 +174,7 @@ def test_second_derivatives_are_refused_and_the_reference_has_them(backend):
 def test_an_operator_that_kept_nothing_says_so_in_backward(backend):
     out, cell, activations = torch.ops.pixelsr.row_lstm(*tensors(3), False, backend)
     assert cell.numel() == activations.numel() == 0
-    with pytest.raises(RuntimeError, match="row_lstm was told to keep nothing"):
+    with pytest.raises(RuntimeError, match="row_lstm was called with keep=False"):
         out.sum().backward()
 
 
@@ -238,10 +238,10 @@ def test_short_floats_err_at_most_twice_as_much_as_a_loop_in_pytorch(kind, dtype
 @pytest.mark.parametrize("kind", ["row", "diagonal", "reverse"])
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_the_cell_state_of_short_floats_is_float32(backend, kind):
-    """A cell that gains 2^-10 at each step from 1/4 on: in bfloat16 it would stand still."""
+    """Check that a cell grows from 1/4 by 2^-10 per step, which is lost in bfloat16."""
     function, taps, options = KINDS[kind]
     gates = torch.zeros(1, 4, 100, 2) if kind == "row" else torch.zeros(1, 4, 2, 100)
-    gates[:, :3] = 30.0  # open
+    gates[:, :3] = 30.0  # all gates open
     gates[:, 3] = 2.0**-10
     weight, state = torch.zeros(4, 1, taps), torch.tensor([[0.0], [0.25]])
     given = [x.bfloat16() for x in (gates, weight, state)]

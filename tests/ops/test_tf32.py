@@ -1,4 +1,4 @@
-"""Rounding to TF32 in Triton: on the GPU where there is one, otherwise in the interpreter."""
+"""Tests of rounding to TF32 in Triton, on the GPU or in the interpreter."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def _round_kernel(x_ptr, out_ptr, BLOCK: tl.constexpr):
 
 
 def rounded(bits):
-    """What the kernel makes of float32 numbers, given as the bits of int32."""
+    """Return float32 numbers, given as int32 bits, and the kernel's results for them."""
     x = bits.to(torch.int32).view(torch.float32).to(DEVICE)
     out = torch.zeros_like(x)
     _round_kernel[(len(x) // 256,)](x, out, BLOCK=256)
@@ -27,7 +27,7 @@ def rounded(bits):
 
 
 def test_every_exponent_and_sign_and_both_sides_of_each_tie():
-    high = torch.arange(-(2**18), 2**18, 37)[: 14000 // 256 * 256] * 2**13  # as far as 13 bits
+    high = torch.arange(-(2**18), 2**18, 37)[: 14000 // 256 * 256] * 2**13  # down to bit 13
     for low in (0, 1, 0xFFF, 0x1000, 0x1001, 0x1FFF):
         x, found = rounded(high + low)
         finite = x.isfinite()
@@ -40,10 +40,10 @@ def test_every_exponent_and_sign_and_both_sides_of_each_tie():
 @pytest.mark.parametrize(
     ("bits", "expected"),
     [
-        (0x7FFFFFFF, None),  # a NaN as a GPU makes it
+        (0x7FFFFFFF, None),  # the NaN that a GPU produces
         (-1, None),
         (0x7F800000, 0x7F800000),
-        (0x7F7FFFFF, 0x7F800000),  # the largest float32 is nearer to infinity
+        (0x7F7FFFFF, 0x7F800000),  # the largest float32 rounds to infinity
         (-0x80000000, -0x80000000),
         (0x00000FFF, 0),
         (0x00001000, 0x00002000),

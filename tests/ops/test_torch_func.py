@@ -1,4 +1,4 @@
-"""The transforms of torch.func over every operator, loss and model."""
+"""Tests of torch.func transforms over every operator, loss and model."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ EXACT = {"rtol": 1e-10, "atol": 1e-12}
 
 @pytest.fixture(autouse=True, params=["compiled", "not compiled"])
 def compiled(request, monkeypatch):
-    """Plain autograd runs with the compiled kernels, and without."""
+    """Run plain autograd with the compiled kernels, and without."""
     if request.param == "not compiled":
         monkeypatch.setattr(backends, "WHY_NOT_COMPILED", "this test does without")
 
@@ -92,7 +92,7 @@ def test_per_sample_gradients_of_a_model_are_those_of_autograd(name, by_logits):
     if "scale_factor" in dir(network.model):
         inputs.append(random_images(3, 3, 2, 3))
     parameters = dict(network.named_parameters())
-    if by_logits and name == "PixelRecursiveSR":  # a sum of logits: no term for A alone
+    if by_logits and name == "PixelRecursiveSR":  # the sum of logits has no term for A alone
         parameters = {key: p for key, p in parameters.items() if "prior" in key}
     check(loss, parameters, *inputs)
 
@@ -174,7 +174,7 @@ def test_per_sample_gradients_of_an_operator_are_those_of_autograd(name):
     tensors = {key: numbers(*shape, seed=i) for i, (key, shape) in enumerate(shapes.items())}
     if name == "masked_conv2d-no-bias":
         del tensors["bias"]
-    first = next(iter(tensors))  # the one that samples differ in; a shared one is added to it
+    first = next(iter(tensors))  # samples differ in it; it is added to shared tensors
     shape = shapes[first]
 
     def loss(parameters, x, y):

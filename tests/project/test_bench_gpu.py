@@ -1,4 +1,4 @@
-"""What is measured on a GPU, rehearsed on a CPU: small models, and the CUDA engine emulated."""
+"""Tests of the GPU benchmarks on a CPU, with small models and the emulated CUDA engine."""
 
 import contextlib
 import dataclasses
@@ -27,7 +27,7 @@ from pixelsr.bench import (
     plot,
     timing,
 )
-from pixelsr.bench.engine_choices import request_of
+from pixelsr.bench.choices import request_of
 from pixelsr.bench.report import CACHED, CACHED_LOOP, CROPPED_LOOP, NAIVE_LOOP
 from pixelsr.sampling.engines.cuda import engine as cuda_engine
 from pixelsr.sampling.engines.cuda.engine import EVENTS, CudaEngine
@@ -41,7 +41,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread():
-    """Such small work is only passed round by more."""
+    """Use one thread, because more threads only slow down such small work."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -50,7 +50,7 @@ def _one_thread():
 
 @pytest.fixture
 def as_on_a_gpu(monkeypatch):
-    """The passes and loops in the form that they have on a GPU, but for the graphs."""
+    """Run the passes and loops in their GPU form, without graphs."""
     monkeypatch.setattr(timing, "uses_graphs", lambda device: True)
 
 
@@ -134,7 +134,10 @@ def test_without_a_gpu_work_is_called_as_it_is():
 
 
 def test_a_replay_keeps_what_the_graph_reads(monkeypatch):
-    """A graph has addresses only; by stand-ins for what needs a GPU."""
+    """Check that a replay keeps the graph's inputs alive, because a graph only holds addresses.
+
+    Stand-ins replace everything that needs a GPU.
+    """
 
     class Graph:
         replays = 0
@@ -266,11 +269,11 @@ def test_an_engine_that_draws_something_else_is_named_and_left_out(monkeypatch):
     every = [good, EngineChoice("reference", "float16"), EngineChoice("broken", "bfloat16")]
     found, refused = suite.sound(every, make_batch(network(), 2, (4, 4)))
     assert found == [good]
-    assert "are not the network's" in refused["reference, float16, 2 at once"]
+    assert "differ from the network's" in refused["reference, float16, 2 at once"]
     assert refused["broken, bfloat16, 2 at once"] == "misaligned address"
 
 
-# The bound and the breakdown.
+# The upper bound and the breakdown.
 
 
 def engine_of(model, samples: int, size: tuple[int, int]) -> CudaEngine:
@@ -293,7 +296,7 @@ def test_the_bytes_of_a_tile_are_the_weights_of_all_products_and_little_else(sam
             steps["row" if placed.when == "row" else "pixel"] += 2 * placed.step.macs
     reads = reads_of(engine.cuda_program)
     assert 1 <= reads.of_pixels / (64 * steps["pixel"]) < 1.6
-    passes_of_a_row = engine.cut.cluster_size  # each block has columns of its own
+    passes_of_a_row = engine.cut.cluster_size  # each block has its own columns
     assert 1 <= reads.of_rows / (8 * steps["row"] * passes_of_a_row) < 1.6
 
 
@@ -320,12 +323,12 @@ def test_the_time_of_a_step_is_its_share_of_the_clocks():
     assert made["row_stage_seconds"] == pytest.approx(0.72 / 5)
 
 
-# All of it.
+# The whole suite.
 
 
 @pytest.fixture(scope="module")
 def measured():
-    """What the suite finds, of a small model, as it is read from a file."""
+    """Return the suite's results for a small model, as read from a file."""
     torch.ops.load_library(build([HERE / "run_tiles.cpp"], "run_tiles"))
     lines: list[str] = []
     with pytest.MonkeyPatch.context() as patch:

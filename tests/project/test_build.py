@@ -1,4 +1,4 @@
-"""The package without its compiled parts, and what importing it must not do."""
+"""Tests of the package without its compiled parts, and of what its import must not do."""
 
 import os
 import runpy
@@ -64,7 +64,7 @@ in_source_tree = pytest.mark.skipif(not (ROOT / "setup.py").exists(), reason="no
 
 
 def build_without(tmp_path, script, **environment):
-    """What `script` says on stderr, run in a source tree that has no compiler that works."""
+    """Return the stderr of `script` in a source tree without a working compiler."""
     shutil.copytree(ROOT / "csrc", tmp_path / "csrc")
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path)
@@ -90,7 +90,7 @@ def test_a_compiler_that_fails_does_not_fail_the_install(tmp_path):
 
 @in_source_tree
 def test_a_cuda_compiler_that_fails_does_not_fail_the_install(tmp_path):
-    """By a torch that says it was built for a GPU, and an nvcc that fails."""
+    """Build with a torch that claims to be built for a GPU, and an nvcc that fails."""
     (tmp_path / "toolkit" / "bin").mkdir(parents=True)
     (tmp_path / "toolkit" / "bin" / "nvcc").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "toolkit" / "bin" / "nvcc").chmod(0o755)
@@ -108,9 +108,9 @@ runpy.run_path("setup.py", run_name="__main__")
 
 @pytest.fixture
 def setup_py(monkeypatch):
-    """The functions of setup.py, which sets nothing up."""
+    """Return the functions of setup.py without running its setup."""
     monkeypatch.setattr(setuptools, "setup", lambda **arguments: None)
-    monkeypatch.setenv("CUDA_HOME", "")  # what it sets is undone
+    monkeypatch.setenv("CUDA_HOME", "")  # monkeypatch restores it after setup.py sets it
     monkeypatch.chdir(ROOT)
     return runpy.run_path(str(ROOT / "setup.py"))
 
@@ -174,7 +174,7 @@ def test_code_can_be_for_one_architecture_alone(setup_py, monkeypatch, tmp_path)
 
 @in_source_tree
 def test_a_python_that_has_torch_is_used_as_it_is():
-    """Whatever make would do with it: no .venv, which may see nothing of it."""
+    """Check that `make` creates no .venv, which might not see the installed packages."""
     say = ["make", "--dry-run", "--always-make", "SYSTEM_TORCH=1", f"PYTHON={sys.executable}"]
     done = subprocess.run([*say, "venv", "test"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -197,7 +197,7 @@ sys.meta_path.insert(0, Blocked())
 for name in {modules}:
     importlib.import_module(name)
 """
-"""Imports where packages are missing."""
+"""A script that imports modules while packages are missing."""
 
 
 UNNEEDED = ("tomlkit", "torchmetrics", "matplotlib", "datasets", "tensorboard")
@@ -216,7 +216,7 @@ def modules_of(package, pattern):
     [
         (PACKAGE, (*UNNEEDED, "rich", "click")),
         (modules_of("pixelsr.kernels", "[a-z]*.py"), (*UNNEEDED, "rich", "click")),
-        (modules_of("benchmarks", "[a-mo-z]*.py"), UNNEEDED),  # netket* need what they measure
+        (modules_of("benchmarks", "[a-mo-z]*.py"), UNNEEDED),  # netket* need packages of their own
         (["pixelsr.cli.doctor"], ("tomlkit", "matplotlib", "datasets", "tensorboard")),
     ],
     ids=["the package", "kernels", "benchmarks", "doctor"],

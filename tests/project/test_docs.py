@@ -1,4 +1,4 @@
-"""The documents: links lead somewhere, code runs, the commands' pages are their help."""
+"""Tests of the docs: links resolve, code runs, and the commands' pages equal their help."""
 
 import re
 import shlex
@@ -35,7 +35,7 @@ def test_the_page_of_a_command_is_its_help():
 
 @pytest.fixture
 def desk(tmp_path, monkeypatch):
-    """A folder with what the examples name."""
+    """Create a folder with the files that the examples name, and change to it."""
     (tmp_path / "photos").mkdir()
     image = from_tensor(random_images(1, side=40)[0])
     image.save(tmp_path / "photos" / "you.png")
@@ -48,7 +48,7 @@ def desk(tmp_path, monkeypatch):
 
 
 def examples(name):
-    """The arguments of each example in the help of a command."""
+    """Return the arguments of each example in the help of a command."""
     shown = CliRunner().invoke(main, [name, "--help"]).stdout
     lines = [line.strip() for line in shown.partition("Examples:")[2].splitlines()]
     return [shlex.split(line)[1:] for line in lines if line]
@@ -80,7 +80,7 @@ def test_the_python_of_a_page_runs(page, tmp_path, capsys):
     text = (ROOT / "docs" / f"{page}.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     names = {"folder": tmp_path, "out": tmp_path / "run", "steps": 1}
-    exec(code, names)  # the page's own lines
+    exec(code, names)  # runs the code of the page
     if page == "training":
         assert names["drawn"].shape == (4, 3, 16, 16)
     else:

@@ -1,4 +1,4 @@
-"""The examples run as they stand, at small sizes."""
+"""Tests that the examples run unchanged, at small sizes."""
 
 import importlib.util
 from pathlib import Path
@@ -17,7 +17,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 @pytest.fixture(autouse=True)
 def _classes_as_they_were(monkeypatch):
-    """An example may define a model class; another test's run of it would define it again."""
+    """Restore the model classes, because another test may run an example that defines one again."""
     monkeypatch.setattr("pixelsr.models.base._classes", dict(pixelsr.models.base._classes))
 
 
@@ -48,4 +48,4 @@ def test_a_sampling_rule_of_ones_own_enlarges(tmp_path):
     run("own_sampling", "--model", tmp_path / "model", "-o", tmp_path / "a.png", "-n", 2, "-k", 1)
     with Image.open(tmp_path / "a.png") as drawn:
         first, second = drawn.crop((0, 0, 16, 16)), drawn.crop((16, 0, 32, 16))
-    assert first.tobytes() == second.tobytes()  # of one value there is no choice
+    assert first.tobytes() == second.tobytes()  # with k = 1 there is no choice

@@ -1,4 +1,4 @@
-"""`benchmarks.tools.gpu`: every step in its smallest form; steps that fail, hang or are cut."""
+"""Tests of `benchmarks.tools.gpu`: every step in its smallest form, and steps that fail or hang."""
 
 import json
 import time
@@ -17,7 +17,7 @@ def step(name, script, seconds=60.0):
 
 @pytest.fixture
 def call(tmp_path, monkeypatch):
-    """Run steps, on a machine without a GPU or one that is said to have one."""
+    """Return a function that runs steps as if on an H200, and returns the exit code and results."""
     monkeypatch.setattr(gpu, "_device", lambda rehearse: "NVIDIA H200")
     monkeypatch.setattr(gpu, "_commit", lambda: "abc")
 

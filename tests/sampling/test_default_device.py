@@ -1,4 +1,4 @@
-"""PyTorch's default device and dtype change nothing: tensors follow the model and the data."""
+"""Tests that PyTorch's default device and dtype change nothing: tensors follow model and data."""
 
 import contextlib
 import copy

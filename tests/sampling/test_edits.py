@@ -1,4 +1,4 @@
-"""Edits: the logits of a changed image, at the cost of what the change reaches."""
+"""Tests of edits: the logits of a changed image, at the cost of the affected positions only."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ ENGINES = ["reference"] if ops.WHY_NOT_COMPILED else ["reference", "cpu"]
 
 
 class Uneven(Network):
-    """Channels of one stage that reach differently far, side by side and added to each other."""
+    """A network that concatenates and adds channels with different receptive fields."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ def random_images(model: nn.Module, n: int = 2, size: tuple[int, int] = SIZE) ->
 
 
 def others(model: nn.Module, images: Tensor) -> Tensor:
-    """Images that differ everywhere."""
+    """Return images that differ from `images` everywhere."""
     step = torch.randint(1, model.levels, images.shape, dtype=torch.uint8)
     return ((images.int() + step) % model.levels).to(torch.uint8)
 
@@ -56,7 +56,7 @@ def small_images(model: nn.Module, n: int = 2) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def check(state: IncrementalLogits, model: nn.Module, images: Tensor, **low_res: Tensor) -> None:
-    """The state is that of these images, as one forward pass has it."""
+    """Check that the state holds these images, and their logits by one forward pass."""
     assert torch.equal(state.images, images)
     torch.testing.assert_close(state.logits, model(images, **low_res), rtol=1e-12, atol=1e-12)
 
@@ -121,11 +121,11 @@ def test_images_larger_than_what_is_gathered_at_once_are_equal_too(monkeypatch):
     check(state, model, new)
 
 
-# What an edit costs.
+# The cost of an edit.
 
 
 def predicted_macs(old: IncrementalLogits, new: IncrementalLogits, plan: Plan) -> int:
-    """Each channel's multiply-adds, at every place where two evaluations have it differ."""
+    """Return the multiply-adds of each channel at every position where two states differ."""
     total = 0
     for placed in plan.placed:
         step = placed.step
@@ -141,18 +141,18 @@ LINEAR = {name: lambda x, *_: x for name in ("relu", "tanh", "sigmoid", "elu")}
 
 @pytest.mark.parametrize("name", [*NETWORKS, "Uneven"])
 def test_an_edit_costs_the_channels_that_it_can_change(name, monkeypatch):
-    """No function hides a difference here: what an edit reaches is what differs."""
+    """Check the cost with linear functions, so that every affected value differs."""
     monkeypatch.setattr(maps, "OPCODES", {**maps.OPCODES, **LINEAR})
     torch.manual_seed(0)
     model = make(name)
     images, low_res = random_images(model), small_images(model)
-    low_res["engine"] = "reference"  # whose functions these are
+    low_res["engine"] = "reference"  # the patched functions are its own
     state = sampling.incremental_logits(model, images, **low_res)
     plan = state._plan
     assert state.macs == 2 * plan.macs
     for share in (0, 0.02, 0.1):
         mask = scattered(images, share)
-        mask[0, -1, 2, 1] = True  # one color of a pixel, in one of the images
+        mask[0, -1, 2, 1] = True  # one color of a pixel in one image
         new = torch.where(mask, others(model, images), images)
         state.edit(new, mask)
         before = sampling.incremental_logits(model, images, **low_res)
@@ -162,19 +162,19 @@ def test_an_edit_costs_the_channels_that_it_can_change(name, monkeypatch):
 
 
 def reached(layer: MaskedConv2d, changed: Tensor) -> Tensor:
-    """Where a layer's outputs read a changed input, bool ``[N, out, H, W]``."""
+    """Return the outputs of a layer that read a changed input, bool ``[N, out, H, W]``."""
     taps = layer.mask().double()
     padded = F.conv2d(changed.double(), taps, padding=layer.padding, dilation=layer.dilation)
     return padded > 0
 
 
 def cost(layer: MaskedConv2d, outputs: Tensor) -> int:
-    """Live multiply-adds of some of a layer's outputs, bool ``[N, out, H, W]``."""
+    """Return the live multiply-adds of some of a layer's outputs, bool ``[N, out, H, W]``."""
     return int((layer.mask().sum((1, 2, 3)) * outputs.sum((0, 2, 3))).sum())
 
 
 def pixelcnn_macs(model: PixelCNN, changed: Tensor) -> int:
-    """Multiply-adds of what a PixelCNN computes from the changed values, layer by layer."""
+    """Return the multiply-adds that a PixelCNN needs after changed values, layer by layer."""
     stream = reached(model.first, changed)
     total = cost(model.first, stream)
     for block in model.blocks:
@@ -241,7 +241,7 @@ def test_the_last_value_of_a_image_is_read_by_none(name):
     state.edit(others(model, images), mask)
     assert state.macs == 0
     check(state, model, state.images)
-    mask[:, 0, -1, -1] = True  # red too: only green and blue of the same pixel read it
+    mask[:, 0, -1, -1] = True  # only green and blue of the same pixel read red
     state.edit(others(model, state.images), mask)
     assert state.macs > 0
     check(state, model, state.images)
@@ -284,11 +284,11 @@ def test_one_edit_serves_all_images():
     check(state, model, torch.where(mask, values, images))
 
 
-# What a state keeps, and what it refuses.
+# Kept state and refused arguments.
 
 
 class GreenFromAbove(Network):
-    """The logits of green are known first, so that the plan has them before those of red."""
+    """A network that knows green's logits first, so that the plan has them before red's."""
 
     def __init__(self) -> None:
         super().__init__()

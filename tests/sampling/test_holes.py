@@ -1,4 +1,4 @@
-"""A small hole in a known image costs what leads to its values, wherever it is."""
+"""Tests that a small hole costs only the positions that its values depend on."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ ENGINES = ["reference"] if ops.WHY_NOT_COMPILED else ["reference", "cpu"]
 
 
 def hole(rows: slice, cols: slice, colors: slice = slice(None)) -> Tensor:
-    """A mask of all that is known, ``[1, 3, 14, 16]``."""
+    """Return a mask that is True except in the hole, ``[1, 3, 14, 16]``."""
     known = torch.ones(1, 3, *SIZE, dtype=torch.bool)
     known[:, colors, rows, cols] = False
     return known
@@ -76,7 +76,7 @@ def test_the_cpp_engine_begins_each_step_where_the_schedule_says():
     begins = engine.code[engine.program.first_rows].tolist()
     assert begins == list(engine.schedule.first_rows)
     assert max(begins) == 9  # the horizontal stack
-    assert len(set(begins)) > 2  # a layer of the vertical one begins later than that below
+    assert len(set(begins)) > 2  # upper vertical layers begin later
 
 
 @pytest.mark.parametrize("where", HOLES)
@@ -90,7 +90,7 @@ def test_the_engine_does_the_predicted_multiply_adds(where, monkeypatch):
 
 
 def test_the_window_is_what_unknown_values_depend_on():
-    """A layer of 7x7 and two of 3x3 reach 3 + 2 rows up, and as many columns to both sides."""
+    """Check the window for one 7x7 and two 3x3 layers, which reach 3 + 2 rows and columns."""
     made = plan(network("PixelCNN"), SIZE)
     schedule = Schedule(made, ~HOLES["middle"][0])
     assert (schedule.first_row, schedule.cols) == (9 - 5, range(6 - 5, 9 + 5))
@@ -109,7 +109,7 @@ def test_a_hole_in_a_large_image_costs_no_more_than_in_a_small_one():
 
 
 def test_noise_and_known_values_are_those_of_the_whole_image():
-    """An image with a hole is completed to itself, by its own noise."""
+    """Check that an image with a hole is completed to itself by its own noise."""
     model, options = arguments("PixelCNN")
     images = pixelsr.sample(model, **options)
     for mask in HOLES.values():

@@ -1,4 +1,4 @@
-"""Known values that differ from color to color, and leading rows that are all known."""
+"""Tests of known values that differ between colors, and of fully known leading rows."""
 
 import pytest
 import torch
@@ -44,7 +44,7 @@ def test_fewer_channels_than_colors():
 
 
 class Offset(nn.Module):
-    """A parameter of one value a channel, added to a map that masked taps read."""
+    """A network that adds a parameter of one value per channel to a map that masked taps read."""
 
     colors, levels = 1, 16
 

@@ -1,7 +1,7 @@
-"""Logits that no value can be drawn from, and forbidden levels, in every engine and method.
+"""Tests of invalid logits and of forbidden levels, in every engine and method.
 
-The logits of a network are made faulty by the small image that it is given: each value says what
-is added to the logits of the same pixel and color.
+The small image makes a network's logits invalid: each of its values says what is added to the
+logits of the same pixel and color.
 """
 
 import pickle
@@ -27,7 +27,7 @@ from tests.support.networks import Network
 pytestmark = pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered")
 INF = float("inf")
 NAN, PLUS, NONE, SOME, BOTH = 1, 2, 3, 4, 5
-"""Values of the small image: NaN or +inf at a level, -inf at all or some, and NaN beside +inf."""
+"""The marks of the small image: NaN, +inf, -inf at all or some levels, and NaN with +inf."""
 FOUND = {NAN: "NaN", PLUS: "+inf", NONE: "-inf at every level", BOTH: "NaN"}
 ALLOWED = [2, 5, 6]
 SIZE = (2, 3)
@@ -35,7 +35,7 @@ HALVES = ["float16", "bfloat16"]
 
 
 class Marked(Network):
-    """The past matters as ever; `low_res`, of the size of the image, marks logits."""
+    """A network whose `low_res`, of the size of the image, marks logits; the past matters too."""
 
     scale_factor = 1
 
@@ -50,7 +50,7 @@ class Marked(Network):
 
 
 def marks(low_res: Tensor) -> Tensor:
-    """What is added to the logits: ``[N, C, L, H, W]``."""
+    """Return the numbers added to the logits, ``[N, C, L, H, W]``."""
     added = torch.zeros(8, 8)  # [mark, level]
     added[NAN, 7] = added[BOTH, 2] = torch.nan
     added[PLUS, 1] = added[BOTH, 6] = INF
@@ -76,7 +76,7 @@ def emulated() -> Iterator[None]:
 
 @pytest.fixture(params=["reference", "cpu", "triton", "cuda", "ancestral"])
 def how(request) -> dict[str, str]:
-    """Method and engine."""
+    """Return a method or an engine."""
     if request.param == "ancestral":
         return {"method": "ancestral"}
     if request.param == "cpu" and ops.WHY_NOT_COMPILED:
@@ -91,7 +91,7 @@ def how(request) -> dict[str, str]:
 
 
 def marked(*positions: tuple[int, int, int, int, int], count: int = 2) -> Tensor:
-    """Small images with marks: (mark, input, row, column, color)."""
+    """Return small images with marks: (mark, input, row, column, color)."""
     low_res = torch.zeros(count, 3, *SIZE, dtype=torch.uint8)
     for mark, number, row, col, color in positions:
         low_res[number, color, row, col] = mark
@@ -104,7 +104,7 @@ def error_of(how: dict[str, str], low_res: Tensor, **options) -> LogitsError:
     return caught.value
 
 
-# What is refused.
+# Refused logits.
 
 
 @pytest.mark.parametrize(
@@ -120,7 +120,7 @@ def test_a_fault_is_refused_by_name(mark, temperature, how):
 
 
 def test_it_is_the_first_in_raster_order_and_there_of_the_lowest_sample(how, monkeypatch):
-    """The threads of the C++ engine have samples of their own: each finds another fault first."""
+    """Check with threads that draw different samples, so each finds another invalid value first."""
     monkeypatch.setattr(cpu_engine, "usable_processors", lambda: 4)
     before = torch.get_num_threads()
     torch.set_num_threads(4)
@@ -149,7 +149,7 @@ def test_the_sample_is_counted_in_the_result_however_it_is_batched(how):
 
 
 def test_shared_leading_rows_are_drawn_below(how):
-    """Rows that samples of an input share are run once; faults there concern nobody."""
+    """Check that faults in shared leading rows are ignored, because nothing is drawn there."""
     known = torch.zeros(1, 3, *SIZE, dtype=torch.uint8)
     mask = known.bool()
     mask[:, :, 0] = True
@@ -159,7 +159,7 @@ def test_shared_leading_rows_are_drawn_below(how):
 
 
 def test_known_values_are_not_checked(how):
-    """Known in the faulty sample alone, so that the position is drawn in the others."""
+    """Check a value that is known only in the invalid sample, and drawn in the others."""
     low_res = marked((NAN, 0, 1, 2, 1), (NONE, 1, 1, 0, 0))
     mask = torch.zeros(2, 3, *SIZE, dtype=torch.bool)
     mask[0, 1, 1, 2] = mask[1, 0, 1, 0] = True
@@ -183,11 +183,11 @@ def test_a_caller_who_draws_gets_the_logits_as_they_are(how):
     assert second.isnan().nonzero().tolist() == [[0, 7]]
 
 
-# What is drawn.
+# Drawn values.
 
 
 def reference(images: Tensor, low_res: Tensor, temperature: float) -> Tensor:
-    """The values by the definition, from the logits that the images led to; float64."""
+    """Return the values by definition, from the float64 logits of the given images."""
     with torch.no_grad():
         logits = network(torch.float64)(images, low_res).permute(0, 3, 4, 2, 1)
     if temperature:
@@ -202,7 +202,7 @@ def reference(images: Tensor, low_res: Tensor, temperature: float) -> Tensor:
 
 @pytest.mark.parametrize("temperature", [0, 0.5, 1e30, 1e300])
 def test_a_forbidden_level_is_never_drawn(temperature, how):
-    """1e300 is infinite in float32."""
+    """Check the temperature 1e300 too, which is infinite in float32."""
     low_res = torch.full((2, 3, *SIZE), SOME, dtype=torch.uint8)
     low_res[:, :, 1] = 0
     images = pixelsr.sample(network(), low_res=low_res, temperature=temperature, **how)
@@ -213,7 +213,7 @@ def test_a_forbidden_level_is_never_drawn(temperature, how):
 
 
 class Vast(Network):
-    """The same vast logits for every image, and one that is forbidden."""
+    """A network with the same very large logits for every image, and a forbidden level."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -228,7 +228,7 @@ class Vast(Network):
 
 def test_a_forbidden_level_is_not_drawn_where_all_scores_underflow(how):
     images = pixelsr.sample(Vast().eval(), image_size=(2, 2), temperature=1e-3, **how)
-    assert (images == 1).all()  # the lowest of those that tie
+    assert (images == 1).all()  # ties give the lowest level
 
 
 @pytest.mark.parametrize("weights", HALVES)
@@ -246,7 +246,7 @@ def test_16_bit_weights_forbid_levels_too(weights, how):
 
 
 class Overflowing(Network):
-    """Activations that overflow where the pixel to the left is large."""
+    """A network whose activations overflow after a large pixel to the left."""
 
     def __init__(self, function) -> None:
         super().__init__()
@@ -262,7 +262,7 @@ class Overflowing(Network):
 
 @pytest.mark.parametrize("dtype", ["float32", *HALVES])
 def test_infinite_activations_end_in_the_error(dtype, how):
-    """exp(3000 x) is infinite in float32, too."""
+    """Check exp(3000 x), which is infinite even in float32."""
     model = randomize(Overflowing(torch.exp)).to(getattr(torch, dtype)).eval()
     with pytest.raises(LogitsError, match=r"hold (NaN|\+inf); expected finite numbers"):
         pixelsr.sample(model, 4, image_size=(2, 2), **how)
@@ -276,7 +276,7 @@ def test_infinite_activations_with_rounded_weights_end_in_the_error(weights, how
 
 
 def test_features_beyond_float16_are_no_other_number(how):
-    """Hidden values of 1e5 are right where features are float32, else refused."""
+    """Check hidden values of 1e5: drawn correctly with float32 features, else refused."""
     model = randomize(Overflowing(lambda x: 300 * torch.relu(x))).eval()
     options = {"image_size": (2, 2), "weights": "float16", "temperature": 0}
     expected = pixelsr.sample(model, 4, engine="reference", **options)
@@ -288,7 +288,7 @@ def test_features_beyond_float16_are_no_other_number(how):
         assert torch.equal(images, expected)
 
 
-# The error itself.
+# The error class.
 
 
 def test_the_error_survives_a_process():
@@ -299,7 +299,7 @@ def test_the_error_survives_a_process():
 
 
 class Two(Workers):
-    """The second of two workers, whose first one has sent an error."""
+    """The second of two workers, the first of which has sent an error."""
 
     def gather(self, value):
         return [LogitsError(0, (2, 0, 0), "NaN"), value]
@@ -313,14 +313,14 @@ def test_every_worker_raises_the_first_error():
         sample_distributed(Two(rank=1, count=2), network(), low_res=0 * low_res)
 
 
-# Nothing turns NaN or an infinity into another number on the way.
+# No step may turn NaN or an infinity into another number.
 
 EXTREMES = [torch.nan, INF, -INF, 3e38, -3e38, 1e38, -1e38, 1e5, -1e5, 200.0, -200.0, 88.5]
 EXTREMES += [-88.5, 87.5, -87.5, 45.0, -45.0, 21.0, -21.0, 1e-40, -1e-40, 0.0, 1.0, -1.0]
 
 
 class Extreme(Network):
-    """A function of given numbers, a and b, of which the small image chooses the pairs."""
+    """A network with a function of numbers a and b; the small image chooses the pair."""
 
     scale_factor = 1
 
@@ -341,7 +341,7 @@ class Extreme(Network):
 
 
 def extremes(low_res: Tensor, parts: int) -> Tensor:
-    """``[N, 24 * parts, 1, 1]``: all of the numbers, and with two parts again, rolled."""
+    """Return all numbers, with two parts again and rolled, ``[N, 24 * parts, 1, 1]``."""
     number = 8 * low_res[:, 0, 0].long() + low_res[:, 1, 0].long()
     shifts = number * torch.tensor([[0, 1]])[:, :parts]  # [N, parts]
     positions = (torch.arange(24) + shifts.unsqueeze(2)) % 24
@@ -377,10 +377,10 @@ def test_functions_of_extreme_numbers_are_those_of_pytorch(name, dtype, how):
     parts, dtype = 2 if name in BINARY else 1, getattr(torch, dtype)
     model = Extreme(FUNCTIONS[name], parts).to(dtype).eval()
     number = torch.arange(24 if parts == 2 else 1)
-    digits = torch.stack([number // 8, number % 8, 0 * number], 1)  # of 8 levels
+    digits = torch.stack([number // 8, number % 8, 0 * number], 1)  # in base 8
     low_res = digits.to(torch.uint8)[:, :, None, None]
     images = torch.zeros(len(low_res), 3, 1, 1, dtype=torch.uint8)
     found = sampling.logits(model, images, low_res=low_res, engine=engine)
-    given = extremes(low_res, parts).to(dtype).to(found.dtype) + 0  # as the zeros are added
+    given = extremes(low_res, parts).to(dtype).to(found.dtype) + 0  # as the network adds zeros
     expected = model.logits(FUNCTIONS[name](*given.chunk(parts, 1)))
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6, equal_nan=True)

@@ -1,4 +1,4 @@
-"""Random networks and random requests: every engine and batch draws what `ancestral` draws."""
+"""Tests that every engine and batch draws what `ancestral` draws, for random networks."""
 
 import pytest
 import torch
@@ -14,7 +14,7 @@ SLOW_IS_FINE = list(HealthCheck)
 
 
 def check(data: st.DataObject) -> None:
-    """Draw by `ancestral`, and compare every engine, alone and in batches."""
+    """Draw with `ancestral`, and compare every engine, alone and in batches."""
     model = data.draw(models())
     request = data.draw(requests(model))
     expected = pixelsr.sample(model, method="ancestral", **request)

@@ -1,4 +1,4 @@
-"""Row LSTM and Diagonal BiLSTM by the plan: each cell once, equal to the network as a whole."""
+"""Tests of Row LSTM and Diagonal BiLSTM in the plan: each cell once, equal to the forward pass."""
 
 from collections.abc import Callable
 
@@ -29,7 +29,7 @@ def _sr(prior: nn.Module) -> PixelRecursiveSR:
 
 
 class Unpadded(Network):
-    """A Row LSTM on the image itself, of gates that are read elsewhere too, with a skip."""
+    """A Row LSTM on the image itself, with a skip, whose gates are also read elsewhere."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,7 +48,7 @@ class Unpadded(Network):
 
 
 class OnlyLeft(Network):
-    """A Diagonal BiLSTM as the first layer, of an image that is shifted by a convolution."""
+    """A Diagonal BiLSTM as the first layer, on an image shifted by a convolution."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class OnlyLeft(Network):
 
 
 class ReadAround(Network):
-    """Wide kernels on hidden states, on a cropped map, and on one that is padded again."""
+    """A network with wide kernels on hidden states, on a cropped map, and on one padded again."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -164,13 +164,13 @@ def test_the_plan_counts_every_cell_once(name):
     layers = [layer for layer in model.modules() if isinstance(layer, MaskedConv2d)]
     masked = {layer: int(layer.mask().sum()) for layer in layers}
     padded = sum(m for layer, m in masked.items() if layer not in [*model.head.children()])
-    padded += 2 * taps * 4 * h * h  # of two layers
+    padded += 2 * taps * 4 * h * h  # two layers
     cropped = sum(masked[layer] for layer in [*model.head.children(), model.layers[1].out])
     height, width = 6, 4
     expected = (
         height * (width + 1) * (padded - masked[model.layers[1].out]) + height * width * cropped
     )
-    if name == "DiagonalBiLSTM":  # the other direction, but for the last row, which nobody reads
+    if name == "DiagonalBiLSTM":  # the other direction; nobody reads its last row
         own = sum(masked[layer.input_to_state] // 2 for layer in model.layers)
         other = own + 2 * taps * 4 * h * h
         expected += height * (width + 1) * -own + (height - 1) * (width + 1) * other
@@ -205,7 +205,7 @@ def test_edits_are_refused(name):
 
 
 class Faulty(Network):
-    """What `change` makes of the gates of a first layer, and then logits."""
+    """A network whose `change` alters the gates of a first layer before the logits."""
 
     def __init__(self, change: Callable[["Faulty", Tensor], Tensor]) -> None:
         super().__init__()
@@ -237,7 +237,7 @@ class Faulty(Network):
         (lambda net, gates: gates.chunk(4, 1)[0][..., :-1], "last column of the image is cut"),
         (
             lambda net, gates: F.pad(gates.chunk(4, 1)[0], (0, 1)) + gates.chunk(4, 1)[1],
-            "different widths together",
+            "padded by .* cannot be combined",
         ),
         (lambda net, gates: F.pad(gates.chunk(4, 1)[0], (0, 1)), "1 columns wider"),
         (lambda net, gates: gates.chunk(4, 1)[0] * (2 * F.pad(net.raw, (0, 0))), "wrap around"),

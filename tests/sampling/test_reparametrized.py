@@ -1,4 +1,4 @@
-"""Weight norm and its kind, old and new: every face takes a network that has them."""
+"""Tests of networks with weight norm and similar reparametrizations, old and new."""
 
 import copy
 
@@ -31,7 +31,7 @@ ENGINES = ["reference"] if ops.WHY_NOT_COMPILED else ["reference", "cpu"]
 
 
 class TwoLayers(nn.Module):
-    """Enough for every engine, and small enough for those that are emulated."""
+    """A network that suffices for every engine, and is small enough for emulated ones."""
 
     colors, levels = 3, 8
 
@@ -60,10 +60,10 @@ def reparametrized(make, kind):
     for module in list(model.modules()):
         if isinstance(module, nn.Conv2d):
             KINDS[kind](module)
-    with torch.no_grad():  # away from the weights that the norms begin with
+    with torch.no_grad():  # away from the weights that the norms start with
         for parameter in model.parameters():
             parameter.mul_(1 + 0.3 * torch.rand(parameter.shape, generator=seeded()))
-    model(torch.zeros(1, 3, 2, 2, dtype=torch.uint8))  # after which old weights are no leaves
+    model(torch.zeros(1, 3, 2, 2, dtype=torch.uint8))  # makes old-style weights non-leaf tensors
     return model
 
 
@@ -88,7 +88,7 @@ def test_the_logits_and_the_draws_are_those_of_the_network(make, kind, engine):
     torch.testing.assert_close(sampling.logits(model, random_images(), engine=engine), expected)
     drawn = pixelsr.sample(model, n=2, image_size=(5, 4), engine=engine)
     assert torch.equal(drawn, pixelsr.sample(model, n=2, image_size=(5, 4), method="ancestral"))
-    assert torch.equal(refer(model), expected)  # the model itself is as it was
+    assert torch.equal(refer(model), expected)  # the model itself is unchanged
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -185,7 +185,7 @@ def test_a_deep_copy_is_drawn_from_by_itself(kind):
 
 def test_weights_that_come_out_as_nan_are_refused():
     model = parametrized_to_nan()
-    with pytest.raises(ValueError, match=r"NaN or infinity, in first\.weight"):
+    with pytest.raises(ValueError, match=r"parameter first\.weight holds NaN or infinity"):
         pixelsr.sample(model, image_size=(2, 2))
 
 

@@ -1,4 +1,4 @@
-"""Sampling: every method the same images, and the images of the right distribution."""
+"""Tests of sampling: every method draws the same images, from the right distribution."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from pixelsr.sampling.noise import draw, gumbel_noise
 from pixelsr.sampling.request import make_request
 from tests.support.networks import NETWORKS, inputs, network
 
-TEMPERATURE = 0.5  # makes the past matter: see `tests.support.helpers.randomize`
+TEMPERATURE = 0.5  # the past matters: see `tests.support.helpers.randomize`
 
 
 def sample(model: nn.Module, n: int = 2, **options) -> Tensor:
@@ -37,7 +37,7 @@ def test_odd_sizes_are_equal_too(size):
 
 @pytest.mark.parametrize("name", ["GatedPixelCNN", "PixelCNN"])
 def test_a_layer_zeroed_in_one_method_changes_its_images(name):
-    """The comparison above sees a wrong sampler: one that has lost any one of its layers."""
+    """Check that the comparison above detects a sampler that lost any one layer."""
     model, options = network(name), {"n": 16, "temperature": 0.05}
     truth = sample(model, method="ancestral", **options)
     for layer in model.modules():
@@ -53,7 +53,7 @@ def test_a_layer_zeroed_in_one_method_changes_its_images(name):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_lower_precision_flips_few_values(dtype):
-    """By replay: how often one forward pass of the sample would have drawn another value."""
+    """Count the values that one forward pass of the sample would draw differently."""
     model = network("GatedPixelCNN", dtype)
     images = sample(model, n=64)
     flips = count_flips(model, images, TEMPERATURE)
@@ -62,7 +62,7 @@ def test_lower_precision_flips_few_values(dtype):
 
 
 def count_flips(model: nn.Module, images: Tensor, temperature: float, *low_res: Tensor) -> int:
-    """Values of a sample that are not the argmax of its own logits plus noise."""
+    """Return the number of values that are not the argmax of their own logits plus noise."""
     n, colors, height, width = images.shape
     with torch.inference_mode():
         logits = model(images, *low_res)  # [N, L, C, H, W]
@@ -146,7 +146,7 @@ def test_one_known_image_serves_all_samples(name):
 
 
 def test_a_sample_with_known_values_uses_the_noise_of_its_own_positions():
-    """Given its own values, an image is completed to itself."""
+    """Check that an image is completed to itself, given its own values."""
     model = network("GatedPixelCNN")
     images = sample(model)
     for mask in masks(tuple(images.shape)).values():

@@ -1,4 +1,4 @@
-"""Sampling does not see the caller's autocast, and leaves it as it was."""
+"""Tests that sampling ignores the caller's autocast, and leaves it unchanged."""
 
 import contextlib
 
@@ -13,7 +13,7 @@ from pixelsr.utils.distributed import Workers
 from tests.support import networks
 
 SHARP = 0.002
-"""A temperature at which the images of logits in bfloat16 are others."""
+"""A temperature at which bfloat16 logits give different images."""
 ON = torch.device("cpu").type, torch.bfloat16
 NETWORKS = ["GatedPixelCNN", "PixelRecursiveSR-gated"]
 ENGINES = [
@@ -23,7 +23,7 @@ ENGINES = [
 
 
 def network(name: str) -> nn.Module:
-    """A new one each time: a plan made under autocast must be made there."""
+    """Return a new network, so that a plan under autocast is made there."""
     return networks.network(name, torch.float32)
 
 
@@ -37,7 +37,7 @@ def random_images(model: nn.Module) -> dict[str, Tensor | None]:
 
 @contextlib.contextmanager
 def autocast():
-    """Autocast, which must be on at the end, too."""
+    """Turn autocast on, and check that it is still on at the end."""
     with torch.autocast(*ON):
         yield
         assert_on()
@@ -51,7 +51,7 @@ def assert_on():
 
 
 def same(call, name: str) -> None:
-    """What a call gives of a new network is the same under autocast."""
+    """Check that a call gives the same result for a new network under autocast."""
     expected = call(network(name))
     with autocast():
         found = call(network(name))
@@ -135,7 +135,7 @@ def test_edited_images(engine, name):
 
 
 class Faint(nn.Module):
-    """Reads the pixel to the left in float32, by changes that bfloat16 does not know."""
+    """A network that reads changes of the left pixel too small for bfloat16."""
 
     colors, levels = 1, 2
 

@@ -1,4 +1,4 @@
-"""Samples against the probabilities of all images: 3x3, one color, two levels."""
+"""Tests of samples against the probabilities of all 3x3 images of one color and two levels."""
 
 import itertools
 
@@ -14,7 +14,7 @@ from tests.support.helpers import randomize
 
 
 def tiny_model() -> nn.Module:
-    """Without biases, which would outweigh the past."""
+    """Return a network without biases, which would outweigh the past."""
     sizes = {"channels": 6, "layers": 2, "kernel_size": 3, "head_channels": 8}
     model = randomize(GatedPixelCNN(**sizes, colors=1, levels=2))
     with torch.no_grad():
@@ -29,7 +29,7 @@ def all_images() -> Tensor:
     return bits.view(512, 1, 3, 3)
 
 
-SHARP = 0.1  # a temperature at which a sampler that ignores the past is found out
+SHARP = 0.1  # low enough to expose a sampler that ignores the past
 
 
 def probabilities(model: nn.Module) -> Tensor:
@@ -38,7 +38,7 @@ def probabilities(model: nn.Module) -> Tensor:
 
 
 def chi_square_p(counts: Tensor, expected: Tensor) -> float:
-    """The p-value of counts against what is expected; bins of under 10 are pooled."""
+    """Return the p-value of counts against expected ones; bins below 10 are pooled."""
     small = expected < 10
     counts = torch.cat([counts[~small], counts[small].sum().view(1)])
     expected = torch.cat([expected[~small], expected[small].sum().view(1)])

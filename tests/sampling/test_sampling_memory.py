@@ -1,4 +1,4 @@
-"""How much memory sampling takes, keeps, and says that it will take; and what it may use."""
+"""Tests of the memory that sampling takes, keeps and announces, and of its limit."""
 
 import os
 import subprocess
@@ -25,12 +25,12 @@ unsanitized = pytest.mark.skipif(
 GIB = 2**30
 
 
-# What is free.
+# The available memory.
 
 
 @pytest.fixture
 def group(monkeypatch, tmp_path) -> Path:
-    """The process's own control group, inside another; 8 GiB are free outside of both."""
+    """Return the process's own control group, inside another one; 8 GiB are free outside both."""
     own = tmp_path / "outer" / "own"
     own.mkdir(parents=True)
     (tmp_path / "self").write_text("4:memory:/elsewhere\n0::/outer/own\n")
@@ -80,7 +80,7 @@ def test_a_container_has_so_much_time_of_its_processors(group, monkeypatch):
     assert system.usable_processors() == 1
 
 
-# What is asked for.
+# The required memory.
 
 
 def engine(name: str, n: int, known_rows: int = 0) -> cpu_engine.CpuEngine:
@@ -112,7 +112,7 @@ def test_the_memory_asked_for_is_what_is_allocated(name, known_rows, monkeypatch
         cpu_engine.CpuEngine, "__init__", lambda s, *a: made.append(s) or init(s, *a)
     )
     engine(name, 3, known_rows)
-    checks = [own for own in made if own.dtype == torch.float64]  # of the plan
+    checks = [own for own in made if own.dtype == torch.float64]  # of the plan check
     made = [own for own in made if own.dtype == torch.float32]
     tensors = {
         t.data_ptr(): t.nbytes for own in made for t in (own.storage, own.images, own.values)
@@ -140,11 +140,11 @@ def test_evaluate_says_what_its_caller_can_do(monkeypatch):
     model, images = network("PixelCNN"), torch.zeros(5, 3, 4, 4, dtype=torch.uint8)
     sampling.plan(model, (4, 4))
     monkeypatch.setattr(system, "available_memory", lambda: 3000)
-    with pytest.raises(ValueError, match=r"^5 images at once .*; evaluate fewer at a time$"):
+    with pytest.raises(ValueError, match=r"^5 images at once .*; pass fewer images to "):
         sampling.incremental_logits(model, images, engine="cpu")
 
 
-# What is taken and kept, in a process of its own.
+# The memory taken and kept by a process.
 
 PREPARE = """
 import ctypes, gc, resource, sys
@@ -208,7 +208,7 @@ def run(code: str, *arguments: object) -> str:
 @unsanitized
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_nothing_of_a_batch_is_kept():
-    """The noise alone of one of them is 75 MiB."""
+    """Check that no memory of a batch is kept; the noise of one batch alone is 75 MiB."""
     assert int(run(RESIDENT)) < 40 * 2**20
 
 

@@ -1,4 +1,4 @@
-"""Drawing one color step at a time, with the caller choosing the values."""
+"""Tests of drawing one color step at a time, where the caller chooses the values."""
 
 import itertools
 

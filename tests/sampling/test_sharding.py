@@ -1,4 +1,4 @@
-"""Several workers draw the images that one draws, and the first alone speaks and writes."""
+"""Tests that several workers draw the images of one, and only the first prints and writes."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ from click.testing import CliRunner
 import pixelsr
 from pixelsr import ops
 from pixelsr.cli import main
-from pixelsr.cli.on_main_process import find_device
+from pixelsr.cli.distributed import find_device
 from pixelsr.sampling.api import sample_distributed
 from pixelsr.utils.distributed import Workers
 from tests.cli.test_enlarge import save_photo, written
@@ -41,7 +41,7 @@ def alone(*arguments: object) -> None:
 def enlarger(folder: Path) -> Path:
     prior = pixelsr.GatedPixelCNN(channels=4, layers=1, head_channels=8)
     conditioning = pixelsr.ConditioningNetwork(channels=4, blocks=1, scale_factor=2)
-    # In float64, where the size of the batch cannot flip a draw.
+    # The model is float64, so the batch size cannot flip a draw.
     randomize(pixelsr.PixelRecursiveSR(prior, conditioning)).double().save_pretrained(folder)
     return folder
 
@@ -51,7 +51,7 @@ def test_workers_enlarge_as_one_process_does(tmp_path, count):
     photos = [save_photo(tmp_path / f"{k}.png", seed=k) for k in range(3)]
     command = ["enlarge", *photos, "--model", enlarger(tmp_path / "model"), "--samples", 4]
     alone(*command, "-o", tmp_path / "alone")
-    result = torchrun(count, *command, "-o", tmp_path / "shared")  # 2 and 3 cut within a photo
+    result = torchrun(count, *command, "-o", tmp_path / "shared")  # 2 and 3 workers split a photo
     assert result.returncode == 0, result.stderr
     assert len(result.stdout.splitlines()) == 1
     assert written(tmp_path / "shared") == written(tmp_path / "alone")
@@ -105,7 +105,7 @@ def test_the_first_worker_alone_speaks_of_an_error(tmp_path):
 
 
 class Team(Workers):
-    """One of several workers, whose others gather nothing."""
+    """One of several workers, which gathers only its own value."""
 
     def gather(self, value: torch.Tensor) -> list[torch.Tensor]:
         return [value]
@@ -117,8 +117,8 @@ def test_an_error_of_every_worker_is_spoken_by_the_first(tmp_path, monkeypatch, 
     def workers(device):
         yield Team(rank, 2)
 
-    monkeypatch.setattr("pixelsr.cli.on_main_process.workers", workers)
-    monkeypatch.setattr("pixelsr.cli.sample.by_first", lambda team, work: work())
+    monkeypatch.setattr("pixelsr.cli.distributed.workers", workers)
+    monkeypatch.setattr("pixelsr.cli.sample.on_main_process", lambda team, work: work())
     randomize(pixelsr.PixelCNN(channels=4, layers=1)).save_pretrained(tmp_path / "prior")
     options = ["--model", tmp_path / "prior", "--size", 4, "--temperature", 1e-31]
     result = CliRunner().invoke(main, ["sample", "-o", tmp_path / "out", *map(str, options)])

@@ -1,4 +1,4 @@
-"""Models inside DataParallel, DistributedDataParallel, AveragedModel and torch.compile."""
+"""Tests of models in DataParallel, DistributedDataParallel, AveragedModel and torch.compile."""
 
 import pytest
 import torch
@@ -16,7 +16,7 @@ from tests.support.helpers import randomize
 
 @pytest.fixture(scope="module", autouse=True)
 def group(tmp_path_factory):
-    """A group of one process, for DistributedDataParallel."""
+    """Create a process group of one process, for DistributedDataParallel."""
     path = tmp_path_factory.mktemp("group") / "store"
     dist.init_process_group("gloo", init_method=f"file://{path}", rank=0, world_size=1)
     yield

@@ -1,6 +1,8 @@
-"""Run by test_training_workers under `torchrun`: some steps in float64, and what they end with.
+"""Run some training steps in float64 and save the result, for test_training_workers.
 
-python -m tests.support.advance_state OUT
+The test starts it under `torchrun`.
+
+    python -m tests.support.advance_state OUT
 """
 
 import sys
@@ -16,7 +18,10 @@ PARTS = 4
 
 
 def advance(team: Workers) -> dict[str, torch.Tensor]:
-    """The weights after some steps, and the last gradients, which AdamW would hide the scale of."""
+    """Return the weights after some steps, and the last gradients.
+
+    The gradients are compared because AdamW hides their scale.
+    """
     state = State(small_model().double(), CONFIG, team)
     for step in range(3):
         parts = random_images(8, seed=step).chunk(PARTS)

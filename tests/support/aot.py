@@ -1,6 +1,6 @@
-"""Compiles Triton kernels for a GPU that need not be there, and reads what they will use.
+"""Compile Triton kernels for a GPU that need not be present, and read the resources they use.
 
-Run as a command by `resources_of`, in a process of its own: compiling needs kernels as they are
+`resources_of` runs this file as a command in its own process, because compiling needs kernels
 without the interpreter.
 """
 
@@ -15,7 +15,7 @@ import tempfile
 from pathlib import Path
 
 MOST_SHARED = {80: 163 * 1024, 90: 227 * 1024}
-"""Bytes of shared memory that a block can have, by compute capability."""
+"""The bytes of shared memory available to a block, by compute capability."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Job:
     """One kernel to compile.
 
     Attributes:
-        module, kernel: where it is, and its name.
-        signature: types of the arguments, as Triton writes them.
+        module, kernel: the kernel's module and its name.
+        signature: types of the arguments, in Triton's notation.
         constexprs: values; dtypes as "fp32", "int64" and so on.
         aligned: names of arguments that are multiples of 16.
     """
@@ -40,16 +40,16 @@ class Job:
 
 
 def resources(module, kernel, signature, constexprs, capability, num_warps=4):
-    """Those of one kernel; see `resources_of`."""
+    """Return the resources of one kernel; see `resources_of`."""
     return resources_of([Job(module, kernel, signature, constexprs, capability, num_warps)])[0]
 
 
 def resources_of(jobs):
-    """What each kernel uses, by name.
+    """Return the resources that each kernel uses, by name.
 
-    REG, STACK, LOCAL: registers, and bytes of stack and of spilled registers, a thread. SHARED:
-    bytes a block. MMA, WGMMA, ASYNC: how many matrix instructions of either kind, and asynchronous
-    loads, its code has. WIDE: the pointers, by name, that 64-bit numbers are added to.
+    REG, STACK, LOCAL: registers, bytes of stack and bytes of spilled registers, per thread. SHARED:
+    bytes per block. MMA, WGMMA, ASYNC: the numbers of matrix instructions of either kind, and of
+    asynchronous loads, in the code. WIDE: the names of pointers that 64-bit offsets are added to.
     """
     request = json.dumps([dataclasses.asdict(job) for job in jobs])
     environment = {name: os.environ[name] for name in os.environ if name != "TRITON_INTERPRET"}
@@ -105,7 +105,7 @@ def _usage(triton, cubin):
 
 
 def _wide(ttir):
-    """Arguments that a number of 64 bits is added to; through splats and broadcasts."""
+    """Return the arguments that 64-bit offsets are added to, also through splats and broadcasts."""
     origin, found = {}, set()
     for line in ttir.splitlines():
         if made := re.match(

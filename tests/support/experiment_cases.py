@@ -1,4 +1,4 @@
-"""Small data for the experiments, and their command."""
+"""Small data for the experiments, and a function that runs their command."""
 
 import json
 import struct
@@ -12,7 +12,7 @@ from experiments.support import digits
 
 
 def write_mnist(folder, side, train=24, test=8):
-    """Idx files like MNIST's, in `folder`."""
+    """Write idx files like MNIST's into `folder`."""
     folder.mkdir(parents=True)
     random = np.random.default_rng(0)
     for count, name in zip((train, test), digits.FILES.values(), strict=True):
@@ -23,7 +23,7 @@ def write_mnist(folder, side, train=24, test=8):
 
 
 def write_faces(folder, side, train=12, val=6):
-    """Folders of images, train/ and val/, in `folder`."""
+    """Write the image folders train/ and val/ into `folder`."""
     random = np.random.default_rng(1)
     for part, count in (("train", train), ("val", val)):
         (folder / part).mkdir(parents=True)
@@ -34,11 +34,11 @@ def write_faces(folder, side, train=12, val=6):
 
 
 def run(name, *arguments):
-    """`python -m experiments` in this process."""
+    """Run `python -m experiments` in this process."""
     arguments = [name, "--threads", 1, *arguments]
     return CliRunner().invoke(experiment, [str(argument) for argument in arguments])
 
 
 def figures(out, name):
-    """What an experiment wrote."""
+    """Return the JSON results that an experiment wrote."""
     return json.loads((out / f"{name}.json").read_text())

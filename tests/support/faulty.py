@@ -1,4 +1,4 @@
-"""Small networks, each sound but for one mistake that published implementations have made."""
+"""Small networks, each correct except for one mistake that published implementations have made."""
 
 import torch
 import torch.nn.functional as F
@@ -9,11 +9,11 @@ from pixelsr.masks import causal_mask
 from pixelsr.nn import DiagonalBiLSTMLayer, GatedMaskedConv2d, MaskedConv2d
 
 LEVELS = 4
-CHANNELS = 14  # not a multiple of 3 colors
+CHANNELS = 14  # not divisible by 3 colors
 
 
 def gated(layers: int = 4, first_kernel_size: int = 3) -> GatedPixelCNN:
-    """The sound network that the mistakes are made in: no blind spot on 5x4 pixels."""
+    """Return the correct network that the mistakes are added to: no blind spot on 5x4 pixels."""
     return GatedPixelCNN(
         channels=CHANNELS,
         layers=layers,
@@ -25,7 +25,7 @@ def gated(layers: int = 4, first_kernel_size: int = 3) -> GatedPixelCNN:
 
 
 def halves_grouped_as_one() -> nn.Module:
-    """The tanh and the sigmoid half cut into color groups together."""
+    """Return a network that splits the tanh and sigmoid halves into color groups together."""
     model = gated()
     for layer in model.layers:
         layer.horizontal.out_parts = 1
@@ -40,7 +40,7 @@ def mask_a_twice() -> nn.Module:
 
 
 def rgb_mask_left_out() -> nn.Module:
-    """The center tap all dead in mask A and all live in mask B, whatever the color."""
+    """Return a network whose center tap is all dead in mask A and all live in mask B."""
     model = gated()
     for module in model.modules():
         if isinstance(module, MaskedConv2d):
@@ -49,7 +49,7 @@ def rgb_mask_left_out() -> nn.Module:
 
 
 class CenterRowZeroed(GatedMaskedConv2d):
-    """Mask B that loses the taps to the left together with those to the right."""
+    """A layer whose mask B zeroes the taps to the left together with those to the right."""
 
     def forward(self, x: Tensor, add: Tensor) -> tuple[Tensor, Tensor]:
         mask = causal_mask(
@@ -72,7 +72,7 @@ def mask_b_zeroes_the_center_row() -> nn.Module:
 
 
 class SharedFirstLayer(GatedPixelCNN):
-    """Both stacks start from one masked 7x7 layer; the vertical one is shifted down instead."""
+    """A network whose stacks share one masked 7x7 layer, and shift only the vertical stack."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -98,10 +98,10 @@ class DiagonalLSTM(nn.Module):
     """A mask-A layer and a small bidirectional diagonal recurrence over the skewed map.
 
     Args:
-        padded: "above" is right: the two taps of the state-to-state convolution read the same row
-            and the row above of the column before. "below" reads the row below.
-        shifted: "down" is right: the right-to-left map ends one row lower. "up" is the wrong side,
-            "not" leaves it where it is.
+        padded: "above" is correct: the two taps of the state-to-state convolution read the previous
+            column in the same row and in the row above. "below" reads the row below instead.
+        shifted: "down" is correct: the right-to-left map is shifted down by one row. "up" shifts it
+            the wrong way, "not" leaves it unshifted.
     """
 
     def __init__(self, padded: str = "above", shifted: str = "down") -> None:
@@ -113,7 +113,7 @@ class DiagonalLSTM(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         x = images.to(self.first.weight.dtype) / (LEVELS - 1)
-        x = self.first(F.pad(x, (0, 1)))  # one more column: else its last pixel never reaches down
+        x = self.first(F.pad(x, (0, 1)))  # one more column, or the last pixel never reaches down
         left_to_right = self.scan(x, self.recurrent[0])
         right_to_left = self.scan(x.flip(3), self.recurrent[1]).flip(3)
         if self.shifted == "down":
@@ -153,12 +153,12 @@ SIZES = {"channels": CHANNELS, "first_kernel_size": 3, "head_channels": 25, "lev
 
 
 def diagonal_bilstm() -> DiagonalBiLSTM:
-    """The sound network, of three colors, that the mistakes below are made in."""
+    """Return the correct network of three colors that the mistakes below are added to."""
     return DiagonalBiLSTM(layers=2, **SIZES)
 
 
 class NotShiftedDown(DiagonalBiLSTMLayer):
-    """The right-to-left map, added where it is or, with `up`, one row higher."""
+    """A layer that adds the right-to-left map unshifted or, with `up`, one row higher."""
 
     def __init__(self, up: bool) -> None:
         super().__init__(CHANNELS)
@@ -187,7 +187,7 @@ def diagonal_bilstm_shifted_up() -> nn.Module:
 
 
 class PaddedBelow(DiagonalBiLSTMLayer):
-    """The left-to-right recurrence, whose tap of the row above reads the row below instead.
+    """A left-to-right recurrence whose tap for the row above reads the row below instead.
 
     Row r of the skewed map is shifted right by r: one row down and one column back in it are one
     row down and two columns back in the image.
@@ -201,7 +201,7 @@ class PaddedBelow(DiagonalBiLSTMLayer):
         for column in range(height + width - 1):
             rows = range(max(0, column - width + 1), min(column + 1, height))
             below = F.pad(hidden, (0, 1))
-            sums = F.conv1d(below, self.state_to_state.flip(2))  # the same row, and the one below
+            sums = F.conv1d(below, self.state_to_state.flip(2))  # the same row and the row below
             hidden, cell = hidden.clone(), cell.clone()
             for r in rows:
                 o, f, i, g = (gates[:, :, r, column - r] + sums[:, :, r]).chunk(4, 1)
@@ -218,7 +218,10 @@ def diagonal_bilstm_padded_below() -> nn.Module:
 
 
 class NoColumnOfZeros(DiagonalBiLSTM):
-    """Not run on one more column: after mask A no feature of a row knows its last value."""
+    """A network without the added column of zeros.
+
+    After mask A, no feature of a row knows the row's last value.
+    """
 
     def features(self, images: Tensor, low_res: Tensor | None = None) -> Tensor:
         x = self.first(functional.normalize_images(images, 3, LEVELS, self.dtype))
@@ -232,12 +235,12 @@ def diagonal_bilstm_without_a_column_of_zeros() -> nn.Module:
 
 
 def row_lstm() -> RowLSTM:
-    """The sound network that the mistake below is made in."""
+    """Return the correct network that the mistake below is added to."""
     return RowLSTM(layers=2, **SIZES)
 
 
 def row_lstm_gates_grouped_as_one() -> nn.Module:
-    """The four parts of the gates cut into color groups together."""
+    """Return a network that splits the four parts of the gates into color groups together."""
     model = row_lstm()
     for layer in model.layers:
         layer.input_to_state.out_parts = 1
@@ -269,14 +272,14 @@ def first_layer_with_mask_b() -> nn.Module:
 
 
 def vertical_stack_not_shifted() -> nn.Module:
-    """The vertical first layer reads the whole current row too."""
+    """Return a network whose vertical first layer also reads the whole current row."""
     model = gated()
     model.vertical_first.mask_type = "V"
     return model
 
 
 class WeightDataMasked(MaskedConv2d):
-    """Masks by writing to `weight.data`, behind the back of autograd."""
+    """A layer that masks by writing to `weight.data`, which autograd does not see."""
 
     def forward(self, x: Tensor) -> Tensor:
         mask = causal_mask(self.out_channels, self.in_channels, self.kernel_size, self.mask_type)
@@ -285,7 +288,7 @@ class WeightDataMasked(MaskedConv2d):
 
 
 class Reader(nn.Module):
-    """The logits at a value are the image at a fixed offset from it: the least leak there is."""
+    """A network whose logits are the image at a fixed offset: the smallest possible leak."""
 
     def __init__(self, row: int, column: int, color: int, colors: int = 3) -> None:
         super().__init__()

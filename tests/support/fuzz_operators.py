@@ -1,10 +1,10 @@
-"""Run by test_operators_fuzz: calls of the C++ operators with damaged arguments.
+"""Call the C++ operators with damaged arguments; test_operators_fuzz runs this file.
 
-python -m tests.support.fuzz_operators FIRST COUNT
+    python -m tests.support.fuzz_operators FIRST COUNT
 
-Prints each case before it runs it, so that the last line names the one that has killed the process
-or hangs. A case is a function of its number: the first ones change each number of a program in
-turn, the others are random.
+Each case is printed before it runs, so the last line names the case that killed the process or
+hangs. A case depends only on its number: the first cases change each number of a program in turn,
+the others are random.
 """
 
 import ctypes
@@ -32,18 +32,18 @@ DTYPES = [torch.float32, torch.float64, torch.bfloat16, torch.int64, torch.int32
 DTYPES += [torch.bool, torch.complex64]
 CHANGES = [1, 10**6]
 
-_sessions = itertools.count(2**32)  # those of no engine
+_sessions = itertools.count(2**32)  # ids that no engine uses
 
 
 class Call(NamedTuple):
-    """An operator, and arguments that it takes."""
+    """An operator, and arguments that it accepts."""
 
     name: str
     arguments: list[Any]
 
 
 class Recorder:
-    """Stands in for `torch.ops.pixelsr`, and remembers the first call of each operator."""
+    """A stand-in for `torch.ops.pixelsr` that records the first call of each operator."""
 
     def __init__(self) -> None:
         self.calls: dict[str, Call] = {}
@@ -57,7 +57,7 @@ class Recorder:
         return call
 
 
-# Calls in which nothing is wrong.
+# Valid calls.
 
 
 def good_calls() -> list[Call]:
@@ -83,7 +83,7 @@ def good_calls() -> list[Call]:
 
 
 def _drawn(model: nn.Module, **options: Any) -> Call:
-    for _ in range(2):  # at first the check of the plan draws too
+    for _ in range(2):  # the first time, the plan check draws too
         cpu_engine.operators = recorder = Recorder()
         pixelsr.sample(model, 2, **inputs(model, size=SIZE), engine="cpu", **options)
     return recorder.calls["run_plan_"]
@@ -131,7 +131,7 @@ def _recurrences(dtype: torch.dtype, *, diagonal: bool) -> list[Call]:
     ]
 
 
-# Damage.
+# Damaged calls.
 
 
 def damaged(call: Call, rng: random.Random) -> tuple[str, list[Any]]:
@@ -162,7 +162,7 @@ def _damage(argument: Any, rng: random.Random) -> tuple[str, Any]:
 
 
 def _with_other_numbers(tensor: Tensor, rng: random.Random) -> Tensor:
-    """Replace some numbers: by odd ones, by neighbors of what they were, by one another."""
+    """Replace some numbers by edge cases, by numbers near the old ones, or by one another."""
     flat = tensor.flatten().tolist()
     for _ in range(rng.choice([1, 1, 1, 2, 5])):
         place = rng.randrange(len(flat))
@@ -205,17 +205,17 @@ def _reshaped(tensor: Tensor, rng: random.Random) -> tuple[str, Tensor]:
     return kind, kinds[kind]() if tensor.dim() else tensor
 
 
-# Runs.
+# Running a case.
 
 
 def _guarded(tensor: Tensor, at_end: bool) -> Tensor:
-    """Return a copy that ends, or begins, where memory may not be touched."""
+    """Return a copy that ends, or begins, at a page that must not be accessed."""
     steps = zip(tensor.shape, tensor.stride(), strict=True)
     extent = 1 + sum((size - 1) * stride for size, stride in steps)
     if extent != tensor.numel() or not extent:
-        return tensor  # empty, with gaps, or expanded
+        return tensor  # empty, not dense, or expanded
     size, page = extent * tensor.itemsize, mmap.PAGESIZE
-    end = page - -size // page * page  # a page before, and a page behind
+    end = page - -size // page * page  # one guard page before and one after
     memory = mmap.mmap(-1, end + page)
     address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
     for guard in (0, end):
@@ -226,7 +226,7 @@ def _guarded(tensor: Tensor, at_end: bool) -> Tensor:
 
 
 def _run(name: str, arguments: list[Any], at_end: bool = True) -> str:
-    """Call an operator; gives the error, or "ok"."""
+    """Call an operator; return the error, or "ok"."""
     given = [_guarded(a, at_end) if isinstance(a, Tensor) else a for a in arguments]
     try:
         getattr(torch.ops.pixelsr, name)(*given)
@@ -236,7 +236,7 @@ def _run(name: str, arguments: list[Any], at_end: bool = True) -> str:
 
 
 def run_case(number: int, calls: list[Call]) -> None:
-    """Run a case: a damaged call, alone or after the good one in the same session."""
+    """Run a case: a damaged call, alone or after the good call in the same session."""
     rng = random.Random(number)
     plans = [call for call in calls if call.name == "run_plan_"]
     call = min(plans, key=lambda call: len(call.arguments[0]))

@@ -1,4 +1,4 @@
-"""What several test files share."""
+"""The helpers that several test files share."""
 
 import math
 
@@ -8,7 +8,7 @@ from torch import nn
 
 
 def _fan_in(name: str, parameter: torch.Tensor, module: nn.Module) -> int:
-    """Values that one output sums; a bias has the fan-in of the weight beside it."""
+    """Return the number of values that one output sums; a bias has its weight's fan-in."""
     weight = getattr(module, "weight", parameter) if name.startswith("bias") else parameter
     if weight.dim() < 2:
         return 1
@@ -18,16 +18,16 @@ def _fan_in(name: str, parameter: torch.Tensor, module: nn.Module) -> int:
 
 
 def slow(*values):
-    """Mark a case of a parametrized test as slow, where other cases check nearly the same."""
+    """Mark a case of a parametrized test as slow; other cases check nearly the same."""
     return pytest.param(*values, marks=pytest.mark.slow)
 
 
 @torch.no_grad()
 def randomize(model: nn.Module, seed: int = 0) -> nn.Module:
-    """Draw every parameter from N(0, 1/fan-in), in place; the same numbers for the same seed.
+    """Draw every parameter from N(0, 1/fan-in), in place; the same seed gives the same numbers.
 
-    At default initialization the past hardly matters to a deep network, so that a wrong mask or a
-    sampler that ignores the past goes unnoticed.
+    At default initialization, the past hardly matters to a deep network, so a wrong mask or a
+    sampler that ignores the past would go unnoticed.
     """
     generator = torch.Generator().manual_seed(seed)
     for module in model.modules():

@@ -1,4 +1,4 @@
-"""ICC profiles made by hand, and what their numbers look like in sRGB by the definitions alone."""
+"""ICC profiles made by hand, and their colors in sRGB computed from the definitions alone."""
 
 import struct
 from collections.abc import Callable, Mapping
@@ -12,11 +12,11 @@ P3_PRIMARIES = (0.680, 0.320), (0.265, 0.690), (0.150, 0.060)
 BRADFORD = np.array(
     [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
 )
-CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)  # of sRGB and of Display P3
+CURVE = (2.4, 1 / 1.055, 0.055 / 1.055, 1 / 12.92, 0.04045)  # sRGB and Display P3
 
 
 def color_matrix(primaries, white=D65) -> np.ndarray:
-    """Linear RGB to XYZ under D50: columns are the primaries, as profiles have them."""
+    """Return the matrix from linear RGB to XYZ under D50; its columns are the primaries."""
     columns = np.array([[x / y, 1, (1 - x - y) / y] for x, y in primaries]).T
     white_point = np.array([white[0] / white[1], 1, (1 - sum(white)) / white[1]])
     matrix = columns * np.linalg.solve(columns, white_point)
@@ -25,29 +25,29 @@ def color_matrix(primaries, white=D65) -> np.ndarray:
 
 
 def linear(values: np.ndarray) -> np.ndarray:
-    """The light of values of sRGB in [0, 1]."""
+    """Return the linear light of sRGB values in [0, 1]."""
     return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
 
 
 def encoded(light: np.ndarray) -> np.ndarray:
-    """The inverse of `linear`, as levels of 255, not rounded."""
+    """Return the inverse of `linear` as levels of 255, not rounded."""
     light = np.clip(light, 0, 1)
     values = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
     return 255 * values
 
 
 def from_p3(values: np.ndarray) -> np.ndarray:
-    """Display P3 of 8 bits ``[..., 3]`` as sRGB, not rounded."""
+    """Return 8-bit Display P3 ``[..., 3]`` as sRGB, not rounded."""
     return _from_xyz(linear(values / 255) @ color_matrix(P3_PRIMARIES).T)
 
 
 def from_gray(values: np.ndarray, gamma: float) -> np.ndarray:
-    """Grays in [0, 1] whose light is ``values ** gamma`` as sRGB ``[..., 3]``, not rounded."""
+    """Return grays in [0, 1] with light ``values ** gamma`` as sRGB ``[..., 3]``, not rounded."""
     return encoded(np.repeat(values[..., None] ** gamma, 3, -1))
 
 
 def from_lab(lab: np.ndarray) -> np.ndarray:
-    """CIE Lab under D50 ``[..., 3]`` as sRGB, not rounded."""
+    """Return CIE Lab under D50 ``[..., 3]`` as sRGB, not rounded."""
     fy = (lab[..., 0] + 16) / 116
     f = np.stack([fy + lab[..., 1] / 500, fy, fy - lab[..., 2] / 200], -1)
     return _from_xyz(D50 * np.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29)))
@@ -58,20 +58,20 @@ def _from_xyz(xyz: np.ndarray) -> np.ndarray:
 
 
 def rgb_profile(matrix: np.ndarray) -> bytes:
-    """A display's profile, with the curve of sRGB."""
+    """Return a display profile with the sRGB curve."""
     columns = {f"{name}XYZ".encode(): _xyz(matrix[:, k]) for k, name in enumerate("rgb")}
     curves = {f"{name}TRC".encode(): _parametric(3, *CURVE) for name in "rgb"}
     return _profile(b"RGB ", b"mntr", b"XYZ ", {b"wtpt": _xyz(D50), **columns, **curves})
 
 
 def gray_profile(*curve: float) -> bytes:
-    """Of a power alone, or of five numbers such as `CURVE`."""
+    """Return a gray profile with a power curve, or with a curve of five numbers such as `CURVE`."""
     tags = {b"wtpt": _xyz(D50), b"kTRC": _parametric(0 if len(curve) == 1 else 3, *curve)}
     return _profile(b"GRAY", b"mntr", b"XYZ ", tags)
 
 
 def cmyk_profile(lab_of: Callable[[np.ndarray], np.ndarray]) -> bytes:
-    """A printer's profile: `lab_of` gives the Lab of inks ``[..., 4]`` that are all 0 or 1."""
+    """Return a printer profile; `lab_of` maps inks ``[..., 4]``, each 0 or 1, to Lab."""
     inks = np.stack(np.meshgrid(*[[0, 1]] * 4, indexing="ij"), -1).reshape(-1, 4)
     lab = lab_of(inks)
     grid = np.rint(np.stack([lab[:, 0] * 2.55, lab[:, 1] + 128, lab[:, 2] + 128], -1))

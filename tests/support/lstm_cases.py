@@ -1,4 +1,4 @@
-"""Recurrences to test, and the loop that one writes for them in PyTorch."""
+"""The recurrences to test, and the same recurrences as plain PyTorch loops."""
 
 import math
 
@@ -16,7 +16,7 @@ KINDS = {
 
 
 def operator_of(kind):
-    """The operator, and the arguments between the tensors and whether they are kept."""
+    """Return the operator, and the arguments between its tensors and the flag that keeps states."""
     function, _, options = KINDS[kind]
     operator = getattr(torch.ops.pixelsr, function.__name__)
     is_row = function is functional.row_lstm
@@ -29,7 +29,7 @@ def normal(*shape, seed=0):
 
 
 def tensors(taps, n=2, h=3, height=5, width=4):
-    """Gates, weight and initial state that make the past matter."""
+    """Return gates, weight and initial state for which the past matters."""
     gates, state = normal(n, 4 * h, height, width), normal(2, h, seed=2)
     weight = normal(4 * h, h, taps, seed=1) / math.sqrt(h * taps)
     return [tensor.requires_grad_() for tensor in (gates, weight, state)]
@@ -41,7 +41,7 @@ def with_gradients(run, given, grad_out):
 
 
 def loop(gates, weight, state, kind):
-    """As one writes it in PyTorch: all of it in the dtype of the gates."""
+    """Return the output of the plain PyTorch loop, computed in the dtype of the gates."""
     if kind == "reverse":
         return loop(gates.flip(3), weight, state, "diagonal").flip(3)
     n, _, height, width = gates.shape

@@ -1,4 +1,4 @@
-"""Other values at places inside JSON objects, for tests of files that were tampered with."""
+"""Changes to values inside JSON objects, for tests of files that were tampered with."""
 
 import copy
 
@@ -12,7 +12,7 @@ def positions(value, at=()):
 
 
 def changed(whole, at, value):
-    """Return a JSON object with another value at a path; `...` is for none."""
+    """Return a JSON object with another value at a path; `...` deletes the value."""
     result = copy.deepcopy(whole)
     inner = result
     for key in at[:-1]:

@@ -1,4 +1,4 @@
-"""Small networks of every class, and compositions of layers that are not in `pixelsr.models`."""
+"""Small networks of every class, and compositions of layers that `pixelsr.models` lacks."""
 
 from collections.abc import Callable
 
@@ -25,7 +25,7 @@ class Network(nn.Module):
 
 
 class Concatenated(Network):
-    """Both stacks joined, and joined again with the first layer, before the output."""
+    """A network that joins both stacks, and joins them again with the first layer."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class Concatenated(Network):
 
 
 class OtherGate(Network):
-    """relu(a) * sigmoid(b) - c / 2, from three parts of one convolution."""
+    """A network with the gate relu(a) * sigmoid(b) - c / 2, from three parts of one convolution."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class OtherGate(Network):
 
 
 class Dilated(Network):
-    """Dilated masked convolutions, a dead group that is only its bias, and a sum of three."""
+    """A network with dilated convolutions, a group that is only its bias, and a sum of three."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,7 +78,7 @@ class Dilated(Network):
 
 
 class Conditioned(Network):
-    """A small image that enters the prior's own layers, not only the logits."""
+    """A network whose low_res enters the prior's own layers, not only the logits."""
 
     scale_factor = 2
 
@@ -90,13 +90,13 @@ class Conditioned(Network):
         self.out = MaskedConv2d(6, 24, 1, "B")
 
     def forward(self, images: Tensor, low_res: Tensor) -> Tensor:
-        hint = torch.fft.fft2(self.up(self.images(low_res))).real  # any operation will do here
+        hint = torch.fft.fft2(self.up(self.images(low_res))).real  # any operation may be here
         hidden = self.second(torch.tanh(self.first(self.images(images)) + hint))
         return self.logits(self.out(torch.relu(hidden)))
 
 
 class HintAbove(Network):
-    """Features of the small image that masked taps read in the rows above."""
+    """A network whose masked taps read conditioning features in the rows above."""
 
     scale_factor = 2
 
@@ -112,7 +112,7 @@ class HintAbove(Network):
 
 
 class Broadcast(Network):
-    """A scalar, a bias of one dimension less, and one channel that weighs all others."""
+    """A network with a scalar, a bias of one dimension less, and one channel that scales all."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -129,7 +129,7 @@ class Broadcast(Network):
 
 
 class ReadTwice(Network):
-    """A module called twice, a sum read twice by one reader, dropout, and in-place forms."""
+    """A network with a module called twice, a sum read twice, dropout and in-place operations."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -142,13 +142,13 @@ class ReadTwice(Network):
     def forward(self, images: Tensor) -> Tensor:
         first = self.dropout(self.again(self.first(self.images(images))))
         doubled = first + first
-        doubled += self.again(doubled + doubled)  # in place, of what no gradient needs
+        doubled += self.again(doubled + doubled)  # in-place, on a tensor that no gradient needs
         a, b, c = torch.chunk(-doubled, chunks=3, dim=1)
         return self.logits(self.out(self.relu(torch.cat(tensors=[a * a, b, c + 1], dim=-3) + 1)))
 
 
 class TwoOutputs(Network):
-    """The levels of a color from two layers."""
+    """A network that takes the levels of a color from two layers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -164,7 +164,10 @@ class TwoOutputs(Network):
 
 
 class BeforeTheGate(Network):
-    """Gates of which one, both or none is read later, in the rows above too; and what is added."""
+    """A network that reads one, both or none of a gate's outputs, also in the rows above.
+
+    It also reads what is added before the gate.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -218,12 +221,15 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 
 
 def network(name: str, dtype: torch.dtype = torch.float64) -> nn.Module:
-    """A randomized network, whose past matters."""
+    """Return a randomized network for which the past matters."""
     return randomize(NETWORKS[name]()).to(dtype).eval()
 
 
 def inputs(model: nn.Module, count: int = 1, size: tuple[int, int] = (6, 4)) -> dict[str, object]:
-    """The arguments that say what to draw: `low_res` where the model takes one, or `image_size`."""
+    """Return the arguments that say what to draw:
+
+    `low_res` if the model takes it, or `image_size`.
+    """
     if not hasattr(model, "scale_factor"):
         return {"image_size": size}
     shape = (count, model.colors, size[0] // model.scale_factor, size[1] // model.scale_factor)

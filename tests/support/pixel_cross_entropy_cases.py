@@ -1,4 +1,4 @@
-"""Cases of the cross-entropy of pixels, and what every backend of it is held to."""
+"""Cases of the pixel cross-entropy, and the checks that every backend must pass."""
 
 import dataclasses
 
@@ -11,7 +11,7 @@ from pixelsr.ops.masked_conv2d.reference import masked_conv2d_ref
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """Sizes of the two output layers; 0 for what is not there."""
+    """The sizes of the two output layers; 0 for a missing one."""
 
     colors: int = 3
     levels: int = 7
@@ -33,7 +33,7 @@ class Case:
         return " ".join(odd) or "plain"
 
     def outputs(self, tensors):
-        """The prior's and the conditioning network's, of the tensors that there are, in order."""
+        """Return the prior's and the conditioning network's LogitsHead, built from `tensors`."""
         given = iter(tensors)
         bias = (lambda: next(given)) if self.bias else (lambda: None)
         prior = LogitsHead(next(given), next(given), bias())
@@ -44,7 +44,7 @@ class Case:
         return prior, LogitsHead(next(given), next(given), bias())
 
     def logits(self, tensors):
-        """B's and A's."""
+        """Return the logits of B and A."""
         prior, conditioning = self.outputs(tensors)
         x = prior.features
         if self.hidden:
@@ -89,7 +89,7 @@ def random_images(n, colors, height, width, levels):
 
 
 def _placed(x, case):
-    """In the case's layout, and with `sliced` in the middle of a larger buffer of NaN."""
+    """Return `x` in the case's layout; with `sliced`, as the middle of a larger buffer of NaN."""
     if not case.sliced:
         return x.contiguous(memory_format=case.layout)
     larger = torch.nn.functional.pad(x, (1, 2, 2, 1, 1, 3, 1, 0), value=torch.nan)
@@ -98,7 +98,7 @@ def _placed(x, case):
 
 
 def leaves(case, dtype, device="cpu"):
-    """Images, and the tensors of both outputs that there are, which require gradients."""
+    """Return images, and the tensors of both outputs, which require gradients."""
     n, height, width = case.size
     outputs, k = case.colors * case.levels, case.hidden or case.channels
     made = [_placed(2 * normal(n, case.channels, height, width), case)]
@@ -119,7 +119,7 @@ def _layer(outputs, inputs, case, seed):
 
 
 def make(case, dtype, device="cpu"):
-    """Images and both outputs, without gradients."""
+    """Return images and both outputs, without gradients."""
     images, tensors = leaves(case, dtype, device)
     return images, *case.outputs([tensor.detach() for tensor in tensors])
 
@@ -139,7 +139,7 @@ def from_logits(case, images, tensors, backend):
 
 
 def results(call, case, images, tensors, backend):
-    """Both terms, and the gradients of all tensors to a loss that weighs each image on its own."""
+    """Return both terms, and the gradients of a loss that weighs each image differently."""
     nll = call(case, images, tensors, backend)
     weights = torch.arange(1, 1 + len(images), device=images.device, dtype=nll[0].dtype)
     loss = sum((some * weights * (term + 1)).sum() for term, some in enumerate(nll))
@@ -147,7 +147,7 @@ def results(call, case, images, tensors, backend):
 
 
 def close(call, case, backend, dtype, device="cpu"):
-    """A backend against the reference: forward and all gradients."""
+    """Compare a backend with the reference: forward and all gradients."""
     images, tensors = leaves(case, dtype, device)
     exact = [tensor.detach().double().requires_grad_() for tensor in tensors]
     expected = results(call, case, images, exact, "reference")
@@ -160,7 +160,7 @@ def close(call, case, backend, dtype, device="cpu"):
 
 
 def no_worse_than_pytorch(call, case, backend, dtype, device="cpu"):
-    """In half precision: errors against float64 are at most twice the reference's."""
+    """Check in half precision that errors against float64 are at most twice the reference's."""
     images, tensors = leaves(case, dtype, device)
     exact = [tensor.detach().double().requires_grad_() for tensor in tensors]
     expected = results(call, case, images, exact, "reference")

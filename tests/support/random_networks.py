@@ -1,4 +1,4 @@
-"""Random causal networks and random requests, drawn by hypothesis so that failures are reduced."""
+"""Random causal networks and requests, drawn by hypothesis so that it can shrink failures."""
 
 from collections.abc import Callable
 from typing import Any
@@ -39,7 +39,7 @@ POINTWISE: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class RandomNetwork(nn.Module):
-    """A chain of operations on a horizontal map, with skips, and a vertical map beside it."""
+    """A chain of operations on a horizontal map with skips, and an optional vertical map."""
 
     def __init__(self, draw: Draw, colors: int, levels: int, low_res: bool) -> None:
         super().__init__()
@@ -126,7 +126,7 @@ def _prior(draw: Draw, colors: int, levels: int) -> nn.Module:
 
 @st.composite
 def models(draw: Draw) -> nn.Module:
-    """Return a random network in float64, its parameters random too."""
+    """Return a random network in float64 with random parameters."""
     colors = draw(st.integers(1, 4))
     levels = draw(st.sampled_from([2, 3, 8, 17, 256]))
     kind = draw(st.sampled_from(["own", "own with low_res", "prior", "sum"]))
@@ -144,7 +144,7 @@ def models(draw: Draw) -> nn.Module:
 
 @st.composite
 def requests(draw: Draw, model: nn.Module) -> dict[str, Any]:
-    """Return arguments of `pixelsr.sample` for a model, most of them with known values."""
+    """Return arguments of `pixelsr.sample` for a model, usually with known values."""
     n, inputs = draw(st.integers(1, 3)), 1
     height, width = draw(st.integers(1, 6)), draw(st.integers(1, 6))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 2**16)))

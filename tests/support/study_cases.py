@@ -1,4 +1,4 @@
-"""A small study of real-or-fake: faces, a model, and the page that is made of them."""
+"""A small study of real-or-fake: faces, a model, and the page made from them."""
 
 import base64
 import io
@@ -17,7 +17,7 @@ MODEL = "<model>"
 
 
 def make_study(folder):
-    """Write all of it below `folder`, the study into out/."""
+    """Write faces and a model below `folder`, and run the study into out/."""
     write_faces(folder / "faces", SIDE, train=1, val=6)
     tiny().save_pretrained(folder / MODEL)
     threads = torch.get_num_threads()
@@ -30,7 +30,7 @@ def make_study(folder):
 
 
 def decode(uri):
-    """The image of a data: URI."""
+    """Return the image of a data: URI."""
     kind, text = uri.split(",")
     assert kind == "data:image/png;base64"
     return Image.open(io.BytesIO(base64.b64decode(text)))

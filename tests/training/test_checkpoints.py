@@ -1,4 +1,4 @@
-"""A run is resumed from exactly the state that was saved, or one sentence says why not."""
+"""Tests that a run resumes from exactly the saved state, or that one sentence says why not."""
 
 import json
 import math
@@ -83,7 +83,7 @@ def test_every_tensor_of_a_checkpoint_is_needed(run):
         others = {key: tensor for key, tensor in tensors.items() if key != name}
         write_checkpoint(out / CHECKPOINT, others, facts)
         assert refusal(out) == (
-            f"{out / CHECKPOINT} is no checkpoint that a run can go on from: "
+            f"{out / CHECKPOINT} is not a checkpoint that a run can resume: "
             f"the tensor {name} is missing"
         )
     without = {key: tensor for key, tensor in tensors.items() if "optimizer" not in key}
@@ -119,7 +119,7 @@ def test_a_tensor_of_another_kind_is_refused(run, name, change):
     if other.dtype == tensors[name].dtype and other.equal(tensors[name]):
         return
     write_checkpoint(out / CHECKPOINT, tensors | {name: other}, facts)
-    assert f"{CHECKPOINT} is no checkpoint that a run can go on from: {name} is" in refusal(out)
+    assert f"{CHECKPOINT} is not a checkpoint that a run can resume: {name} is" in refusal(out)
 
 
 @pytest.mark.parametrize("steps", [0.0, 2.5, 5.0, -4.0])
@@ -184,9 +184,9 @@ POSSIBLE = {
     ("best", "bits"): (None, 2.5, 1e300, 10**13),
     ("seconds",): (2.5,),
     ("without_moments",): ([],),
-    ("settings", "binarize"): (...,),  # none, which is the setting of this run
+    ("settings", "binarize"): (...,),  # absent, as in this run
 }
-"""Of `ODD`, what a run may well write."""
+"""The values of `ODD` that a run may write."""
 
 
 def odd_facts(facts):
@@ -241,11 +241,11 @@ def test_an_entry_that_lost_its_end_of_line_keeps_its_line(run):
     assert (out / LOG).read_bytes().startswith(whole)
 
 
-# Networks of one's own
+# User-defined networks.
 
 
 def check_resumes(tmp_path, make, recipe=CONFIG):
-    """Check that a run of a class resumes to the weights of one that was never stopped."""
+    """Check that a run of a class resumes to the weights of an uninterrupted run."""
     whole = train(tmp_path / "whole", 8, make=make, recipe=recipe)
     train(tmp_path / "parts", 4, make=make, recipe=recipe)
     shutil.copy(tmp_path / "parts" / CHECKPOINT, tmp_path / "at-4")

@@ -1,4 +1,4 @@
-"""A run takes sizes from its images and options from OUT; a failed start leaves nothing."""
+"""Tests of a run's start: sizes come from images, options from OUT; a failure leaves nothing."""
 
 import gzip
 import json
@@ -34,7 +34,7 @@ def options_of(out):
     return tomlkit.parse((out / "model" / "training.toml").read_text()).unwrap()
 
 
-# The size of the images
+# The size of the images.
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_a_folder_of_several_idx_files_names_them(tmp_path):
     )
 
 
-# What a resume takes from the run
+# The options that a resume takes from the run.
 
 
 def test_a_resume_alone_takes_everything_from_the_run(folder, tmp_path):  # noqa: F811
@@ -130,7 +130,7 @@ def test_a_resume_alone_needs_a_run(tmp_path):
     )
 
 
-# What a beginning that fails leaves
+# The state after a failed start.
 
 
 def test_a_failed_start_leaves_no_folder(folder, tmp_path):  # noqa: F811
@@ -158,7 +158,7 @@ def test_a_resume_that_fails_keeps_the_run(folder, tmp_path):  # noqa: F811
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
 
 
-# How many images are validated on
+# The number of validation images.
 
 
 def test_a_validation_takes_as_many_images_as_the_run_says(folder, tmp_path):  # noqa: F811

@@ -43,7 +43,7 @@ def small_model(levels=256):
 
 
 def random_images(n, seed=0, side=8):
-    """Dark and plain, so that there is something to learn."""
+    """Return dark and plain images, so that there is something to learn."""
     generator = torch.Generator().manual_seed(seed)
     shades = torch.randint(0, 8, (n, 3, 1, 1), generator=generator)
     return (shades + torch.randint(0, 3, (n, 3, side, side), generator=generator)).to(torch.uint8)
@@ -65,12 +65,12 @@ def make_trainer(out, steps, *, model=None, recipe=CONFIG, validation=None, **op
 
 
 def stop_at(step):
-    """A `stop` that is true from the given step on; steps are counted by its calls."""
+    """Return a `stop` that is True from the given step on; each call counts as a step."""
     calls = iter(range(1, 1000))
     return lambda: next(calls) >= step
 
 
-# Batches
+# Batches.
 
 
 def test_the_batch_of_a_step_depends_on_nothing_but_seed_and_step():
@@ -109,7 +109,7 @@ def test_a_batch_larger_than_the_set_is_the_whole_set():
     assert len(batches[0]) == len(batches[5]) == 3
 
 
-# Two levels
+# Two levels.
 
 
 def bright(n, seed=0):
@@ -141,10 +141,12 @@ def test_a_model_of_two_levels_is_trained_on_and_validated_with_what_is_chosen(t
         assert torch.equal(tensor, weights["bernoulli"][key])
     with pytest.raises(ValueError, match=r"to threshold .* or to bernoulli"):
         make_trainer(tmp_path / "none", 1, model=small_model(2), validation=bright(2))
-    make_trainer(tmp_path / "none", 1, model=small_model(2), recipe=recipe)  # nobody has the folder
+    make_trainer(
+        tmp_path / "none", 1, model=small_model(2), recipe=recipe
+    )  # nobody locks the folder
 
 
-# Schedule, average, loss
+# Schedule, average and loss.
 
 
 def test_the_learning_rate_rises_then_falls_to_the_floor():
@@ -199,7 +201,7 @@ def test_bits_per_dimension_do_not_depend_on_the_batch():
     assert model.training
 
 
-# Runs
+# Runs.
 
 
 @pytest.mark.parametrize("name", ["PixelRecursiveSR", "GatedPixelCNN", "PixelCNN"])
@@ -220,7 +222,7 @@ def test_training_learns(tmp_path, name):
 
 
 def test_a_resumed_run_gives_the_same_weights_as_one_never_stopped(tmp_path):
-    # 10 images in batches of 4 are 2 steps an epoch: step 5 is in the middle of one.
+    # 10 images in batches of 4 are 2 steps per epoch, so step 5 is in the middle of an epoch.
     whole = make_trainer(tmp_path / "whole", 8)
     assert whole.run()
     assert not make_trainer(tmp_path / "parts", 8, stop=stop_at(5)).run()
@@ -235,7 +237,7 @@ def test_a_resumed_run_gives_the_same_weights_as_one_never_stopped(tmp_path):
     whole_train, parts_train = (
         [entry["train"] for entry in map(json.loads, log.splitlines())] for log in logs
     )
-    assert parts_train == whole_train  # step 6: a mean over one step before the stop, one after
+    assert parts_train == whole_train  # step 6: a mean of one step before the stop, one after
     saved = load_file(tmp_path / "parts" / "model" / "model.safetensors")
     for name, tensor in saved.items():
         assert torch.equal(tensor, expected[f"ema.{name}"]), name
@@ -296,11 +298,11 @@ def test_checkpoints_and_models_come_at_their_intervals(tmp_path, monkeypatch):
         trainer, "_validate", lambda: (validated.append(trainer.state.step), validate())
     )
     trainer.run()
-    assert saved == [2, 3, 4, 6, 7, 7]  # the last with what the last validation found
+    assert saved == [2, 3, 4, 6, 7, 7]  # the last one includes the last validation's result
     assert validated == [3, 6, 7]
 
 
-# What goes wrong
+# Errors.
 
 
 def test_a_nan_loss_stops_and_keeps_the_last_good_checkpoint(tmp_path):
@@ -482,7 +484,7 @@ def test_a_budget_must_end(options):
 
 @pytest.fixture
 def _python_handles_sigint():
-    """A shell starts what runs in its background with SIGINT ignored, and Python keeps that."""
+    """Set the default SIGINT handler, because a shell ignores SIGINT in background jobs."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)

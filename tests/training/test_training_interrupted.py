@@ -1,4 +1,4 @@
-"""Runs that are killed, interrupted, or out of disk: nothing is lost but the last stretch."""
+"""Tests of runs that are killed, interrupted, or out of disk space: they lose few steps."""
 
 import json
 import os
@@ -56,7 +56,7 @@ def start(folder, out, *more, **options):
 
 @pytest.fixture(scope="module")
 def whole(folder, tmp_path_factory):
-    """A run that nothing happens to."""
+    """Return the folder of an uninterrupted run."""
     out = tmp_path_factory.mktemp("whole") / "out"
     with start(folder, out) as process:
         _, errors = process.communicate(timeout=300)
@@ -87,7 +87,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_weights(folder, whole
     for _ in range(30):
         resume = ["--resume"] if (out / "checkpoint.safetensors").exists() else []
         with start(folder, out, *resume) as process:
-            lives = kills < times and process.stdout.readline()  # it has begun
+            lives = kills < times and process.stdout.readline()  # it has started
             if lives:
                 time.sleep(moments.uniform(0.05, 1.0))
                 process.kill()
@@ -117,7 +117,7 @@ def test_a_run_that_is_interrupted_ends_with_the_same_weights(folder, whole, tmp
 
 
 def test_a_full_disk_stops_the_run_and_keeps_the_last_checkpoint(folder, whole, tmp_path):
-    # No file may grow beyond this: the raw images fit, and a checkpoint does not.
+    # This limits the size of a file: the raw images fit, but a checkpoint does not.
     size = (whole / "checkpoint.safetensors").stat().st_size
     out = tmp_path / "out"
     with start(folder, out, "--steps", 10) as process:
@@ -137,7 +137,7 @@ def test_a_full_disk_stops_the_run_and_keeps_the_last_checkpoint(folder, whole, 
     assert not list(out.rglob("*.partial"))
 
 
-# Where nothing can be shown any more
+# Lost standard output.
 
 
 @pytest.mark.parametrize("lost", ["full", slow("closed")])
@@ -157,7 +157,7 @@ def test_a_run_that_cannot_show_itself_saves_and_says_so(folder, whole, tmp_path
         os.close(read)
         _, errors = process.communicate(timeout=300)
     assert process.returncode == 1, errors
-    if lost == "full":  # the first line already
+    if lost == "full":  # the first line fails already
         assert errors == "Error: standard output cannot be written: No space left on device\n"
         assert not out.exists()
         return

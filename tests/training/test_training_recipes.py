@@ -1,4 +1,4 @@
-"""Every way of training: optimizers, precisions, accumulation, early stop; and what a run shows."""
+"""Tests of optimizers, precisions, accumulation and early stopping, and of a run's output."""
 
 import dataclasses
 import json
@@ -40,7 +40,7 @@ def weights(state):
     return {name: tensor.detach().clone() for name, tensor in state.model.state_dict().items()}
 
 
-# Recipes
+# Recipes.
 
 
 def test_the_papers_schedule_halves_again_and_again():
@@ -50,7 +50,7 @@ def test_the_papers_schedule_halves_again_and_again():
 
 
 def test_rmsprop_is_the_papers():
-    # TensorFlow's and PyTorch's RMSProp divide by sqrt(mean square), then take the momentum.
+    # RMSProp in TensorFlow and PyTorch divides by sqrt(mean square), then applies the momentum.
     model = small_model()
     state = make_state(model, optimizer="rmsprop", clip=1e9, lr=0.1)
     parameter = model.prior.head.out.bias
@@ -94,7 +94,7 @@ def test_the_memory_format_is_that_of_the_recipe(layout):
     state = make_state(channels_last=layout)
     kernel = state.model.prior.layers[0].vertical.weight
     assert kernel.is_contiguous(memory_format=torch.channels_last) == layout
-    # That of a 1x1 kernel is its gradient's, which DistributedDataParallel compares.
+    # A 1x1 kernel has its gradient's strides, because DistributedDataParallel compares them.
     assert state.model.prior.layers[0].link.weight.stride()[1:] == (1, 1, 1)
     state.advance([random_images(4)], lr=0.01)
 
@@ -188,7 +188,7 @@ def test_a_recipe_out_of_range_names_the_value(options):
         TrainingConfig(**options)
 
 
-# The best model, and early stop
+# The best model and early stopping.
 
 
 def test_the_best_is_the_lowest_and_goes_stale():
@@ -244,7 +244,7 @@ def test_a_run_stopped_where_it_validates_resumes_exactly(tmp_path, stop):
     }
     assert make_trainer(tmp_path / "whole", 8, **options).run()
     make_trainer(tmp_path / "parts", 8, stop=stop_at(stop), **options).run()
-    for _ in range(2):  # the second time there is nothing left to do
+    for _ in range(2):  # the second time, nothing is left to do
         assert make_trainer(tmp_path / "parts", 8, resume=True, **options).run()
     logs, models = [], []
     for name in ("whole", "parts"):
@@ -273,7 +273,7 @@ def test_float16_that_is_nan_at_any_scale_ends_the_run():
         list(steps)
 
 
-# What a run shows
+# The output of a run.
 
 
 def test_grids_show_the_same_inputs_each_time(tmp_path):
@@ -290,9 +290,9 @@ def test_grids_show_the_same_inputs_each_time(tmp_path):
         with Image.open(tmp_path / "samples" / name) as grid:
             grids.append(np.asarray(grid.convert("RGB")))
     first, second = grids
-    side = 4 * (8 + 2)  # an image and its frame, four-fold
+    side = 4 * (8 + 2)  # an image and its frame, enlarged 4 times
     assert first.shape == (2 * side, 6 * side, 3)
-    for column in (0, 5):  # input and original
+    for column in (0, 5):  # the input and the original
         here = slice(column * side, (column + 1) * side)
         assert np.array_equal(first[:, here], second[:, here])
     assert not np.array_equal(first[:, side : 5 * side], second[:, side : 5 * side])
@@ -335,7 +335,7 @@ def test_tensorboard_gets_the_curves_and_the_grids(tmp_path):
     assert [event.step for event in events.Images("samples")] == [2, 3]
 
 
-# One folder, one run
+# One run per folder.
 
 
 def test_two_runs_at_the_same_time_do_not_share_a_folder(tmp_path):

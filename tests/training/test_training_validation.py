@@ -1,4 +1,4 @@
-"""A validation comes after the checkpoint of its step, and a run killed in it goes on the same."""
+"""Tests of validations, which come after their step's checkpoint, also in a run that is killed."""
 
 import json
 
@@ -31,7 +31,7 @@ def outcome(out):
 @pytest.mark.parametrize("where", ["begin", "batch", "log", "model", "grid"])
 @pytest.mark.parametrize("step", [4, 7])
 def test_a_run_killed_in_a_validation_goes_on_as_if_it_were_not(tmp_path, monkeypatch, where, step):
-    """Step 4 is that of an interval, 7 the last one."""
+    """Kill a run in the validation of step 4, due by interval, or of the last step, 7."""
     make_trainer(tmp_path / "whole", 7, **VALIDATING).run()
     trainer = make_trainer(tmp_path / "parts", 7, **VALIDATING)
 
@@ -51,7 +51,7 @@ def test_a_run_killed_in_a_validation_goes_on_as_if_it_were_not(tmp_path, monkey
         "model": (trainer.files, "save_model"),
         "grid": (trainer.files, "save_grid"),
     }[where]
-    if where == "log":  # of the training figures, before the checkpoint
+    if where == "log":  # the training metrics, before the checkpoint
         write = trainer.files.write_log
         kill = killed_after(write)
         act = lambda **entry: (kill if "validation" in entry else write)(**entry)  # noqa: E731
@@ -80,7 +80,7 @@ def test_a_stop_ends_a_validation_at_once(tmp_path, monkeypatch):
 
     monkeypatch.setattr(trainer.display, "validate", count)
     assert not trainer.run()
-    assert batches == [0.8]  # 4 of 5 images, the first batch
+    assert batches == [0.8]  # the first batch, 4 of 5 images
     assert not (tmp_path / "parts" / "samples" / "step-0000004.png").exists()
     make_trainer(tmp_path / "parts", 7, resume=True, **VALIDATING).run()
     assert outcome(tmp_path / "parts") == outcome(tmp_path / "whole")

@@ -1,4 +1,4 @@
-"""Training under `torchrun`: several processes are one with larger batches."""
+"""Tests of training under `torchrun`: several processes equal one with larger batches."""
 
 import json
 import os
@@ -76,7 +76,8 @@ def log(out):
 
 
 def test_two_processes_train_as_one_with_batches_of_twice_the_size(folder, tmp_path):
-    # A cosine would end with each part of the run; a small rate would hide a gradient that is off.
+    # A cosine schedule would end with each part of the run, and a small rate would hide a wrong
+    # gradient.
     common = ("--schedule", "halving", "--halve-every", 5, "--warmup", 0, "--lr", 0.01)
     halves = (*common, "--batch", 2, "--accumulate", 2)
     for result in (
@@ -86,7 +87,7 @@ def test_two_processes_train_as_one_with_batches_of_twice_the_size(folder, tmp_p
     ):
         assert result.returncode == 0, result.stderr
         assert "Warning" not in result.stderr
-    assert result.stdout.count("Done after 9 steps") == 1  # the first worker speaks, alone
+    assert result.stdout.count("Done after 9 steps") == 1  # only the first worker prints
     assert "from step 6" in result.stdout
     (one, one_validated), (two, two_validated) = log(tmp_path / "one"), log(tmp_path / "two")
     assert len(one) == 9
@@ -107,7 +108,7 @@ def test_a_step_of_two_processes_is_the_step_of_one(tmp_path):
 
 @pytest.mark.parametrize("limit", ["", slow(LIMIT)], ids=["done", "full disk"])
 def test_the_threads_that_connect_workers_end_with_the_work(folder, tmp_path, limit):
-    # Where they last until Python exits, they abort it or wait for it, now and then.
+    # If the threads last until Python exits, they sometimes abort it or block it.
     (tmp_path / "watched.py").write_text(WATCHED + limit + MAIN)
     options = ("train", folder, "-o", tmp_path / "out", *TINY, "--checkpoint-every", 2)
     launch = ("torch.distributed.run", *TORCHRUN, 2, tmp_path / "watched.py")
@@ -115,7 +116,7 @@ def test_the_threads_that_connect_workers_end_with_the_work(folder, tmp_path, li
     assert (result.returncode != 0) == bool(limit), result.stderr
     said = [line for line in result.stdout.splitlines() if line.endswith("threads of Gloo")]
     assert set(said) == {"0 threads of Gloo"}
-    assert limit or len(said) == 2  # after an error, the launcher may end the other worker first
+    assert limit or len(said) == 2  # after an error, the launcher may end the other worker
 
 
 def test_a_full_disk_is_told_once_and_ends_all_workers(folder, tmp_path):
@@ -145,7 +146,7 @@ def test_bad_input_is_told_once_and_ends_all_workers(tmp_path, lr, message):
     assert result.returncode != 0
     (said,) = (line for line in result.stderr.splitlines() if line.startswith("Error"))
     assert said.endswith(message)
-    assert "[rank" not in result.stderr  # where torch prints the traceback of a worker
+    assert "[rank" not in result.stderr  # torch would print the worker's traceback there
 
 
 @pytest.mark.parametrize("rank", [slow(0), 1])
@@ -176,7 +177,7 @@ def test_a_signal_to_any_worker_saves_and_ends_all(folder, tmp_path, rank):
 
 
 def worker(launcher, rank):
-    """The process of a rank that a launcher has started."""
+    """Return the process of a rank that a launcher has started."""
     children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
     (found,) = (
         child

@@ -1,4 +1,4 @@
-"""A forked child draws as its parent does, whatever the parent has run before."""
+"""Tests that a forked child draws as its parent does, whatever the parent ran before."""
 
 import multiprocessing
 import subprocess

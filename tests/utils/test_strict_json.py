@@ -6,8 +6,8 @@ from pixelsr.utils.strict_files import parse
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (b'{"a": 1, "a": 1}', "the key 'a' stands twice"),
-        (b'[{"b": {"a": 1, "c": 2, "a": 3}}]', "the key 'a' stands twice"),
+        (b'{"a": 1, "a": 1}', "the key 'a' occurs twice"),
+        (b'[{"b": {"a": 1, "c": 2, "a": 3}}]', "the key 'a' occurs twice"),
         (b"[NaN]", "NaN is not a JSON number"),
         (b"-Infinity", "-Infinity is not a JSON number"),
         (b"1e999", "the number 1e999 is too large"),

@@ -1,4 +1,4 @@
-"""Runs one step: ``python -m benchmarks.tools.gpu_steps engine``."""
+"""Run one step: ``python -m benchmarks.tools.gpu_steps engine``."""
 
 import importlib
 import sys

@@ -1,4 +1,4 @@
-"""Builds the kernels for the GPU that is here, and no other, and installs the package."""
+"""The step that builds the kernels for this machine's GPU only, and installs the package."""
 
 import json
 import os
@@ -17,7 +17,7 @@ print(json.dumps({"C++": ops.WHY_NOT_COMPILED, "CUDA": ops.WHY_NO_CUDA}))
 
 
 def architecture() -> str:
-    """Return nvcc's name of this GPU's code; Hopper's own instructions are in sm_90a alone."""
+    """Return nvcc's architecture of this GPU; Hopper-only instructions need sm_90a."""
     major, minor = torch.cuda.get_device_capability()
     return "sm_90a" if major == 9 else f"sm_{major}{minor}"
 

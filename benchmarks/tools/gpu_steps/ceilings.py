@@ -1,4 +1,4 @@
-"""What the machine gives at best: bytes copied a second, and operations of a matrix product."""
+"""The machine's peak rates: bytes copied per second, and FLOP per second of a matrix product."""
 
 import statistics
 

@@ -1,4 +1,4 @@
-"""The masked convolution of each backend beside the dense one: forward, and each gradient alone."""
+"""The time of each backend's masked convolution, beside the dense one: forward and gradients."""
 
 import statistics
 from collections.abc import Callable
@@ -31,9 +31,9 @@ def run() -> None:
 
 
 def compare(layer: tuple[int, int, int, str], part: str, dtype: torch.dtype) -> None:
-    """Time one part of a layer on every side, in turns, and report how far sides are apart."""
+    """Time one part of a layer on every side, in turns, and report the distances from dense."""
     sides = works(layer, part, dtype)
-    results = {name: work() for name, work in sides.items()}  # and with that, all is compiled
+    results = {name: work() for name, work in sides.items()}  # this also compiles every side
     exact = results["dense"].double()
     apart = {name: float((y.double() - exact).norm() / exact.norm()) for name, y in results.items()}
     times: dict[str, list[float]] = {name: [] for name in sides}
@@ -46,7 +46,7 @@ def compare(layer: tuple[int, int, int, str], part: str, dtype: torch.dtype) -> 
 
 
 def works(layer: tuple[int, int, int, str], part: str, dtype: torch.dtype) -> dict[str, Work]:
-    """What each side computes of one part of a layer."""
+    """Return the work of each side for one part of a layer."""
     in_channels, out_channels, size, mask_type = layer
     torch.manual_seed(0)
     x, grad = (_maps(channels, dtype) for channels in (in_channels, out_channels))

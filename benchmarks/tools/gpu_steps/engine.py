@@ -1,4 +1,4 @@
-"""The CUDA engine, 16-bit weights: does it draw the network's images, how fast, time by event."""
+"""The check and the time of the CUDA engine with 16-bit weights, also by event."""
 
 import statistics
 
@@ -12,7 +12,7 @@ from .setting import BATCHES, batch_of, emulate, make_model
 
 WEIGHTS = "bfloat16"
 ROUNDS, FEW, MANY = 5, 3, 256
-"""Rounds; from `MANY` images on, `FEW`."""
+"""The numbers of rounds: `FEW` for batches of `MANY` images or more, else `ROUNDS`."""
 
 
 def run() -> None:
@@ -30,7 +30,7 @@ def rounds_of(batch: Batch) -> int:
 
 
 def draw(batch: Batch, engine: str) -> None:
-    """Draw a batch again and again; report the share of values that a forward pass would change."""
+    """Draw a batch repeatedly; report the share of values that a forward pass would change."""
     sampler = EngineChoice(engine, WEIGHTS)
     drawn = sampler(batch)
     own = {"engine": engine, "weights": WEIGHTS, "batch": len(batch)}

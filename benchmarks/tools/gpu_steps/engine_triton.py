@@ -1,4 +1,4 @@
-"""The Triton engine, 16-bit weights: does it draw the network's images, and how fast."""
+"""The check and the time of the Triton engine with 16-bit weights."""
 
 import pixelsr
 from pixelsr.bench import make_batch
@@ -9,7 +9,7 @@ from .setting import BATCHES, batch_of, make_model
 
 
 def run() -> None:
-    if REHEARSES:  # the interpreter is slow
+    if REHEARSES:  # Triton's interpreter is slow
         small = pixelsr.PixelCNN(channels=4, layers=1, head_channels=4, colors=1, levels=2)
         draw(make_batch(small, 1, (1, 2)), "triton")
         return

@@ -1,12 +1,13 @@
-"""32x32 images from the paper-size model on a GPU, 16-bit weights: the engines beside PyTorch.
+"""The time of 32x32 images from the paper-size model on a GPU: engines beside plain PyTorch.
 
-Beside the engines stand, in the same process and in turns, what plain PyTorch does at its best: the
-naive loop, the row-cropped loop and the cached loop (the plan, as the reference engine runs it), in
-bfloat16 or TF32 and as CUDA graphs, each timed by some of its steps. What is drawn is checked by a
-forward pass before it is timed. Then: where the time of the CUDA engine goes, and how far it is
-from what no engine can beat.
+The engines use 16-bit weights. The PyTorch rivals run in the same process and in turns: the naive
+loop, the row-cropped loop and the cached loop, which runs the plan as the reference engine does.
+They run in bfloat16 or TF32 and as CUDA graphs, and each is timed by some of its steps. Images are
+checked by a forward pass before they are timed. The step also reports where the time of the CUDA
+engine goes, and how far the engine is from its upper bound.
 
-Asked for: 1 image in 40 ms, 16 in 60 ms, and 10,000 images a second 2,048 at a time.
+The targets are 1 image in 40 ms, 16 images in 60 ms, and 10,000 images a second in batches of
+2,048.
 """
 
 import datetime
@@ -27,7 +28,7 @@ from pixelsr.bench import (
     measure_batch,
     timing,
 )
-from pixelsr.bench.engine_choices import request_of
+from pixelsr.bench.choices import request_of
 from pixelsr.bench.inputs import Batch, check_replay
 from pixelsr.bench.loops import cached_loop
 from pixelsr.bench.timing import seconds
@@ -47,14 +48,14 @@ Say = Callable[[str], None]
 
 
 def half_precision(batch: Batch) -> list[EngineChoice]:
-    """Fast engines that can draw from the model with 16-bit weights."""
+    """Return the fast engines that can draw from the model with 16-bit weights."""
     engines = ("cuda",) if REHEARSES else ()  # Triton's interpreter is slow
     found = engine_choices(batch.device, engines, batch)
     return [one for one in found if one.weights in WEIGHTS and one.engine in ("cuda", "triton")]
 
 
 def sound(every: Sequence[EngineChoice], batch: Batch) -> tuple[list[EngineChoice], dict[str, str]]:
-    """The samplers that draw what the network draws, and why the others are not measured."""
+    """Return the samplers that draw the network's images, and why the others are not measured."""
     good, refused = [], {}
     for sampler in every:
         try:
@@ -68,7 +69,7 @@ def sound(every: Sequence[EngineChoice], batch: Batch) -> tuple[list[EngineChoic
 def measure_gpu(
     model: PixelModel, size: tuple[int, int], batches: Sequence[int], rounds: int, say: Say = print
 ) -> dict[str, Any]:
-    """Everything, as JSON values; `report` has the times as `pixelsr bench` writes them."""
+    """Return all measurements as JSON values; "report" has the times as `pixelsr bench` does."""
     results: list[Measurement] = []
     found: dict[str, Any] = {"breakdown": [], "one_input": [], "cached_loop": {}, "refused": {}}
     for count in batches:
@@ -80,7 +81,7 @@ def measure_gpu(
         results += measure_batch(batch, good, turns)
         if timing.uses_graphs(batch.device):
             found["cached_loop"][count] = cached_loop(batch).why_not_captured
-        batch.kept.clear()  # the graphs' memory
+        batch.kept.clear()  # free the graphs' memory
         of_cuda = [one for one in good if one.engine == "cuda"]
         if of_cuda:
             found["breakdown"].append(break_down(batch, of_cuda[0].weights, turns).as_json())
@@ -92,7 +93,7 @@ def measure_gpu(
 
 
 def one_input(batch: Batch, sampler: EngineChoice, rounds: int) -> dict[str, Any]:
-    """As many samples of one small image, whose image stage is computed once."""
+    """Time a batch of samples of one small image, whose conditioning features are shared."""
     low_res = None if batch.low_res is None else batch.low_res[:1]
 
     def draw() -> None:
@@ -109,7 +110,7 @@ def one_input(batch: Batch, sampler: EngineChoice, rounds: int) -> dict[str, Any
 
 @torch.no_grad()
 def bound_of(batch: Batch, weights: str) -> dict[str, Any]:
-    """What the CUDA engine cannot beat with this batch."""
+    """Return the upper bound of the CUDA engine for this batch."""
     request = request_of(batch, weights)
     return bound(CudaEngine(plan_of(request), request))
 
@@ -137,7 +138,7 @@ def run() -> None:
 
 
 def join(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """What `measure_gpu` would have found of all batches at once, from those of single ones."""
+    """Join the results of single batches into those of one `measure_gpu` call for all batches."""
     last, gpus = parts[-1], [part["gpu"] for part in parts]
     results = [figure for part in parts for figure in part["report"]["figures"]]
     gpu = {

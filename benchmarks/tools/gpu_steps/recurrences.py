@@ -1,4 +1,4 @@
-"""A training step of one recurrent layer beside the same layer as a loop in PyTorch, eager."""
+"""The time of a training step of one recurrent layer, beside an eager PyTorch loop."""
 
 import copy
 import statistics
@@ -39,7 +39,7 @@ def measure(kind: str, dtype: torch.dtype) -> None:
         for name, side in sides.items():
             times[name].append(seconds(DEVICE, side))
     medians = {name: statistics.median(own) for name, own in times.items()}
-    products = 3 * IMAGES * SIZE**2 * products_of_a_pixel(layer)  # forward, and two gradients
+    products = 3 * IMAGES * SIZE**2 * products_of_a_pixel(layer)  # forward and two gradients
     report(
         what="step of a layer",
         kind=kind,

@@ -1,4 +1,4 @@
-"""What the steps measure: the paper-size model on the GPU, or a small one where they rehearse."""
+"""The model that the steps measure: paper-size on the GPU, or a small one in rehearsals."""
 
 import torch
 
@@ -27,7 +27,7 @@ def batch_of(model: pixelsr.PixelRecursiveSR, count: int) -> Batch:
 
 
 def emulate() -> None:
-    """Let the CUDA engine run on the emulated machine of the tests, where there is no GPU."""
+    """Run the CUDA engine on the emulated machine of the tests if there is no GPU."""
     if DEVICE.type == "cuda":
         return
     from pixelsr.sampling.engines.cuda import engine as cuda_engine

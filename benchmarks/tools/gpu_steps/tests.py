@@ -1,4 +1,4 @@
-"""The tests that a GPU changes, side by side; each failure is reported when it happens."""
+"""The step that runs the GPU tests in parallel, and reports each failure when it happens."""
 
 import sys
 
@@ -21,11 +21,11 @@ FILES = (
     "tests/models/test_models_on_gpu.py",
 )
 WITHOUT = "not without_spills"
-"""What is compiled for GPUs that need not be there is tested without one."""
+"""The filter that leaves out tests that compile for GPUs; they need no GPU to run."""
 
 
 class Reports:
-    """A plugin of pytest."""
+    """A pytest plugin that counts results and reports failures."""
 
     def __init__(self) -> None:
         self.counts = {"passed": 0, "failed": 0, "skipped": 0}

@@ -1,4 +1,4 @@
-"""One tiny draw of the CUDA engine under the sanitizer's tools and the profiler, where they are."""
+"""The step that draws under the sanitizer's tools and the profiler, if they are installed."""
 
 import shutil
 import subprocess
@@ -13,7 +13,7 @@ from . import REHEARSES, report
 from .setting import DEVICE, emulate
 
 SECONDS = 24
-"""That each tool may take."""
+"""The time limit of each tool."""
 TOOLS = {
     "memcheck": ("compute-sanitizer", "--tool", "memcheck", "--error-exitcode", "9"),
     "racecheck": ("compute-sanitizer", "--tool", "racecheck", "--error-exitcode", "9"),
@@ -35,7 +35,7 @@ def run() -> None:
 
 
 def check(name: str, tool: list[str]) -> None:
-    """Draw in a process under a tool, and report what it says."""
+    """Draw in a process under a tool, and report the tool's output."""
     command = [
         *tool,
         sys.executable,
@@ -51,7 +51,7 @@ def check(name: str, tool: list[str]) -> None:
 
 
 def draw() -> None:
-    """Two samples, so that a cluster of blocks draws them."""
+    """Draw two samples, so that a cluster of blocks draws them."""
     emulate()
     torch.manual_seed(0)
     model = pixelsr.GatedPixelCNN(channels=64, layers=1, kernel_size=3, head_channels=64, levels=8)

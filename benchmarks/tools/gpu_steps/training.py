@@ -1,4 +1,4 @@
-"""The loss and one step of training, eager: ours beside the same in plain PyTorch."""
+"""The time of the loss and of one training step, both eager, beside plain PyTorch."""
 
 import copy
 import statistics
@@ -34,7 +34,7 @@ def run() -> None:
 
 
 def measure(what: str, sides: Sides, dtype: torch.dtype) -> None:
-    """Time all sides in turns, after a call to warm up; then the memory that each takes at most."""
+    """Warm up all sides, time them in turns, then measure the peak memory of each."""
     for side in sides.values():
         side()
     times: dict[str, list[float]] = {name: [] for name in sides}
@@ -48,7 +48,7 @@ def measure(what: str, sides: Sides, dtype: torch.dtype) -> None:
 
 
 def peak_memory(work: Callable[[], object]) -> int | None:
-    """Return the bytes allocated on the GPU beyond what stands before, at most."""
+    """Return the peak bytes allocated on the GPU beyond the bytes allocated before."""
     if DEVICE.type != "cuda":
         return None
     torch.cuda.synchronize()
@@ -60,7 +60,7 @@ def peak_memory(work: Callable[[], object]) -> int | None:
 
 
 def losses(dtype: torch.dtype) -> Sides:
-    """The loss with its gradients: ours, ours with the hidden maps made again, and plain."""
+    """Return the loss with its gradients: ours, ours with recomputed hidden maps, and plain."""
     torch.manual_seed(0)
     images = torch.randint(256, (IMAGES, 3, *SIZE), dtype=torch.uint8, device=DEVICE)
     prior, conditioning = layers(DEVICE, dtype, IMAGES, SIZE)
@@ -80,7 +80,7 @@ def _gradients(
 
 
 def steps(model: torch.nn.Module, dtype: torch.dtype) -> Sides:
-    """A step of AdamW under autocast: as users get it, with the convolutions named, and plain."""
+    """Return an AdamW step under autocast for "auto", for each named backend, and for plain."""
     images = torch.randint(model.levels, (IMAGES, 3, *SIZE), dtype=torch.uint8, device=DEVICE)
     images = images.contiguous(memory_format=torch.channels_last)
     objectives = {

@@ -1,7 +1,7 @@
-"""Other block sizes for the convolutions and the recurrences, on the GPU that is here.
+"""The time of other block sizes for convolutions and recurrences on this machine's GPU.
 
-For each kernel and layer of the paper-size network it tells how the shipped configuration of
-`kernels/configs.py` does beside others, in bfloat16: a table to edit that file by.
+For each kernel and layer of the paper-size network, the results compare the shipped configuration
+of `kernels/configs.py` with others, in bfloat16. Use the table to edit that file.
 """
 
 import statistics
@@ -40,13 +40,13 @@ CANDIDATES = [
         (128, 256, 64, 8, 3),
     )[: 1 if REHEARSES else None]
 ]
-"""Beside the shipped ones; each costs a second or two of compiling for each kernel."""
+"""The configurations tried beside the shipped ones; each takes 1 to 2 s to compile per kernel."""
 
 
 def works(
     device: torch.device, layer: tuple[int, int, int, str]
 ) -> Iterator[tuple[str, dict[tuple[str, str], Config], Callable[[], object]]]:
-    """Each kernel's name, the table that its configuration is in, and a launch."""
+    """Yield each kernel's name, the table of its configuration, and a launch."""
     in_channels, out_channels, size, kind = layer
 
     def normal(*shape: int) -> Tensor:
@@ -73,7 +73,7 @@ def works(
 def recurrences(
     device: torch.device, name: str, taps: int, options: tuple[bool, ...]
 ) -> Iterator[tuple[str, dict[tuple[str, str], Config], Callable[[], object]]]:
-    """As `works`, of the paper's 128 channels, whatever way fronts are walked."""
+    """Yield the same as `works` for a recurrence of the paper's 128 channels, in both ways."""
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(shape, device=device, dtype=torch.bfloat16)
@@ -105,7 +105,7 @@ def recurrences(
 
 
 def milliseconds(device: torch.device, launch: Callable[[], object]) -> float | None:
-    """The median; None where this cannot be compiled, or the GPU has too little of something."""
+    """Return the median time, or None if the kernel cannot be compiled or launched."""
 
     def repeat() -> None:
         for _ in range(REPEATS):
@@ -122,7 +122,7 @@ def milliseconds(device: torch.device, launch: Callable[[], object]) -> float | 
 def tune(
     device: torch.device, table: dict[tuple[str, str], Config], launch: Callable[[], object]
 ) -> list[tuple[float, Config]]:
-    """Candidates with their milliseconds, the best first; the shipped one has a reason."""
+    """Return candidates with their milliseconds, best first; the shipped one has a reason."""
     shipped = dict(table)
     used = [config for (precision, _), config in shipped.items() if precision == HALF]
     found = []

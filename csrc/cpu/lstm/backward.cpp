@@ -1,7 +1,7 @@
-// lstm_scan_grad_: the recurrences of lstm.cpp, walked backwards. The product of a wavefront is
-// turned round: a cell gathers, from the gradients of the sums of the wavefront after it, those of
-// the cells that read it. The gradient of the matrix is made of the samples that were walked last,
-// while the gradients of their sums are in the caches.
+// lstm_scan_grad_: the gradient of the recurrences of forward.cpp, from the last wavefront to the
+// first. The matrix is transposed: a cell gathers, from the gradients of the next wavefront's sums,
+// those of the cells that read it. The gradient of the matrix is computed chunk by chunk, while the
+// gradients of the chunk's sums are still in the caches.
 
 #include <torch/csrc/stable/library.h>
 
@@ -10,11 +10,11 @@
 namespace pixelsr {
 namespace {
 
-// What a group has of its own.
+// The memory of one group.
 template <class T>
 struct Carried {
   std::vector<T> of_sums, of_cells, of_hidden;  // of a wavefront
-  std::vector<T> grad, hidden, grad_gates;      // of a chunk, where the tensors are in planes
+  std::vector<T> grad, hidden, grad_gates;      // of a chunk, if the tensors are in planes
 };
 
 template <class T>
@@ -51,7 +51,7 @@ struct Backward {
       walk(chunk, of_out, of_gates, own, sites[chunk.rank], before[chunk.rank]);
       add_outer(chunk, states_of, of_gates.read(), of_weights[chunk.rank].data());
       grad_gates.store(chunk, own.grad_gates);
-      chunk.wait();  // before others begin with the next samples
+      chunk.wait();  // before the others begin the next samples
     });
     for (int64_t i = 0; i < weights; ++i) {
       T sum = 0;
@@ -63,7 +63,7 @@ struct Backward {
   void walk(const Chunk& chunk, const Map<const T>& of_out, const Map<T>& of_gates, Carried<T>& own,
             Sites& sites, std::vector<const T*>& before) const {
     const int64_t states = scan.states(), padded = scan.padded();
-    const int64_t border = scan.taps - 1 - scan.before();  // zeros, of the turned window
+    const int64_t border = scan.taps - 1 - scan.before();  // zeros before the transposed window
     const Map<const T> cell_at = dense_map(cell, chunk, scan, h);
     const Map<const T> parts = dense_map(activations, chunk, scan, 4 * h);
     if (chunk.member == 0) {
@@ -90,7 +90,7 @@ struct Backward {
       packed.multiply(own.of_sums.data(), scan.taps * 4 * h, sites.window.data(),
                       own.of_hidden.data(), sites.carried.data(), of_out.data, sites.given.data(),
                       part.size(), h);
-      chunk.wait();  // the wavefront after has been read
+      chunk.wait();  // the next wavefront has been read
       LstmGradCall<T> call = {};
       call.sites = part.size();
       call.channels = h;
@@ -126,7 +126,7 @@ struct Backward {
     }
   }
 
-  // The hidden state that a tap of a cell reads, or null for a zero.
+  // Returns the hidden state that a tap of a cell reads, or null for zeros.
   const T* reads(const Map<const T>& states, int64_t n, int64_t row, int64_t column,
                  int64_t tap) const {
     if (!scan.diagonal) {
@@ -184,8 +184,8 @@ void run_backward(const Scan& scan, const Tensor& grad, const Tensor& matrix, co
       .run();
 }
 
-// matrix: turned round. grad, hidden and grad_gates: in either format. cell and activations: dense,
-// channels last. of_matrix: as the matrix of lstm_scan_.
+// `matrix` is transposed. `grad`, `hidden` and `grad_gates` have either format; `cell` and
+// `activations` are dense channels-last. `of_matrix` is laid out as the matrix of lstm_scan_.
 void lstm_scan_grad_(Tensor grad, Tensor matrix, Tensor initial, Tensor hidden, Tensor cell,
                      Tensor activations, Tensor grad_gates, Tensor of_matrix,
                      Tensor of_initial_cell, bool diagonal, bool reverse, int64_t threads) {

@@ -1,7 +1,7 @@
-// lstm_scan_: the recurrences of PixelRNN, wavefront by wavefront, as pixelsr/ops/lstm/eager.py has
-// them. Channels of a cell stand side by side everywhere, so that what the taps of a cell read is
-// one stretch of the carried states, and a wavefront is one matrix product. Threads share samples;
-// where there are more threads than samples, a group of them shares the cells of its wavefronts.
+// lstm_scan_: the recurrences of PixelRNN, wavefront by wavefront, as in pixelsr/ops/lstm/eager.py.
+// The channels of a cell are always contiguous, so that the taps of a cell read one contiguous
+// range of the carried states, and a wavefront is one matrix product. Threads share the samples. If
+// there are more threads than samples, a group of threads shares the cells of its wavefronts.
 
 #include <torch/csrc/stable/library.h>
 
@@ -10,11 +10,11 @@
 namespace pixelsr {
 namespace {
 
-// What a group has of its own.
+// The memory of one group.
 template <class T>
 struct Carried {
   std::vector<T> states, cells, sums;  // of a wavefront
-  std::vector<T> gates, hidden;        // of a chunk, where the tensors are in planes
+  std::vector<T> gates, hidden;        // of a chunk, if the tensors are in planes
 };
 
 template <class T>
@@ -26,7 +26,7 @@ struct Forward {
   Rounding rounding;
   Given<const T> gates;
   Given<T> hidden;
-  T *cell, *activations;  // null where nothing is kept
+  T *cell, *activations;  // null if nothing is kept
 
   void run() const {
     const int64_t at_once = samples_at_once(scan, samples, threads), states = scan.states();
@@ -43,14 +43,14 @@ struct Forward {
       Carried<T>& own = carried[chunk.group];
       walk(chunk, gates.load(chunk, own.gates), own, sites[chunk.rank]);
       hidden.store(chunk, own.hidden);
-      chunk.wait();  // before others begin with the next samples
+      chunk.wait();  // before the others begin the next samples
     });
   }
 
   Map<T> sums_map(const Chunk& chunk, Carried<T>& own) const {
     const int64_t state = 4 * h;
     if (activations) return dense_map(activations, chunk, scan, state);
-    // A wavefront takes the place of the one before.
+    // A wavefront overwrites the previous one.
     const int64_t row = scan.diagonal ? state : 0, column = scan.diagonal ? 0 : state;
     return {own.sums.data(), scan.states() * state, row, column};
   }
@@ -122,7 +122,8 @@ void run_forward(const Scan& scan, const Tensor& gates, const Tensor& matrix, co
       .run();
 }
 
-// gates and hidden: in either format. cell and activations: dense, channels last, or empty.
+// `gates` and `hidden` have either format; `cell` and `activations` are dense channels-last, or
+// empty.
 void lstm_scan_(Tensor gates, Tensor matrix, Tensor initial, Tensor hidden, Tensor cell,
                 Tensor activations, bool diagonal, bool reverse, int64_t rounding,
                 int64_t threads) {

@@ -1,5 +1,4 @@
-// What the walks of lstm.cpp are made of: cells and wavefronts, maps and their formats, and
-// threads.
+// The parts of forward.cpp and backward.cpp: cells and wavefronts, maps and their formats, threads.
 #pragma once
 
 #include <torch/csrc/stable/tensor.h>
@@ -16,14 +15,14 @@
 
 namespace pixelsr {
 
-// Which cells are computed at once, and by which states they are known.
+// The order of a recurrence: the cells of each wavefront, and the index of each cell's state.
 struct Scan {
   bool diagonal, reverse;
   int64_t height, width, taps;
 
   int64_t wavefronts() const { return diagonal ? height + width - 1 : height; }
   int64_t states() const { return diagonal ? height : width; }
-  // Zeros before and after the states. Tap k of a cell with state p reads state p + k - before().
+  // The zeros before the states; others follow. Tap k of state p reads state p + k - before().
   int64_t before() const { return taps / 2; }
   int64_t padded() const { return states() + taps - 1; }
   int64_t first(int64_t wavefront) const {
@@ -42,11 +41,11 @@ struct Scan {
   }
 };
 
-// The samples of a chunk, the channels of a cell side by side.
+// A feature map of a chunk's samples, with the channels of a cell contiguous.
 template <class T>
 struct Map {
   T* data;
-  int64_t sample, row, column;  // from one to the next
+  int64_t sample, row, column;  // strides
 
   int64_t at(int64_t n, int64_t r, int64_t c) const { return n * sample + r * row + c * column; }
   int64_t at(const Scan& scan, int64_t n, int64_t wavefront, int64_t state) const {
@@ -55,7 +54,7 @@ struct Map {
   Map<const T> read() const { return {data, sample, row, column}; }
 };
 
-// Cells on a wavefront and in a chunk, of one of the threads of a group.
+// A thread's part of the cells of a wavefront and a chunk.
 struct Part {
   int64_t begin, end;
   Part(int64_t count, int64_t member, int64_t members)
@@ -63,7 +62,7 @@ struct Part {
   int64_t size() const { return end - begin; }
 };
 
-// Some samples, and the thread of a group that walks through them.
+// Some samples, and one of the threads of the group that processes them.
 struct Chunk {
   int64_t first, count;
   int64_t rank, group, member, members;
@@ -73,8 +72,8 @@ struct Chunk {
   Part part(int64_t of) const { return {of, member, members}; }
 };
 
-// From planes [channels, pixels] to [pixels, channels], or back: pixels from `begin` to `end`, in
-// blocks of a cache line, each of which is read and written as a whole.
+// Transposes planes [channels, pixels] to [pixels, channels], or back, for the pixels from `begin`
+// to `end`. It works in blocks of a cache line, which are read and written as a whole.
 constexpr int64_t LINE = 16;
 
 template <class T>
@@ -115,8 +114,8 @@ void to_planes(const T* pixels, int64_t pixel, int64_t channels, int64_t begin, 
   }
 }
 
-// A tensor [N, channels, H, W] that was made elsewhere: its channels side by side and its cells at
-// any distances, or in dense planes, which a group copies before it walks.
+// A tensor [N, channels, H, W] of the caller. Either its channels are contiguous and its cells have
+// any strides, or it has dense planes, which a group copies first.
 template <class T>
 struct Given {
   T* data;
@@ -134,13 +133,13 @@ struct Given {
         column(x.stride(3)) {}
   int64_t area() const { return height * width; }
   bool in_planes() const { return channels > 1 && channel != 1; }
-  // Is it what this can be made of?
+  // Returns true if the tensor has one of the two formats.
   bool sound() const {
     return !in_planes() || ((width == 1 || column == 1) && (height == 1 || row == width));
   }
-  // Numbers that a chunk's copy takes.
+  // Returns the number of elements of a chunk's copy.
   int64_t copied(int64_t samples) const { return in_planes() ? samples * channels * area() : 0; }
-  // Where a chunk is walked: `copy`, or the tensor itself.
+  // Returns the map of a chunk: `copy`, or the tensor itself.
   Map<T> map(const Chunk& chunk, std::vector<std::remove_const_t<T>>& copy) const {
     if (in_planes()) return {copy.data(), channels * area(), width * channels, channels};
     return {data + chunk.first * sample, sample, row, column};
@@ -169,14 +168,14 @@ struct Given {
   }
 };
 
-// Dense [N, channels, H, W], channels last: a chunk of it.
+// Returns a chunk of a dense channels-last tensor [N, channels, H, W].
 template <class T>
 Map<T> dense_map(T* data, const Chunk& chunk, const Scan& scan, int64_t channels) {
   const int64_t row = scan.width * channels, sample = scan.height * row;
   return {data + chunk.first * sample, sample, row, channels};
 }
 
-// A matrix [inputs, outputs] in panels of outputs.
+// A matrix [inputs, outputs], packed in panels of outputs.
 template <class T>
 struct Packed {
   int64_t depth, panels;
@@ -198,7 +197,7 @@ struct Packed {
     }
   }
 
-  // A window is one stretch of what is carried.
+  // Multiplies windows by the matrix. A window is one contiguous range of `source`.
   void multiply(const T* source, int64_t length, const int64_t* in, T* out, const int64_t* out_at,
                 const T* add, const int64_t* add_at, int64_t sites, int64_t channels) const {
     if (sites == 0) return;
@@ -221,8 +220,7 @@ struct Packed {
   }
 };
 
-// Samples that walk through the wavefronts together: few enough for the caches, as many as fill
-// tiles.
+// The number of cells that are processed together: few enough for the caches, enough to fill tiles.
 constexpr int64_t CELLS_AT_ONCE = 64;
 
 inline int64_t samples_at_once(const Scan& scan, int64_t samples, int64_t threads) {
@@ -230,7 +228,8 @@ inline int64_t samples_at_once(const Scan& scan, int64_t samples, int64_t thread
   return std::min(own, std::max<int64_t>(1, CELLS_AT_ONCE / scan.states()));
 }
 
-// Calls `work(chunk)` for all samples, on a team; which thread has which does not depend on chance.
+// Calls `work(chunk)` for all samples on a thread team. The distribution over threads is
+// deterministic.
 template <class Work>
 void share(int64_t samples, int64_t at_once, int64_t threads, const Work& work) {
   std::vector<Barrier> barriers(std::min(threads, samples));
@@ -247,7 +246,7 @@ void share(int64_t samples, int64_t at_once, int64_t threads, const Work& work) 
   });
 }
 
-// Where in each map a thread finds its cells of a wavefront.
+// The offsets in each map of a thread's cells of a wavefront.
 struct Sites {
   std::vector<int64_t> given, hidden, cell, parts, window, own, carried;
 
@@ -258,8 +257,8 @@ struct Sites {
   }
 };
 
-// The shape of a recurrence, from `map` [N, channels, H, W], which has been checked; and checks of
-// its matrix and its initial state.
+// Returns the order of a recurrence over a checked `map` [N, channels, H, W], and checks its matrix
+// and initial state.
 inline Scan checked_scan(const char* op, const Tensor& map, const Tensor& matrix,
                          const Tensor& initial, int64_t h, int64_t inputs, int64_t outputs,
                          bool diagonal, bool reverse) {
@@ -283,7 +282,7 @@ inline void check_map(const char* op, const char* name, const Tensor& x, const T
                   " on the CPU, got ", described(x));
 }
 
-// Is `x` [N, channels, H, W] of this map, channels last, nothing between?
+// Checks that `x` is a dense channels-last tensor [N, channels, H, W] of the size of `map`.
 inline void check_dense(const char* op, const char* name, const Tensor& x, const Tensor& map,
                         int64_t channels) {
   check_map(op, name, x, map, channels);
@@ -294,7 +293,7 @@ inline void check_dense(const char* op, const char* name, const Tensor& x, const
   STD_TORCH_CHECK(is_dense, op, ": ", name, " must be dense, channels last");
 }
 
-// Is `x` [N, channels, H, W] of this map, in either format?
+// Checks that `x` is [N, channels, H, W] of the size of `map`, in either format.
 inline void check_given(const char* op, const char* name, const Tensor& x, const Tensor& map,
                         int64_t channels) {
   check_map(op, name, x, map, channels);
@@ -302,7 +301,7 @@ inline void check_given(const char* op, const char* name, const Tensor& x, const
                   " must be channels last or in dense planes");
 }
 
-// The map that the shape of a recurrence is taken from.
+// Checks the map from which the shape of a recurrence is taken.
 inline void check_first_map(const char* op, const char* name, const Tensor& x) {
   check_features(op, name, x);
   STD_TORCH_CHECK(x.dim() == 4, op, ": ", name, " must have 4 dimensions, got ", described(x));

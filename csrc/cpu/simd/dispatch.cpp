@@ -1,4 +1,4 @@
-// The choice of an instruction set.
+// The choice of the instruction set.
 
 #include <torch/headeronly/util/Exception.h>
 
@@ -32,8 +32,8 @@ struct InstructionSet {
   const Kernels<double>* doubles;
 };
 
-// The best that is here; or the one that PIXELSR_INSTRUCTION_SET names, for tests of the others.
-// Throws where it names none that can run here.
+// Returns the best instruction set of this processor or, for tests, the one that
+// PIXELSR_INSTRUCTION_SET names. Throws if this processor does not have the named one.
 InstructionSet choose() {
 #if defined(__x86_64__)
   __builtin_cpu_init();

@@ -1,4 +1,4 @@
-// The arithmetic of plan steps: compiled once for each instruction set, chosen at run time.
+// The CPU kernels, compiled for several instruction sets, of which one is chosen at run time.
 #pragma once
 
 #include <cstdint>
@@ -8,24 +8,25 @@
 
 namespace pixelsr {
 
-// Output channels are packed in panels of so many, the inputs of each segment of a window in pairs:
-// weights are [panel][pair][2][PANEL], those of 16 bits [panel][pair][PANEL][2].
+// The number of output channels of a panel. The inputs of each segment of a window are packed in
+// pairs: weights are [panel][pair][2][PANEL]; 16-bit weights are [panel][pair][PANEL][2].
 constexpr int64_t PANEL = 16;
 
-// out (+)= window @ weight + bias + add, for some panels of output channels, at a list of sites.
-// At site i, the window's segment s is the lengths[s] values from sources[s] + in[i].
+// A call that computes out (+)= window @ weight + bias + add for some panels of output channels, at
+// a list of sites. Segment s of the window at site i has lengths[s] numbers from sources[s] +
+// in[i].
 template <class T>
 struct ProductCall {
   const void* weight;
-  const T* bias;  // padded to whole panels; null where out is added to
-  int64_t depth;  // inputs in a panel, each segment filled up to pairs
+  const T* bias;  // padded to whole panels; null to add to out
+  int64_t depth;  // inputs in a panel, each segment padded to pairs
   int64_t segments;
   const T* const* sources;
   const int64_t* lengths;
   const int64_t* in;
   T* out;
   const int64_t* out_at;
-  const T* add;  // null where there is none
+  const T* add;  // or null
   const int64_t* add_at;
   int64_t first_site, sites;
   int64_t first_panel, panels;
@@ -37,7 +38,8 @@ struct Instruction {
   int64_t operand;  // the number of an argument or a constant
 };
 
-// out = formula(args), element by element, for `channels` channels at a list of sites.
+// A call that computes a pointwise step out = code(args) for `channels` channels at a list of
+// sites.
 template <class T>
 struct PointwiseCall {
   T* out;
@@ -55,16 +57,16 @@ enum class WeightType { NATIVE, FLOAT16, BFLOAT16 };
 
 template <class T>
 struct Kernels {
-  void (*product[3])(const ProductCall<T>&);  // by WeightType; of doubles NATIVE only
+  void (*product[3])(const ProductCall<T>&);  // by WeightType; doubles have only NATIVE
   void (*formula)(const PointwiseCall<T>&);
-  // The noise of all levels of one value of one sample.
+  // Writes the noise of all levels of one value of one sample.
   void (*noise)(float* out, int64_t levels, uint64_t seed, uint64_t sample, uint32_t position);
   void (*lstm)(const LstmCall<T>&);
   void (*lstm_grad)(const LstmGradCall<T>&);
   void (*outer)(const OuterCall<T>&);
 };
 
-// The kernels of the best instruction set that this processor has.
+// Returns the kernels of the chosen instruction set.
 template <class T>
 const Kernels<T>& kernels();
 

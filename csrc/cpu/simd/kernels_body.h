@@ -1,8 +1,8 @@
-// The kernels, written with the compiler's vectors. Each kernels_*.cpp includes this once, with
-// PIXELSR_ISA naming a namespace and VECTOR_BYTES the width of a register. No function of the
-// standard library is called: a copy of it, compiled for this instruction set, could replace that
-// of the whole library. Nor is a shared template made for single numbers, for the same reason:
-// those of common/pointwise.h are made for vectors of a width that only this instruction set has.
+// The kernels, written with the compiler's vector types. avx512.cpp, avx2.cpp and plain.cpp include
+// this file once each, with PIXELSR_ISA set to a namespace and VECTOR_BYTES to the register width.
+// This file calls no function of the standard library: the linker could use the copy that is
+// compiled for this instruction set everywhere. For the same reason it instantiates no shared
+// template for scalars, and common/pointwise.h only for vectors of its own width.
 
 #include "common/philox.h"
 #include "common/pointwise.h"
@@ -34,7 +34,7 @@ inline void store(T* to, Vec<T> value) {
   *reinterpret_cast<typename Vector<T>::unaligned*>(to) = value;
 }
 
-// The first `count` lanes, where a whole vector would leave its channels.
+// Loads the first `count` lanes, if a whole vector would exceed the channels.
 template <class T>
 inline Vec<T> load_some(const T* from, int64_t count) {
 #if defined(__AVX512F__)
@@ -73,8 +73,8 @@ struct BFloat {
 typedef uint32_t Words32 __attribute__((vector_size(VECTOR_BYTES)));
 typedef int32_t Ints32 __attribute__((vector_size(VECTOR_BYTES)));
 
-// Weights stand in pairs of inputs. Of 16-bit ones, a word holds the first input's weight low and
-// the second's high, so that one load serves both.
+// Loads the weights of a pair of inputs. A pair of 16-bit weights is one word, with the first
+// input's weight in the low half, so that one load gets both.
 inline void load_pair(const float* pair, int64_t at, Vec<float>& first, Vec<float>& second) {
   first = load(pair + at);
   second = load(pair + PANEL + at);
@@ -95,8 +95,8 @@ inline void load_pair(const BFloat* pair, int64_t at, Vec<float>& first, Vec<flo
   second = (Vec<float>)(words & 0xFFFF0000u);
 }
 
-// A half in the upper 16 bits. Moved to where float has its fields, its exponent is 112 short; the
-// product is exact, for subnormals too.
+// Converts halves in the upper 16 bits of words. After the shift to the fields of a float, the
+// exponent is too small by 112; the product that corrects it is exact, also for subnormals.
 inline Vec<float> of_half(Words32 words) {
   const Words32 moved = (Words32)((Ints32)words >> 3) & 0x8FFFE000u;
   return (Vec<float>)moved * 0x1p112f;
@@ -108,8 +108,8 @@ inline void load_pair(const Half* pair, int64_t at, Vec<float>& first, Vec<float
   second = of_half(words);
 }
 
-// A tile of SITES x PANELS sums in registers. Every sum runs over the window in the same order,
-// whatever the tile, so that a result does not depend on how many sites there are.
+// Computes a tile of SITES x PANELS sums in registers. Each sum runs over the window in the same
+// order for all tile sizes, so that a result does not depend on the number of sites.
 template <class T, class W, int SITES, int PANELS>
 inline void product_tile(const ProductCall<T>& call, int64_t site, int64_t panel) {
   constexpr int VECTORS = PANELS * PANEL / LANES<T>;
@@ -129,7 +129,7 @@ inline void product_tile(const ProductCall<T>& call, int64_t site, int64_t panel
       for (int m = 0; m < SITES; ++m) {
         for (int v = 0; v < VECTORS; ++v) sum[m][v] += source[m][k] * rows[0][v];
       }
-      if (k + 1 == length) continue;  // an odd one: its partner is nothing
+      if (k + 1 == length) continue;  // an odd length: the last input has no partner
       for (int m = 0; m < SITES; ++m) {
         for (int v = 0; v < VECTORS; ++v) sum[m][v] += source[m][k + 1] * rows[1][v];
       }
@@ -157,7 +157,7 @@ inline void product_tile(const ProductCall<T>& call, int64_t site, int64_t panel
   }
 }
 
-// How many panels a tile of so many sites may have, for its sums to fit the registers.
+// Returns the most panels for which the sums of a tile fit into registers.
 template <class T>
 constexpr int most_panels(int64_t sites) {
   const int64_t panels = SUM_REGISTERS / (sites * (PANEL / LANES<T>));
@@ -192,7 +192,7 @@ Tile<T> find_tile(int64_t sites, int panels) {
   return by_sites[sites - 1][panels - 1];
 }
 
-// Panels outside, sites inside: the weights of a tile are read from memory once.
+// Loops over panels outside and sites inside, so that the weights of a tile are read only once.
 template <class T, class W>
 void product(const ProductCall<T>& call) {
   const int64_t strip = call.sites < MOST_SITES ? call.sites : MOST_SITES;
@@ -201,7 +201,7 @@ void product(const ProductCall<T>& call) {
   const int64_t last_panel = call.first_panel + call.panels;
   for (int64_t panel = call.first_panel; panel < last_panel;) {
     const int64_t left = last_panel - panel, tiles = (left + most - 1) / most;
-    const int64_t width = (left + tiles - 1) / tiles;  // of tiles as equal as can be
+    const int64_t width = (left + tiles - 1) / tiles;  // of tiles that are as equal as possible
     int64_t site = call.first_site;
     const Tile<T> whole = find_tile<T, W>(strip, static_cast<int>(width));
     for (; site + strip <= last_site; site += strip) whole(call, site, panel);
@@ -212,9 +212,10 @@ void product(const ProductCall<T>& call) {
   }
 }
 
-// Pointwise functions. The float ones are within a few units in the last place of 1.
+// Pointwise functions. The float functions are accurate to a few units in the last place of 1.
 
-// Cody and Waite's reduction, then Cephes' polynomial. Infinite above 88, NaN at NaN.
+// Computes exp by Cody and Waite's reduction and Cephes' polynomial. The result is infinite above
+// 88, and NaN for NaN.
 inline Vec<float> exp_of(Vec<float> x) {
   x = x < -87.3f ? Vec<float>{} - 87.3f : x;
   const Vec<float> shifted = x * 1.44269504088896341f + 12582912.0f;  // 1.5 * 2^23: rounds
@@ -226,11 +227,11 @@ inline Vec<float> exp_of(Vec<float> x) {
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
   p = p * r * r + r + 1.0f;
-  const Words32 exponent = ((Words32)shifted + 127u) << 23;  // n stands in the low bits
+  const Words32 exponent = ((Words32)shifted + 127u) << 23;  // n is in the low bits
   return x > 88.0f ? Vec<float>{} + __builtin_inff() : p * (Vec<float>)exponent;
 }
 
-// Doubles, and the exponential itself whose range matters, take the C library's functions.
+// Doubles use the C library's functions. So does the opcode EXP, which needs the whole range.
 inline Vec<double> exp_of(Vec<double> x) {
   for (int i = 0; i < LANES<double>; ++i) x[i] = __builtin_exp(x[i]);
   return x;
@@ -242,7 +243,7 @@ inline Vec<T> whole_range_exp_of(Vec<T> x) {
   return x;
 }
 
-// For common/pointwise.h.
+// The exponential for common/pointwise.h.
 struct Exp {
   template <class V>
   static V of(V x) {
@@ -270,7 +271,7 @@ inline Vec<double> elu_of(Vec<double> x, Vec<double> alpha) {
   return x;
 }
 
-// Pointwise functions are evaluated in blocks of sites and channels, each instruction over a whole
+// Pointwise steps are evaluated in blocks of sites and channels. Each instruction runs over a whole
 // block.
 constexpr int64_t BLOCK = 128;
 
@@ -291,7 +292,7 @@ inline void store_channels(T* to, const Vec<T>* from, int64_t count) {
   if (at < count) store_some(to + at, from[at / LANES<T>], count - at);
 }
 
-// a = opcode(a) or opcode(a, b).
+// Computes a = opcode(a) or a = opcode(a, b).
 template <class T>
 inline void run_opcode(Opcode opcode, Block<T>& a, const Block<T>& b, int64_t vectors) {
 #define PIXELSR_CASE(name, value)                       \
@@ -317,11 +318,11 @@ inline void run_opcode(Opcode opcode, Block<T>& a, const Block<T>& b, int64_t ve
 #undef PIXELSR_CASE
 }
 
-// The formula at some sites, for `count` channels from `first` on, of `width` vectors.
+// Runs a pointwise step at some sites for `count` channels from `first` on, in `width` vectors.
 template <class T>
 inline void pointwise_block(const PointwiseCall<T>& call, int64_t site, int64_t sites,
                             int64_t first, int64_t count, int64_t width) {
-  Block<T> stack[MAX_STACK + 1];  // an opcode of one operand is handed the next place too
+  Block<T> stack[MAX_STACK + 1];  // unary opcodes are also passed the next element
   const int64_t vectors = sites * width;
   int64_t top = -1;
   for (int64_t i = 0; i < call.instructions; ++i) {
@@ -359,16 +360,17 @@ void formula(const PointwiseCall<T>& call) {
   }
 }
 
-// Noise: common/philox.h, for all levels of a value at once.
+// The noise of common/philox.h, for all levels of a value at once.
 
 typedef uint64_t Words64 __attribute__((vector_size(VECTOR_BYTES)));
 
-// The natural logarithm of positive normal numbers, to a unit in the last place (fdlibm's method).
+// Returns the natural logarithm of positive normal numbers, accurate to one unit in the last place
+// (fdlibm's method).
 inline Vec<double> log_of(Vec<double> x) {
   const Words64 bits = (Words64)x;
-  // The exponent, such that what remains is from sqrt(1/2) to sqrt(2).
+  // The exponent is chosen so that the remaining factor is between sqrt(1/2) and sqrt(2).
   const Words64 shifted = bits - 0x3FE6A09E667F3BCDull;
-  const Words64 exponent = shifted >> 52;  // of 12 bits, negative ones wrapped around
+  const Words64 exponent = shifted >> 52;  // 12 bits, with negative numbers wrapped around
   const Vec<double> n =
       (Vec<double>)((exponent ^ 0x800) | 0x4330000000000000ull) - (0x1p52 + 0x800);
   const Vec<double> f = (Vec<double>)(bits - (exponent << 52)) - 1.0;

@@ -1,32 +1,32 @@
-// What the kernels of the recurrences are given; see lstm.cpp. Offsets `*_at` say where the
-// channels of a site begin.
+// The arguments of the LSTM kernels; see cpu/lstm. The offsets `*_at` are the first channels of
+// each site.
 #pragma once
 
 #include <cstdint>
 
 namespace pixelsr {
 
-// What a hidden state is rounded to, as the operator returns it and as the next cells read it.
+// The rounding of hidden states, both as the operator returns them and as the next cells read them.
 enum class Rounding : int64_t { NONE, FLOAT16, BFLOAT16 };
 
-// From sums to states, at a list of sites.
+// A call that computes states from the sums of gates, at a list of sites.
 template <class T>
 struct LstmCall {
   int64_t sites, channels;
   Rounding rounding;
-  T* gates;  // parts o, f, i, g: sums, which are replaced by the activations
+  T* gates;  // sums of the parts o, f, i, g; replaced by activations if kept_cell
   const int64_t* gates_at;
   T* state;  // written
   const int64_t* state_at;
-  T* cell;  // replaced by what comes after it
+  T* cell;  // replaced by the next cell state
   const int64_t* cell_at;
   T* hidden;
   const int64_t* hidden_at;
-  T* kept_cell;  // null where nothing is kept
+  T* kept_cell;  // or null, to keep nothing
   const int64_t* kept_cell_at;
 };
 
-// From the gradient of the hidden states to that of the sums, at a list of sites.
+// A call that computes gradients of the sums from gradients of hidden states, at a list of sites.
 template <class T>
 struct LstmGradCall {
   int64_t sites, channels;
@@ -38,17 +38,18 @@ struct LstmGradCall {
   const int64_t* grad_gates_at;
   const T* cell;
   const int64_t* cell_at;
-  const T* const* before;  // for each site, the cell state that it was carried on from
-  T* of_cell;              // carried: replaced by the gradient of the cell state before
+  const T* const* before;  // the previous cell state of each site
+  T* of_cell;              // replaced by the gradient of the previous cell state
   const int64_t* of_cell_at;
-  T* of_sums;  // as grad_gates, where the product of the wavefront before reads it
+  T* of_sums;  // a copy of grad_gates for the product of the previous wavefront
   const int64_t* of_sums_at;
 };
 
-// Sites whose outer products are summed at once, at most.
+// The most sites whose outer products are summed at once.
 constexpr int64_t OUTER_SITES = 64;
 
-// The gradient of a matrix: out[row][column] += the sum over sites of left[row] * right[column].
+// A call that adds the sum over sites of left[row] * right[column] to out[row][column], the
+// gradient of a matrix.
 template <class T>
 struct OuterCall {
   int64_t sites, rows, columns;

@@ -1,13 +1,13 @@
-// A part of kernels_body.h: what the cells of an LSTM do with their sums.
+// The LSTM kernels, a part of kernels_body.h.
 
-// The nearest number of so few bits, ties to even, of magnitudes below 1.
+// Rounds numbers of magnitude below 1 to the nearest 16-bit number, ties to even.
 inline Vec<float> rounded(Vec<float> x, Rounding rounding) {
   if (rounding == Rounding::NONE) return x;
-  const int bits = rounding == Rounding::BFLOAT16 ? 16 : 13;  // that are cut off
+  const int bits = rounding == Rounding::BFLOAT16 ? 16 : 13;  // the number of bits to cut off
   const Words32 word = (Words32)x;
   const Words32 even = (word >> bits) & 1u;
   const Words32 cut = (word + ((1u << (bits - 1)) - 1) + even) & ~((1u << bits) - 1);
-  // Kept as it is: what is no number.
+  // NaN is kept as it is.
   const Vec<float> near = x == x ? (Vec<float>)cut : x;
   if (rounding == Rounding::BFLOAT16) return near;
   const Vec<float> magnitude = (Vec<float>)(word & 0x7FFFFFFFu);
@@ -89,8 +89,8 @@ void lstm_grad(const LstmGradCall<T>& call) {
   }
 }
 
-// ROWS x PANELS sums in registers, over all sites. Lines that lie a power of two apart push each
-// other out of the cache: `right` is a copy, side by side.
+// Computes ROWS x PANELS sums over all sites in registers. `right` is a contiguous copy, because
+// cache lines at distances of a power of two evict each other.
 template <class T, int ROWS, int PANELS>
 inline void outer_tile(const OuterCall<T>& call, const Vec<T>* right, int64_t row, int64_t column) {
   constexpr int VECTORS = PANELS * PANEL / LANES<T>;

@@ -1,4 +1,4 @@
-// The kernels for any processor, in registers of 16 bytes (SSE2, NEON).
+// The kernels for any processor, with registers of 16 bytes (SSE2, NEON).
 
 #include <cstdint>
 

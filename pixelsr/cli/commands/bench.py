@@ -17,7 +17,7 @@ Callback = Callable[[click.Context, click.Parameter, str | None], Any]
 
 
 def _list_of(read: Callable[[str], Any], expected: str) -> Callback:
-    """A callback that reads a list with commas, each item once."""
+    """Return a callback that reads a comma-separated list without repetitions."""
 
     def callback(context: click.Context, option: click.Parameter, text: str | None) -> list[Any]:
         try:
@@ -103,17 +103,18 @@ def _read_engine(text: str) -> str:
 def bench(**options: Any) -> None:
     """Measure how fast a model is sampled on this machine.
 
-    Every engine that can run, with every kind of weights, takes its turn in one process, and after
-    each turn plain PyTorch runs one forward pass of the same batch. The table shows the median of
-    the ratios: forward passes that would take as long.
+    Each engine that can run takes turns in one process, with each kind of weights. After each
+    turn, plain PyTorch runs one forward pass of the same batch. The table shows the median ratio:
+    the number of forward passes that take the same time.
 
-    Beside them stand the two simple loops: the whole network for each value, and the prior on the
-    rows drawn so far. They take hours, so only some of their steps are timed; such figures have
-    an asterisk. What is drawn is checked against the network before the clock starts.
+    The table also has the two simple loops: one runs the whole network for each value, the other
+    runs the prior on the rows drawn so far. They take hours, so only some of their steps are
+    timed, and an asterisk marks these results. The images are checked against the network before
+    the clock starts.
 
-    On a GPU, plain PyTorch runs in bfloat16 and as CUDA graphs, and a third loop, the plan in plain
-    PyTorch, stands beside the two.
+    On a GPU, plain PyTorch runs in bfloat16 and as CUDA graphs, and the table has a third loop:
+    the plan in plain PyTorch.
 
-    Other work on the machine spoils the figures.
+    Other work on the machine distorts the results.
     """
     run("bench", **options)

@@ -61,30 +61,30 @@ LOW_RES_OF = ("visible", "whole")
 @box_option
 @sampling_options
 def complete(keep: str | None, mask: Path | None, **options: Any) -> None:
-    """Keep a part of each PHOTO and draw the rest, as the model thinks that it may go on.
+    """Keep a part of each PHOTO and draw the rest.
 
-    Of each photo the center square (or --box) is averaged down to --size; the mask goes through the
-    same cut, and a pixel is drawn if any part of it is marked: mid gray or lighter. What is kept
-    comes back untouched. A PHOTO that is a folder stands for all images below it.
+    The command cuts the center square (or --box) out of each photo and averages it down to --size.
+    The mask is cut in the same way, and a pixel is drawn if any part of it is marked, that is, mid
+    gray or lighter. Pixels that are kept do not change. If PHOTO is a folder, the command takes
+    all images below it.
 
-    A PixelRecursiveSR, such as the bundled model, also sees a small image, 8x8 pixels. With a
-    mask it is made of what is kept, and where nothing is, of a smooth guess from around it: that
-    mends scratches and small holes. With --keep it is made of the whole photo, so that the other
-    half is drawn anew from 8x8 pixels. --low-res-of says otherwise; half a face of which nothing
-    at all is known comes out as a blur.
+    A PixelRecursiveSR, such as the bundled model, also sees a small image of 8x8 pixels. With
+    --mask, the small image is made of the pixels that are kept, and of a smooth guess where none
+    are: this mends scratches and small holes. With --keep, it is made of the whole photo, so the
+    other half is drawn anew from 8x8 pixels. --low-res-of overrides this choice. If the model knows
+    nothing of half a face, that half comes out as a blur.
 
-    Pixels are drawn row by row, from left to right, and none is influenced by what is kept below it
-    or to its right, but through the small image. So the lower and right borders of a hole may
-    show as seams, and so may those of --keep lower and right.
+    Pixels are drawn row by row, from left to right. A kept pixel below or to the right of a drawn
+    one influences it only through the small image, so the lower and right borders of a hole may
+    show as seams.
 
-    Of a model of 2 levels, photos are made black and white as the images that it was trained on
-    were (each as image 0 of a data set); where the model does not tell, white from 128 on.
+    For a model of 2 levels, photos become black and white in the way that the model was trained
+    (each as image 0 of a data set). If the model does not say how, values from 128 on are white.
 
-    Writes each completed image as OUT/<photo>-1.png and so on, and all of them side by side, with
-    what was kept and the original, as OUT/sheet.png, which shows the first 24 photos. OUT is a
-    folder.
+    The command writes the images as OUT/<photo>-1.png and so on. OUT/sheet.png shows the images of
+    the first 24 photos side by side, with the kept pixels and the original. OUT is a folder.
 
-    Under `torchrun` the workers share the samples; the images are the same.
+    Under `torchrun` the workers share the samples, and the images are the same.
     """
     if mask is not None and keep is not None:
         raise click.UsageError("--mask says what to keep: give --mask or --keep, not both")

@@ -8,5 +8,5 @@ from .run import run
 
 @click.command(epilog=examples("pixelsr doctor"))
 def doctor() -> None:
-    """Tell what can run on this machine, and why not."""
+    """Show what can run on this machine, and why the rest cannot."""
     run("doctor")

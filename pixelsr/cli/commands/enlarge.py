@@ -30,15 +30,15 @@ from .run import run
 @box_option
 @sampling_options
 def enlarge(**options: Any) -> None:
-    """Draw larger images that each PHOTO, made small, may have come from.
+    """Draw larger images that each small PHOTO may have come from.
 
-    Of each photo the center square (or --box) is averaged down to the small size that the model was
-    trained for, 8x8 for the bundled one; an image that has this size already is taken as it is.
-    Faces should fill the square. A PHOTO that is a folder stands for all images below it.
+    The command cuts the center square (or --box) out of each photo and averages it down to the
+    small size of the model, 8x8 for the bundled one. An image of this size is taken as it is.
+    Faces should fill the square. If PHOTO is a folder, the command takes all images below it.
 
-    Writes each drawn image as OUT/<photo>-1.png and so on, and all of them side by side, with the
-    input and the original, as OUT/sheet.png, which shows the first 24 photos. OUT is a folder.
+    The command writes the images as OUT/<photo>-1.png and so on. OUT/sheet.png shows the images of
+    the first 24 photos side by side, with the input and the original. OUT is a folder.
 
-    Under `torchrun` the workers share the samples; the images are the same.
+    Under `torchrun` the workers share the samples, and the images are the same.
     """
     run("enlarge", **options)

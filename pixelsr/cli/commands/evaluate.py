@@ -20,7 +20,7 @@ from .options import (
 from .run import run
 
 SIZE = 32
-"""Side of the images, in pixels, where a model does not tell the size that it was trained at."""
+"""Side of the images, in pixels, if the model does not name the size of its training."""
 
 
 @click.command(
@@ -94,17 +94,18 @@ SIZE = 32
 def evaluate(**options: Any) -> None:
     """Measure a model on the images in FOLDER, which it should not have been trained on.
 
-    Prints bits per dimension: what the model needs, on average, to name one value of an image;
-    and nats per image. Of a model that enlarges, it also makes --max-images of them small, enlarges
-    them, and prints how near the results are to the true images, beside bicubic interpolation
-    and, with --train, the training image that looks most alike when small.
+    The command prints bits per dimension, the average number of bits that the model needs for one
+    value of an image, and nats per image. With a model that enlarges, it also makes up to
+    --max-images images small, enlarges them, and prints how close the results are to the true
+    images. Baselines are bicubic interpolation and, with --train, the training image whose small
+    version is most similar.
 
-    A model of fewer levels than 256 is measured on images quantized to them, which is printed:
-    bits of other levels do not compare. For 2 levels, gray images are binarized as they were for
-    the model's training, or as --binarize says.
+    A model of fewer than 256 levels is measured on images quantized to its levels, and the output
+    says so: bits of different numbers of levels cannot be compared. For 2 levels, gray images are
+    binarized as in the training of the model, or as --binarize says.
 
-    FOLDER, and that of --train, may also be a file or a data set that `pixelsr train` reads.
+    FOLDER and --train also accept every file and data set that `pixelsr train` reads.
 
-    Runs in one process: `torchrun` would repeat the same work in each of its own.
+    The command runs in one process; under `torchrun` each process would repeat the same work.
     """
     run("evaluate", **options)

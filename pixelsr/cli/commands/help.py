@@ -1,4 +1,4 @@
-"""Help of commands: options in sections, and examples at the end."""
+"""The layout of help pages: options in sections, and examples at the end."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +9,7 @@ REST = "Help"
 
 
 class GroupedOption(click.Option):
-    """An option that is listed under the heading `group`."""
+    """An option that the help lists under the heading `group`."""
 
     def __init__(self, *arguments: Any, group: str = REST, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -17,7 +17,7 @@ class GroupedOption(click.Option):
 
 
 class GroupedCommand(click.Command):
-    """Lists its options under their headings, in the order in which these first come."""
+    """A command whose help lists its options under headings, in the order of their first use."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {}
@@ -31,7 +31,7 @@ class GroupedCommand(click.Command):
 
 
 def option_of(group: str) -> Callable[..., Any]:
-    """`click.option` for the options of one heading; defaults are shown."""
+    """Return `click.option` for one heading, with defaults shown."""
 
     def option(*names: str, **attributes: Any) -> Any:
         attributes.setdefault("show_default", True)
@@ -41,5 +41,5 @@ def option_of(group: str) -> Callable[..., Any]:
 
 
 def examples(*lines: str) -> str:
-    """An epilog that shows command lines as they are typed."""
+    """Return an epilog of example command lines."""
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])

@@ -44,14 +44,14 @@ def _odd(context: click.Context, option: click.Parameter, size: int | None) -> i
 
 
 def _of_prior(field: str, help: str, **attributes: Any) -> Callable[..., Any]:
-    """An option that is a field of the priors' configs, and positive."""
+    """Return a positive option for a field of the configs of the priors."""
     return _size(
         "--" + field.replace("_", "-"), f"{help}  [default: {_defaults(field)}]", **attributes
     )
 
 
 def _of_a(flag: str, field: str, help: str) -> Callable[..., Any]:
-    """An option that is a field of the network A's config, and positive."""
+    """Return a positive option for a field of the config of the network A."""
     default = getattr(ConditioningNetworkConfig, field)
     return _size(flag, f"{help}  [default: {default}]")
 
@@ -61,7 +61,7 @@ def _size(flag: str, help: str, **attributes: Any) -> Callable[..., Any]:
 
 
 def _defaults(field: str) -> str:
-    """Those of the priors that have the field: that of the first, then where another differs."""
+    """Return the default of the first prior, then the defaults of priors that differ from it."""
     of = {name: getattr(config, field, None) for name, config in PRIORS.items()}
     first = of[DEFAULT_PRIOR]
     others: dict[int, list[str]] = {}
@@ -77,7 +77,7 @@ def _and(names: list[str]) -> str:
 
 
 def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options by the names in `NAMES`, each None where it is not given."""
+    """Add the options named in `NAMES`; an option that is not given is None."""
     options = (
         _option(
             "--from",

@@ -1,4 +1,4 @@
-"""Options that several commands have, each said once."""
+"""The options that several commands share."""
 
 import functools
 import math
@@ -13,9 +13,9 @@ from pixelsr.config.choices import BINARIZATIONS, ENGINES, MAX_SIDE
 Command = Callable[..., Any]
 Option = Callable[[Command], Command]
 Box = tuple[int, int, int, int]
-"""Left, top, right, bottom, in pixels; right and bottom are the first that are left out."""
+"""Left, top, right and bottom, in pixels; right and bottom are exclusive."""
 Size = tuple[int, int]
-"""Height and width, in pixels."""
+"""The height and width, in pixels."""
 MAX_BATCH = 256
 
 
@@ -53,7 +53,7 @@ def _finite(context: click.Context, option: click.Parameter, value: float | None
 
 
 class Filled(click.ParamType):  # type: ignore[type-arg, unused-ignore]
-    """A text, path or name, that is not empty; of type `kind`.
+    """A non-empty text of type `kind`, such as a path.
 
     An empty path would be the working directory.
     """
@@ -77,7 +77,7 @@ out_option = click.option(
     metavar="OUT",
     required=True,
     type=PATH,
-    help="Folder for the images, made if need be; files of the same names are written over.",
+    help="Folder for the images; it is created if needed, and existing files are replaced.",
 )
 
 samples_option = click.option(
@@ -85,7 +85,7 @@ samples_option = click.option(
     default=4,
     show_default=True,
     type=click.IntRange(1, 64),
-    help="Images drawn for each photo.",
+    help="Number of images to draw for each photo.",
 )
 
 box_option = click.option(
@@ -116,7 +116,7 @@ engine_option = click.option(
     default="auto",
     show_default=True,
     type=click.Choice(["auto", *ENGINES]),
-    help="What does the sampling; `pixelsr doctor` tells which can run here.",
+    help="Sampling engine; `pixelsr doctor` shows which engines can run here.",
 )
 
 
@@ -135,20 +135,20 @@ THREADS: dict[str, Any] = {
     "type": click.IntRange(1, 1024),
     "metavar": "N",
     "callback": _keep_threads,
-    "help": "Of the CPU.  [default: one for each core]",
+    "help": "CPU threads.  [default: one for each core]",
 }
 """Attributes of --threads."""
 threads_option = click.option("--threads", expose_value=False, **THREADS)
 
 BINARIZE = click.Choice(BINARIZATIONS)
-"""Of --binarize."""
+"""The type of --binarize."""
 BINARIZE_HELP = (
-    "How gray images become black and white for a model of 2 levels: white from 128 on, or each "
+    "How to make gray images black and white for a model of 2 levels: white from 128 on, or each "
     "value white with probability intensity / 255, drawn once."
 )
 
 READERS = click.IntRange(0, 1024)
-"""Of --workers: processes that read images."""
+"""The type of --workers, the number of processes that read images."""
 
 max_batch_option = click.option(
     "--max-batch",
@@ -156,12 +156,12 @@ max_batch_option = click.option(
     show_default=True,
     type=click.IntRange(min=1),
     metavar="N",
-    help="Images drawn at once, at most: fewer save memory. The images stay the same.",
+    help="Largest number of images to draw at once: fewer take less memory, and change no image.",
 )
 
 
 def model_option(default: str | None = None) -> Option:
-    """--model: a name or a folder; required where there is no default."""
+    """Return the option --model, which is required if there is no default."""
     given: dict[str, Any] = {"required": True} if default is None else {"default": default}
     return click.option(
         "--model",
@@ -173,20 +173,20 @@ def model_option(default: str | None = None) -> Option:
 
 
 def temperature_options(command: Command) -> Command:
-    """--temperature and --tau, of which the command sees a `temperature: float`."""
+    """Add --temperature and --tau, which the command receives as one `temperature: float`."""
 
     @click.option(
         "--temperature",
         type=click.FloatRange(min=0),
         callback=_finite,
-        help="Divides the logits: less than 1 is tamer, 0 takes the likeliest value each time.  "
+        help="Divisor of the logits: less than 1 is tamer, 0 takes the likeliest value each time.  "
         "[default: 1]",
     )
     @click.option(
         "--tau",
         type=click.FloatRange(min=0, min_open=True),
         callback=_finite,
-        help="The paper's multiplier of the logits, 1/temperature; instead of --temperature.",
+        help="The paper's multiplier of the logits, 1/temperature; replaces --temperature.",
     )
     @functools.wraps(command)
     def merged(*, temperature: float | None, tau: float | None, **options: Any) -> Any:
@@ -200,7 +200,7 @@ def temperature_options(command: Command) -> Command:
 
 
 def sampling_options(command: Command) -> Command:
-    """How to draw: seed, temperature, engine and max_batch, by the names of `pixelsr.sample`."""
+    """Add seed, temperature, engine and max_batch, with the names of `pixelsr.sample`."""
     options = (threads_option, max_batch_option, engine_option, temperature_options, seed_option)
     for option in options:
         command = option(command)

@@ -1,4 +1,4 @@
-"""Starts the work of a command, which imports torch."""
+"""The start of the work of a command, which imports torch."""
 
 import importlib
 from typing import Any
@@ -9,7 +9,7 @@ from .options import THREADS_KEY
 
 
 def run(name: str, **options: Any) -> None:
-    """Run `pixelsr.cli.NAME.run` with the options of the command, on as many threads as asked."""
+    """Run `pixelsr.cli.NAME.run` with the options of the command, on the threads of --threads."""
     import torch
 
     threads = click.get_current_context().meta.get(THREADS_KEY)

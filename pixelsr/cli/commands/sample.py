@@ -33,16 +33,17 @@ from .run import run
     show_default=True,
     type=click.IntRange(0, 2**63 - 1),
     metavar="N",
-    help="Number of the first sample in the noise, from 0: go on where another run ended.",
+    help="Number of the first sample in the noise, from 0, to continue another run.",
 )
 @model_option()
 @sampling_options
 def sample(**options: Any) -> None:
-    """Draw images from a prior, such as `pixelsr train --model GatedPixelCNN` trains.
+    """Draw images from a prior, such as one trained by `pixelsr train --model GatedPixelCNN`.
 
-    Writes sample k as OUT/sample-<k + 1>.png, and all of them side by side as OUT/sheet.png. Fewer
-    levels than 256 are spread from black to white. OUT is a folder.
+    The command writes sample k as OUT/sample-<k + 1>.png, and all samples side by side as
+    OUT/sheet.png. If the model has fewer than 256 levels, they are spread from black to white. OUT
+    is a folder.
 
-    Under `torchrun` the workers share the samples; the images are the same.
+    Under `torchrun` the workers share the samples, and the images are the same.
     """
     run("sample", **options)

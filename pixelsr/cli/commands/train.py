@@ -24,16 +24,16 @@ from .train_options import train_options
 def train(context: click.Context, /, **options: Any) -> None:
     """Train a model on IMAGES.
 
-    IMAGES is a folder of images, searched through; a file of MNIST's kind, gzipped or not, or
-    the folder that holds it; or hf:NAME, a data set of Hugging Face. Every image's center square
-    is averaged down to --size; the small images that a PixelRecursiveSR enlarges are averages of
-    those. Default sizes are the papers'.
+    IMAGES is a folder that is searched for images; an idx file as of MNIST, gzipped or not, or its
+    folder; or hf:NAME, a data set of Hugging Face. The center square of each image is averaged
+    down to --size, and a PixelRecursiveSR enlarges area averages of these. The default sizes are
+    those of the papers.
 
-    Ends after --steps or --minutes, whichever comes first, or with --patience. Ctrl-C saves a
-    checkpoint and ends, and `pixelsr train --resume -o OUT` goes on from there. OUT/model holds the
-    averaged weights of the best validation, for `pixelsr enlarge --model OUT/model`; OUT/log.jsonl
-    the figures, OUT/samples what was drawn on the way.
+    Training ends after --steps or --minutes, whichever comes first, or by --patience. Ctrl-C saves
+    a checkpoint and ends; `pixelsr train --resume -o OUT` continues the run. OUT/model holds the
+    averaged weights of the best validation, for `pixelsr enlarge --model OUT/model`. OUT/log.jsonl
+    holds the metrics, and OUT/samples the samples drawn during training.
 
-    Under `torchrun` each worker takes --batch images a step.
+    Under `torchrun` each worker takes --batch images in a step.
     """
     run("train", context=context, **options)

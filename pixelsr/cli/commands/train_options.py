@@ -19,17 +19,17 @@ from .options import BINARIZE, BINARIZE_HELP, PATH, READERS, TEXT, THREADS
 Options = tuple[Callable[..., Any], ...]
 OF_RECIPE = tuple(field.name for field in dataclasses.fields(TrainingConfig))
 SIZE = 32
-"""Side of the images, in pixels, where all of them are larger or their sizes differ."""
+"""Side of the images, in pixels, unless all of them have one smaller size."""
 VALIDATED = 1000
 PAPERS_LR = 4e-4
-"""Of RMSProp, in the PRSR paper."""
+"""The learning rate of RMSProp in the PRSR paper."""
 DEFAULT_READERS = min(4, os.cpu_count() or 1)
 
 _images, _recipe, _run = option_of("Images"), option_of("How to train"), option_of("The run")
 
 
 def _count(option: Callable[..., Any], name: str, help: str, default: int | None = None) -> Any:
-    """An option that is a positive int."""
+    """Return an option that is a positive int."""
     return option(name, metavar="N", type=click.IntRange(min=1), default=default, help=help)
 
 
@@ -38,7 +38,7 @@ def _number(name: str, default: float | None, help: str, kind: Any = float) -> A
 
 
 def _read_options(context: click.Context, option: click.Parameter, path: Path | None) -> None:
-    """Read the file of --config, or with --resume alone the one that the run wrote."""
+    """Read the file of --config; with --resume alone, read the config of the run."""
     if path is None and context.params["resume"]:
         own = find_config(context.params["out"])
         path = own if own.is_file() else None
@@ -58,7 +58,7 @@ def _of_images() -> Options:
         _count(
             _images,
             "--val-images",
-            "How many images a validation uses at most, spread evenly over all.",
+            "Largest number of validation images, spread evenly over all.",
             VALIDATED,
         ),
         _count(
@@ -75,7 +75,7 @@ def _of_images() -> Options:
             type=READERS,
             default=DEFAULT_READERS,
             show_default="one for each core, at most 4",
-            help="Processes that read the images; 0: this one does.",
+            help="Processes that read the images; 0 reads them in this process.",
         ),
     )
 
@@ -84,49 +84,62 @@ def _recipe_of_images() -> Any:
     return _images(
         "--flip/--no-flip",
         default=TrainingConfig.flip,
-        help="Mirror half of the images, at random.",
+        help="Mirror half of the images, chosen at random.",
     )
 
 
 def _of_recipe() -> Options:
     return (
-        _count(_recipe, "--batch", "Images that a worker computes at once.", TrainingConfig.batch),
+        _count(_recipe, "--batch", "Images in a batch of one worker.", TrainingConfig.batch),
         _count(
             _recipe,
             "--accumulate",
-            "Such batches that make one step, together.",
+            "Number of batches in one step.",
             TrainingConfig.accumulate,
         ),
         _recipe(
             "--optimizer",
             type=click.Choice(OPTIMIZERS),
             default=TrainingConfig.optimizer,
-            help="rmsprop with decay 0.95 and momentum 0.9 is the PRSR paper's.",
+            help="The PRSR paper uses rmsprop, with decay 0.95 and momentum 0.9.",
         ),
         _number(
-            "--lr", None, f"At its peak.  [default: {TrainingConfig.lr}, of rmsprop {PAPERS_LR}]"
+            "--lr",
+            None,
+            f"Peak learning rate.  [default: {TrainingConfig.lr}, of rmsprop {PAPERS_LR}]",
         ),
-        _number("--weight-decay", TrainingConfig.weight_decay, "Of adamw."),
+        _number("--weight-decay", TrainingConfig.weight_decay, "Weight decay of adamw."),
         _recipe(
             "--schedule",
             type=click.Choice(SCHEDULES),
-            help="A cosine down to the floor over the whole run, or halving again and again.  "
+            help="Learning rate schedule: a cosine down to --floor, or repeated halving.  "
             "[default: cosine, of rmsprop halving]",
         ),
-        _number("--warmup", TrainingConfig.warmup, "Steps until the peak.", int),
         _number(
-            "--floor", TrainingConfig.floor, "Where the cosine ends, as a fraction of the peak."
+            "--warmup", TrainingConfig.warmup, "Steps until the peak of the learning rate.", int
         ),
-        _count(_recipe, "--halve-every", "Steps between two halvings.", TrainingConfig.halve_every),
-        _number("--clip", TrainingConfig.clip, "Largest norm of the gradient."),
+        _number("--floor", TrainingConfig.floor, "End of the cosine, as a fraction of the peak."),
+        _count(
+            _recipe,
+            "--halve-every",
+            "Steps between two halvings of the learning rate.",
+            TrainingConfig.halve_every,
+        ),
         _number(
-            "--ema", TrainingConfig.ema, "Decay of the average of the weights; 0 is no average."
+            "--clip",
+            TrainingConfig.clip,
+            "Largest norm of the gradient; larger ones are scaled down.",
+        ),
+        _number(
+            "--ema",
+            TrainingConfig.ema,
+            "Decay of the moving average of the weights; 0 disables it.",
         ),
         _recipe(
             "--precision",
             type=click.Choice(PRECISIONS),
             default=TrainingConfig.precision,
-            help="What is computed in; weights stay float32.",
+            help="Dtype of the computation; weights stay float32.",
         ),
         _recipe(
             "--channels-last/--contiguous",
@@ -141,12 +154,14 @@ def _of_recipe() -> Options:
         _number(
             "--conditioning-weight",
             TrainingConfig.conditioning_weight,
-            "Of PixelRecursiveSR: how much "
-            "A counts in A + B. More than the paper's 1 keeps what is drawn closer to the small "
-            "image, for some likelihood.",
+            "Weight of A in the A + B of a PixelRecursiveSR. More than the paper's 1 keeps samples "
+            "closer to the small image, and costs some likelihood.",
         ),
         _number(
-            "--seed", TrainingConfig.seed, "Of the first weights, the order and the flips.", int
+            "--seed",
+            TrainingConfig.seed,
+            "Seed of the first weights, the order of the images and the flips.",
+            int,
         ),
     )
 
@@ -162,20 +177,20 @@ def _of_run() -> Options:
             type=PATH,
             help="Folder to write, one for each run.",
         ),
-        _count(_run, "--steps", "Stop after so many steps."),
-        _run("--minutes", metavar="M", type=float, help="Stop after so much time."),
+        _count(_run, "--steps", "Number of steps to train."),
+        _run("--minutes", metavar="M", type=float, help="Time to train, in minutes."),
         _count(
             _run,
             "--patience",
-            "Stop after so many validations in a row that are no better than the best.",
+            "Number of validations without a new best after which training stops.",
         ),
         _run(
             "--resume",
             is_flag=True,
             is_eager=True,  # --config reads it
             show_default=False,
-            help="Go on with the run in OUT. Images and options are those of the run; one that "
-            "is given must agree with it.",
+            help="Continue the run in OUT with its images and options; options that are "
+            "given must agree with it.",
         ),
         _run(
             "--config",
@@ -196,7 +211,7 @@ def _of_run() -> Options:
             metavar="N",
             type=click.IntRange(0, 64),
             default=4,
-            help="Images of which each validation draws samples, always the same; 0 for none.",
+            help="Number of images that each validation draws samples of; 0 draws none.",
         ),
         _run(
             "--tensorboard/--no-tensorboard",
@@ -208,6 +223,6 @@ def _of_run() -> Options:
             "--device",
             type=click.Choice(["auto", "cpu", "cuda"]),
             default="auto",
-            help="auto is cuda where there is one.",
+            help="auto is cuda if there is a GPU.",
         ),
     )

@@ -1,4 +1,4 @@
-"""The cross-entropy of pixels, from logits and fused with the output layers."""
+"""The cross-entropy of pixels, computed from logits or fused with the output layers."""
 
 from . import schema
 

@@ -1,7 +1,8 @@
-"""The cross-entropy of pixels a chunk at a time: the logits of a whole batch never exist.
+"""The pixel cross-entropy fused with the output layers, one chunk of pixels at a time.
 
-What is done with a chunk is one of two pairs of functions (`Kernels`): PyTorch's, below, or those
-of `kernels/cross_entropy/from_features.py`. Sums over chunks are float32 (float64 for float64).
+The logits of a whole batch never exist in memory. One of two pairs of functions (`Kernels`)
+processes a chunk: PyTorch's, defined here, or the Triton kernels of
+`kernels/cross_entropy/from_features.py`. Sums over chunks are float32 (float64 for float64).
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,17 +16,17 @@ from pixelsr.masks import group_sizes
 from .logits_head import LogitsHead
 
 Where = tuple[slice, slice]
-"""A chunk of pixels: which images, and which of their rows."""
+"""A chunk of pixels, as a range of images and a range of their rows."""
 
 CPU_CHUNK, GPU_CHUNK = 1024, 8192
-"""Pixels of a chunk: few enough for the caches of a CPU, and enough programs to fill a GPU."""
+"""The number of pixels of a chunk: few enough for the caches of a CPU, enough to fill a GPU."""
 
 
 class Layer(NamedTuple):
-    """A 1x1 convolution as a matrix product.
+    """A 1x1 convolution as a matrix product of P pixels.
 
     Attributes:
-        x: ``[P, K]``, the features of P pixels.
+        x: ``[P, K]``, the features.
         weight: ``[out, K]``.
         bias: ``[out]`` or None.
     """
@@ -36,14 +37,15 @@ class Layer(NamedTuple):
 
 
 class Kernels(NamedTuple):
-    """What is done with a chunk of P pixels, for T terms (A + B, and A alone where there is A).
+    """The functions for a chunk of P pixels and T terms (A + B, and A alone if there is A).
 
     Attributes:
-        forward: ``(nll, log_sums, targets, prior, conditioning, scale)`` fills nats and log_sums
-            ``[T, P, C]``: of each value its nats, and the logarithm of its sum of exponentials.
-        backward: ``(grad, log_sums, targets, prior, conditioning, scale)`` with the nats' gradient
-            ``[T, P]`` gives those of B's logits, and of A's where there is A, ``[P, C * L]``.
-        wants_log_sums: in backward; otherwise they are empty.
+        forward: ``(nll, log_sums, targets, prior, conditioning, scale)`` fills `nll` and `log_sums`
+            ``[T, P, C]`` with the nll of each value and the log of its sum of exponentials.
+        backward: ``(grad, log_sums, targets, prior, conditioning, scale)`` takes the gradient of
+            the nll, ``[T, P]``, and returns the gradients of B's logits and, if there is A, of A's
+            logits, ``[P, C * L]`` each.
+        wants_log_sums: True if `backward` reads `log_sums`; otherwise they are empty.
     """
 
     forward: Callable[[Tensor, Tensor, Tensor, Layer, Layer | None, float], None]
@@ -52,7 +54,7 @@ class Kernels(NamedTuple):
 
 
 def accumulator(dtype: torch.dtype) -> torch.dtype:
-    """What values of a dtype are summed in."""
+    """Return the dtype in which numbers of a dtype are summed."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
@@ -63,7 +65,7 @@ def forward_chunked(
     scale: float,
     kernels: Kernels,
 ) -> tuple[Tensor, Tensor]:
-    """Nats of the images, ``[T, N]``, and the log_sums of every value, ``[T, N, H, W, C]``."""
+    """Return the nll of the images, ``[T, N]``, and the log_sums, ``[T, N, H, W, C]`` or empty."""
     n, colors, height, width = images.shape
     shape = (1 if conditioning is None else 2, n, height, width, colors)
     nll = prior.features.new_empty(shape, dtype=accumulator(prior.features.dtype))
@@ -85,14 +87,14 @@ def backward_chunked(
     needs: Sequence[Sequence[bool]],
     kernels: Kernels,
 ) -> list[Tensor | None]:
-    """Gradients of the tensors of `prior`, and then of `conditioning` if there is one.
+    """Return the gradients of the tensors of `prior`, and then of `conditioning` if there is one.
 
-    The logits' gradient exists for one chunk at a time; the library's products make of it all the
-    others.
+    The gradient of the logits exists for one chunk at a time; PyTorch's matrix products compute the
+    other gradients from it.
 
     Args:
-        grad: of the nats, ``[T, N]``.
-        needs: for each tensor of each output, whether its gradient is needed; None where not.
+        grad: the gradient of the nll, ``[T, N]``.
+        needs: for each tensor of each head, whether its gradient is needed; if not, it is None.
     """
     colors = images.shape[1]
     parts = [_Gradients(prior, needs[0], colors)]
@@ -110,7 +112,7 @@ def backward_chunked(
 
 
 class _Gradients:
-    """Gradients of the tensors of an output layer, summed over chunks; None where not needed."""
+    """The gradients of the tensors of a logits head, summed over chunks; None if not needed."""
 
     def __init__(self, output: LogitsHead, needs: Sequence[bool], colors: int) -> None:
         self.output, self.colors = output, colors
@@ -121,14 +123,14 @@ class _Gradients:
         self.weight, self.bias, self.hidden_weight, self.hidden_bias = map(_zeros, needed[1:])
 
     def add(self, grad: Tensor, x: Tensor, where: Where) -> None:
-        """A chunk's part: `grad` of the logits, of which `x` are the inputs."""
+        """Add a chunk, with the gradient of the logits and the input `x` of the output layer."""
         output, features = self.output, self.features
         hidden, further = output.hidden_weight, (self.hidden_weight, self.hidden_bias, features)
         wants = any(tensor is not None for tensor in further)
         into = (self.weight, self.bias, self.colors)
         grad_x = _backward_product(grad, x, output.weight, *into, wants)
         if hidden is not None and grad_x is not None:
-            grad_x.masked_fill_(x <= 0, 0)  # of the relu
+            grad_x.masked_fill_(x <= 0, 0)  # the gradient of the ReLU
             into = (self.hidden_weight, self.hidden_bias, self.colors)
             x = rows(output.features, where)
             grad_x = _backward_product(grad_x, x, hidden, *into, features is not None)
@@ -143,14 +145,14 @@ class _Gradients:
 
 
 def _zeros(tensor: Tensor | None) -> Tensor | None:
-    """To sum a gradient in."""
+    """Return zeros to sum a gradient in."""
     return (
         None if tensor is None else tensor.new_zeros(tensor.shape, dtype=accumulator(tensor.dtype))
     )
 
 
 def chunks(images: Tensor) -> Iterator[Where]:
-    """All pixels of the images: some rows of one, or some whole images, at a time."""
+    """Yield all pixels of the images in chunks of whole images, or of rows of one image."""
     n, _, height, width = images.shape
     if images.numel() == 0:
         return
@@ -162,19 +164,22 @@ def chunks(images: Tensor) -> Iterator[Where]:
 
 
 def rows(x: Tensor, where: Where) -> Tensor:
-    """``[N, K, H, W]`` as ``[P, K]``: a view in channels_last, and of one contiguous image."""
+    """Return a chunk of ``[N, K, H, W]`` as ``[P, K]``.
+
+    This is a view if `x` is channels-last, or contiguous with a chunk of one image.
+    """
     return x[where[0], :, where[1]].permute(0, 2, 3, 1).reshape(-1, x.shape[1])
 
 
 def _of_terms(buffer: Tensor, where: Where) -> Tensor:
-    """``[T, N, H, W, C]`` as ``[T, P, C]``, a view."""
+    """View a chunk of ``[T, N, H, W, C]`` as ``[T, P, C]``."""
     return buffer[:, where[0], where[1]].flatten(1, 3) if buffer.numel() else buffer
 
 
 def _layers(
     prior: LogitsHead, conditioning: LogitsHead | None, where: Where, colors: int
 ) -> tuple[Layer, Layer | None]:
-    """The output layers of a chunk, the prior's hidden layer computed."""
+    """Return the output layers of a chunk, after computing the prior's hidden layer."""
     x = rows(prior.features, where)
     if prior.hidden_weight is not None:
         hidden = Layer(x, prior.hidden_weight[:, :, 0, 0], prior.hidden_bias)
@@ -187,7 +192,7 @@ def _layers(
 
 
 def _groups(out_channels: int, in_channels: int, colors: int) -> Iterator[tuple[slice, slice]]:
-    """The channels of each color: of the outputs, and of the inputs."""
+    """Yield the output channels and the input channels of each color."""
     out = inputs = 0
     sizes = group_sizes(out_channels, colors), group_sizes(in_channels, colors)
     for more_out, more_in in zip(*sizes, strict=True):
@@ -196,7 +201,10 @@ def _groups(out_channels: int, in_channels: int, colors: int) -> Iterator[tuple[
 
 
 def masked_product(layer: Layer, colors: int) -> Tensor:
-    """``x @ (weight * mask).T + bias`` with mask B, ``[P, out]``: each color's live inputs."""
+    """Return ``x @ (weight * mask).T + bias`` with mask B, ``[P, out]``.
+
+    Only the live inputs of each color are multiplied.
+    """
     x, weight, bias = layer
     out = x.new_empty(len(x), len(weight))
     for own, group in _groups(len(weight), x.shape[1], colors):
@@ -218,12 +226,12 @@ def _backward_product(
     colors: int,
     wants_x: bool,
 ) -> Tensor | None:
-    """Add to the gradients of `masked_product`'s weight and bias; the gradient of x."""
+    """Add to the gradients of `masked_product`'s weight and bias; return the gradient of x."""
     if grad_bias is not None:
         grad_bias += grad.sum(0, dtype=grad_bias.dtype)
     grad_x = x.new_empty(x.shape) if wants_x else None
     for own, group in _groups(len(weight), x.shape[1], colors):
-        readers = slice(own.start, None)  # the group is read by its own color and by later ones
+        readers = slice(own.start, None)  # a group's own color and later colors read it
         if grad_weight is not None:
             _add_product(grad_weight[readers, group, 0, 0], grad[:, readers].t(), x[:, group])
         if grad_x is not None:
@@ -239,7 +247,7 @@ def _add_product(out: Tensor, a: Tensor, b: Tensor) -> None:
 
 
 def _logits(prior: Layer, conditioning: Layer | None, scale: float, colors: int) -> list[Tensor]:
-    """A + B, and A / scale where there is A, ``[P, C, L]``."""
+    """Return the logits A + B and, if there is A, A / scale, ``[P, C, L]`` each."""
     shape = (len(prior.x), colors, -1)
     dtype = accumulator(prior.x.dtype)
     total = masked_product(prior, colors).to(dtype).view(shape)
@@ -281,7 +289,7 @@ def _backward(
     return [some.to(prior.x.dtype) for some in grads]
 
 
-# PyTorch's softmax needs no sums from before.
+# PyTorch's softmax in backward does not need the sums from forward.
 PYTORCH = Kernels(_forward, _backward, wants_log_sums=False)
 
 
@@ -293,11 +301,11 @@ def with_logits_chunked(
     conditioning: Tensor | None,
     scale: float,
 ) -> None:
-    """Fill the nats of every value, ``[T, N, H, W, C]``, from given logits ``[N, L, C, H, W]``.
+    """Fill the nll of every value, ``[T, N, H, W, C]``, from given logits ``[N, L, C, H, W]``.
 
     Args:
-        grads: filled too, where there are any, with the gradient of each term to its own logits:
-            softmax(A + B) - onehot, and (softmax(A / scale) - onehot) / scale.
+        grads: empty, or the gradients of each term with respect to its own logits, which are filled
+            with softmax(A + B) - onehot, and (softmax(A / scale) - onehot) / scale.
     """
     for where in chunks(images):
         index = rows(images, where).long().unsqueeze(2)  # [P, C, 1]
@@ -317,10 +325,10 @@ def with_logits_chunked(
 
 
 def _by_level(logits: Tensor, where: Where) -> Tensor:
-    """``[N, L, C, H, W]`` as ``[n, h, W, C, L]``, a view."""
+    """View a chunk of ``[N, L, C, H, W]`` as ``[n, h, W, C, L]``."""
     return logits[where[0], :, :, where[1]].permute(0, 3, 4, 2, 1)
 
 
 def _minus_onehot(p: Tensor, index: Tensor) -> Tensor:
-    """``p - onehot(index)``, in place."""
+    """Compute ``p - onehot(index)`` in place."""
     return p.scatter_add_(2, index, p.new_full((), -1).expand(index.shape))

@@ -1,4 +1,4 @@
-"""The last layers of a network, not yet applied."""
+"""The last layers of a network together with their input features."""
 
 from typing import NamedTuple
 
@@ -9,11 +9,11 @@ from pixelsr.utils.transforms import is_vmapped
 
 
 class LogitsHead(NamedTuple):
-    """An output layer and what it is to be applied to: logits that have not been computed.
+    """An output layer and its input features, in place of computed logits.
 
-    They are ``to_logits(out(features))``, or with a hidden layer
-    ``to_logits(out(relu(hidden(features))))``; the layers are 1x1 convolutions, masked or not as
-    `functional.pixel_cross_entropy` says.
+    The logits are ``to_logits(out(features))``, or with a hidden layer
+    ``to_logits(out(relu(hidden(features))))``. The layers are 1x1 convolutions;
+    `functional.pixel_cross_entropy` documents which of them are masked.
 
     Attributes:
         features: ``[N, K, H, W]``.
@@ -31,11 +31,13 @@ class LogitsHead(NamedTuple):
 
 
 def check_logits_head(name: str, output: LogitsHead, images: Tensor) -> None:
-    """Raise ValueError where the tensors do not fit each other or the images.
+    """Check that the tensors of a logits head match each other and the images.
 
     Args:
-        name: what an error calls the output.
+        name: the name of the logits head in error messages.
         images: ``[N, C, H, W]``.
+    Raises:
+        ValueError: they do not match.
     """
     features, weight, bias, hidden_weight, hidden_bias = output
     shape = (len(images), *images.shape[2:])
@@ -50,7 +52,7 @@ def check_logits_head(name: str, output: LogitsHead, images: Tensor) -> None:
         _check_bias(f"hidden bias of the {name}", hidden_bias, hidden_weight)
         channels = len(hidden_weight)
     elif hidden_bias is not None:
-        raise ValueError(f"the {name} has a hidden bias and no hidden weight")
+        raise ValueError(f"the {name} has a hidden bias but no hidden weight")
     _check_kernel(f"weight of the {name}", weight, channels)
     _check_bias(f"bias of the {name}", bias, weight)
     colors = images.shape[1]
@@ -79,7 +81,10 @@ def _check_bias(name: str, bias: Tensor | None, weight: Tensor) -> None:
 
 
 def check_targets(images: Tensor, levels: int) -> None:
-    """Raise ValueError where an intensity is no level; compiled graphs and vmap do not look."""
+    """Raise ValueError if an intensity is not below `levels`.
+
+    Compiled graphs and vmap skip the check.
+    """
     if levels >= 256 or torch.compiler.is_compiling() or not images.numel() or is_vmapped():
         return
     if int(images.max()) >= levels:

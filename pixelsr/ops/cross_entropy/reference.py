@@ -1,4 +1,4 @@
-"""The cross-entropy of pixels in plain PyTorch: the definition of right."""
+"""The reference implementation of the pixel cross-entropy in plain PyTorch."""
 
 import math
 
@@ -11,7 +11,7 @@ from .logits_head import LogitsHead
 
 
 def nll_ref(logits: Tensor, images: Tensor) -> Tensor:
-    """Cross-entropy, summed over the values of each image, ``[N]``, in float32 or float64."""
+    """Return the cross-entropy of each image, ``[N]``, summed in float32 or float64."""
     logits = logits if logits.dtype == torch.float64 else logits.float()
     rows = logits.permute(0, 3, 4, 2, 1).flatten(0, 3)  # [N H W C, L], a view in channels_last
     targets = images.permute(0, 2, 3, 1).flatten().long()
@@ -22,7 +22,7 @@ def nll_ref(logits: Tensor, images: Tensor) -> Tensor:
 def pixel_cross_entropy_ref(
     images: Tensor, prior: LogitsHead, conditioning: LogitsHead | None, scale: float
 ) -> Tensor:
-    """Nats of A + B and, where there is A, of A / scale, ``[terms, N]``."""
+    """Return the nll of A + B and, if there is A, of A / scale, ``[terms, N]``, from features."""
     colors = images.shape[1]
     features = prior.features
     if prior.hidden_weight is not None:
@@ -40,7 +40,7 @@ def pixel_cross_entropy_ref(
 def pixel_cross_entropy_with_logits_ref(
     logits: Tensor, images: Tensor, conditioning: Tensor | None, scale: float
 ) -> Tensor:
-    """Nats of A + B and, where there is A, of A / scale, ``[terms, N]``."""
+    """Return the nll of A + B and, if there is A, of A / scale, ``[terms, N]``, from logits."""
     if conditioning is None:
         return nll_ref(logits, images)[None]
     terms = conditioning + logits, conditioning / scale

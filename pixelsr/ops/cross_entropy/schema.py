@@ -1,7 +1,8 @@
-"""`pixel_cross_entropy`, from features and from logits, in PyTorch and in Triton; the gradients.
+"""The operators `pixel_cross_entropy` and `pixel_cross_entropy_with_logits`, and their gradients.
 
-The tensors of an `LogitsHead` are passed one by one: five of the prior's, three of the conditioning
-network's, which has no hidden layer. Terms are A + B and, where there is A, A / scale.
+Each has a PyTorch and a Triton form. The tensors of a `LogitsHead` are passed one by one: five for
+the prior, and three for the conditioning network, which has no hidden layer. The terms are A + B
+and, if there is A, A / scale.
 """
 
 import contextlib
@@ -30,21 +31,21 @@ from .fused_linear import (
 from .logits_head import LogitsHead
 
 PRIOR, TENSORS = 5, 8
-"""Tensors of a prior's output, and of both."""
+"""The number of tensors of the prior's head, and of both heads."""
 _OUTPUTS = (
     "Tensor features, Tensor weight, Tensor? bias, Tensor? hidden_weight, Tensor? hidden_bias,"
     " Tensor? conditioning, Tensor? conditioning_weight, Tensor? conditioning_bias,"
     " float scale"
 )
 _SCHEMAS = {
-    # nats [T, N], and log_sums [T, N, H, W, C] for the gradient
+    # nll [T, N], and log_sums [T, N, H, W, C] for the gradient
     "pixel_cross_entropy": f"(Tensor images, {_OUTPUTS}) -> (Tensor, Tensor)",
-    # a gradient for each tensor that is needed, empty for the others
+    # the gradient of each tensor, empty if it is not needed
     "pixel_cross_entropy_grad": (
         f"(Tensor grad, Tensor log_sums, Tensor images, {_OUTPUTS}, bool[] needs) -> "
         f"({', '.join(['Tensor'] * TENSORS)})"
     ),
-    # nats [T, N], and their gradient to the logits of each term, where it is needed
+    # nll [T, N], and its gradient with respect to the logits of each term, if it is needed
     "pixel_cross_entropy_with_logits": (
         "(Tensor images, Tensor logits, Tensor? conditioning, float scale, bool needs_grad)"
         " -> (Tensor, Tensor, Tensor)"
@@ -103,7 +104,7 @@ def _with_logits_by(fill: Callable[..., None]) -> Callable[..., tuple[Tensor, ..
 
 
 def _scale(grad: Tensor, of_total: Tensor, of_alone: Tensor) -> tuple[Tensor, Tensor]:
-    """Gradients to B's and to A's logits, for those of the nats, ``[T, N]``."""
+    """Scale the gradients of B's and A's logits by the gradient of the nll, ``[T, N]``."""
     each = grad.view(*grad.shape, 1, 1, 1, 1)
     to_prior = torch.mul(of_total, each[0], out=torch.empty_like(of_total))
     if not of_alone.numel():
@@ -112,7 +113,7 @@ def _scale(grad: Tensor, of_total: Tensor, of_alone: Tensor) -> tuple[Tensor, Te
     return to_prior, to_alone.add_(to_prior)
 
 
-# Triton's: imported where they are called.
+# The Triton kernels, which are imported when they are called.
 
 
 def _forward_triton(
@@ -155,7 +156,10 @@ def _with_logits_triton(nll: Tensor, grads: list[Tensor], *given: Any) -> None:
 
 @contextlib.contextmanager
 def _filled(outputs: list[Tensor]) -> Iterator[list[Tensor]]:
-    """What a kernel writes: the interpreter rounds to bfloat16 towards zero, and gets float32."""
+    """Yield the tensors that a kernel writes: float32 copies for bfloat16 in the interpreter.
+
+    The interpreter rounds to bfloat16 towards zero, so the result is rounded here.
+    """
     if not (interprets() and outputs and outputs[0].dtype == torch.bfloat16):
         yield outputs
         return
@@ -202,7 +206,7 @@ def _grad_fake(grad: Tensor, log_sums: Tensor, images: Tensor, *given: Any) -> t
 
 
 def _gradient_like(tensor: Tensor, place: int) -> Tensor:
-    """That of features has their memory format."""
+    """Return an empty gradient, in the memory format of the tensor if it is a head's features."""
     return torch.empty_like(tensor) if place in (0, PRIOR) else tensor.new_empty(tensor.shape)
 
 
@@ -253,7 +257,10 @@ def _backward_with_logits(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Any,
     if grad is None:
         return (None,) * 5
     if not ctx.needs_grad:
-        raise RuntimeError("pixel_cross_entropy_with_logits was told that no gradient is needed")
+        raise RuntimeError(
+            "pixel_cross_entropy_with_logits was called with needs_grad=False, so it has no "
+            "gradients"
+        )
     operator = torch.ops.pixelsr.pixel_cross_entropy_with_logits_grad
     to_prior, to_alone = operator(grad.contiguous(), *ctx.saved_tensors)
     has_alone = len(grad) == 2

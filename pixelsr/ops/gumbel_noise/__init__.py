@@ -1,4 +1,4 @@
-"""The noise of the draws."""
+"""The Gumbel noise that values are drawn with."""
 
 from . import schema
 

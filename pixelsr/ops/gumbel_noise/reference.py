@@ -1,4 +1,4 @@
-"""Gumbel noise in plain PyTorch: the definition of right."""
+"""The reference implementation of Gumbel noise in plain PyTorch."""
 
 import torch
 from torch import Tensor
@@ -9,7 +9,7 @@ _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 
 
 def _mul_hi_lo(a: Tensor, multiplier: int) -> tuple[Tensor, Tensor]:
-    """High and low 32 bits of the 64-bit product of `a` (32 bits in an int64) and `multiplier`."""
+    """Return the high and low 32 bits of ``a * multiplier``; `a` holds 32 bits in an int64."""
     low, high = a & 0xFFFF, a >> 16
     t = low * multiplier  # below 2^48
     u = high * multiplier + (t >> 16)  # below 2^49
@@ -17,7 +17,9 @@ def _mul_hi_lo(a: Tensor, multiplier: int) -> tuple[Tensor, Tensor]:
 
 
 def philox4x32_ref(counter: Tensor, key: tuple[int, int]) -> Tensor:
-    """Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").
+    """Return random words of Philox4x32-10.
+
+    Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3".
 
     Args:
         counter: int64 ``[..., 4]``, each word in [0, 2^32).
@@ -38,11 +40,12 @@ def philox4x32_ref(counter: Tensor, key: tuple[int, int]) -> Tensor:
 def gumbel_noise_ref(
     seed: int, first_index: int, samples: int, first_position: int, positions: int, levels: int
 ) -> Tensor:
-    """Gumbel noise of `samples` consecutive images at `positions` consecutive positions.
+    """Return Gumbel noise of `samples` consecutive images at `positions` consecutive positions.
 
-    ``-log(-log(u))`` in float64, rounded to float32, ``u = ((word >> 9) + 0.5) * 2^-23``; the word
-    of a level is word ``level % 4`` of Philox4x32-10 under the key (seed low, seed high) and the
-    counter (sample low, sample high, position, level // 4).
+    The noise is ``-log(-log(u))`` in float64, rounded to float32, with
+    ``u = ((word >> 9) + 0.5) * 2^-23``. The word of a level is word ``level % 4`` of Philox4x32-10
+    with the key (seed low, seed high) and the counter (sample low, sample high, position,
+    level // 4).
 
     Returns:
         float32 ``[samples, positions, levels]`` on the CPU.
@@ -59,6 +62,6 @@ def gumbel_noise_ref(
 
 
 def gumbel_of_words_ref(words: Tensor) -> Tensor:
-    """Gumbel noise, float32, of 32-bit random words held in an int64 tensor."""
+    """Convert 32-bit random words in an int64 tensor to float32 Gumbel noise."""
     uniform = ((words >> 9).double() + 0.5) * 2.0**-23  # exact in float32: never 0, never 1
     return (-(-uniform.log()).log()).float()

@@ -1,4 +1,4 @@
-"""`gumbel_noise_`: the noise of the draws, in place."""
+"""The operator `gumbel_noise_`, which fills a tensor with Gumbel noise in place."""
 
 import torch
 from torch import Tensor

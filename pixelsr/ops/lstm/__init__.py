@@ -1,4 +1,4 @@
-"""The recurrences of PixelRNN."""
+"""The recurrences of PixelRNN as operators."""
 
 from . import bidirectional, schema
 

@@ -1,8 +1,8 @@
-"""`diagonal_bilstm`: both directions of the Diagonal BiLSTM by the compiled kernels for the CPU.
+"""The operator `diagonal_bilstm`: both directions of the Diagonal BiLSTM by compiled CPU kernels.
 
-Nothing is split, padded or put together for it, and the last row from right to left, which nothing
-reads, is not computed. With `keep`, of each direction hidden and cell states and activated gates of
-all cells are returned too, which is what the gradients are made of; without, they are empty.
+It needs no copies to split, pad or concatenate maps, and it does not compute the last row of the
+right-to-left direction, which nothing reads. With `keep`, it also returns the hidden states, cell
+states and activated gates of each direction for the gradients; without, these tensors are empty.
 """
 
 from typing import Any
@@ -14,9 +14,9 @@ from ..registry import LIBRARY, cast_under_autocast, refuse_second_derivatives
 from .cpu import empty, forward_cpu, grad_into, outputs_cpu
 from .eager import Kind
 
-# gates [N, 8 h, H, W]; of each direction weight [4 h, h, 2] and initial [2, h]: to out [N, h, H,
-# W], and with keep hidden and cell [N, h, H, W] and activations [N, 4 h, H, W], from right to left
-# of a row less.
+# Inputs: gates [N, 8 h, H, W], and for each direction weight [4 h, h, 2] and initial [2, h].
+# Outputs: out [N, h, H, W], and with keep for each direction hidden and cell [N, h, H, W] and
+# activations [N, 4 h, H, W]. In the right-to-left direction these have H - 1 rows.
 _PARAMETERS = "Tensor weight, Tensor initial, Tensor weight_reverse, Tensor initial_reverse"
 _FIVE = "(Tensor, Tensor, Tensor, Tensor, Tensor)"
 _SEVEN = "(Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)"
@@ -75,7 +75,7 @@ def _grad(
 
 
 def _empty_grad(grad: Tensor, hidden: Tensor) -> Tensor:
-    """In the format of the hidden states, which is that of the gates."""
+    """Return an empty gradient in the memory format of the hidden states and the gates."""
     n, h, height, width = grad.shape
     return empty(hidden, (n, 8 * h, height, width), grad.dtype)
 
@@ -100,7 +100,7 @@ def _backward(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Any, ...]:
     if grad is None:
         return (None,) * 6
     if not ctx.keep:
-        raise RuntimeError("diagonal_bilstm was told to keep nothing for gradients")
+        raise RuntimeError("diagonal_bilstm was called with keep=False, so it has no gradients")
     return *torch.ops.pixelsr.diagonal_bilstm_grad(grad, *ctx.saved_tensors), None
 
 

@@ -1,6 +1,6 @@
-"""The recurrences of PixelRNN by the compiled kernels for the CPU: all fronts in one call.
+"""The recurrences of PixelRNN by compiled CPU kernels, all wavefronts in one call.
 
-What is kept for gradients is channels last.
+Tensors that are kept for gradients are channels-last.
 """
 
 from collections.abc import Sequence
@@ -12,8 +12,9 @@ from ..memory_format import dense, is_channels_last
 from ..registry import LIBRARY
 from .eager import Kind, accumulator, of_initial_hidden
 
-# In C++ only. All of one dtype, float32 or float64; matrix: of all that a cell reads to what it
-# makes of it. Maps are channels last or in dense planes, what is kept is dense, channels last.
+# These operators exist in C++ only. All tensors have one dtype, float32 or float64. `matrix`
+# multiplies all that a cell reads. Maps are channels-last or have dense planes; tensors kept for
+# gradients are dense and channels-last.
 _SCAN = "bool diagonal, bool reverse"
 LIBRARY.define(
     "lstm_scan_(Tensor gates, Tensor matrix, Tensor initial, Tensor(a!) hidden, Tensor(b!) cell, "
@@ -26,11 +27,15 @@ LIBRARY.define(
 )
 
 _ROUNDING = {torch.float16: 1, torch.bfloat16: 2}
-"""csrc/cpu/simd/lstm.h knows these numbers."""
+"""The numbers of the dtypes that hidden states are rounded to, as in csrc/cpu/simd/lstm.h."""
 
 
 def outputs_cpu(gates: Tensor, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Uninitialized. Hidden states lie as the gates do; what is kept is always channels last."""
+    """Return uninitialized hidden states, cell states and activations.
+
+    The hidden states have the memory format of the gates; the others are channels-last, or empty
+    without `keep`.
+    """
     n, parts, height, width = gates.shape
     shape, exact = (n, parts // 4, height, width), accumulator(gates.dtype)
     hidden = empty(gates, shape, gates.dtype)
@@ -43,7 +48,7 @@ def outputs_cpu(gates: Tensor, keep: bool) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def empty(like: Tensor, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
-    """Channels last where `like` is."""
+    """Return an uninitialized tensor that is channels-last if `like` is."""
     last = torch.channels_last if is_channels_last(like) else torch.contiguous_format
     return torch.empty(shape, dtype=dtype, device=like.device, memory_format=last)
 
@@ -55,7 +60,7 @@ def forward_cpu(
     if not outs[0].numel():
         return outs
     exact = accumulator(gates.dtype)
-    # The kernel writes exactly; what is returned otherwise is a copy of it.
+    # The kernel writes the accumulator's dtype; outputs of another dtype are copied from it.
     written = [x if x.dtype == exact else torch.empty_like(x, dtype=exact) for x in outs]
     torch.ops.pixelsr.lstm_scan_(
         _as_read(gates, exact),
@@ -82,8 +87,8 @@ def grad_cpu(
     cell: Tensor,
     activations: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    # In the format of the gates, which is that of the hidden states: a convolution's backward is
-    # slow where its input and its gradient lie differently.
+    # The gradient has the memory format of the gates and the hidden states: a convolution's
+    # backward is slow if its input and its gradient differ in format.
     of_gates = empty(hidden, activations.shape, grad.dtype)
     kept = (hidden, cell, activations)
     return of_gates, *grad_into(of_gates, kind, grad, weight, initial, *kept)
@@ -99,7 +104,10 @@ def grad_into(
     cell: Tensor,
     activations: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Fill `of_gates`, channels last or planes; the gradients of weight and initial state."""
+    """Fill `of_gates` and return the gradients of the weight and the initial state.
+
+    `of_gates` is channels-last or has dense planes.
+    """
     if not grad.numel():
         return weight.new_zeros(weight.shape), initial.new_zeros(initial.shape)
     exact, (parts, h, taps) = accumulator(grad.dtype), weight.shape
@@ -129,7 +137,7 @@ def grad_into(
 
 
 def _as_read(x: Tensor, dtype: torch.dtype) -> Tensor:
-    """In `dtype`, channels side by side or in dense planes; a copy where it lies otherwise."""
+    """Convert `x` to `dtype` and a format that the kernels read: channels-last or dense planes."""
     x = x.to(dtype)
     fits = is_channels_last(x) or x.shape[1] == 1 or x[:1, :1].is_contiguous()
     return x if fits else dense(x)

@@ -1,8 +1,9 @@
-"""The recurrences of PixelRNN, front by front, with their gradients written out.
+"""The recurrences of PixelRNN in PyTorch, wavefront by wavefront, with explicit gradients.
 
-A front is all cells that are computed at once: a row, or a diagonal of the image. One state for
-each column (of a Row LSTM) or for each row (of a Diagonal LSTM) is carried from front to front.
-Diagonals are strided views of the flattened image: nothing is skewed, padded or copied for it.
+A wavefront is the set of cells that are computed at once: a row or a diagonal of the image. One
+state for each column (of a Row LSTM) or row (of a Diagonal LSTM) is carried from wavefront to
+wavefront. Diagonals are strided views of the flattened image, so nothing is skewed, padded or
+copied.
 """
 
 from typing import NamedTuple
@@ -10,36 +11,36 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-_LEAST_CELLS, _MOST_PRODUCTS = 64, 32  # of the gradient of a weight
+_LEAST_CELLS, _MOST_PRODUCTS = 64, 32  # bounds for the partial sums of a weight gradient
 
 
 class Kind(NamedTuple):
-    """A recurrence.
+    """A kind of recurrence.
 
     Attributes:
-        diagonal: a Diagonal LSTM, whose cells read above and beside them; otherwise a Row LSTM,
-            whose cells read the row above, centered.
-        reverse: from right to left.
+        diagonal: True for a Diagonal LSTM, whose cells read the cells above and beside them; False
+            for a Row LSTM, whose cells read a centered window of the row above.
+        reverse: True for the direction from right to left.
     """
 
     diagonal: bool = False
     reverse: bool = False
 
     def border(self, taps: int) -> int:
-        """The tap that reads the state which the cell itself carries on."""
+        """Return the tap that reads the predecessor, whose cell state the cell continues."""
         return 1 if self.diagonal else taps // 2
 
     def states(self, height: int, width: int) -> int:
-        """How many are carried from front to front."""
+        """Return the number of states that are carried from wavefront to wavefront."""
         return height if self.diagonal else width
 
 
 class States(NamedTuple):
-    """What a recurrence makes.
+    """The outputs of a recurrence.
 
     Attributes:
-        hidden: ``[N, h, H, W]``, of the gates' dtype.
-        cell: ``[N, h, H, W]``, of the accumulator's; empty where nothing is kept for gradients.
+        hidden: ``[N, h, H, W]``, in the dtype of the gates.
+        cell: ``[N, h, H, W]``, in the accumulator's dtype; empty if not kept for gradients.
         activations: the gates after sigmoid and tanh, ``[N, 4 h, H, W]``; empty likewise.
     """
 
@@ -49,11 +50,11 @@ class States(NamedTuple):
 
 
 class Wavefront(NamedTuple):
-    """Cells that are computed at once.
+    """The cells that are computed at once.
 
     Attributes:
-        first, last: their states are those from `first` up to, not including, `last`.
-        cells: where they lie in the flattened image, in the same order.
+        first, last: the range of the cells' states, without `last`.
+        cells: the cells' positions in the flattened image, in the same order.
     """
 
     first: int
@@ -62,12 +63,13 @@ class Wavefront(NamedTuple):
 
 
 def wavefronts(kind: Kind, height: int, width: int) -> list[Wavefront]:
-    """In the order in which they are computed: rows from the top down, or diagonals from the top
-    left, in reverse from the top right.
+    """Return the wavefronts in order of computation.
+
+    They are rows from the top down, or diagonals from the top left, in reverse from the top right.
     """
     if not kind.diagonal:
         return [Wavefront(0, width, slice(r * width, (r + 1) * width)) for r in range(height)]
-    step = width + 1 if kind.reverse else max(width - 1, 1)  # of one column, a front is one cell
+    step = width + 1 if kind.reverse else max(width - 1, 1)  # a slice of one cell needs a step >= 1
 
     def diagonal(number: int) -> Wavefront:
         first, last = max(0, number - width + 1), min(number + 1, height)
@@ -79,7 +81,7 @@ def wavefronts(kind: Kind, height: int, width: int) -> list[Wavefront]:
 
 
 def windows(kind: Kind, hidden: Tensor, initial: Tensor, taps: int) -> Tensor:
-    """What every cell reads, ``[N, H, W, taps, h]``, of a map ``[N, H, W, h]``."""
+    """Return what every cell reads of a map ``[N, H, W, h]``, as ``[N, H, W, taps, h]``."""
     n, height, width, channels = hidden.shape
     read = hidden.new_empty(n, height, width, taps, channels)
     if kind.diagonal:
@@ -105,14 +107,17 @@ def windows(kind: Kind, hidden: Tensor, initial: Tensor, taps: int) -> Tensor:
 
 
 def _inside(shift: int, width: int) -> slice:
-    """The columns whose neighbor, `shift` to the right, is in the image; none for the rest."""
+    """Return the columns whose neighbor `shift` to the right is in the image; may be empty."""
     first = min(max(-shift, 0), width)
     return slice(first, max(first, min(width, width - shift)))
 
 
 def from_initial_hidden(kind: Kind, weight: Tensor, initial: Tensor, width: int) -> Tensor:
-    """What it adds to the gates of the cells that read it, in the accumulator's dtype: of the first
-    row, ``[W, 4 h]``; of a Diagonal LSTM of each cell at the edge, ``[1, 4 h]``.
+    """Return the initial hidden state's contribution to the gates of the cells that read it.
+
+    For a Row LSTM these are the cells of the first row, ``[W, 4 h]``; for a Diagonal LSTM the
+    contribution ``[1, 4 h]`` is the same for every cell at the edge. The dtype is the
+    accumulator's.
     """
     exact = accumulator(weight.dtype)
     by_tap = (weight.to(exact) * initial.to(exact)[:, None]).sum(1).T  # [taps, 4 h]
@@ -125,7 +130,7 @@ def from_initial_hidden(kind: Kind, weight: Tensor, initial: Tensor, width: int)
 
 
 def of_initial_hidden(kind: Kind, grad_gates: Tensor, weight: Tensor) -> Tensor:
-    """The gradient of the initial hidden state, ``[h]``, by the cells that read it."""
+    """Return the gradient of the initial hidden state, ``[h]``, from the cells that read it."""
     exact = accumulator(weight.dtype)
     weight = weight.to(exact)
     if kind.diagonal:
@@ -140,7 +145,7 @@ def of_initial_hidden(kind: Kind, grad_gates: Tensor, weight: Tensor) -> Tensor:
 def of_weight(kind: Kind, grad_gates: Tensor, hidden: Tensor, initial: Tensor, taps: int) -> Tensor:
     """Return the gradient of the weight, ``[4 h, h, taps]``, in the dtype of the cells.
 
-    The products of some cells each are added up: one sum over all cells would be less exact.
+    It is added up from partial sums over groups of cells: one sum over all would be less exact.
     """
     by_cell = grad_gates.permute(0, 2, 3, 1).flatten(0, 2)
     read = windows(kind, hidden.permute(0, 2, 3, 1), initial, taps).flatten(3).flatten(0, 2)
@@ -152,19 +157,19 @@ def of_weight(kind: Kind, grad_gates: Tensor, hidden: Tensor, initial: Tensor, t
 
 
 def accumulator(dtype: torch.dtype) -> torch.dtype:
-    """The dtype of sums and of the cell state."""
+    """Return the dtype of sums and of the cell state."""
     return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def scan_forward(
     kind: Kind, gates: Tensor, weight: Tensor, initial: Tensor, states: States
 ) -> None:
-    """Fill `states`; of those that are empty nothing is written.
+    """Fill `states`, except for empty tensors.
 
     Args:
-        gates: what the inputs add to the four gates, o, f, i, g, ``[N, 4 h, H, W]``.
+        gates: the inputs' contribution to the four gates o, f, i, g, ``[N, 4 h, H, W]``.
         weight: ``[4 h, h, taps]``.
-        initial: hidden and cell state before the first cells, ``[2, h]``.
+        initial: the hidden and cell state before the first cells, ``[2, h]``.
     """
     n, _, height, width = gates.shape
     exact, taps = accumulator(gates.dtype), weight.shape[2]
@@ -186,7 +191,7 @@ def scan_forward(
         now.copy_(f * now + i * g)
         out = _at(out_cells, cells)
         out.copy_(o * now.tanh())
-        state[..., border + first : border + last] = out  # as rounded
+        state[..., border + first : border + last] = out  # rounded to the dtype of the output
         if keep:
             _at(kept_cell, cells).copy_(now)
             _at(kept_gates, cells).copy_(sums)
@@ -195,10 +200,10 @@ def scan_forward(
 def scan_backward(
     kind: Kind, grad: Tensor, weight: Tensor, initial: Tensor, states: States, grad_gates: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Fill `grad_gates`; the gradients of the weight and of the initial state.
+    """Fill `grad_gates` and return the gradients of the weight and of the initial state.
 
-    The fronts are walked backwards with the transposed product alone. The gradient of the weight is
-    made afterwards, of all cells at once.
+    The backward pass over the wavefronts multiplies by the transposed weight only. The gradient of
+    the weight is computed afterwards, from all cells at once.
     """
     n, _, height, width = grad.shape
     exact, taps = accumulator(grad.dtype), weight.shape[2]
@@ -212,7 +217,7 @@ def scan_backward(
         o, f, i, g = gates.chunk(4)
         own = of_state[..., border + first : border + last]
         of_hidden = own + of_out
-        own.zero_()  # what stood there before this front was written has its readers elsewhere
+        own.zero_()  # now collects the gradient of the predecessor's hidden state
         tanh = now.tanh()
         of_now = of_cell[..., first:last] + of_hidden * o * (1 - tanh * tanh)
         of_cell[..., first:last] = of_now * f
@@ -236,15 +241,16 @@ def scan_backward(
 
 
 def predecessors(kind: Kind, cell: Tensor, initial: Tensor) -> Tensor:
-    """What each cell state is carried on from, ``[N, h, H, W]``."""
-    taps = 2 if kind.diagonal else 1  # the fewest that there can be; the last one reads it
+    """Return the cell state of each cell's predecessor, ``[N, h, H, W]``."""
+    taps = 2 if kind.diagonal else 1  # the minimum; the last tap reads the predecessor
     read = windows(kind, cell.permute(0, 2, 3, 1), initial, taps)
     return read[:, :, :, -1].permute(0, 3, 1, 2)
 
 
 def _carried(matrix: Tensor, n: int, states: int, taps: int) -> tuple[Tensor, Tensor]:
-    """Zeros for what is carried from front to front: hidden, with a border, and cell. Tap k of a
-    cell with state p reads state ``p + k``: the border stands before the first one.
+    """Return zeros for the hidden and cell states that are carried from wavefront to wavefront.
+
+    The hidden states have a border, so that tap k of a cell with state p reads index ``p + k``.
     """
     channels = len(matrix) // 4
     padded = matrix.new_zeros(channels, n, states + taps - 1)
@@ -252,15 +258,15 @@ def _carried(matrix: Tensor, n: int, states: int, taps: int) -> tuple[Tensor, Te
 
 
 def _matrix(weight: Tensor, dtype: torch.dtype) -> Tensor:
-    """``[4 h, taps h]``: the taps one after the other."""
+    """Return the weight as a matrix ``[4 h, taps h]``, one tap after another."""
     return weight.transpose(1, 2).flatten(1).to(dtype)
 
 
 def _cells(x: Tensor) -> Tensor:
-    """``[N, channels, H W]``, to be written to: a view, or an error."""
+    """View `x` as ``[N, channels, H W]`` for writing; raise RuntimeError if it needs a copy."""
     return x.view(*x.shape[:2], -1)
 
 
 def _at(x: Tensor, cells: slice) -> Tensor:
-    """The cells of a front of ``[N, channels, H W]``, as ``[channels, N, cells]``."""
+    """View the cells of a wavefront of ``[N, channels, H W]`` as ``[channels, N, cells]``."""
     return x[..., cells].transpose(0, 1)

@@ -1,4 +1,4 @@
-"""The recurrences of PixelRNN in plain PyTorch, step by step: the definition of right."""
+"""The reference implementation of PixelRNN's recurrences in plain PyTorch, step by step."""
 
 import torch
 import torch.nn.functional as F
@@ -6,7 +6,10 @@ from torch import Tensor
 
 
 def row_lstm_ref(gates: Tensor, weight: Tensor, initial_state: Tensor) -> Tensor:
-    """Row by row, ``F.conv1d`` of the row above; arguments as in `functional.row_lstm`."""
+    """Run a Row LSTM row by row, with an ``F.conv1d`` of the row above.
+
+    The arguments are the same as for `functional.row_lstm`.
+    """
     n, _, height, width = gates.shape
     if not gates.numel():
         return _nothing(gates)
@@ -23,10 +26,11 @@ def row_lstm_ref(gates: Tensor, weight: Tensor, initial_state: Tensor) -> Tensor
 def diagonal_lstm_ref(
     gates: Tensor, weight: Tensor, initial_state: Tensor, reverse: bool = False
 ) -> Tensor:
-    """Column by column of the skewed map; arguments as in `functional.diagonal_lstm`.
+    """Run a Diagonal LSTM column by column of the skewed map, in which row r is shifted right by r.
 
-    Row r is shifted right by r. ``F.conv1d`` of the column before reads, padded above, the same row
-    and the row above. A row keeps its initial state until it begins.
+    An ``F.conv1d`` of the previous column, padded at the top, reads the same row and the row above.
+    A row keeps its initial state until it begins. The arguments are the same as for
+    `functional.diagonal_lstm`.
     """
     if reverse:
         return diagonal_lstm_ref(gates.flip(3), weight, initial_state).flip(3)
@@ -48,23 +52,23 @@ def diagonal_lstm_ref(
 
 
 def _nothing(gates: Tensor) -> Tensor:
-    """No hidden states: convolutions refuse rows and columns without cells."""
+    """Return the hidden states of an empty map, which convolutions do not accept."""
     return gates[:, : gates.shape[1] // 4]
 
 
 def _start(initial_state: Tensor, n: int, positions: int) -> tuple[Tensor, Tensor]:
-    """Hidden and cell state before the first step, ``[N, h, positions]`` each."""
+    """Return the hidden and cell state before the first step, ``[N, h, positions]`` each."""
     hidden, cell = _exact(initial_state)[:, None, :, None].expand(-1, n, -1, positions)
     return hidden, cell
 
 
 def _step(inputs: Tensor, sums: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-    """The new hidden state, in the dtype of the inputs, and the new cell state."""
+    """Return the new hidden state, in the dtype of the inputs, and the new cell state."""
     o, f, i, g = (_exact(inputs) + sums).chunk(4, 1)
     cell = torch.sigmoid(f) * cell + torch.sigmoid(i) * torch.tanh(g)
     return (torch.sigmoid(o) * torch.tanh(cell)).to(inputs.dtype), cell
 
 
 def _exact(x: Tensor) -> Tensor:
-    """In the dtype of sums and of the cell state: float32, or float64 for float64."""
+    """Convert to the dtype of sums and of the cell state: float32, or float64 for float64."""
     return x if x.dtype == torch.float64 else x.float()

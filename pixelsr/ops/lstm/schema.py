@@ -1,8 +1,8 @@
-"""`row_lstm` and `diagonal_lstm`: the recurrences of PixelRNN, one direction, and their gradients.
+"""The operators `row_lstm` and `diagonal_lstm`, one direction of a recurrence, and their gradients.
 
-With `keep`, cell states and activated gates of all cells are returned too, channels last, which is
-what the gradients are made of; without, both are empty. `backend` names what computes: "triton",
-"cpu" (C++) or "scan" (PyTorch, any device).
+With `keep`, the operators also return the cell states and activated gates of all cells for the
+gradients, channels-last; without, both are empty. `backend` is "triton", "cpu" (C++) or "scan"
+(PyTorch, any device).
 """
 
 from collections.abc import Callable
@@ -38,7 +38,7 @@ def _grad_cpu(kind: Kind, grad: Tensor, weight: Tensor, initial: Tensor, states:
 
 
 def _empty_grad_gates(states: States) -> Tensor:
-    """In the format of the hidden states, which is that of the gates."""
+    """Return an empty gradient in the memory format of the hidden states and the gates."""
     return empty(states.hidden, states.activations.shape, states.hidden.dtype)
 
 
@@ -70,10 +70,14 @@ def _grad_fake(grad: Tensor, weight: Tensor, initial: Tensor, *given: Any) -> Th
 
 
 def _register(name: str, options: str, kind_of: Callable[..., Kind]) -> None:
-    """An operator and its `_grad`; `options`, in the schema, are what `kind_of` is given.
+    """Register a recurrence and its gradient, `name` and `name`_grad.
 
-    gates [N, 4 h, H, W], parts o, f, i, g; weight [4 h, h, taps]; initial [2, h], hidden and cell:
-    to hidden [N, h, H, W], and with keep cell [N, h, H, W] and activations [N, 4 h, H, W].
+    The inputs are gates ``[N, 4 h, H, W]`` in parts o, f, i, g, weight ``[4 h, h, taps]``, and
+    initial ``[2, h]``, hidden and cell. The outputs are hidden ``[N, h, H, W]``, and with `keep`
+    cell ``[N, h, H, W]`` and activations ``[N, 4 h, H, W]``.
+
+    Args:
+        options: the schema of the arguments that are passed to `kind_of`.
     """
     three = "(Tensor, Tensor, Tensor)"
     LIBRARY.define(
@@ -104,7 +108,7 @@ def _register(name: str, options: str, kind_of: Callable[..., Kind]) -> None:
         if grad is None:
             return (None, None, None, *no_options)
         if not ctx.keep:
-            raise RuntimeError(f"{name} was told to keep nothing for gradients")
+            raise RuntimeError(f"{name} was called with keep=False, so it has no gradients")
         operator = getattr(torch.ops.pixelsr, f"{name}_grad")
         return *operator(grad, *ctx.saved_tensors, *ctx.of_kind, ctx.backend), *no_options
 

@@ -1,4 +1,4 @@
-"""The recurrences of PixelRNN by the Triton kernels."""
+"""The recurrences of PixelRNN by Triton kernels."""
 
 from contextlib import AbstractContextManager, nullcontext
 
@@ -20,7 +20,7 @@ def forward_triton(
     with _its_gpu(gates):
         from pixelsr.kernels.lstm.forward import launch_lstm
 
-        # The kernel writes channels last; what is returned otherwise is a copy of it.
+        # The kernel writes channels-last; hidden states of another format are copied from it.
         written = _dense_or_empty(states.hidden)
         given = side_by_side(gates), weight, initial.contiguous()
         edge = from_initial_hidden(kind, weight, initial[0], gates.shape[3])
@@ -33,7 +33,7 @@ def forward_triton(
 def grad_triton(
     kind: Kind, grad: Tensor, weight: Tensor, initial: Tensor, states: States
 ) -> tuple[Tensor, Tensor, Tensor]:
-    # In the format of the hidden states, which is that of the gates.
+    # The gradient has the memory format of the hidden states and the gates.
     grad_gates = empty(states.hidden, states.activations.shape, grad.dtype)
     if not grad.numel():
         return grad_gates, weight.new_zeros(weight.shape), initial.new_zeros(initial.shape)
@@ -59,14 +59,14 @@ def _geometry(kind: Kind, x: Tensor) -> tuple[list[int], bool, bool]:
 
 
 def _dense_or_empty(x: Tensor) -> Tensor:
-    """`x` itself if its pixels are dense, otherwise memory for what is copied to it."""
+    """Return `x` if it is dense and channels-last, otherwise an empty tensor that is."""
     if x.is_contiguous(memory_format=torch.channels_last):
         return x
     return torch.empty_like(x, memory_format=torch.channels_last)
 
 
 def _its_gpu(x: Tensor) -> AbstractContextManager[object]:
-    """With the GPU of a tensor as the current one, which Triton launches on."""
+    """Return a context in which the GPU of a tensor is the current one, as Triton requires."""
     if x.device.type != "cpu":
         return torch.cuda.device(x.device)
     if not interprets():

@@ -1,4 +1,4 @@
-"""Masked convolution, and the gate of a Gated PixelCNN."""
+"""The masked convolution, and the gate of a Gated PixelCNN."""
 
 from . import gate, schema, triton
 

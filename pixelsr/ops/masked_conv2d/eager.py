@@ -1,8 +1,8 @@
-"""Masked convolution by the library's dense one over the rectangle that holds the live taps.
+"""The masked convolution by PyTorch's dense convolution over the rectangle of live taps.
 
-A 5x5 kernel of type "V" has 15 live taps of 25; the dead rows below (and, for a kernel of one row,
-the dead columns on the right) are cut off before the convolution, so that they cost nothing. What
-stays of dead taps inside the rectangle is multiplied by the mask.
+A 5x5 kernel of type "V" has 15 live taps out of 25. The dead rows at the bottom (and, for a kernel
+of one row, the dead columns on the right) are cropped before the convolution, so that they cost
+nothing. The mask zeroes the dead taps that remain inside the rectangle.
 """
 
 import torch.nn.functional as F
@@ -21,9 +21,9 @@ def masked_conv2d_cropped(
     out_parts: int = 1,
     dilation: int = 1,
 ) -> Tensor:
-    """Equals `reference.masked_conv2d_ref`, without the dead rows of the kernel.
+    """Run `reference.masked_conv2d_ref` without the dead rows of the kernel.
 
-    Autograd derives the gradients: those of the library's convolution are cropped as it is.
+    Autograd derives the gradients, which are cropped in the same way.
     """
     out_channels, in_channels, height, width = (int(size) for size in weight.shape)
     mask = causal_mask(
@@ -40,7 +40,8 @@ def masked_conv2d_cropped(
     live = weight[:, :, :rows, :cols] * mask[:, :, :rows, :cols]
     top, left = dilation * (height // 2), dilation * (width // 2)
     bottom, right = dilation * (rows - 1) - top, dilation * (cols - 1) - left
-    # The library pads both sides alike, and for nothing: only what differs is padded by a copy.
+    # PyTorch's convolution pads both sides equally, without a copy. Only the difference is padded
+    # by a copy.
     uneven = (left - right, 0, top, bottom)
     padded = F.pad(x, uneven) if any(uneven) else x
     return F.conv2d(padded, live, bias, padding=(0, right), dilation=dilation)

@@ -1,4 +1,4 @@
-"""`gate_triton` and its gradient."""
+"""The operator `gate_triton` and its gradient."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Masked convolution and the gate in plain PyTorch: the definition of right."""
+"""The reference implementation of the masked convolution and the gate in plain PyTorch."""
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +17,7 @@ def masked_conv2d_ref(
     out_parts: int = 1,
     dilation: int = 1,
 ) -> Tensor:
-    """``F.conv2d(x, weight * causal_mask(...), bias, padding="same")``."""
+    """Return ``F.conv2d(x, weight * causal_mask(...), bias, padding="same", ...)``."""
     mask = causal_mask(
         weight.shape[0],
         weight.shape[1],
@@ -33,6 +33,6 @@ def masked_conv2d_ref(
 
 
 def gate_ref(x: Tensor) -> Tensor:
-    """``tanh(a) * sigmoid(b)``, of the two halves of the channels."""
+    """Return ``tanh(a) * sigmoid(b)``, where a and b are the two halves of the channels."""
     a, b = x.chunk(2, dim=1)
     return torch.tanh(a) * torch.sigmoid(b)

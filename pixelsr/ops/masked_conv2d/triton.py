@@ -1,4 +1,4 @@
-"""`masked_conv2d_triton`, with what is added and with the gate, and the gradients."""
+"""The operators `masked_conv2d_triton` and `masked_conv2d_gate_triton`, and their gradients."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ _DEFAULTS = (3, 1, 1, 1)
 
 
 def _layer(weight: Tensor, given: tuple[Any, ...]) -> Any:
-    """Return the layer of a weight; the dispatcher passes on no argument that has its default."""
+    """Return the layer of a weight. The dispatcher omits arguments that equal their defaults."""
     from pixelsr.kernels.masked_conv2d.live_blocks import Layer
 
     mask_type, colors, in_parts, out_parts, dilation = given + _DEFAULTS[len(given) - 1 :]
@@ -127,7 +127,7 @@ def _keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
 
 
 def _gradients(ctx: Any, grad: Tensor | None) -> tuple[Any, ...]:
-    """To x, weight, bias and what was added, by the gradient of their sum; none to the layer."""
+    """Return the gradients of x, weight, bias and add, and None for each layer argument."""
     nothing = (None,) * len(ctx.layer)
     if grad is None:
         return (None, None, None, None, *nothing)

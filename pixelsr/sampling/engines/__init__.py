@@ -1,4 +1,4 @@
-"""The engines: each executes the same plan. Which can run here, and why the others cannot."""
+"""The engines that execute a plan, and the choice of one that can run on a device."""
 
 import logging
 from collections.abc import Callable
@@ -25,16 +25,16 @@ _CLASSES: dict[str, type[Engine]] = {
 ENGINES: dict[str, Callable[[torch.device], str | None]] = {
     name: kind.why_not_here for name, kind in _CLASSES.items()
 }
-"""For each engine, the best first: None where it can run on a device, otherwise the reason."""
+"""For each engine, best first, a function that returns why it cannot run on a device, or None."""
 
 
 def why_not(name: str, device: torch.device) -> str | None:
-    """Why an engine cannot run on a device; None where it can."""
+    """Return the reason why an engine cannot run on a device, or None if it can."""
     return ENGINES[name](device)
 
 
 def why_not_auto(name: str, device: torch.device) -> str | None:
-    """Why "auto" passes an engine over on a device; None where it does not."""
+    """Return the reason why "auto" skips an engine on a device, or None if it does not."""
     return why_not(name, device) or _CLASSES[name].is_worth_it(device)
 
 
@@ -43,12 +43,12 @@ def choose_engine(
     device: torch.device,
     why_not_more: Callable[[type[Engine]], str | None] | None = None,
 ) -> type[Engine]:
-    """The named engine, or with "auto" the best that can run.
+    """Return the class of the named engine, or with "auto" of the best engine that can run.
 
     Args:
-        why_not_more: a further reason against an engine, beyond the device.
+        why_not_more: returns a further reason against an engine, or None.
     Raises:
-        ValueError: the name is unknown, or the explicitly named engine cannot run; it says why.
+        ValueError: the name is unknown, or the named engine cannot run. The message says why.
     """
     if name not in ("auto", *ENGINES):
         raise ValueError(f"engine must be auto or one of {list(ENGINES)}, got {name!r}")
@@ -67,5 +67,5 @@ def choose_engine(
 
 
 def engine_name(kind: type[Engine]) -> str:
-    """Return the name of an engine's class."""
+    """Return the name of an engine class."""
     return next(name for name, known in _CLASSES.items() if known is kind)

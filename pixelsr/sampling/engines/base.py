@@ -1,4 +1,4 @@
-"""What every engine is."""
+"""The interface of all engines."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator
@@ -14,10 +14,10 @@ Positions = Generator[tuple[tuple[int, int, int], Tensor], Tensor, None]
 
 
 class Engine(ABC):
-    """One batch of images on its way, by a plan.
+    """A batch of images that is drawn by a plan.
 
     Attributes:
-        images: the images so far, uint8 ``[samples, C, H, W]``.
+        images: the images as drawn so far, uint8 ``[samples, C, H, W]``.
     """
 
     images: Tensor
@@ -28,35 +28,35 @@ class Engine(ABC):
     @staticmethod
     @abstractmethod
     def why_not_here(device: torch.device) -> str | None:
-        """Why the engine cannot run on a device; None where it can."""
+        """Return the reason why the engine cannot run on a device, or None if it can."""
 
     @staticmethod
     def is_worth_it(device: torch.device) -> str | None:
-        """Why "auto" passes the engine over, although it can run there; None where it does not."""
+        """Return the reason why "auto" skips the engine although it can run, or None."""
         return None
 
     @staticmethod
     def why_not(plan: Plan, request: Request) -> str | None:
-        """Why the engine cannot run this plan and model; None where it can."""
+        """Return the reason why the engine cannot run a plan and model, or None if it can."""
         return None
 
     @abstractmethod
     def positions(self) -> Positions:
-        """Draw: yields (row, column, color) and logits ``[samples, levels]``; takes the values.
+        """Yield (row, column, color) and logits ``[samples, levels]``, and take the drawn values.
 
-        Only values that are unknown in some sample are asked for; the others are filled in.
+        The generator asks only for values that are unknown in some sample; it fills in the others.
         """
 
     @abstractmethod
     def draw(self, sampler: Sampler) -> None:
-        """Draw everything into `images`."""
+        """Draw all unknown values into `images`."""
 
     def record(self, images: Tensor) -> Tensor:
-        """Return the logits that a draw of the given images sees, ``[samples, L, C, H, W]``.
+        """Return the logits ``[samples, L, C, H, W]`` from which the images would be drawn.
 
         Args:
-            images: uint8 ``[samples, C, H, W]`` on any device; nothing of them may be known to the
-                request of this engine, which has to be a new one.
+            images: uint8 ``[samples, C, H, W]`` on any device. The engine must be new, and its
+                request must have no known values.
         """
         positions = self.positions()
         position, logits = next(positions)

@@ -1,4 +1,4 @@
-"""The buffers of an engine, and their values before the first draw."""
+"""The ring buffers of an engine, and their contents before the first draw."""
 
 from collections.abc import Iterator
 
@@ -15,11 +15,11 @@ from .packing import initial_of
 class Ring:
     """The last rows of some feature maps: ``[rows, N, left + W + right, channels]``.
 
-    Views are made once: in an image each is asked for in every row, and making one costs as much
-    as the small product that reads it.
+    Views are cached: each is needed again in every row of an image, and to create a view takes as
+    long as the small product that reads it.
 
     Args:
-        storage: zeros of `ring_shape`.
+        storage: zeros, of shape `ring_shape`.
     """
 
     def __init__(self, buffer: Buffer, width: int, storage: Tensor) -> None:
@@ -29,22 +29,22 @@ class Ring:
         self._views: dict[tuple[int, ...], Tensor] = {}
 
     def row(self, row: int) -> Tensor:
-        """A row without its margins: ``[N, W + padding, channels]``."""
+        """Return a row without its margins: ``[N, W + padding, channels]``."""
         return self._storage[row % self.rows][:, self.left : self.left + self.width]
 
     def begin(self, initial: Initial, state: Tensor) -> None:
-        """Put an initial state, ``[channels]``, beside the image."""
+        """Store an initial state ``[channels]`` in the margins beside the image."""
         cols = slice(self.left + initial.cols.start, self.left + initial.cols.stop)
         rows = self._storage if initial.row is None else self._storage[initial.row % self.rows]
         rows[..., cols, :] = state[self.order].to(rows)
 
     def copy_samples(self, other: "Ring") -> None:
-        """Fill each sample with one of another ring, which has fewer: side by side, as samples."""
+        """Copy a ring with fewer samples, and repeat each of them in consecutive samples."""
         fewer = other._storage
         self._storage.unflatten(1, (fewer.shape[1], -1)).copy_(fewer.unsqueeze(2))
 
     def span(self, row: int, col: int, pixels: int, first: int, count: int) -> Tensor:
-        """`count` channels: ``[N, pixels, count]``, or ``[N, count]`` at one place."""
+        """Return `count` channels: ``[N, pixels, count]``, or ``[N, count]`` for one pixel."""
         key = (row % self.rows, col, pixels, first, count)
         view = self._views.get(key)
         if view is None:
@@ -54,13 +54,13 @@ class Ring:
         return view
 
     def window(self, row: int, col: int, pixels: int, taps: int, first: int, count: int) -> Tensor:
-        """``[N * pixels, taps * count]``: at each place, `taps` neighbors from `col` on."""
+        """Return ``[N * pixels, taps * count]``: at each pixel, `taps` columns from `col` on."""
         key = (row % self.rows, col, pixels, first, count, taps)
         view = self._views.get(key)
         if view is None:
             view = self._make_view(*key)
             flat = view.reshape(-1, taps * count)
-            if flat.data_ptr() == view.data_ptr():  # no copy was needed, so none ever is
+            if flat.data_ptr() == view.data_ptr():  # the view is flat without a copy
                 view = flat
             self._views[key] = view
         return view if view.dim() == 2 else view.reshape(-1, taps * count)
@@ -68,7 +68,7 @@ class Ring:
     def _make_view(
         self, slot: int, col: int, pixels: int, first: int, count: int, taps: int
     ) -> Tensor:
-        """``[N, pixels, taps, count]``, overlapping."""
+        """Return an overlapping view, ``[N, pixels, taps, count]``."""
         rows, sample, place, _ = self._storage.stride()
         shape, strides = (self._storage.shape[1], pixels, taps, count), (sample, place, place, 1)
         offset = slot * rows + (self.left + col) * place + first
@@ -80,11 +80,11 @@ def ring_shape(buffer: Buffer, width: int, samples: int) -> tuple[int, int, int,
 
 
 _INPUTS_AT_ONCE = 32
-"""Small images that a GPU is given together."""
+"""The batch size of the conditioning network on a GPU."""
 
 
 def feature_dtype(request: Request) -> torch.dtype:
-    """Features of a float64 model are float64, all others float32."""
+    """Return the dtype of the features: float64 for a float64 model, otherwise float32."""
     parameter = next(request.model.parameters())
     return torch.float64 if parameter.dtype == torch.float64 else torch.float32
 
@@ -93,10 +93,10 @@ class Features:
     """The feature maps of one batch of images.
 
     Attributes:
-        rings: by the name of the buffer.
-        images: the images so far, uint8 ``[samples, C, H, W]``.
-        values: what depends on the small image alone, as rows ``[H or 1, M, W or 1, channels]``;
-            computed, unless they are given.
+        rings: the ring of each buffer, by name.
+        images: the images as drawn so far, uint8 ``[samples, C, H, W]``.
+        values: the conditioning features, as rows ``[H or 1, M, W or 1, channels]``. They are
+            computed if they are not given.
     """
 
     def __init__(
@@ -111,18 +111,18 @@ class Features:
         self.values = _values(plan, request) if values is None else values
 
     def load_values(self, row: int) -> None:
-        """Copy a row of the image stage's values into their buffers."""
+        """Copy a row of the conditioning features into their buffers."""
         for name, value in self.values.items():
             source = value[row if len(value) > 1 else 0]
             target = self.rings[name].row(row)
             target.copy_(self._per_sample(source).expand_as(target))
 
     def load_known(self, row: int) -> None:
-        """Copy a row of the images into their buffer."""
+        """Copy a row of the images into the image buffer."""
         self.rings[self.plan.image].row(row).copy_(self.images[:, :, row].transpose(1, 2))
 
     def prefill(self, schedule: Schedule) -> int:
-        """Fill the buffers as if leading rows, which are known, had been drawn; gives the next."""
+        """Fill the buffers with the features of the known leading rows, and return the next row."""
         begin(self.plan, self.request, self.rings)
         first, end = schedule.first_row, schedule.leading_rows
         if self.plan.prefill is None:
@@ -151,12 +151,12 @@ class Features:
         return end
 
     def _per_sample(self, rows: Tensor) -> Tensor:
-        """Repeat ``[M, ...]`` for the samples of each input."""
+        """Repeat ``[M, ...]`` for all samples of each input."""
         return rows.repeat_interleave(self.request.samples // len(rows), 0)
 
 
 def begin(plan: Plan, request: Request, rings: dict[str, Ring]) -> None:
-    """Put the initial states of recurrences beside the image."""
+    """Store the initial states of recurrences in the margins beside the image."""
     for name, buffer in plan.buffers.items():
         if buffer.initial:
             rings[name].begin(buffer.initial, initial_of(request.model, buffer.initial))
@@ -169,10 +169,10 @@ def _values(plan: Plan, request: Request) -> dict[str, Tensor]:
 
 
 def conditioning_features(plan: Plan, request: Request) -> Iterator[tuple[Tensor, ...]]:
-    """What depends on the small images alone: of each, rows ``[H or 1, 1, W or 1, channels]``.
+    """Yield the conditioning features of each input, as rows ``[H or 1, 1, W or 1, channels]``.
 
-    The library's sums depend on the batch: so they come one by one, or on a GPU, which would wait
-    for each, always so many at once.
+    PyTorch's rounding depends on the batch size: process inputs one at a time on the CPU, in fixed
+    batches of 32 on a GPU.
     """
     if plan.conditioning_features is None:
         return
@@ -188,7 +188,7 @@ def conditioning_features(plan: Plan, request: Request) -> Iterator[tuple[Tensor
 
 
 def packed_values(plan: Plan, request: Request) -> Tensor:
-    """The image stage's values, all of an input in a row: ``[H, W + padding, channels]`` each."""
+    """Return a row for each input: its features ``[H, W + padding, channels]`` in a sequence."""
     shapes, sizes = value_shapes(plan), value_sizes(plan)
     inputs = 1 if request.low_res is None else len(request.low_res)
     packed = torch.empty(inputs, sum(sizes), dtype=feature_dtype(request), device=request.device)
@@ -199,7 +199,7 @@ def packed_values(plan: Plan, request: Request) -> Tensor:
 
 
 def value_shapes(plan: Plan) -> list[torch.Size]:
-    """Of the image stage's values of one input, ``[H, W + padding, channels]``."""
+    """Return the shapes ``[H, W + padding, channels]`` of the conditioning features of an input."""
     height, width = plan.image_size
     buffers = [plan.buffers[name] for name in plan.values]
     return [torch.Size((height, width + b.padding, b.channels)) for b in buffers]
@@ -210,5 +210,5 @@ def value_sizes(plan: Plan) -> list[int]:
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """What the host has made, on a device; nobody waits for it."""
+    """Copy a host tensor to a device without waiting for the copy."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor

@@ -1,7 +1,7 @@
-"""A plan's steps as a GPU runs them: a pointwise function right after the product that it reads.
+"""The fusion of pointwise steps into the products before them, for the GPU engines.
 
-What a product has summed stands in registers; a ReLU or a gate that reads just that is applied
-there, and the sum itself is written only where another step reads it too.
+The sums of a product are in registers. A ReLU or a gate that reads exactly these sums is applied
+there, and the sums themselves are written only if another step reads them too.
 """
 
 import weakref
@@ -16,14 +16,14 @@ _GATE: Expression = ("mul", ("tanh", ("arg", 0)), ("sigmoid", ("arg", 1)))
 
 @dataclass(frozen=True)
 class Task:
-    """A step of a plan, and what follows it in registers.
+    """A step of a plan, with the pointwise function that is fused into it.
 
     Attributes:
         placed: the step, and when it runs.
-        function: applied to the sum of a product: "relu"; "gate", which is tanh of its first half
-            times sigmoid of its second; or "", none.
-        result: where the function's result is written.
-        keeps: whether the step's own result is written to its `out`.
+        function: the function that is applied to the sum of a product: "relu"; "gate", which is
+            tanh of the first half times sigmoid of the second half; or "" for none.
+        result: the span that the function's result is written to.
+        keeps: True if the step's own result is written to its `out`.
     """
 
     placed: Placed
@@ -40,7 +40,7 @@ _tasks: "weakref.WeakKeyDictionary[Plan, tuple[Task, ...]]" = weakref.WeakKeyDic
 
 
 def tasks(plan: Plan) -> tuple[Task, ...]:
-    """The steps of a plan in the order of the network, pointwise ones joined to products."""
+    """Return the steps of a plan in network order, with pointwise steps fused into products."""
     if plan not in _tasks:
         _tasks[plan] = _join(plan)
     return _tasks[plan]
@@ -49,7 +49,7 @@ def tasks(plan: Plan) -> tuple[Task, ...]:
 def _join(plan: Plan) -> tuple[Task, ...]:
     steps = [placed.step for placed in plan.placed]
     made: dict[int, Task] = {}
-    joined: dict[int, int] = {}  # a pointwise step to the product before it
+    joined: dict[int, int] = {}  # number of a pointwise step -> number of the product before it
     for number, placed in enumerate(plan.placed):
         product = _product_before(plan, number)
         if product is None or product in joined.values():
@@ -70,7 +70,7 @@ def _join(plan: Plan) -> tuple[Task, ...]:
 
 
 def sources(step: Step) -> list[Span]:
-    """The spans that a step reads, beside its own `out` where a product adds to it."""
+    """Return the spans that a step reads, except for the `out` that a product adds to."""
     if isinstance(step, Pointwise):
         return list(step.args)
     return [span for span in (step.src, step.add) if span]
@@ -81,7 +81,7 @@ def overlap(a: Span, b: Span) -> bool:
 
 
 def _product_before(plan: Plan, number: int) -> int | None:
-    """The product whose sum a pointwise step can take from registers; None where there is none."""
+    """Return the number of the product that a pointwise step can be fused into, or None."""
     placed, step = plan.placed[number], plan.placed[number].step
     source = _whole_source(step)
     if source is None:
@@ -91,7 +91,7 @@ def _product_before(plan: Plan, number: int) -> int | None:
     for before in range(number - 1, -1, -1):
         other = plan.placed[before]
         if isinstance(other.step, Product) and other.step.out == source:
-            return before if replace(other, step=step) == placed else None  # there and then
+            return before if replace(other, step=step) == placed else None  # same time and place
         touched = [other.step.out, *sources(other.step)]
         if overlap(other.step.out, source) or any(overlap(step.out, span) for span in touched):
             return None
@@ -99,7 +99,7 @@ def _product_before(plan: Plan, number: int) -> int | None:
 
 
 def _whole_source(step: Step) -> Span | None:
-    """The span that a ReLU or a gate reads, where that is one span from end to end."""
+    """Return the single span that a ReLU or a gate reads, or None."""
     if not isinstance(step, Pointwise):
         return None
     first, *rest = step.args

@@ -1,4 +1,4 @@
-"""Parameters, buffers and formulas as the programs of the engines take them."""
+"""The packing of parameters, buffers and pointwise steps, shared by the engines' programs."""
 
 import itertools
 from collections.abc import Sequence
@@ -17,13 +17,13 @@ MAX_STACK, MAX_ARGS = 8, 32
 
 
 def parameter(model: nn.Module, layer: str, name: str) -> Tensor:
-    """A parameter as the layer itself sees it, whatever reparametrization it is under."""
+    """Return a parameter as the layer sees it, after any reparametrization."""
     own: Tensor = getattr(model.get_submodule(layer), name)
     return own.detach()
 
 
 def block_of(model: nn.Module, block: Weight) -> Tensor:
-    """The block of a weight, ``[out, in, rows, columns]``."""
+    """Return the block of a weight, ``[out, in, rows, columns]``."""
     whole = parameter(model, block.layer, block.parameter)
     whole = whole if whole.dim() == 4 else whole.unsqueeze(2)
     taken = block.out_channels, block.in_channels, block.kernel_rows, block.kernel_cols
@@ -33,7 +33,7 @@ def block_of(model: nn.Module, block: Weight) -> Tensor:
 
 
 def _take(tensor: Tensor, dim: int, indices: Sequence[int]) -> Tensor:
-    """Return the slices at `indices`: a view where they follow each other, otherwise a copy."""
+    """Return the slices at `indices`: a view if they are consecutive, otherwise a copy."""
     count = len(indices)
     if count and tuple(indices) == tuple(range(indices[0], indices[0] + count)):
         return tensor.narrow(dim, indices[0], count)
@@ -41,7 +41,7 @@ def _take(tensor: Tensor, dim: int, indices: Sequence[int]) -> Tensor:
 
 
 def bias_of(model: nn.Module, step: Product, dtype: torch.dtype) -> Tensor:
-    """The sum of a product's biases, ``[out]``."""
+    """Return the sum of a product's biases, ``[out]``."""
     device = next(model.parameters()).device
     bias = torch.zeros(step.out.count, dtype=dtype, device=device)
     for layer, channels in step.biases:
@@ -50,19 +50,19 @@ def bias_of(model: nn.Module, step: Product, dtype: torch.dtype) -> Tensor:
 
 
 def initial_of(model: nn.Module, initial: Initial) -> Tensor:
-    """The state that a recurrence begins with, ``[channels]``."""
+    """Return the state that a recurrence begins with, ``[channels]``."""
     layer, _, name = initial.parameter.rpartition(".")
     return parameter(model, layer, name)[initial.part]
 
 
 def weight_dtype(request: Request) -> torch.dtype:
-    """16-bit weights are kept in 16 bits; those of a float64 model, however rounded, are not."""
+    """Return the dtype of packed weights: as requested for a float32 model, else its own."""
     own = next(request.model.parameters()).dtype
     return request.weights if request.weights and own == torch.float32 else own
 
 
 def why_not_parameters(request: Request) -> str | None:
-    """Why a model's parameters cannot be packed together; None where they can."""
+    """Return the reason why a model's parameters cannot be packed together, or None."""
     first, *others = request.model.named_parameters()
     for name, other in others:
         if other.dtype != first[1].dtype:
@@ -71,7 +71,10 @@ def why_not_parameters(request: Request) -> str | None:
                 f"({name}), expected one"
             )
         if other.device != first[1].device:
-            return f"the parameters are on {first[1].device} and {other.device} ({name})"
+            return (
+                f"the parameters are on {first[1].device} and {other.device} ({name}), "
+                "expected one device"
+            )
     return None
 
 
@@ -80,7 +83,7 @@ def padded_width(plan: Plan, buffer: Buffer) -> int:
 
 
 def offsets_of(plan: Plan) -> tuple[dict[str, int], int]:
-    """Where the buffers begin in the storage of one sample, and how long it is."""
+    """Return the offsets of the buffers in the storage of one sample, and its size."""
     offsets, end = {}, 0
     for buffer in plan.buffers.values():
         offsets[buffer.name] = end
@@ -90,7 +93,7 @@ def offsets_of(plan: Plan) -> tuple[dict[str, int], int]:
 
 
 def segments_of(plan: Plan, step: Product) -> list[list[int]]:
-    """The pieces of a product's window that stand side by side in memory: row, column, length."""
+    """Return [row, column, length] of each contiguous piece of a product's window."""
     if step.src is None:
         return []
     whole = step.src.count == plan.buffers[step.src.buffer].channels
@@ -105,7 +108,7 @@ def segments_of(plan: Plan, step: Product) -> list[list[int]]:
 
 
 def postfix(expression: Expression) -> list[tuple[str, float]]:
-    """A formula as (opcode, operand) pairs, what an opcode takes before it."""
+    """Return an expression as (opcode, operand) pairs in postfix order."""
     opcode, *operands = _with_gates(expression)
     if opcode in ("arg", "const"):
         return [(opcode, operands[0])]
@@ -113,7 +116,7 @@ def postfix(expression: Expression) -> list[tuple[str, float]]:
 
 
 def _with_gates(expression: Expression) -> Expression:
-    """``tanh(a) * sigmoid(b)`` as one opcode, which needs one division less."""
+    """Replace ``tanh(a) * sigmoid(b)`` by the opcode "gate", which needs one division less."""
     opcode, *operands = expression
     if opcode == "mul" and [operand[0] for operand in operands] == ["tanh", "sigmoid"]:
         return ("gate", operands[0][1], operands[1][1])
@@ -128,10 +131,10 @@ def _depth(expression: Expression) -> int:
 
 
 def why_not_pointwise(step: Pointwise) -> str | None:
-    """Why a formula cannot be written as opcodes for a small stack; None where it can."""
+    """Return the reason why a pointwise step does not fit the opcodes or the stack, or None."""
     for opcode, _ in postfix(step.expression):
         if opcode not in OPCODES:
             return f"it does not know the pointwise function {opcode!r}"
     if _depth(step.expression) > MAX_STACK or len(step.args) > MAX_ARGS:
-        return f"the formula of {step.out.buffer} is too long for it"
+        return f"the pointwise step into {step.out.buffer} is too long for it"
     return None

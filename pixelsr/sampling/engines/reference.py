@@ -1,4 +1,4 @@
-"""The plan executed with PyTorch, on any device: clear before fast, the oracle of the others."""
+"""The reference engine: a plan executed with PyTorch, on any device, as the oracle in tests."""
 
 import itertools
 import operator
@@ -32,7 +32,7 @@ OPCODES: dict[str, Callable[..., Tensor]] = {
 
 
 Run = Callable[[int, int, int], None]
-"""Executes a step at `pixels` places of a row: (row, first column, pixels)."""
+"""A function (row, first column, pixels) that executes a step at `pixels` positions of a row."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class _Bound:
 
 
 class ReferenceEngine(Engine):
-    """The buffers, the packed weights, and the steps to run as functions."""
+    """The engine that runs each step as a PyTorch function on ring buffers."""
 
     def __init__(self, plan: Plan, request: Request) -> None:
         self.plan, self.request = plan, request
@@ -97,10 +97,10 @@ class ReferenceEngine(Engine):
             else:
                 self._run_padding(row)
 
-    # One row, one pixel, one color.
+    # Rows, pixels and colors.
 
     def _run_padding(self, row: int) -> None:
-        """The columns to the right of the image, where nothing is drawn."""
+        """Run the steps of the columns to the right of the image, where nothing is drawn."""
         width = self.plan.image_size[1]
         for col in range(width, width + self.plan.padding):
             late = (bound for bound in self.bound if bound.placed.when != "row")
@@ -111,7 +111,7 @@ class ReferenceEngine(Engine):
         return self.rings[span.buffer].span(row, col, 1, span.first, span.count)
 
     def _write(self, row: int, col: int, color: int, drawn: Tensor | None) -> None:
-        """Put a value where the next stages read it: the known one, or else the one drawn."""
+        """Store a value, known or drawn, where the next stages read it."""
         value = self.images[:, color, row, col]
         if drawn is not None:
             value.copy_(torch.where(self.request.known_mask[:, color, row, col], value, drawn))
@@ -120,7 +120,7 @@ class ReferenceEngine(Engine):
     # Steps as functions.
 
     def _select(self, when: str, color: int = 0, head: bool = True) -> list[_Bound]:
-        """The steps of a stage, with or without those that only serve logits."""
+        """Return the steps of a stage, with or without its logits-only steps."""
         stage = [b for b in self.bound if (b.placed.when, b.placed.color) == (when, color)]
         return [bound for bound in stage if head or not bound.placed.head]
 
@@ -166,7 +166,7 @@ class ReferenceEngine(Engine):
         return lambda row, col, pixels: ring.span(row + dr, col + dc, pixels, first, count)
 
     def _windows(self, step: Product) -> list[tuple[Callable[[int, int, int], Tensor], Tensor]]:
-        """For each row of taps, and each run of neighboring columns: its window and its weight."""
+        """Return (window, weight) for each row of taps and each run of adjacent columns."""
         if step.src is None or step.weight is None:
             return []
         weight = block_of(self.request.model, step.weight).to(self.dtype)
@@ -187,13 +187,13 @@ def _window(
 
 
 def _consecutive(cols: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Start and stop of each run of neighboring columns; dilated taps are runs of one."""
+    """Return (start, stop) of each run of adjacent columns; dilated taps are runs of length 1."""
     starts = [i for i, col in enumerate(cols) if i == 0 or col != cols[i - 1] + 1]
     return list(itertools.pairwise([*starts, len(cols)]))
 
 
 def _compile(expression: Expression) -> Callable[[list[Tensor]], Tensor]:
-    """A function of the arguments that evaluates a pointwise expression."""
+    """Return a function of the arguments that evaluates a pointwise expression."""
     opcode, *operands = expression
     if opcode == "arg":
         return operator.itemgetter(operands[0])
@@ -210,7 +210,7 @@ def _run_pixel(steps: list[_Bound], row: int, col: int) -> None:
 
 
 def _run_row(steps: list[_Bound], row: int, cols: range) -> None:
-    """Each step for the whole row at a time, a scan pixel by pixel."""
+    """Run each step for the whole row at once, and a scan pixel by pixel."""
     due = [bound for bound in steps if row >= bound.placed.first_row]
     for scan, group in itertools.groupby(due, lambda bound: bound.placed.scan):
         if scan is None:

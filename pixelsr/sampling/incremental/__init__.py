@@ -1,1 +1,1 @@
-"""The logits of an image that is edited, computed again only where they change."""
+"""Incremental logits, recomputed only where an edit of the images changes them."""

@@ -1,4 +1,4 @@
-"""The logits of images that are edited: after each edit, only what it affects is computed."""
+"""Incremental logits: after an edit of the images, only the affected features are recomputed."""
 
 import numpy as np
 import torch
@@ -24,16 +24,16 @@ _WHOLE: dict[type[Engine], type[FeatureMaps]] = {
     CpuEngine: CpuFeatureMaps,
     ReferenceEngine: ReferenceFeatureMaps,
 }
-_NO_EDITS = "it draws images but takes no edits, which cpu and reference do"
+_NO_EDITS = "it does not support edits; use cpu or reference"
 
 
 class IncrementalLogits:
-    """Images, their features and their logits; made by `incremental_logits`.
+    """Images with their features and logits; `incremental_logits` creates it.
 
     Attributes:
-        images: uint8 ``[N, C, H, W]``, the images as they stand; a copy of those given. Change
-            them by `edit` alone.
-        macs: multiply-adds of the last edit, or of `incremental_logits`, where there was none.
+        images: uint8 ``[N, C, H, W]``, the current images, a copy of the given ones. Change them
+            only with `edit`.
+        macs: number of multiply-adds in the last edit, or in `incremental_logits` before any edit.
     """
 
     def __init__(self, request: Request, engine: str) -> None:
@@ -45,16 +45,17 @@ class IncrementalLogits:
         self.images = request.known
         self._write_images()
         everywhere = self._engine.positions.reshape(-1)
-        for number in range(len(self._cells.cells)):  # one by one, for the memory of the places
+        for number in range(len(self._cells.cells)):  # separately, to save memory
             self._engine.run([(number, everywhere)])
         self.macs = self._plan.macs * request.samples
 
     @property
     def logits(self) -> Tensor:
-        """Logits ``[N, L, C, H, W]`` of the images as they stand.
+        """Return the logits of the current images, ``[N, L, C, H, W]``.
 
-        Not to be written to, and not to be relied on after the next edit: where the plan's layout
-        allows it, a view of what the edit will change. Float64 for a float64 model, else float32.
+        Do not write to the result, and do not use it after the next edit: if the plan's layout
+        allows it, it is a view of features that the edit overwrites. The dtype is float64 for a
+        float64 model, else float32.
         """
         spans = self._plan.logits
         features = self._engine.map(spans[0].buffer)  # [N, H, W, channels]
@@ -69,17 +70,17 @@ class IncrementalLogits:
     @without_autocast()
     @torch.no_grad()
     def edit(self, values: Tensor, mask: Tensor) -> None:
-        """Change pixels, anywhere and in any order, and bring the logits up to date.
+        """Change any pixels of the images, and update the logits.
 
-        Equals ``incremental_logits(model, torch.where(mask, values, state.images))``, at the cost
-        of the places that read a value which is now another, layer by layer.
+        The result equals ``incremental_logits(model, torch.where(mask, values, state.images))``.
+        Each layer is recomputed only at positions that depend on a changed value.
 
         Args:
-            values: uint8 ``[N or 1, C, H, W]``; one for all images, or one for each.
-            mask: bool, the same shape; true where the value is to be taken.
+            values: uint8 ``[N or 1, C, H, W]``, one image for all or one for each.
+            mask: bool, the same shape, true where the images take the new value.
         Raises:
-            ValueError, TypeError: another type, dtype, shape, or a value that is no level; nothing
-                is changed then.
+            ValueError, TypeError: an argument has the wrong type, dtype or shape, or holds a value
+                that is not a level; the images stay unchanged.
         """
         values, mask = self._checked(values, mask)
         new = torch.where(mask, values, self.images)
@@ -92,7 +93,7 @@ class IncrementalLogits:
             self._update(changed[samples], samples)
 
     def _update(self, changed: BoolArray, samples: np.ndarray) -> None:
-        """Compute each cell anew where it reads what has changed in some of the samples."""
+        """Recompute each cell at the positions that a change in any of the samples affects."""
         above, below, left, right = self._cells.reach
         _, _, changed_rows, changed_cols = changed.nonzero()
         rows = _around(changed_rows, above, below)
@@ -135,7 +136,7 @@ class IncrementalLogits:
 
 
 def _around(changed: np.ndarray, before: int, after: int) -> slice:
-    """From so far before the first of some rows, or columns, to so far after the last."""
+    """Return the slice from `before` the first changed row or column to `after` the last one."""
     return slice(max(0, int(changed.min()) - before), int(changed.max()) + after + 1)
 
 
@@ -144,7 +145,7 @@ def _first(spans: tuple[Span, ...], color: int) -> int:
 
 
 def _choose(engine: str, plan: Plan, request: Request) -> type[FeatureMaps]:
-    """The named engine, or with "auto" the best that can run and takes edits."""
+    """Return the feature maps of the named engine, or with "auto" of the best suitable one."""
 
     def why_not(kind: type[Engine]) -> str | None:
         return kind.why_not(plan, request) if kind in _WHOLE else _NO_EDITS
@@ -153,12 +154,12 @@ def _choose(engine: str, plan: Plan, request: Request) -> type[FeatureMaps]:
 
 
 @without_autocast()
-@torch.inference_mode(False)  # or what it makes could not be edited outside of that mode
+@torch.inference_mode(False)  # else its tensors could not be edited outside of inference mode
 @torch.no_grad()
 def incremental_logits(
     model: nn.Module, images: Tensor, *, low_res: Tensor | None = None, engine: str = "auto"
 ) -> IncrementalLogits:
-    """The logits of some images, and what it takes to keep them right while pixels change.
+    """Compute the logits of images, and keep the features for fast updates after edits.
 
     ::
 
@@ -166,17 +167,17 @@ def incremental_logits(
         state.edit(values, mask)
         state.logits  # of the edited images: model(state.images)
 
-    The weights are those of this call: parameters that change later change nothing here. Every
-    feature of every layer is kept, in float32 or float64.
+    The weights are copied in this call: later changes of the parameters have no effect. All
+    features of all layers are kept, in float32 or float64.
 
     Args:
-        model: as in `pixelsr.sample`, one that the cached method can plan.
+        model: as in `pixelsr.sample`; the cached method must be able to plan it.
         images: uint8 ``[N, C, H, W]``.
-        low_res: uint8 ``[N, C, h, w]`` for a model that takes one.
+        low_res: uint8 ``[N, C, h, w]``, for a model that takes it.
         engine: "auto", "reference" or "cpu", as in `pixelsr.sample`.
     Raises:
-        ValueError, TypeError: an argument that does not fit; the message names the value and what
-            was expected.
+        ValueError, TypeError: an argument is invalid; the message names the value and what was
+            expected.
         PlanError: the network cannot be planned; the message names the operation.
     """
     model = unwrap(model)

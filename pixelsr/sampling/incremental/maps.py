@@ -1,4 +1,4 @@
-"""Whole images: the feature maps of a batch, and cells of them computed at any places."""
+"""Feature maps of whole images, in which cells are computed at any positions."""
 
 import math
 from abc import ABC, abstractmethod
@@ -20,27 +20,28 @@ from ..plan.trace import run_conditioning
 from ..request import Request
 
 _POSITIONS_AT_ONCE = 4096
-"""Windows are gathered before they are multiplied: for this many places at a time."""
+"""The number of positions whose windows are gathered at a time, which bounds the memory."""
 
 _Run = Callable[[Tensor, Tensor | None], Tensor]
-"""Executes a step at the places of some indices, on what the steps before it have summed."""
+"""A step as a function of position indices and of the sum of the steps before it."""
 
 
 Positions = NDArray[np.int64]
-"""Where to compute a cell: some of `FeatureMaps.positions`."""
+"""The positions to compute a cell at, taken from `FeatureMaps.positions`."""
 
 Work = list[tuple[int, Positions]]
-"""Cells by number, each with the sites to compute it at."""
+"""The work list: cell numbers, each with the positions to compute it at."""
 
 
 class FeatureMaps(ABC):
-    """The feature maps of all rows, ``[N, top + H, left + W + right, channels]`` each.
+    """The feature maps of whole images, ``[N, top + H, left + W + right, channels]`` each.
 
-    The margins are those of the widest window, so that a place has one index in all maps, and
-    zero, as the padding of a convolution has it. Float64 for a float64 model, else float32.
+    All maps have the margins of the widest window, so that a position has the same index in every
+    map. The margins are zero, like the padding of a convolution. The dtype is float64 for a float64
+    model, else float32.
 
     Args:
-        cells: what `run` will be asked for, by number; the weights are copied.
+        cells: the cells that `run` computes, by number; their weights are copied.
     """
 
     def __init__(self, plan: Plan, cells: Sequence[Cell], request: Request) -> None:
@@ -55,20 +56,20 @@ class FeatureMaps(ABC):
         shape = request.samples, *self.padded
         positions = torch.arange(math.prod(shape), device="cpu").view(shape)
         self.positions: Positions = self._inside(positions).contiguous().numpy()
-        """int64 ``[N, H, W]``, the index of each pixel in a map with its margins."""
+        """int64 ``[N, H, W]``: the index of each pixel in a map with margins."""
         self.maps = self.allocate()
         self._load_conditioning()
 
     @abstractmethod
     def allocate(self) -> dict[str, Tensor]:
-        """The maps, zero, by the name of the buffer."""
+        """Return maps of zeros by buffer name."""
 
     @abstractmethod
     def run(self, work: Work) -> None:
-        """Compute some cells, in order."""
+        """Compute the cells of a work list in order."""
 
     def map(self, name: str) -> Tensor:
-        """A buffer's features, ``[N, H, W, channels]``: a view."""
+        """Return a view of a buffer's features, ``[N, H, W, channels]``."""
         return self._inside(self.maps[name])
 
     def _inside(self, padded: Tensor) -> Tensor:
@@ -84,7 +85,7 @@ class FeatureMaps(ABC):
 
 
 class ReferenceFeatureMaps(FeatureMaps):
-    """PyTorch, on any device."""
+    """The feature maps in PyTorch, for any device."""
 
     def __init__(self, plan: Plan, cells: Sequence[Cell], request: Request) -> None:
         super().__init__(plan, cells, request)
@@ -112,7 +113,7 @@ class ReferenceFeatureMaps(FeatureMaps):
         if total is not None:
             self._outs[cell].index_copy_(0, at, total)
 
-    # Steps as functions of the places' indices.
+    # Convert steps to functions of position indices.
 
     def _bind(self, step: Step) -> _Run:
         return self._pointwise(step) if isinstance(step, Pointwise) else self._product(step)
@@ -151,11 +152,11 @@ class ReferenceFeatureMaps(FeatureMaps):
         return run
 
     def _rows(self, span: Span) -> Tensor:
-        """Some channels at all places, margins included: ``[positions, count]``."""
+        """Return a view of a span at all positions, margins included: ``[positions, count]``."""
         return self.maps[span.buffer].flatten(0, 2)[:, span.first : span.first + span.count]
 
     def _weight(self, step: Product) -> Tensor:
-        """The step's block of the layer's weight, ``[taps * in, out]``."""
+        """Return the step's block of the layer's weight, ``[taps * in, out]``."""
         if step.weight is None:
             return torch.empty(0, dtype=self.dtype, device=self.request.device)
         weight = block_of(self.request.model, step.weight).to(self.dtype)
@@ -163,7 +164,7 @@ class ReferenceFeatureMaps(FeatureMaps):
 
 
 def _value(expression: Expression, args: list[Tensor | None]) -> Any:
-    """A pointwise expression of the arguments."""
+    """Evaluate a pointwise expression of the arguments."""
     opcode, *operands = expression
     if opcode == "arg":
         return args[operands[0]]

@@ -1,4 +1,4 @@
-"""Whole images in C++: one call of an operator for all the cells of an edit."""
+"""Feature maps in C++, with one operator call for all cells of an edit."""
 
 import dataclasses
 import itertools
@@ -17,10 +17,10 @@ operators = torch.ops.pixelsr
 
 
 class CpuFeatureMaps(FeatureMaps):
-    """The maps in one piece of memory, and the steps of all cells as a program."""
+    """The feature maps in one block of memory, with the steps of all cells as a program."""
 
     def allocate(self) -> dict[str, Tensor]:
-        rows = self.request.samples * self.padded[0]  # all images as one, for the program
+        rows = self.request.samples * self.padded[0]  # the program treats all images as one
         buffers = {
             name: dataclasses.replace(buffer, rows=rows, left=self.left, right=self.right)
             for name, buffer in self.plan.buffers.items()
@@ -32,9 +32,9 @@ class CpuFeatureMaps(FeatureMaps):
         self._program = write_program(plan, self.request.model, self.dtype)
         indices = (
             3 * self.positions.nbytes
-        )  # of all places, as `incremental_logits` gives them to `run`
+        )  # of all positions, which `incremental_logits` passes to `run`
         needed = self._program.size * self.dtype.itemsize + indices
-        check_memory(needed, self.request.samples, "incremental_logits fewer at a time")
+        check_memory(needed, self.request.samples, "pass fewer images to incremental_logits")
         self._storage = torch.zeros(self._program.size, dtype=self.dtype, device="cpu")
         return {name: self._map(name, buffer.channels) for name, buffer in buffers.items()}
 

@@ -1,4 +1,4 @@
-"""The plan: when each feature of a network becomes known, and what to compute then."""
+"""The plan of a network: the steps of sampling, and the stage at which each of them runs."""
 
 from .ir import ROW, Buffer, Plan, Pointwise, Product, Span, Step
 from .schedule import Schedule, macs_with_known

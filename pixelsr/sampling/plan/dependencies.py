@@ -1,8 +1,8 @@
-"""Where in an image the steps of a plan read: what an edit reaches, and what a value needs.
+"""Dependencies among the steps of a plan: what an edit affects, and what a value needs.
 
-A *cell* is a run of channels of a buffer that the same steps write, so that it is right, or no
-longer right, as one. A *region* tells at which places of each image, bool ``[N, H, W]``; cells
-share regions, so that none is ever written to.
+A *cell* is a run of channels of a buffer that the same steps write; all of it is valid or invalid
+together. A *region* is a set of positions of each image, bool ``[N, H, W]``. Cells share regions,
+so regions are never modified.
 """
 
 import dataclasses
@@ -19,20 +19,20 @@ from .ir import Plan, Pointwise, Product, Span, Step
 from .symbolic import BoolArray
 
 Regions = Mapping[int, BoolArray]
-"""The region of each cell by its number; a cell that has none is left out."""
+"""The region of each cell by number; cells without a region are left out."""
 
 _HERE = (0,)
 
 _Terms = frozenset[int]
-"""A region as the union of some others, by their numbers among `_Way`s."""
+"""A region as a union of `_Way`s, by their numbers."""
 
 _Way = tuple[_Terms, tuple[int, ...], tuple[int, ...]]
-"""Where some regions are met by a read at the offsets rows x cols."""
+"""The region of all positions that read a union of ways at the offsets rows x cols."""
 
 
 @dataclass(frozen=True)
 class Read:
-    """Some cells, read at the pixels at the offsets `rows` x `cols`."""
+    """A read of some cells at the pixel offsets `rows` x `cols`."""
 
     cells: tuple[int, ...]
     rows: tuple[int, ...] = _HERE
@@ -41,12 +41,12 @@ class Read:
 
 @dataclass(frozen=True)
 class Cell:
-    """Channels that are written as one.
+    """A run of channels that the same steps write.
 
     Attributes:
-        steps: all that write them, in order: the first overwrites, the others add to it. None for
-            what is given: the image, and the values of the image stage.
-        reads: numbers of the plan's reads (`Cells.reads`), each once.
+        steps: all steps that write the channels, in order: the first overwrites, the others add.
+            Empty for the image and for conditioning features.
+        reads: distinct numbers of reads in `Cells.reads`.
     """
 
     span: Span
@@ -55,28 +55,28 @@ class Cell:
 
     @property
     def macs(self) -> int:
-        """Multiply-adds at one pixel."""
+        """Return the number of multiply-adds at one pixel."""
         return sum(step.macs for step in self.steps)
 
 
 class Cells:
-    """The buffers of a plan cut into cells, and the ways between them.
+    """The cells of a plan's buffers, and the dependencies between them.
 
     Raises:
         PlanError: the plan is not local.
 
     Attributes:
-        cells: in an order in which each reads only those before it. Their multiply-adds at one
-            pixel are in all those of the plan.
-        reads: what the cells read; several may read the same.
-        reach: how many pixels above, below, left and right of it a change affects at most.
+        cells: all cells, each after the cells that it reads. The sum of their multiply-adds at one
+            pixel equals the plan's.
+        reads: all distinct reads; several cells may share one.
+        reach: the most pixels above, below, left and right of a change that it can affect.
     """
 
     def __init__(self, plan: Plan) -> None:
         if not plan.is_local:
             raise PlanError(
-                "recurrences and padded images cannot be cut into cells, as edits need: there a "
-                "change reaches all that follows, and the network itself gives the logits"
+                "edits of networks with recurrences or padded images are not supported: a change "
+                "affects everything after it; call the network itself for the logits"
             )
         whole = [placed.step for placed in plan.placed]
         given = [plan.image, *plan.values]
@@ -105,7 +105,7 @@ class Cells:
         self._ways: dict[_Terms, tuple[list[_Way], dict[int, _Terms]]] = {}
 
     def of(self, span: Span) -> tuple[int, ...]:
-        """The cells that share a channel with a span."""
+        """Return the cells that share a channel with a span."""
         end = span.first + span.count
         return tuple(
             number
@@ -114,9 +114,9 @@ class Cells:
         )
 
     def affected(self, changed: Regions) -> dict[int, BoolArray]:
-        """Forwards: where each cell is no longer right, once some given cells have changed.
+        """Return the region of each cell that becomes invalid when the given cells change.
 
-        Cells that are affected in the same ways have one array.
+        Cells with the same dependencies share one array.
         """
         given = frozenset(changed)
         if given not in self._ways:
@@ -129,7 +129,7 @@ class Cells:
         return {number: unions[some] for number, some in terms.items()}
 
     def needed(self, wanted: Regions) -> dict[int, BoolArray]:
-        """Backwards: where each cell has to be known, for some cells to be."""
+        """Return the region of each cell that is needed to compute the wanted regions."""
         regions = dict(wanted)
         for number, cell in reversed(list(enumerate(self.cells))):
             for read in cell.reads if number in regions else ():
@@ -140,13 +140,13 @@ class Cells:
         return regions
 
     def _ways_from(self, given: frozenset[int]) -> tuple[list[_Way], dict[int, _Terms]]:
-        """The regions that a change of some cells leads to, theirs first; each cell's terms."""
+        """Return the ways from the given cells, their own first, and the terms of each cell."""
         ways: dict[_Way, int] = {}
 
         def numbered(sources: _Terms, rows: tuple[int, ...], cols: tuple[int, ...]) -> _Terms:
             return frozenset([ways.setdefault((sources, rows, cols), len(ways))])
 
-        # What is given reads nothing: a number below 0 tells each from the others.
+        # Given cells read nothing; a negative number makes the way of each one unique.
         terms = {cell: numbered(frozenset([-1 - cell]), _HERE, _HERE) for cell in sorted(given)}
         for number, cell in enumerate(self.cells):
             own = terms.get(number, frozenset())
@@ -169,7 +169,7 @@ class Cells:
         return above, below, left, right
 
     def _reads_of(self, number: int, steps: list[Step], reads: dict[Read, int]) -> tuple[int, ...]:
-        """What some steps read, their own cell left out; new reads are given their numbers."""
+        """Return the numbers of a cell's reads of other cells; assign numbers to new reads."""
         own = [
             reads.setdefault(Read(self.of(span), rows, cols), len(reads))
             for step in steps
@@ -183,17 +183,17 @@ _cells: "weakref.WeakKeyDictionary[Plan, Cells]" = weakref.WeakKeyDictionary()
 
 
 def cells_of(plan: Plan) -> Cells:
-    """The cells of a plan, made once."""
+    """Return the cells of a plan from a cache."""
     if plan not in _cells:
         _cells[plan] = Cells(plan)
     return _cells[plan]
 
 
 def _bounds(plan: Plan, steps: list[Step]) -> dict[str, set[int]]:
-    """Where the channels of each buffer are cut.
+    """Return the channel bounds of the cells of each buffer.
 
-    Both ends of what a step writes; and, in what is read channel by channel, the cuts of the
-    operand, which stands before it in the order of the network.
+    Each step adds both ends of the span that it writes. It also adds the bounds of its channelwise
+    operands, which precede it in the order of the network.
     """
     bounds = {name: {0, buffer.channels} for name, buffer in plan.buffers.items()}
     bounds[plan.image] = set(range(plan.colors + 1))
@@ -208,7 +208,7 @@ def _bounds(plan: Plan, steps: list[Step]) -> dict[str, set[int]]:
 
 
 def _channelwise(step: Step) -> tuple[Span, ...]:
-    """The operands of which a channel of the result reads only the one in its own place."""
+    """Return the operands that a step reads channel by channel."""
     if isinstance(step, Pointwise):
         return step.args
     return (step.add,) if step.add else ()
@@ -222,7 +222,7 @@ def _operands(step: Step) -> Iterator[tuple[Span, tuple[int, ...], tuple[int, ..
 
 
 def _narrowed(step: Step, first: int, count: int) -> Step:
-    """The step for some of the channels that it writes."""
+    """Return the step restricted to `count` of its output channels."""
 
     def part(span: Span) -> Span:
         return Span(span.buffer, span.first + first, count)
@@ -258,7 +258,7 @@ def _opposite(offsets: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def _shifted(region: BoolArray, rows: tuple[int, ...], cols: tuple[int, ...]) -> BoolArray:
-    """True at (r, c) where the region is true at (r + dr, c + dc) for any of the offsets."""
+    """Return a region, true at (r, c) if `region` is true at (r + dr, c + dc) for any offsets."""
     return _shifted_along(_shifted_along(region, 2, cols), 1, rows)
 
 

@@ -1,8 +1,9 @@
-"""What a plan is made of: buffers, typed steps, and the order in which an image runs them.
+"""The intermediate representation of a plan: buffers, typed steps and their order.
 
-A *stage* says when a channel of a feature map becomes known while an image is drawn:
-``ROW`` once all rows above are drawn, c >= 0 once everything to the left, and the first c colors
-of this very pixel, are drawn. The image itself has color c at stage c + 1.
+A *stage* says when a channel of a feature map becomes known while an image is drawn. A channel of
+stage ``ROW`` is known once all rows above are drawn. A channel of stage c >= 0 is known once all
+pixels above and to the left and the first c colors of the same pixel are drawn. Color c of the
+image itself has stage c + 1.
 """
 
 from dataclasses import dataclass
@@ -16,13 +17,13 @@ ROW = -1
 
 @dataclass(frozen=True)
 class Initial:
-    """Where a recurrence begins: what stands beside the image in place of zeros.
+    """The initial state of a recurrence, which fills a margin of the image in place of zeros.
 
     Attributes:
-        parameter: the name of the initial state, hidden and cell, ``[2, channels]``.
-        part: 0, hidden, or 1, cell.
-        row: -1, the row above the image, or None: all rows.
-        cols: the columns.
+        parameter: name of the parameter of the hidden and the cell state, ``[2, channels]``.
+        part: 0 for the hidden state, 1 for the cell state.
+        row: -1 for the row above the image, None for all rows.
+        cols: the columns to fill.
     """
 
     parameter: str
@@ -33,12 +34,12 @@ class Initial:
 
 @dataclass
 class Buffer:
-    """Feature maps of the last `rows` rows: ``[rows, N, left + W + right, channels]``.
+    """A buffer of the last `rows` rows of a feature map, ``[rows, N, left + W + right, channels]``.
 
-    Row r lives in slot ``r % rows``. The margins, and the rows above the image, are zero, as the
-    zero padding of a convolution has it, but for `initial`. Channels are sorted by stage;
-    `order[i]` is the channel of the traced node that stands at place i. Of the right margin, the
-    first `padding` columns are computed as those of the image are.
+    Row r is in slot ``r % rows``. The margins and the rows above the image are zero, like the
+    padding of a convolution, except where `initial` fills them. Channels are sorted by stage:
+    channel i of the buffer is channel ``order[i]`` of the traced node. The first `padding` columns
+    of the right margin are computed like the columns of the image.
     """
 
     name: str
@@ -57,9 +58,9 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Span:
-    """`count` consecutive channels of a buffer, `dr` rows below and `dc` columns to the right.
+    """A run of `count` channels of a buffer, `dr` rows below and `dc` columns to the right.
 
-    What is written, and the source of a product, stand at the pixel itself.
+    The offsets are zero in outputs and in the sources of products.
     """
 
     buffer: str
@@ -73,7 +74,7 @@ class Span:
 class Weight:
     """A block of a layer's weight: some channels, and some rows and columns of the kernel.
 
-    `layer` names the module. A kernel of one dimension is a row.
+    `layer` is the name of the module. A one-dimensional kernel counts as one row.
     """
 
     layer: str
@@ -86,10 +87,10 @@ class Weight:
 
 @dataclass(frozen=True)
 class Product:
-    """``out (+)= window(src) @ weight + sum(biases) + add``, at one pixel or for a whole row.
+    """The step ``out (+)= window(src) @ weight + sum(biases) + add``, for a pixel or a whole row.
 
-    The window are the pixels at the offsets `rows` x `cols` of `src`. Without `src` the result is
-    the sum of the biases. `biases` are (layer, channels) pairs.
+    The window consists of the pixels of `src` at the offsets `rows` x `cols`. Without `src`, the
+    result is the sum of the biases. `biases` holds (layer, channels) pairs.
     """
 
     out: Span
@@ -103,18 +104,18 @@ class Product:
 
     @property
     def macs(self) -> int:
-        """Multiply-adds at one pixel."""
+        """Return the number of multiply-adds at one pixel."""
         taps = len(self.rows) * len(self.cols)
         return taps * self.src.count * self.out.count if self.src else 0
 
 
 Expression = tuple[Any, ...]
-"""A pointwise formula: ("arg", i), ("const", value), or (opcode, operand, ...)."""
+"""A pointwise expression: ("arg", i), ("const", number), or (opcode, operand, ...)."""
 
 
 @dataclass(frozen=True)
 class Pointwise:
-    """``out = expression(args)``, element by element, over spans of equal length."""
+    """The step ``out = expression(args)``, elementwise, over spans of equal length."""
 
     out: Span
     args: tuple[Span, ...]
@@ -134,7 +135,7 @@ def reads_of_step(step: Step) -> list[Span]:
 
 @dataclass(frozen=True)
 class Scan:
-    """A recurrence along a row: a whole row is run pixel by pixel, all its steps at each."""
+    """A recurrence along a row, whose steps all run at one pixel before the next."""
 
     number: int
     reverse: bool
@@ -142,15 +143,15 @@ class Scan:
 
 @dataclass(frozen=True)
 class Placed:
-    """A step, and when and where it runs.
+    """A step with the time and place at which it runs.
 
     Attributes:
         when: "row", "left" or "color".
-        color: the stage, where `when` is "color".
-        head: does it serve only the logits of its own pixel?
-        scan: that it is a part of; the steps of a scan follow each other.
-        first_row: there is nothing to do above this row.
-        padding: columns to the right of the image where it runs too.
+        color: the stage if `when` is "color".
+        head: True for a logits-only step, which affects only the logits of its own pixel.
+        scan: the scan that it belongs to; the steps of a scan are consecutive.
+        first_row: the first row in which it runs.
+        padding: number of columns to the right of the image in which it also runs.
     """
 
     step: Step
@@ -164,9 +165,10 @@ class Placed:
 
 @dataclass(frozen=True)
 class Prefill:
-    """A part of the network that computes whole feature maps of known leading rows in one pass.
+    """A part of the network that computes the feature maps of known leading rows in one pass.
 
-    ``module(images, *image-stage values)`` gives one map for each name in `buffers`.
+    ``module(images, *conditioning features)`` returns one map for each name in `buffers`; the names
+    of its conditioning features are in `values`.
     """
 
     module: fx.GraphModule
@@ -176,20 +178,21 @@ class Prefill:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """How a network draws images, each multiply-add once.
+    """The plan with which a network draws images, doing each multiply-add once.
 
     Attributes:
         image_size: height and width.
-        colors, levels: of the image.
-        image: the buffer that a drawn value is written to.
+        colors, levels: number of colors and of levels of the image.
+        image: the name of the buffer for drawn values.
         logits: the span of each color's logits.
-        buffers: every buffer by name.
-        placed: all steps in the order of the network; a row that is known runs them so.
-        padding: columns to the right of the image that have features, as of `F.pad`.
-        conditioning_features: what depends on the small image alone, as a module: ``(low_res) ->
-        values``. values: the buffers that take the rows of those values. prefill: computes what
-        rows below read of known leading rows; None where only the steps
-            themselves can, see `is_local`.
+        buffers: all buffers by name.
+        placed: all steps in the order of the network; a known row runs them in this order.
+        padding: number of columns to the right of the image that have features, from `F.pad`.
+        conditioning_features: a module that maps low_res to the conditioning features; None without
+            such features.
+        values: the names of the buffers for the rows of the conditioning features.
+        prefill: computes the features of known leading rows that rows below read; None if only the
+            steps can compute them, see `is_local`.
     """
 
     image_size: tuple[int, int]
@@ -205,7 +208,7 @@ class Plan:
     prefill: Prefill | None
 
     def steps(self, when: str, color: int = 0, head: bool | None = None) -> list[Step]:
-        """The steps of a stage in order; of the head only, or without it, where `head` is given."""
+        """Return the steps of a stage in order; only those with the given `head`, unless None."""
         return [
             placed.step
             for placed in self.placed
@@ -216,9 +219,9 @@ class Plan:
 
     @cached_property
     def macs(self) -> int:
-        """Multiply-adds of one image, which are the live ones of one forward pass.
+        """Return the number of multiply-adds per image, equal to the live ones in a forward pass.
 
-        Those of the image stage are not counted: it runs once, as it stands.
+        The conditioning features are not counted, since their module runs once, unchanged.
         """
         height, width = self.image_size
         return sum(
@@ -228,8 +231,8 @@ class Plan:
 
     @cached_property
     def is_local(self) -> bool:
-        """Is every value made of a bounded window of the image, and no place beyond it?
+        """Return True if each feature depends on a bounded window inside the image.
 
-        Recurrences read themselves, as far back as the image goes.
+        Recurrences depend on all earlier positions, and padding on columns outside the image.
         """
         return self.prefill is not None

@@ -1,4 +1,4 @@
-"""Splits convolutions by the stage at which their taps are known, and lays the steps down."""
+"""The lowering of feature maps to steps, with convolutions split by when their taps are known."""
 
 import contextlib
 import dataclasses
@@ -24,23 +24,23 @@ from .symbolic import (
     runs,
 )
 
-# When taps are summed: for the whole row, when the pixel opens, or color by color.
+# Taps are summed for the whole row, at the start of a pixel, or color by color.
 WHENS = ("row", "left", "color")
 _ROW, _LEFT, _COLOR = range(3)
 
 
 class Emitter:
-    """Collects the buffers and steps of a plan."""
+    """A collector of the buffers and steps of a plan."""
 
     def __init__(self) -> None:
         self.buffers: dict[str, Buffer] = {}
         self.steps: list[Placed] = []
         self.scans = 0
         self.everywhere: set[str] = set()
-        """Buffers of maps that are as wide as whatever reads them."""
+        """Buffers of maps that are constant along a row, and so as wide as their readers need."""
 
     def place(self, value: Deferred, node: fx.Node, name: str | None = None) -> Value:
-        """Make a value stand in buffers, emitting what computes it; a new one is called `name`."""
+        """Return `value` as a feature map in buffers; emit its steps, into `name`, if deferred."""
         if isinstance(value, Value):
             return value
         if isinstance(value, Sum):
@@ -55,7 +55,7 @@ class Emitter:
         padding: int | None = 0,
         name: str | None = None,
     ) -> Value:
-        """A new buffer for the output of `node`, its channels sorted by stage."""
+        """Allocate a buffer for the output of `node`, with its channels sorted by stage."""
         name = name or node.name
         order = tuple(int(i) for i in np.argsort(stages, kind="stable"))
         own = padding or 0
@@ -67,7 +67,7 @@ class Emitter:
         return Value(tuple(channels), padding)
 
     def emit(self, step: Step, when: str, color: int = 0, padding: int | None = 0) -> None:
-        """Lay down a step that runs at `padding` columns beyond the image too."""
+        """Append a step that also runs at `padding` columns to the right of the image."""
         padding = padding or 0
         for span in reads_of_step(step):
             self._reserve(span.buffer, (span.dr,), (span.dc,), padding)
@@ -80,7 +80,7 @@ class Emitter:
         self.steps.append(Placed(step, when, color, padding=padding))
 
     def emit_at(self, step: Step, stage: int, padding: int | None) -> None:
-        """Emit at the moment when a stage is reached."""
+        """Emit a step that runs when `stage` is reached."""
         self.emit(step, "row" if stage == ROW else "color", stage, padding)
 
     def emit_pointwise(self, out: Value, pointwise: PointwiseValue) -> None:
@@ -97,14 +97,14 @@ class Emitter:
 
     @contextlib.contextmanager
     def marked(self, **marks: Any) -> Iterator[None]:
-        """What is emitted in this context is given some attributes of `Placed`."""
+        """Set attributes of `Placed` on all steps that are emitted in this context."""
         start = len(self.steps)
         yield
         self.steps[start:] = [dataclasses.replace(placed, **marks) for placed in self.steps[start:]]
 
     @contextlib.contextmanager
     def scan(self, *, reverse: bool) -> Iterator[None]:
-        """What is emitted in this context is one scan."""
+        """Combine all steps that are emitted in this context into one scan."""
         self.scans += 1
         with self.marked(scan=Scan(self.scans, reverse)):
             yield
@@ -133,7 +133,7 @@ def _positions(value: Value, channels: list[int]) -> list[Place]:
 
 
 class _SumEmitter:
-    """Emits one sum: every convolution split by stage, all accumulated in the sum's own buffer."""
+    """The lowering of one sum, whose convolutions all accumulate in the sum's own buffer."""
 
     def __init__(self, emitter: Emitter, total: Sum, node: fx.Node, name: str) -> None:
         self.emitter = emitter
@@ -155,7 +155,7 @@ class _SumEmitter:
         return self.out
 
     def _at_stage(self, stage: int, pending: list[Value]) -> None:
-        """The center taps of the channels of one stage, and the feature maps that are added."""
+        """Emit the center taps of the channels of one stage, and the additions of feature maps."""
         channels = np.flatnonzero(self.stages == stage)
         center = [(taps == _COLOR) & _only(self.stages == stage) for taps in self.taps]
         with_products = np.logical_and.reduce(
@@ -172,7 +172,7 @@ class _SumEmitter:
     def _products(
         self, convolution: Convolution, live: BoolArray, when: str, stage: int, attach: Value | None
     ) -> None:
-        """Cut the live taps of one moment into rectangles, each a product or more."""
+        """Cut live taps that run at the same time into rectangles, and emit their products."""
         for outs, pattern in groups_of_equal(live.reshape(len(live), -1)):
             add = attach
             for ins, taps in groups_of_equal(pattern.reshape(live.shape[1], -1)):
@@ -191,7 +191,7 @@ class _SumEmitter:
         cols: list[int],
         attach: Value | None,
     ) -> Iterator[Product]:
-        """A product for each run of channels; the first into a channel writes bias and `attach`."""
+        """Yield a product for each run of channels; the first one adds the bias and `attach`."""
         offsets = (
             tuple(convolution.rows[row] for row in rows),
             tuple(convolution.cols[col] for col in cols),
@@ -224,7 +224,7 @@ class _SumEmitter:
         )
 
     def _constants(self) -> None:
-        """Channels whose first product comes at no moment at all are their bias."""
+        """Emit the biases alone for channels without live taps."""
         center = np.zeros_like(self.written)
         for taps in self.taps:
             center |= (taps == _COLOR).any(axis=(1, 2, 3))
@@ -236,7 +236,7 @@ class _SumEmitter:
 
 
 def stages_of(total: Sum) -> tuple[list[int], list[str]]:
-    """Each channel's stage: the latest of all that it reads; and the tap that made it so."""
+    """Return each channel's stage (the latest of its inputs') and a description of its cause."""
     stages, causes = [total.earliest] * total.width, [""] * total.width
     for value in total.values:
         for o, channel in enumerate(value.channels):
@@ -262,7 +262,7 @@ def _only(chosen: BoolArray) -> BoolArray:
 
 
 def _runs_of(channels: list[int], *values: Value) -> Iterator[Any]:
-    """Cut channels into runs that stand side by side in each value: the channels, and the spans."""
+    """Yield runs of channels that are consecutive in each value: the channels, then the spans."""
     positions = values[0].channels
     ordered = sorted(channels, key=lambda i: positions[i].place)
     start = 0
@@ -272,7 +272,7 @@ def _runs_of(channels: list[int], *values: Value) -> Iterator[Any]:
 
 
 def _rectangles(taps: BoolArray) -> list[tuple[list[int], list[int]]]:
-    """Cut the live taps of a kernel into rectangles: rows with equal columns go together."""
+    """Cut the live taps of a kernel into rectangles, grouping rows with equal columns."""
     return [
         (rows, [int(col) for col in np.flatnonzero(pattern)])
         for rows, pattern in groups_of_equal(taps)
@@ -280,10 +280,10 @@ def _rectangles(taps: BoolArray) -> list[tuple[list[int], list[int]]]:
 
 
 def _binding_times(convolution: Convolution) -> np.ndarray:
-    """When each tap is known, as an index into WHENS; -1 at dead taps. ``[out, in, rows, cols]``.
+    """Return when each tap is known, ``[out, in, rows, cols]``: an index into WHENS, -1 if dead.
 
     Raises:
-        PlanError: a live tap reads what is drawn later; the message names layer, tap and channel.
+        PlanError: a live tap reads a later position; the message names layer, tap and channel.
     """
     rows = np.array(convolution.rows)[None, :, None]
     cols = np.array(convolution.cols)[None, None, :]

@@ -1,8 +1,8 @@
-"""The steps of the recurrences of PixelRNN, `functional.row_lstm` and `diagonal_bilstm`.
+"""The lowering of PixelRNN's recurrences, `functional.row_lstm` and `functional.diagonal_bilstm`.
 
-A recurrence reads its own maps, where they are written already: hidden states are the source of a
-convolution that is added to the gates, and of the cell state the one before is an argument. What
-goes on from pixel to pixel along a row is one `Scan`.
+A recurrence reads earlier positions of its own feature maps. A convolution of the hidden states is
+added to the gates, and the previous cell state is an argument of the new one. Steps that proceed
+from pixel to pixel along a row form one `Scan`.
 """
 
 from dataclasses import dataclass, replace
@@ -19,19 +19,19 @@ _CELL = (
     ("mul", ("sigmoid", ("arg", 0)), ("arg", 1)),
     ("mul", ("tanh", ("arg", 2)), ("sigmoid", ("arg", 3))),
 )
-"""Of gate f, the cell state before, and gates g and i."""
+"""The cell state from gate f, the previous cell state, gate g and gate i."""
 _HIDDEN = ("mul", ("tanh", ("arg", 0)), ("sigmoid", ("arg", 1)))
-"""Of the cell state and gate o."""
+"""The hidden state from the cell state and gate o."""
 
 
 @dataclass(frozen=True)
 class StateToState:
-    """What a recurrence has of its own.
+    """The parameters of one direction of a recurrence.
 
     Attributes:
-        weight: the name of the parameter ``[4 h, h, taps]``.
-        initial: the name of the parameter ``[2, h]``, hidden and cell state.
-        taps: how many.
+        weight: name of the parameter ``[4 h, h, taps]``.
+        initial: name of the parameter ``[2, h]``, the initial hidden and cell state.
+        taps: number of taps.
     """
 
     weight: str
@@ -42,7 +42,7 @@ class StateToState:
 def emit_row_lstm(
     emitter: Emitter, node: fx.Node, gates: Sum, states: StateToState, width: int
 ) -> Value:
-    """Lay down a Row LSTM for images of `width` columns; gives its hidden states."""
+    """Emit a Row LSTM for images of `width` columns, and return its hidden states."""
     away = states.taps // 2
     start = Initial(states.initial, 0, -1, range(width + (gates.padding or 0)))
     recurrence = _Recurrence(emitter, node, node.name, gates, states, start)
@@ -59,7 +59,7 @@ def emit_diagonal_bilstm(
     right: StateToState,
     width: int,
 ) -> tuple[Value, Value]:
-    """Lay down both directions of a Diagonal BiLSTM; the second is shifted down one row."""
+    """Emit both directions of a Diagonal BiLSTM; the second is shifted down by one row."""
     half = gates.width // 2
     own, reverse = _channels(gates, slice(half)), _channels(gates, slice(half, None))
     return (
@@ -70,7 +70,7 @@ def emit_diagonal_bilstm(
 
 def _emit_left_to_right(emitter: Emitter, node: fx.Node, gates: Sum, states: StateToState) -> Value:
     start = Initial(states.initial, 0, None, range(-1, 0))
-    late = replace(gates, earliest=0)  # the state beside will be added
+    late = replace(gates, earliest=0)  # the state to the left is added later
     recurrence = _Recurrence(emitter, node, f"{node.name}.left", late, states, start)
     recurrence.add_above((0,))
     with emitter.scan(reverse=False):
@@ -82,7 +82,7 @@ def _emit_left_to_right(emitter: Emitter, node: fx.Node, gates: Sum, states: Sta
 def _emit_right_to_left(
     emitter: Emitter, node: fx.Node, gates: Sum, states: StateToState, end: int
 ) -> Value:
-    """At each row, the map of the row above, which is finished: so it reads the gates there."""
+    """Emit the right-to-left direction; each row computes the states of the finished row above."""
     start = Initial(states.initial, 0, None, range(end, end + 1))
     above, name = _of_row_above(gates), f"{node.name}.right"
     with emitter.marked(first_row=1):
@@ -95,7 +95,7 @@ def _emit_right_to_left(
 
 
 class _Recurrence:
-    """The states of a recurrence, and the sums of its gates."""
+    """The states of a recurrence and the sums of its gates."""
 
     def __init__(
         self,
@@ -118,7 +118,7 @@ class _Recurrence:
         emitter.buffers[f"{name}.cell"].initial = replace(start, part=1)
 
     def add_above(self, cols: tuple[int, ...]) -> None:
-        """The gates, with what they read of the row above: the first taps."""
+        """Emit the gates, including the state-to-state taps that read the row above."""
         size = len(self.hidden.channels)
         live = np.ones((4 * size, size, 1, len(cols)), dtype=bool)
         above = Convolution(self.layer, self.hidden, live, (-1,), cols, False, self.parameter)
@@ -126,7 +126,7 @@ class _Recurrence:
         self.sums = self.emitter.place(total, self.node, f"{self.name}.gates")
 
     def add_beside(self, col: int, when: str) -> None:
-        """What the gates read of the state beside: the second tap."""
+        """Emit the second state-to-state tap, which reads the neighbor at column offset `col`."""
         out, src = (self.emitter.buffers[f"{self.name}{suffix}"] for suffix in (".gates", ""))
         weight = Weight(self.layer, out.order, src.order, (0,), (1,), self.parameter)
         spans = Span(out.name, 0, out.channels), Span(src.name, 0, src.channels)
@@ -134,7 +134,7 @@ class _Recurrence:
         self.emitter.emit(step, when, padding=self.sums.padding)
 
     def emit_cells(self, dr: int, dc: int) -> None:
-        """From the gates and the cell state of the pixel `dr`, `dc` away to the states."""
+        """Emit the states from the gates and the cell state at the offset (`dr`, `dc`)."""
         o, f, i, g = cut(self.sums, 4)
         before = self.cell.shifted(dr, dc)
         self.emitter.emit_pointwise(self.cell, PointwiseValue(_CELL, (f, before, g, i)))
@@ -142,7 +142,7 @@ class _Recurrence:
 
 
 def _channels(total: Sum, chosen: slice) -> Sum:
-    """Some channels of a sum."""
+    """Return some channels of a sum."""
     convolutions = (
         replace(c, live=c.live[chosen], first_out=c.first_out + (chosen.start or 0))
         for c in total.convolutions
@@ -152,7 +152,7 @@ def _channels(total: Sum, chosen: slice) -> Sum:
 
 
 def _of_row_above(total: Sum) -> Sum:
-    """At each pixel, what a sum is at the pixel above."""
+    """Return a sum shifted down by one row."""
     convolutions = (replace(c, rows=tuple(row - 1 for row in c.rows)) for c in total.convolutions)
     values = (value.shifted(-1, 0) for value in total.values)
     return replace(total, convolutions=tuple(convolutions), values=tuple(values))

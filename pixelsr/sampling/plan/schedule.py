@@ -1,4 +1,4 @@
-"""What has to be computed of an image where some values are known."""
+"""The schedule of the computation for images with known values."""
 
 from collections import defaultdict
 from functools import cached_property
@@ -12,7 +12,7 @@ from .symbolic import BoolArray
 
 
 class Schedule:
-    """Which rows, pixels and colors have to be computed, where some values are known.
+    """The rows, pixels and colors that have to be computed when some values are known.
 
     Args:
         unknown: bool ``[C, H, W]``, true where a value has to be drawn in any sample.
@@ -28,23 +28,21 @@ class Schedule:
         if len(pixels):
             stop.view(-1)[pixels[-1]] = last.view(-1)[pixels[-1]] + 1
         self.last_and_stop = torch.stack([last, stop])
-        """int64 ``[2, H, W]``: the last unknown color of each pixel, -1 where all are known; and
-        how many of its stages have to be run. Nothing is computed after the last unknown value."""
+        """int64 ``[2, H, W]``: the last unknown color of each pixel (-1 if all are known), and the
+        number of its stages that must run. Nothing is computed after the last unknown value."""
         self._has_unknown = (last >= 0).any(1).tolist()
         rows = [row for row in range(self.height) if self.row_has_unknown(row)]
         self.leading_rows = rows[0] if rows else self.height
-        """Rows at the top without an unknown value."""
+        """The number of rows at the top without an unknown value."""
         self.last_row = rows[-1] if rows else -1
         """The last row with an unknown value; nothing below it is computed."""
         needed = _needed(plan, unknown)
         self.first_row, self.cols = _window(plan, needed)
-        """What leads to an unknown value reads nothing above this row, and nothing beside these
-        columns."""
+        """The first row and the columns of all features that an unknown value depends on."""
         self.first_rows = self._first_rows(plan, needed)
-        """Of each placed step: where it begins. What it would compute above, in leading rows, leads
-        to no unknown value."""
+        """The first row of each placed step. No unknown value depends on its results above."""
 
-    # Lists are read much faster than tensors, value by value, but are many times larger.
+    # Element access is much faster in lists than in tensors, but lists are many times larger.
 
     @cached_property
     def _last(self) -> list[list[int]]:
@@ -75,15 +73,15 @@ class Schedule:
         return bool(self._has_unknown[row])
 
     def last_unknown(self, row: int, col: int) -> int:
-        """The last unknown color of a pixel; -1 where all are known."""
+        """Return the last unknown color of a pixel, or -1 if all are known."""
         return int(self._last[row][col])
 
     def is_last(self, row: int, col: int) -> bool:
-        """Is there no unknown value after this pixel?"""
+        """Return True if there is no unknown value after this pixel."""
         return bool(self._stop[row][col] <= self.colors)
 
     def stop(self, row: int, col: int) -> int:
-        """Stages of the pixel that have to be run, counted from color 0."""
+        """Return the number of stages of a pixel that must run, from color 0 on."""
         return int(self._stop[row][col])
 
     def is_unknown(self, row: int, col: int, color: int) -> bool:
@@ -91,7 +89,7 @@ class Schedule:
 
 
 def _needed(plan: Plan, unknown: Tensor) -> Regions:
-    """What unknown values' logits depend on, by the cells of the plan; empty for everything."""
+    """Return the regions that the logits of unknown values depend on; empty means everything."""
     nothing_known = bool(unknown[:, 0, 0].any()) and bool(unknown[:, :, -1].any())
     if nothing_known or not plan.is_local:
         return {}
@@ -99,13 +97,13 @@ def _needed(plan: Plan, unknown: Tensor) -> Regions:
     wanted: dict[int, BoolArray] = {}
     for color, span in enumerate(plan.logits):
         region = unknown[color].cpu().numpy()[None]
-        for cell in cells.of(span):  # without color masks, a cell of several colors
+        for cell in cells.of(span):  # without color masks, one cell has several colors
             wanted[cell] = wanted[cell] | region if cell in wanted else region
     return {cell: region for cell, region in cells.needed(wanted).items() if region.any()}
 
 
 def _window(plan: Plan, needed: Regions) -> tuple[int, range]:
-    """The first row, and the columns, of all regions."""
+    """Return the first row and the columns of all regions together."""
     height, width = plan.image_size
     regions = [region[0] for region in needed.values()]
     if not regions:
@@ -116,9 +114,9 @@ def _window(plan: Plan, needed: Regions) -> tuple[int, range]:
 
 
 def macs_with_known(plan: Plan, unknown: Tensor) -> int:
-    """Multiply-adds of one image where only some values are unknown.
+    """Return the number of multiply-adds per image when only some values are unknown.
 
-    Those of the steps, as the C++ engine runs them; other engines take known leading rows in one
+    This counts the steps that the C++ engine runs; other engines process known leading rows in one
     parallel pass.
 
     Args:
@@ -150,7 +148,7 @@ def macs_with_known(plan: Plan, unknown: Tensor) -> int:
 
 
 def _stage_macs(steps: list[Placed]) -> dict[int, int]:
-    """Multiply-adds at a pixel: when it opens at ROW, colors at 0 .. C."""
+    """Return the multiply-adds at one pixel: "left" steps under ROW, color steps under 0 to C."""
     stages: dict[int, int] = defaultdict(int)
     for placed in steps:
         if placed.when != "row":

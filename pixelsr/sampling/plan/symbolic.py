@@ -1,4 +1,4 @@
-"""Feature maps while a plan is made: where each channel stands, and when it is known."""
+"""Symbolic feature maps for the planner: the buffer, the index and the stage of each channel."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -16,9 +16,9 @@ BoolArray = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Channel:
-    """One channel of a feature map: its place in a buffer, its stage, and what made it so late.
+    """One channel of a feature map: its index in a buffer, its stage and the cause of the stage.
 
-    It is that of the pixel `dr` rows below and `dc` columns to the right.
+    The channel is read at the pixel `dr` rows below and `dc` columns to the right.
     """
 
     buffer: str
@@ -34,14 +34,14 @@ class Channel:
 
 
 Place = tuple[str, int, int, int]
-"""Of a channel: its buffer and its number there, rows below and columns to the right."""
+"""A channel's buffer, its index in the buffer, and its row and column offsets."""
 
 
 @dataclass(frozen=True)
 class Value:
-    """A feature map that stands in buffers, channel by channel.
+    """A feature map whose channels are in buffers.
 
-    It has `padding` columns more than the image; None: it is the same everywhere.
+    It has `padding` more columns than the image. None means that it is constant along a row.
     """
 
     channels: tuple[Channel, ...]
@@ -52,7 +52,7 @@ class Value:
         return np.array([channel.stage for channel in self.channels])
 
     def shifted(self, dr: int, dc: int) -> "Value":
-        """At each pixel, what stood at an earlier one."""
+        """Return the feature map read at an offset to an earlier pixel."""
         stage = ROW if dr < 0 else 0
         channels = (
             replace(c, dr=c.dr + dr, dc=c.dc + dc, stage=min(c.stage, stage)) for c in self.channels
@@ -62,10 +62,10 @@ class Value:
 
 @dataclass(frozen=True)
 class Convolution:
-    """A convolution that still has to be summed somewhere.
+    """A convolution that has no buffer yet.
 
-    `live[o, i, r, c]` tells which taps count; row and column offsets are `rows[r]`, `cols[c]`. The
-    first output is the channel `first_out` of the layer.
+    `live[o, i, r, c]` is true for live taps; their row and column offsets are `rows[r]` and
+    `cols[c]`. The first output is channel `first_out` of the layer.
     """
 
     layer: str
@@ -80,9 +80,9 @@ class Convolution:
 
 @dataclass(frozen=True)
 class Sum:
-    """A sum of convolutions and feature maps, that one buffer will accumulate.
+    """A sum of convolutions and feature maps that one buffer will accumulate.
 
-    Nothing of it is known before the stage `earliest`, as something else will be added.
+    It is not known before the stage `earliest`, since another term is added later.
     """
 
     convolutions: tuple[Convolution, ...]
@@ -95,17 +95,17 @@ class Sum:
 
     @property
     def width(self) -> int:
-        """Channels."""
+        """Return the number of channels."""
         sizes = {len(value.channels) for value in self.values}
         sizes |= {len(convolution.live) for convolution in self.convolutions}
         if len(sizes) > 1:
-            raise PlanError(f"a sum of feature maps of {sorted(sizes)} channels")
+            raise PlanError(f"feature maps of {sorted(sizes)} channels cannot be added")
         return sizes.pop()
 
 
 @dataclass(frozen=True)
 class PointwiseValue:
-    """A pointwise expression of feature maps that no buffer holds yet."""
+    """A pointwise expression of feature maps that has no buffer yet."""
 
     expression: Expression
     args: tuple[Value, ...]
@@ -119,15 +119,18 @@ Deferred = Value | Sum | PointwiseValue
 
 
 def common_padding(values: Iterable[Value]) -> int | None:
-    """The columns beyond the image of values that are used together."""
+    """Return the common padding of feature maps that one operation reads."""
     found = {value.padding for value in values if value.padding is not None}
     if len(found) > 1:
-        raise PlanError(f"feature maps of different widths together: padded by {sorted(found)}")
+        raise PlanError(
+            f"feature maps padded by {sorted(found)} columns cannot be combined; "
+            "expected equal widths"
+        )
     return found.pop() if found else None
 
 
 def runs(*columns: list[Place]) -> list[tuple[Span, ...]]:
-    """Cut parallel lists of places into the longest runs that are consecutive in each."""
+    """Cut parallel lists of `Place`s into the longest runs that are consecutive in each list."""
     spans: list[tuple[Span, ...]] = []
     start, size = 0, len(columns[0])
     for end in range(1, size + 1):
@@ -145,7 +148,7 @@ def _follows(a: Place, b: Place) -> bool:
 
 
 def groups_of_equal(patterns: NDArray[np.bool_]) -> list[tuple[list[int], BoolArray]]:
-    """Indices whose rows of `patterns` are equal and not all false, with that row."""
+    """Group the indices of equal rows of `patterns`, skipping rows that are all false."""
     found: dict[bytes, list[int]] = {}
     for index, pattern in enumerate(patterns):
         if pattern.any():
@@ -160,14 +163,16 @@ def cut(value: Value, parts: int) -> list[Value]:
 
 
 def broadcast(value: Value, width: int) -> Value:
-    """A map of one channel as `width` equal ones."""
+    """Repeat a feature map of one channel to `width` channels."""
     if len(value.channels) not in (1, width):
-        raise PlanError(f"feature maps of {len(value.channels)} and {width} channels together")
+        raise PlanError(
+            f"feature maps of {len(value.channels)} and {width} channels cannot be combined"
+        )
     return value if len(value.channels) == width else Value(value.channels * width, value.padding)
 
 
 def shifted(expression: Any, offset: int) -> Any:
-    """The expression with its arguments counted from `offset`."""
+    """Return the expression with `offset` added to its argument numbers."""
     if expression[0] == "arg":
         return ("arg", expression[1] + offset)
     if expression[0] == "const":

@@ -1,4 +1,4 @@
-"""The C++ engine against the reference engine, and against the forward pass."""
+"""Tests of the C++ engine against the reference engine and the forward pass."""
 
 import os
 import subprocess
@@ -28,7 +28,7 @@ FLOAT = torch.float32
 
 @pytest.fixture
 def threads(monkeypatch):
-    """Sets the number of threads, however many processors there are; puts it back afterwards."""
+    """Yield a function that sets the number of threads, regardless of the number of processors."""
     monkeypatch.setattr(cpu_engine, "usable_processors", lambda: 1000)
     before = torch.get_num_threads()
     yield torch.set_num_threads
@@ -117,7 +117,7 @@ def test_a_image_is_the_same_in_any_batch(name, count, threads):
 
 @pytest.mark.parametrize("name", ["GatedPixelCNN", "PixelCNN", "Dilated"])
 def test_a_image_is_the_same_with_any_number_of_threads(name, threads):
-    """Of a prior: the image stage runs in PyTorch, whose sums depend on the threads."""
+    """Check priors only, because PyTorch's sums in conditioning features depend on the threads."""
     model = network(name, FLOAT)
     images = torch.randint(model.levels, (2, model.colors, 6, 4), dtype=torch.uint8)
     threads(1)
@@ -132,7 +132,7 @@ def _part(low_res: dict[str, Tensor], i: int) -> dict[str, Tensor]:
 
 
 class Wide(Network):
-    """A layer that is worth sharing, and then one that is not."""
+    """A network with a layer that is worth sharing, followed by one that is not."""
 
     colors, levels = 1, 16
 
@@ -147,7 +147,7 @@ class Wide(Network):
 
 @pytest.mark.parametrize("count", range(1, 25))
 def test_no_step_is_missed_by_any_number_of_threads(count, threads):
-    """With fewer places than threads, some threads have no part in a step: maybe the first."""
+    """Check cases with fewer positions than threads, where some threads skip a step."""
     threads(count)
     wide = randomize(Wide()).double().eval()
     for model in (wide, network("GatedPixelCNN"), network("PixelCNN")):
@@ -163,7 +163,7 @@ def test_threads_have_a_processor_each(monkeypatch):
 
 
 def test_more_threads_than_samples_share_the_steps(threads):
-    """Wide enough for steps to be split over the threads of one sample."""
+    """Check a network wide enough to split the steps of one sample over threads."""
     torch.manual_seed(0)
     model = randomize(pixelsr.GatedPixelCNN(channels=48, layers=2, head_channels=200)).eval()
     images = {}
@@ -175,7 +175,7 @@ def test_more_threads_than_samples_share_the_steps(threads):
 
 
 class Pointwise(Network):
-    """Every pointwise function that a plan knows."""
+    """A network with every pointwise function that a plan knows."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -200,7 +200,7 @@ def test_every_pointwise_function(dtype):
 
 
 class Saturated(Network):
-    """Functions far outside the range where they change."""
+    """A network whose function is evaluated far outside the range where it changes."""
 
     def __init__(self, function) -> None:
         super().__init__()
@@ -228,7 +228,7 @@ def test_pointwise_functions_of_large_numbers(function, scale):
 
 def test_samples_of_one_input_share_the_rows_that_are_known(monkeypatch):
     model = network("PixelRecursiveSR-gated")
-    sampling.plan(model, (6, 4), (3, 2))  # whose check draws too
+    sampling.plan(model, (6, 4), (3, 2))  # plan first, because the plan check draws too
     rows = []
     run = cpu_engine.CpuEngine._run
     monkeypatch.setattr(
@@ -241,7 +241,7 @@ def test_samples_of_one_input_share_the_rows_that_are_known(monkeypatch):
     options = {"known": known, "known_mask": masks(shape)["upper half"], "n": 3}
     ours, reference = both(model, **options)
     assert torch.equal(ours, reference)
-    assert rows == [2, 6]  # two inputs, three samples of each
+    assert rows == [2, 6]  # two inputs, then three samples of each
 
 
 # Weights.
@@ -272,7 +272,7 @@ def test_weights_are_packed_once(monkeypatch):
     run = cpu_program._Writer.run
 
     def spy(writer):
-        if writer.dtype == FLOAT:  # the check of a plan draws in float64
+        if writer.dtype == FLOAT:  # the plan check draws in float64
             packed.append(writer)
         return run(writer)
 
@@ -339,7 +339,7 @@ def test_a_record_takes_one_call_and_no_draw(monkeypatch):
 
 
 def network_like(model: nn.Module) -> nn.Module:
-    """A float32 model of the same weights."""
+    """Return a float32 model with the same weights."""
     other = network("PixelCNN", FLOAT)
     other.load_state_dict(model.state_dict())
     return other
@@ -349,7 +349,7 @@ def network_like(model: nn.Module) -> nn.Module:
 
 
 def test_many_images_can_be_on_their_way_at_once():
-    """More states than the engine remembers between two calls."""
+    """Check more unfinished draws than the engine remembers between two calls."""
     model = network("GatedPixelCNN", FLOAT)
     images = torch.randint(8, (12, 3, 2, 2), dtype=torch.uint8)
     expected = sampling.logits(model, images, engine="cpu")
@@ -380,7 +380,7 @@ def test_several_python_threads_may_sample_at_once():
 
 
 def _calls(monkeypatch, model: nn.Module, **options) -> list[dict[str, object]]:
-    """The arguments of the operator's calls while an image is drawn, by name."""
+    """Return the operator's arguments, by name, for each call while an image is drawn."""
     calls = _record_calls(monkeypatch)
     sample(model, engine="cpu", **options)
     return calls
@@ -406,7 +406,7 @@ def test_a_call_is_bounded_so_that_it_can_be_interrupted(monkeypatch):
     model = network("GatedPixelCNN")
     macs = sampling.plan(model, (6, 4)).macs
     assert len(_calls(monkeypatch, model)) == 1
-    monkeypatch.setattr(cpu_engine, "_MACS_AT_ONCE", macs)  # three rows of two images
+    monkeypatch.setattr(cpu_engine, "_MACS_AT_ONCE", macs)  # three rows of two images at once
     assert [call["rows"] for call in _calls(monkeypatch, model, n=2)] == [3, 3]
     assert [call["rows"] for call in _calls(monkeypatch, model, n=9)] == [1] * 6
 
@@ -437,7 +437,7 @@ def _request(model: nn.Module):
 
 
 def test_the_operators_are_well_registered(monkeypatch):
-    """With the arguments of real calls, as they were before them."""
+    """Check the operators' registration with recorded arguments of real calls."""
     calls: dict[str, tuple[object, ...]] = {}
 
     class Recording:
@@ -460,7 +460,7 @@ def test_the_operators_are_well_registered(monkeypatch):
         torch.library.opcheck(getattr(torch.ops.pixelsr, name), arguments)
 
 
-# What the engine cannot run.
+# Unsupported plans.
 
 
 def test_an_unknown_step_is_refused_by_name_and_auto_passes_it_over(monkeypatch):
@@ -510,7 +510,7 @@ def test_a_long_formula_is_refused():
             return self.logits(y)
 
     model = randomize(Long()).double().eval()
-    with pytest.raises(ValueError, match=r"the formula of .* is too long"):
+    with pytest.raises(ValueError, match=r"the pointwise step into .* is too long"):
         sample(model, engine="cpu")
     assert torch.equal(sample(model), sample(model, method="ancestral"))
 

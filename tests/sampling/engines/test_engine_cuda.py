@@ -1,6 +1,7 @@
-"""The CUDA engine: its kernel on a GPU where there is one, otherwise on the emulated machine.
+"""Tests of the CUDA engine, on a GPU or on the emulated machine.
 
-There the order in which threads run between two barriers is chosen: what depends on it is a race.
+The emulated machine lets a test choose the order in which threads run between two barriers. A
+result that depends on this order reveals a race.
 """
 
 import copy
@@ -39,12 +40,12 @@ from tests.support.networks import NETWORKS, Network, inputs, network
 HAS_GPU = torch.cuda.is_available() and ops.WHY_NO_CUDA is None
 DEVICE = torch.device("cuda" if HAS_GPU else "cpu")
 EXACT = torch.float16 if HAS_GPU else torch.float32
-"""What the tests of logic compute in: the emulated machine multiplies float32 too."""
+"""The dtype of the logic tests: the emulated machine also multiplies float32."""
 NEAR = {"rtol": 0, "atol": 0.02 if HAS_GPU else 5e-6}
-"""How near logits are to the reference's; half precision is held to its law below."""
+"""The tolerance of logits against the reference; half precision has its own bound below."""
 exactly = pytest.mark.skipif(HAS_GPU, reason="a GPU rounds features to 16 bits: see the replays")
 IN_HALF = [name for name in NETWORKS if name != "Conditioned"]
-"""Networks that PyTorch can run in 16 bits: its Fourier transform there is of powers of two."""
+"""The networks that PyTorch can run in 16 bits, where its FFT needs sizes that are powers of 2."""
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -60,13 +61,13 @@ def _machine():
 
 @pytest.fixture(params=[0, slow(1), 5] if not HAS_GPU else [0])
 def order(request, monkeypatch):
-    """In which order threads run on the emulated machine."""
+    """Set the order in which threads run on the emulated machine."""
     monkeypatch.setenv("PIXELSR_EMULATOR_ORDER", str(request.param))
 
 
 @pytest.fixture
 def gpu(monkeypatch):
-    """Sets what the machine is taken for."""
+    """Return a function that sets the properties of the machine."""
 
     def take(processors: int = 132, shared: int = 227 * 1024, has_clusters: bool = True) -> None:
         monkeypatch.setattr(
@@ -85,7 +86,7 @@ def exact(name: str) -> nn.Module:
 
 
 def logits_error(model: nn.Module, n: int = 2, engine: str = "cuda") -> tuple[float, float]:
-    """The largest error of the logits against float64, and that of PyTorch in the same dtype."""
+    """Return the largest errors of our logits and of PyTorch in the same dtype, against float64."""
     size = (6, 4)
     generator = torch.Generator().manual_seed(3)
     shape = (n, model.colors, *size)
@@ -142,7 +143,7 @@ def test_logits_of_odd_sizes(name, size):
 
 @pytest.mark.parametrize("has_clusters", [False, True])
 def test_rows_that_are_taken_in_several_passes(has_clusters, gpu, order):
-    """Wide layers in wide images: a warp's sums are of a part of the row."""
+    """Check wide layers in wide images, where a warp's sums cover a part of the row."""
     gpu(has_clusters=has_clusters)
     model = randomize(pixelsr.GatedPixelCNN(channels=64, layers=2, head_channels=16, levels=8))
     model = model.to(DEVICE, EXACT).eval()
@@ -185,7 +186,7 @@ def test_samples_of_one_input_share_the_rows_that_are_known(name, monkeypatch):
     assert rows == [len(ours) // 11, len(ours)]
 
 
-# How the work is cut.
+# Division of the work.
 
 
 @pytest.mark.parametrize("name", ["GatedPixelCNN-4-colors-256-levels", "PixelRecursiveSR-gated"])
@@ -198,7 +199,7 @@ def test_images_do_not_depend_on_how_the_work_is_cut(name, gpu, monkeypatch):
 
 
 def test_a_sum_is_in_the_same_order_in_a_cluster(gpu):
-    """Of layers that are wide enough for their tiles of outputs to be shared by the members."""
+    """Check layers wide enough for a cluster to share their tiles of outputs."""
     wide = randomize(pixelsr.GatedPixelCNN(channels=96, layers=2, head_channels=40, levels=8))
     model = wide.to(DEVICE, EXACT).eval()
     images = torch.randint(8, (1, 3, 2, 4), dtype=torch.uint8, device=DEVICE)
@@ -214,14 +215,14 @@ def test_few_samples_have_clusters_and_many_have_none(gpu):
     model = network("GatedPixelCNN", torch.float16).to(DEVICE)
     expected = {
         1: (1, 8),
-        9: (1, 8),  # two tiles of 8 are drawn at once, each in the time of one
+        9: (1, 8),  # two tiles of 8 run at once, each as fast as one
         128: (1, 8),
         129: (2, 8),  # 17 tiles of 8 would have 4 blocks each
         256: (2, 8),
         257: (2, 4),
         600: (2, 2),
         1030: (1, 1),
-        1060: (2, 1),  # 133 tiles of 8 would have to be drawn one after another
+        1060: (2, 1),  # 133 tiles of 8 would not all run at once
         5000: (2, 1),
     }
     assert {n: cut_of(model, n) for n in expected} == expected
@@ -231,7 +232,7 @@ def test_few_samples_have_clusters_and_many_have_none(gpu):
 
 
 def test_clusters_are_as_many_as_the_driver_can_place(gpu, monkeypatch):
-    """On a GPU that runs fewer at once than its multiprocessors would have."""
+    """Check a GPU that runs fewer clusters at once than its multiprocessors would allow."""
     gpu()
     asked = []
     monkeypatch.setattr(cuda_engine, "_clusters_at_once", lambda cut, _: asked.append(cut) or 13)
@@ -259,7 +260,7 @@ def engine_of(model: nn.Module, n: int = 2) -> CudaEngine:
 
 
 def test_windows_that_do_not_fit_stay_in_global_memory(gpu):
-    """The same images from a GPU whose blocks have little shared memory."""
+    """Check for equal images from a GPU whose blocks have little shared memory."""
     wide = randomize(pixelsr.GatedPixelCNN(channels=40, layers=2, head_channels=300, levels=8))
     model = wide.to(DEVICE, EXACT).eval()
     whole = pixelsr.sample(model, 3, image_size=(3, 4), engine="cuda", temperature=0.5)
@@ -326,11 +327,11 @@ def test_leading_known_rows_and_several_launches(monkeypatch):
     assert torch.equal(sample(model, engine="cuda", **options), whole)
 
 
-# Draws.
+# Drawing.
 
 
 class Silent(Network):
-    """Logits that are all equal: what is drawn is the noise's argmax."""
+    """A network whose logits are all equal, so that it draws the argmax of the noise."""
 
     colors, levels = 2, 256
 
@@ -346,7 +347,10 @@ class Silent(Network):
 
 @pytest.mark.parametrize("levels", [256, 2, 7])
 def test_the_noise_is_the_reference_s_bit_for_bit(levels):
-    """Read from the tiles' storage, after the last row: 50 thousand draws, on a GPU a million."""
+    """Read the noise from the tiles' storage after the last row.
+
+    These are 50 thousand draws, or a million on a GPU.
+    """
     samples, (height, width) = (500 if HAS_GPU else 25), (3, 4)
     model = Silent()
     model.levels = levels
@@ -360,7 +364,7 @@ def test_the_noise_is_the_reference_s_bit_for_bit(levels):
     engine._storage = lambda tiles: kept.append(storage_of(tiles)) or kept[0]
     engine.draw(Sampler(seed, 1.0))
     bytes_of_noise = width * 2 * engine.cut.samples * levels * 4
-    first = engine.cuda_program.tiles.units * UNIT  # behind the rings
+    first = engine.cuda_program.tiles.units * UNIT  # after the ring buffers
     noise = kept[0].view(engine.tiles, -1)[:, first : first + bytes_of_noise].contiguous()
     noise = noise.view(torch.float32).view(engine.tiles, width * 2, levels, engine.cut.samples)
     noise = noise.permute(0, 3, 1, 2).flatten(0, 1)[:samples]  # [samples, positions, levels]
@@ -476,7 +480,7 @@ def test_time_is_told_by_event():
     assert all(ticks > 0 for ticks in spent.values())
 
 
-# What the engine cannot run.
+# Unsupported requests.
 
 
 def test_float64_is_refused_by_name():
@@ -489,16 +493,14 @@ def test_float32_is_refused_on_a_real_gpu(monkeypatch):
     model = network("PixelCNN", torch.float32)
     monkeypatch.setattr(cuda_engine, "EMULATES", False)
     reason = CudaEngine.why_not(sampling.plan(model, (3, 4)), request_of(model))
-    assert (
-        reason == "it multiplies float16 or bfloat16, the weights are torch.float32; see `weights`"
-    )
+    assert reason == "it multiplies float16 or bfloat16 weights, got torch.float32; see `weights`"
 
 
 def test_too_little_shared_memory_is_said_and_auto_goes_on(gpu):
     gpu(shared=16 * 1024)
     model = exact("PixelCNN")
     with pytest.raises(
-        ValueError, match=r"its blocks need more than 16384 bytes of shared memory, which"
+        ValueError, match=r"its blocks need more than the 16384 bytes of shared memory"
     ):
         sample(model, engine="cuda")
     assert sample(model).shape == (2, 3, 6, 4)
@@ -549,13 +551,13 @@ def test_the_operator_is_well_registered(monkeypatch):
     torch.library.opcheck(torch.ops.pixelsr.run_tiles_, calls[0])
 
 
-# Races that the emulated machine must see: the test of the tests.
+# Races that the emulated machine must detect, to validate these tests.
 
 
 @pytest.mark.skipif(HAS_GPU, reason="of the emulated machine")
 @pytest.mark.parametrize("barrier", ["sync_block", "sync_cluster", "wait_for_copies"])
 def test_a_missing_barrier_is_seen(barrier, tmp_path):
-    """The kernel without one kind of barrier draws other logits, or fails."""
+    """Check that a kernel without one kind of barrier draws other logits, or fails."""
     source = (HERE / "run_tiles.cpp").read_text()
     hidden = {
         "sync_block": "inline void no_barrier() {}\n#define sync_block no_barrier\n",
@@ -566,7 +568,7 @@ def test_a_missing_barrier_is_seen(barrier, tmp_path):
     broken.write_text(f'#include "cuda/intrinsics.h"\n{hidden}{source}')
     script = (
         "import sys, torch\n"
-        "from tests import test_engine_cuda as t\n"
+        "from tests.sampling.engines import test_engine_cuda as t\n"
         "torch.ops.load_library(sys.argv[1])\n"
         "t.cuda.EMULATES = True\n"
         "print(t.logits_error(t.exact('PixelRecursiveSR-gated'))[0])\n"

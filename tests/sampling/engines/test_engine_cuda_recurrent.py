@@ -1,4 +1,4 @@
-"""The CUDA engine with recurrences: states beside the image, scans, columns beyond it."""
+"""Tests of the CUDA engine with recurrences: states beside the image, scans, columns beyond it."""
 
 import pytest
 import torch
@@ -33,7 +33,7 @@ def exact(name: str) -> nn.Module:
 
 
 def wide(name: str, channels: int, layers: int = 2) -> nn.Module:
-    """Of more than one tile of outputs, and of inputs."""
+    """Return a network with more than one tile of outputs and of inputs."""
     sizes = {"channels": channels, "layers": layers, "head_channels": 9, "levels": 4}
     model = randomize(getattr(pixelsr, name)(**sizes, first_kernel_size=3))
     return model.to(DEVICE, EXACT).eval()
@@ -54,7 +54,7 @@ def check_images(model: nn.Module, **options) -> None:
 
 
 def check_steps(model: nn.Module, size: tuple[int, int], **options: Tensor) -> None:
-    """The logits of each value to draw, when those before it are chosen at random."""
+    """Compare the logits of each value to draw; the values before it are chosen at random."""
     ours, theirs = (
         sampling.start(model, n=2, image_size=size, engine=engine, **options)
         for engine in ("cuda", "reference")
@@ -98,7 +98,7 @@ def test_one_row_and_one_column_too(name, size, gpu):
 
 @pytest.mark.parametrize("name", BOTH)
 def test_rows_that_are_taken_in_several_passes(name, gpu):
-    """Their last column, beyond the image, is in a pass of its own."""
+    """Check rows whose last column, beyond the image, has its own pass."""
     gpu(has_clusters=False)
     check_logits(wide(name, 20), (2, 16))
 
@@ -131,7 +131,7 @@ def test_samples_share_the_rows_that_are_known(name, gpu, monkeypatch):
 
 @pytest.mark.parametrize("name", BOTH)
 def test_a_cluster_draws_the_same(name, gpu):
-    """Of a layer that is wide enough for the members to share its scans."""
+    """Check a layer wide enough for the ranks of a cluster to share its scans."""
     model, found = wide(name, 64, layers=1), []
     for has_clusters in (False, True):
         gpu(has_clusters=has_clusters)
@@ -142,7 +142,10 @@ def test_a_cluster_draws_the_same(name, gpu):
 
 @exactly
 def test_members_wait_for_a_scan_that_the_leader_runs_alone(order):
-    """And it for them: of a known row each has some columns."""
+    """Check that the ranks of a cluster wait for a scan that rank 0 runs alone, and it for them.
+
+    In a known row, each rank has some of the columns.
+    """
     model = randomize(pixelsr.DiagonalBiLSTM(channels=4, layers=2, head_channels=3, levels=4))
     known = torch.randint(4, (1, 3, 3, 8), dtype=torch.uint8, device=DEVICE)
     known_mask = torch.ones_like(known, dtype=torch.bool)
@@ -176,6 +179,6 @@ def test_another_initial_state_is_another_image(name, gpu):
 
 @exactly
 def test_a_caller_who_draws_gets_the_logits_of_the_reference(gpu):
-    """A row ends after the value that the caller has chosen."""
+    """Check that a row also ends if the caller chooses its last value."""
     gpu(has_clusters=False)
     check_steps(exact("DiagonalBiLSTM"), (3, 2))

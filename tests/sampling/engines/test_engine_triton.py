@@ -1,7 +1,7 @@
-"""The Triton engine against the reference engine and the forward pass.
+"""Tests of the Triton engine against the reference engine and the forward pass.
 
-On the GPU where there is one, otherwise in Triton's interpreter, which takes a second for a few
-pixels of a small network.
+They run on the GPU or in Triton's interpreter, which takes a second for a few pixels of a small
+network.
 """
 
 import itertools
@@ -40,7 +40,7 @@ SIZE = (2, 2)
 
 @pytest.fixture(autouse=True)
 def ieee():
-    """PyTorch's convolutions may use TF32 on a GPU, unless told otherwise; the engine does not."""
+    """Turn TF32 off in PyTorch's convolutions, because the engine does not use it."""
     switch = torch.backends.cudnn.conv
     before, switch.fp32_precision = switch.fp32_precision, "ieee"
     yield
@@ -48,7 +48,7 @@ def ieee():
 
 
 class Small(Network):
-    """Taps above, to the left and at the center, in few steps."""
+    """A network with taps above, to the left and at the center, in few steps."""
 
     colors = 2
 
@@ -150,7 +150,7 @@ def test_every_pointwise_function():
 
 
 def test_a_image_is_the_same_in_any_batch_and_in_any_tile_of_it():
-    """Eighteen samples are two tiles, the second one nearly empty."""
+    """Check 18 samples, which make two tiles, the second nearly empty."""
     model = network("GatedPixelCNN-gray-binary")
     together = sample(model, n=18)
     assert torch.equal(sample(model, n=18, max_batch=10), together)
@@ -169,7 +169,7 @@ def test_logits_are_the_same_in_any_batch(dtype):
 
 
 def test_completions_are_the_same_in_any_batch():
-    """With leading rows that are known, and a known row further down."""
+    """Check known leading rows, and a known row further down."""
     model = network("HintAbove")
     low_res = networks.inputs(model, 2, (4, 2))["low_res"]
     known = torch.zeros(1, 3, 4, 2, dtype=torch.uint8)
@@ -195,7 +195,7 @@ def test_known_values_stay_and_the_rest_is_that_of_the_reference(mask):
 
 
 def test_rows_give_the_same_whether_they_are_drawn_or_known():
-    """Given its own values, an image is completed to itself: other kernels, the same sums."""
+    """Check that an image is completed to itself by other kernels with the same sums."""
     model = small()
     images = sample(model, image_size=(4, 2))
     mask = torch.zeros(images.shape, dtype=torch.bool)
@@ -229,7 +229,7 @@ def test_samples_of_one_input_share_the_rows_that_are_known(monkeypatch):
 
 
 class Indifferent(Network):
-    """Logits that are zero, so that the noise alone draws."""
+    """A network whose logits are zero, so that only the noise draws."""
 
     def __init__(self, colors: int, levels: int) -> None:
         super().__init__()
@@ -301,7 +301,7 @@ def test_several_python_threads_may_sample_at_once():
 
 
 def test_few_values_flip(capsys):
-    """By replay: how often one forward pass of the sample would have drawn another value."""
+    """Count the values that one forward pass of the sample would draw differently."""
     for dtype, most in ((torch.float32, 0), (torch.float16, 0.02)):
         model = small(dtype)
         images = sample(model, n=32, image_size=(2, 3)).to(DEVICE)
@@ -352,7 +352,7 @@ def test_weights_are_packed_once_and_again_when_one_has_changed(monkeypatch):
     assert torch.equal(after, sample(model, n=4, engine="reference", **options))
 
 
-# The lists of a pixel: nothing but these waits orders what its tasks write and read.
+# The task lists of a pixel. Only these waits order the reads and writes of its tasks.
 
 
 def _written(task) -> set[tuple[str, int]]:
@@ -360,7 +360,7 @@ def _written(task) -> set[tuple[str, int]]:
 
 
 def _read(task) -> set[tuple[str, int]]:
-    """At the pixel itself: nothing else is written while a list runs."""
+    """Return what a task reads at the pixel itself: nothing else is written while a list runs."""
     step = task.step
     spans = list(step.args) if isinstance(step, Pointwise) else [step.add, step.out]
     if isinstance(step, Product) and 0 in step.rows and 0 in step.cols:
@@ -403,7 +403,7 @@ def test_independent_tasks_do_not_wait():
     assert triton_program._waits(left) == [True, False, False]
 
 
-# What the engine cannot run.
+# Unsupported requests.
 
 
 @pytest.mark.skipif(DEVICE == "cuda", reason="auto takes it there")
@@ -445,14 +445,14 @@ def test_a_function_that_it_does_not_know_is_refused(monkeypatch):
 
 def test_features_that_32_bits_do_not_count_are_refused(monkeypatch):
     monkeypatch.setattr(triton_program, "MOST_VALUES", 100)
-    with pytest.raises(ValueError, match=r"features of one image are \d+ values, more than 100"):
+    with pytest.raises(ValueError, match=r"features of one image are \d+ numbers, more than 100"):
         sample(small())
 
 
 def test_edits_are_refused_by_name_and_auto_takes_another_engine():
     model = small()
     images = images_of(model, 1)
-    with pytest.raises(ValueError, match=r"engine 'triton' cannot run: .* takes no edits"):
+    with pytest.raises(ValueError, match=r"engine 'triton' cannot run: it does not support edits"):
         sampling.incremental_logits(model, images, engine="triton")
     assert sampling.incremental_logits(model, images).logits.shape == (1, 8, 2, *SIZE)
 

@@ -1,4 +1,4 @@
-"""Recurrent networks in the Triton engine, against the forward pass and the reference engine."""
+"""Tests of recurrent networks in the Triton engine against the forward pass and the reference."""
 
 import itertools
 
@@ -28,7 +28,7 @@ SMALL |= {"colors": 1, "levels": 4}
 
 @pytest.fixture(autouse=True)
 def ieee():
-    """PyTorch's convolutions may use TF32 on a GPU, unless told otherwise; the engine does not."""
+    """Turn TF32 off in PyTorch's convolutions, because the engine does not use it."""
     switch = torch.backends.cudnn.conv
     before, switch.fp32_precision = switch.fp32_precision, "ieee"
     yield
@@ -40,7 +40,7 @@ def network(make, **options):
 
 
 def enlarging(make):
-    """As the prior that enlarges: what the small image adds is not padded."""
+    """Return the network as a prior of super-resolution; conditioning features have no padding."""
     conditioning = ConditioningNetwork(channels=4, blocks=1, scale_factor=2, colors=1, levels=4)
     return randomize(PixelRecursiveSR(network(make), conditioning)).eval().to(DEVICE)
 
@@ -92,7 +92,7 @@ def test_logits_where_a_small_image_is_given(make, form):
 
 
 def test_logits_are_the_same_in_any_tile_of_a_batch():
-    """The last of seventeen samples is alone in its tile; the row above is known, and scanned."""
+    """Check the last of 17 samples, alone in its tile, below a known row that is scanned."""
     model = network(DiagonalBiLSTM)
     known = random_values(17, 1, 2, 3)
     mask = torch.zeros(known.shape, dtype=torch.bool)
@@ -128,7 +128,7 @@ def test_known_values_stay_and_the_rest_is_that_of_the_reference(make, mask):
 
 @pytest.mark.parametrize("make", MODELS)
 def test_rows_give_the_same_whether_they_are_drawn_or_known(make):
-    """To the row below: known ones are run by other kernels, once for all samples."""
+    """Check the row below known rows, which other kernels run once for all samples."""
     model, images = network(make), random_values(1, 1, 3, 2).to(DEVICE)
     mask = torch.zeros(images.shape, dtype=torch.bool)
     mask[:, :, :2] = True
@@ -171,7 +171,7 @@ def test_half_precision_is_at_most_twice_as_far_off_as_pytorch(make):
 
 
 def test_the_memory_asked_for_is_what_is_allocated(monkeypatch):
-    """The small image's values are padded too."""
+    """Check that the memory of padded conditioning features is counted too."""
     asked = []
     monkeypatch.setattr(engine, "check_memory", lambda needed, *_: asked.append(needed))
     model = network(DiagonalBiLSTM, scale_factor=2)
@@ -183,7 +183,7 @@ def test_the_memory_asked_for_is_what_is_allocated(monkeypatch):
     assert asked == [sum(tensor.nbytes for tensor in tensors)]
 
 
-# Joined steps, and the lists.
+# Fused steps and task lists.
 
 
 def plan_of(*placed: Placed) -> sampling.Plan:
@@ -217,7 +217,7 @@ def test_a_function_of_another_pixel_is_not_joined():
 
 @pytest.mark.parametrize("make", MODELS)
 def test_a_task_waits_for_those_that_it_depends_on(make):
-    """In the lists of the pixels, of the scans, and of the columns of padding."""
+    """Check the lists of the pixels, of the scans and of the padding columns."""
     every = tasks(sampling.plan(network(make, layers=2, colors=3), (3, 4)))
     lists = [[task for task in every if task.placed.when != "row"]]
     lists += [
@@ -239,7 +239,7 @@ def _depends(after: Task, before: Task) -> bool:
 
 
 def _read(task: Task) -> list[Span]:
-    """At the pixel itself: nothing else is written while a list runs."""
+    """Return what a task reads at the pixel itself: nothing else is written while a list runs."""
     step = task.step
     spans = list(step.args) if isinstance(step, Pointwise) else [step.add, step.out]
     if isinstance(step, Product) and 0 in step.rows and 0 in step.cols:

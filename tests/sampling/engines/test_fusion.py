@@ -1,4 +1,4 @@
-"""Steps joined for a GPU, and tasks shared by the members of a cluster."""
+"""Tests of steps fused for a GPU, and of tasks shared by the ranks of a cluster."""
 
 import functools
 import itertools
@@ -22,13 +22,13 @@ def tasks_of(name: str):
 
 def test_every_gate_and_relu_of_a_gated_pixelcnn_is_joined_to_its_product():
     left = [task for task in tasks_of("GatedPixelCNN") if isinstance(task.step, Pointwise)]
-    assert {task.step.expression[0] for task in left} == {"sub"}  # the levels scaled
+    assert {task.step.expression[0] for task in left} == {"sub"}  # the normalization of levels
 
 
 def test_a_sum_that_nobody_else_reads_is_not_written():
     joined = [task for task in tasks_of("GatedPixelCNN") if task.function]
     kept = {task.placed.when for task in joined if task.keeps}
-    assert kept == {"row"}  # the vertical stack's sums, which the links read
+    assert kept == {"row"}  # the links read the vertical stack's sums
     assert any(not task.keeps for task in joined if task.function == "gate")
     assert all(not task.keeps for task in joined if task.function == "relu")
 
@@ -82,7 +82,7 @@ def test_members_do_each_tile_of_each_task_once(cluster_size, stage):
 def test_a_barrier_stands_between_members_that_write_and_read_the_same(cluster_size, stage):
     between: list[list[tuple[int, Part]]] = [[]]
     lists = [list(work) for work in share(wide_tasks(*stage), cluster_size)]
-    while any(lists):  # up to the next barrier, all members
+    while any(lists):  # all ranks, up to the next barrier
         for rank, work in enumerate(lists):
             while work and work[0] is not None:
                 between[-1].append((rank, work.pop(0)))

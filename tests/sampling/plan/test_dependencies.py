@@ -1,4 +1,4 @@
-"""Regions: what an edit reaches forwards is what a value needs backwards."""
+"""Tests of the dependencies: what an edit affects is the transpose of what a value needs."""
 
 import numpy as np
 import pytest
@@ -49,9 +49,9 @@ def _overwrites(step: Step) -> bool:
 
 @pytest.mark.parametrize("name", ["GatedPixelCNN", "PixelCNN", "Dilated", "ReadTwice", "HintAbove"])
 def test_needed_is_the_transpose_of_affected(name):
-    """A place of one cell is affected by one of another where it needs it, and nowhere else."""
+    """Check that a position affects another exactly if the other needs it."""
     cells = Cells(make_plan(network(name)))
-    every = np.eye(24, dtype=bool).reshape(24, *SIZE)  # an image for each place
+    every = np.eye(24, dtype=bool).reshape(24, *SIZE)  # one mask per position
     numbers = range(len(cells.cells))
     affected = {a: cells.affected({a: every}) for a in numbers}
     needed = {b: cells.needed({b: every}) for b in numbers}
@@ -68,7 +68,7 @@ def test_logits_need_the_values_that_can_change_them(name, monkeypatch):
     model = network(name)
     made = make_plan(model)
     cells = Cells(made)
-    monkeypatch.setattr(nn.functional, "relu", lambda x: x)  # it would hide some
+    monkeypatch.setattr(nn.functional, "relu", lambda x: x)  # ReLU would hide some changes
     nowhere = np.zeros((1, *SIZE), dtype=bool)
     for color, row, col in ((0, 5, 3), (2, 3, 0), (1, 2, 2)):
         wanted = nowhere.copy()
@@ -81,7 +81,7 @@ def test_logits_need_the_values_that_can_change_them(name, monkeypatch):
 
 @torch.no_grad()
 def changes(model: nn.Module, color: int, row: int, col: int) -> np.ndarray:
-    """The values that change some logits of an image, bool ``[C, H, W]``."""
+    """Return the values that change some logits at a position, bool ``[C, H, W]``."""
     shape = (model.colors, *SIZE)
     images = torch.randint(7, (1, *shape), dtype=torch.uint8)
     ones = torch.eye(3 * 6 * 4, dtype=torch.uint8).view(-1, *shape)  # [values, C, H, W]

@@ -1,4 +1,4 @@
-"""The plan: every multiply-add once, and a proof of causality."""
+"""Tests of the plan: it computes every multiply-add once, and proves causality."""
 
 import threading
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from tests.support.networks import NETWORKS, Network, inputs, network
 
 
 def live_taps(model: nn.Module, low_res: Tensor | None = None) -> int:
-    """Live multiply-adds at one pixel of one forward pass, counted from the masks."""
+    """Return the live multiply-adds of a forward pass per pixel, counted from the masks."""
     total = 0
 
     def count(layer: nn.Conv2d, *_: object) -> None:
@@ -64,7 +64,7 @@ def test_paper_size_plan_counts_the_live_multiply_adds(make):
 
 
 def prefilled_macs(made: Plan, unknown: Tensor) -> int:
-    """Multiply-adds in known leading rows, which the engine leaves to the prefill."""
+    """Return the multiply-adds in known leading rows, which the engine leaves to the prefill."""
     schedule = Schedule(made, unknown)
     return sum(
         (schedule.leading_rows - first) * len(schedule.cols) * placed.step.macs
@@ -74,7 +74,7 @@ def prefilled_macs(made: Plan, unknown: Tensor) -> int:
 
 
 def executed_macs(model: nn.Module, known_mask: Tensor, monkeypatch, **what: object) -> int:
-    """Multiply-adds that the engine does for one image, counted where it does them."""
+    """Return the multiply-adds of the engine for one image, counted where it executes them."""
     total = 0
     bind = reference.ReferenceEngine._bind_product
 
@@ -129,7 +129,11 @@ def test_engine_does_the_predicted_multiply_adds(name, mask, monkeypatch):
 
 
 def test_known_leading_rows_cost_what_the_rows_below_read_of_them():
-    """The horizontal stack is read in its own row alone; a layer of the vertical one 3 or 1 up."""
+    """Check the rows that are read above the first unknown row.
+
+    The horizontal stack is read only in its own row; a layer of the vertical stack is read 3 rows
+    or 1 row up.
+    """
     made = make_plan(network("GatedPixelCNN"), (12, 4))
     unknown = torch.zeros(3, 12, 4, dtype=torch.bool)
     unknown[:, 8:] = True
@@ -172,7 +176,7 @@ def test_plan_is_made_once_for_a_size():
 
 
 class Faulty(Network):
-    """One masked convolution to the logits, with something wrong in between."""
+    """One masked convolution before the logits, with a fault in between."""
 
     def __init__(self, wrong: nn.Module, mask_type: str = "A") -> None:
         super().__init__()
@@ -250,7 +254,7 @@ def test_dropout_in_eval_mode_is_nothing():
 
 
 class InPlace(Network):
-    """Changes a feature map, of which another part of the network keeps a view or a reader."""
+    """A network that changes a feature map that another part still views or reads."""
 
     def __init__(self, how: str) -> None:
         super().__init__()
@@ -350,7 +354,7 @@ def test_the_leaves_of_functional_are_what_the_plan_takes_them_for():
 
 
 def at_once(*works: Callable[[], object]) -> None:
-    """Run each in a thread of its own, beginning together; raises what one of them raises."""
+    """Run each function in its own thread, all starting together; raise an error of any."""
     begin, errors = threading.Barrier(len(works)), []
 
     def run(work: Callable[[], object]) -> None:
@@ -380,7 +384,7 @@ def test_several_threads_may_plan_at_once(shared):
 
 
 def test_a_network_may_run_while_another_thread_plans():
-    """Tracing exchanges methods of every module."""
+    """Check a forward pass during tracing, which replaces methods of every module."""
     running, planned = network("PixelRecursiveSR-gated"), threading.Event()
     what = inputs(running)["low_res"]
     images = torch.zeros(1, running.colors, 6, 4, dtype=torch.uint8)

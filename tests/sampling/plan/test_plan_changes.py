@@ -1,4 +1,4 @@
-"""A plan is made anew when anything changes that the network's forward can see."""
+"""Tests that a plan is made again when anything changes that the network's forward can see."""
 
 import argparse
 import dataclasses
@@ -35,7 +35,7 @@ class Options:
 
 
 class Own(nn.Module):
-    """Reads an attribute, a flag, tensors of each kind, options, a global and a class attribute."""
+    """A network that reads attributes, a flag, tensors of each kind, options and a global."""
 
     colors, levels = 1, 16
     power = 1.0
@@ -197,11 +197,11 @@ def test_a_model_that_was_planned_is_freed():
     reference = weakref.ref(model)
     del model
     gc.collect()
-    gc.collect()  # what the first one freed held on to
+    gc.collect()  # frees what the first collection released
     assert reference() is None
 
 
-# Whatever a forward reads.
+# Everything that a forward may read.
 
 
 class Namespace:
@@ -294,7 +294,7 @@ def test_a_library_network_is_not_traced_again(monkeypatch):
     made = plan(model, SIZE)
     monkeypatch.setattr(signature, "trace", lambda *_: pytest.fail("traced"))
     assert plan(model, SIZE) is made
-    model.note = lambda: None  # may be read by anything
+    model.note = lambda: None  # anything may read it
     with pytest.raises(pytest.fail.Exception, match="traced"):
         plan(model, SIZE)
 

@@ -1,4 +1,4 @@
-"""Every new plan is compared with the network's own forward: a mistake is an error."""
+"""Tests that each new plan is compared with its network: a planning mistake is an error."""
 
 import functools
 import random
@@ -17,11 +17,11 @@ from pixelsr.sampling.plan.ir import Placed
 from tests.support.helpers import randomize
 from tests.support.networks import Network, inputs, network
 
-DIFFERS = "logits that differ from those of its forward"
+DIFFERS = "the plan's logits differ from the forward's logits"
 
 
 class Small(Network):
-    """A function of the features between two layers."""
+    """A network with a function of the features between two layers."""
 
     def __init__(self, function=torch.tanh) -> None:
         super().__init__()
@@ -34,7 +34,7 @@ class Small(Network):
 
 
 class OwnFloats(Small):
-    """Makes float32 features itself, whatever the parameters are."""
+    """A network that makes float32 features, whatever the dtype of the parameters."""
 
     def images(self, images: Tensor) -> Tensor:
         return images.float() / 255
@@ -94,7 +94,7 @@ def test_a_forward_that_is_not_a_function_is_refused():
 
 
 def mirror_the_rows_above(monkeypatch) -> None:
-    """Let the planner take the taps of the rows above in the wrong order."""
+    """Make the planner use the taps of the rows above in mirrored order."""
     finish = planner.Planner._finish
 
     def mirrored(placed: Placed) -> Placed:
@@ -112,7 +112,7 @@ def mirror_the_rows_above(monkeypatch) -> None:
 
 def test_the_first_position_that_differs_is_named(monkeypatch):
     mirror_the_rows_above(monkeypatch)
-    with pytest.raises(PlanError, match=f"{DIFFERS}, by up to .*, first at row 1, column"):
+    with pytest.raises(PlanError, match=f"{DIFFERS} by up to .*, first at row 1, column"):
         plan(network("PixelCNN"), (6, 4))
 
 
@@ -121,7 +121,7 @@ def test_a_plan_that_cannot_be_run_is_refused(monkeypatch):
 
     def spoiled(self, *arguments):
         made = finish(self, *arguments)
-        made.buffers[made.placed[0].step.out.buffer].left = 0  # which later windows reach into
+        made.buffers[made.placed[0].step.out.buffer].left = 0  # later windows reach into it
         return made
 
     monkeypatch.setattr(planner.Planner, "_finish", spoiled)
@@ -170,11 +170,11 @@ def test_a_position_dependent_network_is_checked_at_its_own_size(monkeypatch):
     assert torch.equal(drawn, pixelsr.sample(model, 2, image_size=(16, 12), method="ancestral"))
 
 
-# What must not hide a mistake.
+# Things that must not hide a mistake.
 
 
 class Masked(Small):
-    """Adds a number to all logits of the last level, as networks do that forbid some levels."""
+    """A network that adds a number to the last level's logits, as if to forbid the level."""
 
     def __init__(self, number: float) -> None:
         super().__init__()
@@ -442,5 +442,5 @@ def test_levels_that_logits_do_not_have_are_refused():
 
 
 def test_a_network_that_needs_a_small_image_says_so():
-    with pytest.raises(PlanError, match="PixelRecursiveSR needs the size of a low_res"):
+    with pytest.raises(PlanError, match="PixelRecursiveSR needs low_res_size"):
         plan(network("PixelRecursiveSR-gated"), (6, 4))

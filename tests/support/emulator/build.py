@@ -1,4 +1,4 @@
-"""Compiles kernels, and what launches them, for the emulated machine."""
+"""The build of kernels and their launchers for the emulated GPU."""
 
 import hashlib
 import os
@@ -22,9 +22,9 @@ SANITIZE = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefin
 
 
 def build(sources: Sequence[Path], name: str, flags: Iterable[str] = ()) -> Path:
-    """The library of these sources, compiled unless it is there already.
+    """Compile the sources unless that has been done, and return the path of the library.
 
-    Within `make sanitize` it is compiled for the sanitizers, which are loaded then.
+    Under `make sanitize`, which preloads the sanitizers, the library is compiled for them.
     """
     compiler = shlex.split(os.environ.get("CXX", "c++"))
     sanitize = SANITIZE if "libasan" in os.environ.get("LD_PRELOAD", "") else ()
@@ -37,14 +37,13 @@ def build(sources: Sequence[Path], name: str, flags: Iterable[str] = ()) -> Path
     system = [part for path in include_paths() for part in ("-isystem", path)]
     with tempfile.TemporaryDirectory(dir=FOLDER) as folder:
         made = Path(folder) / library.name
-        # A kernel's file may be called .cu: it is C++ here. What torch has loaded is found only
-        # by those who ask for its library.
+        # A .cu file is compiled as C++. The library must link to libtorch_cpu to find its symbols.
         command += [*includes, *system, "-o", str(made), "-x", "c++", *map(str, sources)]
         command += ["-x", "none", *(f"-L{path}" for path in library_paths()), "-ltorch_cpu"]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode != 0:
             raise RuntimeError(f"{shlex.join(command)}\n{done.stderr}")
-        made.replace(library)  # at once, so that nobody sees a part of it
+        made.replace(library)  # atomic, so that nobody sees a part of it
     return library
 
 

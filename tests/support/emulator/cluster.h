@@ -1,5 +1,5 @@
 // A cluster of blocks of emulated threads. Each thread is a fiber, which runs until it must wait
-// for others; in what order they run is a parameter, so that a missing barrier shows.
+// for others. The order in which threads run is a parameter, so that tests detect missing barriers.
 #pragma once
 
 #include <array>
@@ -22,13 +22,13 @@ constexpr int LANES = 32, WARPS = 8, THREADS = WARPS * LANES;
 
 namespace emulator {
 
-constexpr int GARBAGE = 0xFF;  // in every byte: a NaN of each type
+constexpr int GARBAGE = 0xFF;  // every byte of garbage; it makes a NaN in each type
 
 [[noreturn]] inline void fail(const std::string& why) {
   throw std::runtime_error("emulated kernel: " + why);
 }
 
-// 0: in order; 1: in reverse; else at random, from that seed.
+// The order of threads. 0: in order; 1: in reverse; otherwise at random with this seed.
 class Order {
  public:
   explicit Order(uint64_t order) : order_(order), state_(order) {}
@@ -43,8 +43,8 @@ class Order {
     }
   }
 
-  // Those who may go on do so at once, so that they run as far ahead of all others as barriers
-  // allow; at random also after them.
+  // Returns true if released threads run at once, as far ahead of the others as barriers allow. In
+  // random orders, they may also run after the others.
   bool at_once() { return order_ < 2 || random() % 2 == 0; }
 
  private:
@@ -58,7 +58,7 @@ class Order {
   uint64_t order_, state_;
 };
 
-// A queue with two ends, for at most a given number of indices.
+// A double-ended queue for at most a given number of indices.
 class Queue {
  public:
   explicit Queue(int most) {
@@ -86,8 +86,8 @@ class Queue {
   size_t first_ = 0, count_ = 0;
 };
 
-// Of exactly the size that was asked for, so that AddressSanitizer sees what is outside. Without
-// it, bytes on both sides show at least what was written there.
+// Shared memory of exactly the requested size, so that AddressSanitizer detects accesses outside.
+// Without it, guard bytes on both sides detect at least writes.
 class SharedMemory {
  public:
   explicit SharedMemory(int64_t bytes)
@@ -97,7 +97,7 @@ class SharedMemory {
 
   char* begin() const { return memory_.get() + GUARD; }
   int64_t bytes() const { return bytes_; }
-  // The place of an address, also if it is outside.
+  // Returns the offset of an address, which may be outside.
   int64_t offset(const void* address) const {
     return static_cast<int64_t>(reinterpret_cast<uintptr_t>(address) -
                                 reinterpret_cast<uintptr_t>(begin()));
@@ -136,20 +136,20 @@ class SharedMemory {
   std::unique_ptr<char, Free> memory_;
 };
 
-// Consecutive threads that wait for each other.
+// A group of consecutive threads that wait for each other.
 struct Group {
   int first, count;
   int arrived = 0;
-  const char* name = nullptr;  // of what they meet at: equal where it is the same pointer
+  const char* name = nullptr;  // of the function at which they meet; compared by pointer
 };
 
-// A copy that is on its way. What it reads is read at any time until the wait: so a byte that has
-// changed meanwhile is neither the old nor the new one.
+// A copy in progress. A GPU may read the source at any time until the wait, so a byte that changes
+// in between becomes garbage here.
 class Copy {
  public:
   static constexpr int BYTES = 16;
 
-  // Until it is there, there is nothing to be read: no longer what was there before either.
+  // Fills the destination with garbage until the copy is finished.
   Copy(char* to, const char* from, int64_t group) : to_(to), from_(from), group_(group) {
     std::memcpy(then_.data(), from, BYTES);
     std::memset(to, GARBAGE, BYTES);
@@ -180,7 +180,7 @@ struct Thread {
 
 struct Warp {
   Group group;
-  std::array<void*, LANES> parts = {};  // what each lane gives to what they do together
+  std::array<void*, LANES> parts = {};  // the argument of each lane for a joint operation
 };
 
 struct Block {
@@ -189,7 +189,7 @@ struct Block {
   int started = 0, ended = 0;
 };
 
-// The kernel, as each thread calls it.
+// The function that each thread calls.
 struct Kernel {
   void (*call)(const void* body);
   const void* body;
@@ -209,7 +209,7 @@ class Cluster {
     for (int i = 0; i < cluster_size * WARPS; ++i) warps_.push_back({{i * LANES, LANES}});
   }
 
-  // Runs all threads of the cluster of that index until they have ended.
+  // Runs all threads of the cluster with this index until they end.
   void run(int64_t index);
 
   Order& order() { return order_; }
@@ -223,7 +223,7 @@ class Cluster {
   void sync_block() { meet(block().group, SYNC_BLOCK); }
   void sync_cluster() { meet(all_, SYNC_CLUSTER); }
 
-  // What the lanes of a warp do together, with a part from each: the last to come does it for all.
+  // Runs a joint operation of a warp, with a part from each lane. The last lane to arrive runs it.
   template <class Part, class Do>
   void in_warp(Part& part, const Do& together) {
     Warp& warp = warps_[current_ / LANES];
@@ -264,7 +264,7 @@ class Cluster {
 
   Kernel kernel_;
   Order order_;
-  Queue ready_;  // the threads that may go on
+  Queue ready_;  // the threads that can run
   std::vector<Thread> threads_;
   std::vector<Warp> warps_;
   std::vector<Block> blocks_;
@@ -272,11 +272,11 @@ class Cluster {
   std::vector<int> released_;
   int64_t index_ = 0;
   int current_ = 0;
-  Fiber caller_;              // who runs the cluster
-  std::exception_ptr error_;  // once there is one, all threads leave the kernel
+  Fiber caller_;              // the caller of `run`
+  std::exception_ptr error_;  // if set, all threads leave the kernel
 };
 
-// Several threads of the system may each run a grid.
+// Each system thread may run a grid.
 inline thread_local Cluster* running_cluster = nullptr;
 inline thread_local Stacks stacks;
 
@@ -308,7 +308,7 @@ inline void Cluster::begin_all(int64_t index) {
   for (Block& block : blocks_) block.started = block.ended = 0;
 }
 
-// Threads that are still within the kernel, after an error, leave it by an exception.
+// Ends the cluster. After an error, threads that are still in the kernel leave it by an exception.
 inline void Cluster::end_all() {
   bool all_ended = true;
   for (const Thread& thread : threads_) all_ended &= thread.ended;
@@ -329,8 +329,8 @@ inline void Cluster::enter() {
   std::abort();
 }
 
-// Other blocks may neither write into a block's memory before it has begun, nor read there after
-// it has ended: nothing of that lasts.
+// Runs a thread. Other blocks must not write to a block's memory before it begins, nor read it
+// after it ends, so the memory is filled with garbage at both times.
 inline void Cluster::live(Thread& self) {
   Block& own = block();
   self.started = true;
@@ -385,7 +385,8 @@ inline Fiber& Cluster::next() {
   return threads_[current_].fiber;
 }
 
-// Of all that wait, those in the smallest group are the nearest to the mistake.
+// Describes a deadlock. Of all waiting threads, those in the smallest group are nearest to its
+// cause.
 inline std::string Cluster::why_stuck() const {
   int waiting = -1;
   const Group* group = &all_;

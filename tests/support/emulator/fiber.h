@@ -1,4 +1,4 @@
-// Fibers: they have stacks of their own, and take turns on one thread of the system.
+// Fibers, which have their own stacks and take turns on one system thread.
 #pragma once
 
 #include <sys/mman.h>
@@ -26,8 +26,8 @@
 #if defined(PIXELSR_UCONTEXT)
 #include <ucontext.h>
 #else
-// Stores the stack pointer at `from` and goes on where `to` was stored. swapcontext would ask the
-// system for each switch. Only what a call must keep is kept: the compiler saves the rest.
+// Stores the stack pointer at `from` and resumes the stack `to`. swapcontext would make a system
+// call for each switch. Only callee-saved registers are saved here: the compiler saves the others.
 extern "C" void pixelsr_switch_stack(void** from, void* to);
 asm(R"(
 .pushsection .text
@@ -58,7 +58,7 @@ pixelsr_switch_stack:
 namespace pixelsr {
 namespace emulator {
 
-// Where a fiber has stopped.
+// The point at which a fiber has stopped.
 #if defined(PIXELSR_UCONTEXT)
 
 class Place {
@@ -82,7 +82,7 @@ class Place {
  public:
   void begin(char* stack, size_t bytes, void (*entry)()) {
     constexpr int REGISTERS = 6;
-    // The entry finds the stack as after a call, with a return address: none.
+    // The entry function finds the stack as after a call, with a null return address.
     void** top = reinterpret_cast<void**>(reinterpret_cast<uintptr_t>(stack + bytes) / 16 * 16);
     *--top = nullptr;
     *--top = reinterpret_cast<void*>(entry);
@@ -97,7 +97,7 @@ class Place {
 
 #endif
 
-// A place to stop, and what AddressSanitizer must be told of stacks.
+// A fiber, with the stack information that AddressSanitizer needs.
 class Fiber {
  public:
   void begin(char* stack, size_t bytes, void (*entry)()) {
@@ -106,7 +106,8 @@ class Fiber {
     place_.begin(stack, bytes, entry);
   }
 
-  // Stops here, and returns when another fiber switches back: never, if this one ends.
+  // Switches to another fiber. Returns when a fiber switches back, which never happens if this one
+  // ends.
   void switch_to(Fiber& next, bool ends = false) {
     next.came_from_ = this;
 #if defined(PIXELSR_ADDRESS_SANITIZER)
@@ -119,7 +120,7 @@ class Fiber {
     static_cast<void>(ends);
   }
 
-  // The first that a fiber does.
+  // Must be the first call of a fiber.
   void entered() {
 #if defined(PIXELSR_ADDRESS_SANITIZER)
     __sanitizer_finish_switch_fiber(nullptr, &came_from_->stack_, &came_from_->bytes_);
@@ -134,8 +135,8 @@ class Fiber {
   void* fake_stack_ = nullptr;
 };
 
-// Stacks, each above a page that must not be touched, so that an overflow does not go unseen. They
-// are kept for the next grid: most kernels are short.
+// Stacks, each above a protected page, so that an overflow is detected. They are kept for the next
+// grid, because most kernels are short.
 class Stacks {
  public:
   static constexpr size_t BYTES = 256 * 1024;
@@ -158,7 +159,8 @@ class Stacks {
 
   char* stack(int i) const { return memory_ + i * stride() + page(); }
 
-  // Tops at the same place of every page would all be in the same few lines of the cache.
+  // Returns the size of a stack. Sizes differ, because tops at the same offset in a page would
+  // share a few cache lines.
   static size_t bytes(int i) { return BYTES - i % 64 * 64; }
 
  private:

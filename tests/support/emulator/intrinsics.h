@@ -1,5 +1,5 @@
-// The machine of csrc/cuda/intrinsics.h on a CPU, stricter where a GPU would be wrong in silence:
-// see there what the functions do, and launch.h for how kernels are run.
+// The emulated GPU: the functions of csrc/cuda/intrinsics.h on a CPU. They are stricter where a GPU
+// would silently give wrong results. See launch.h for how kernels run.
 #pragma once
 
 #include <array>
@@ -68,7 +68,7 @@ PIXELSR_DEVICE int shuffle_xor(int value, int mask) {
   return emulator::shuffle_xor_of(value, mask);
 }
 
-// Done only by the wait; until then the place has garbage.
+// The copy is made by the wait; until then the destination has garbage.
 PIXELSR_DEVICE void copy_16_bytes(void* shared, const void* global) {
   emulator::running().start_copy(shared, global);
 }
@@ -100,7 +100,7 @@ struct Product {
   const Inputs<T>* inputs;
 };
 
-// The whole matrices, from the parts of the lanes.
+// Multiplies the whole matrices, which are assembled from the parts of the lanes.
 template <class T>
 void multiply_all(const std::array<Product<T>*, LANES>& lanes) {
   float weights[16][16], inputs[8][16], sums[8][16];  // [input, output], [sample, input], ...
@@ -127,7 +127,7 @@ void multiply_all(const std::array<Product<T>*, LANES>& lanes) {
 
 }  // namespace emulator
 
-// T may also be float here, so that a kernel's logic can be compared closely.
+// Here T may also be float, so that results can be compared closely.
 template <class T>
 PIXELSR_DEVICE void multiply(float (&sums)[4], const Weights<T>& weights, const Inputs<T>& inputs) {
   emulator::Product<T> part{sums, &weights, &inputs};

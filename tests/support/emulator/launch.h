@@ -1,4 +1,4 @@
-// Runs kernels on the CPU.
+// The launch of kernels on the CPU.
 #pragma once
 
 #include <cstdint>
@@ -8,10 +8,11 @@
 
 namespace pixelsr {
 
-// Calls body() in each thread of so many blocks of THREADS threads, in clusters of `cluster_size`
-// blocks, one cluster after another, each block with its own shared memory. `order`: 0 runs them
-// in order, 1 in reverse, others at random from that seed; of a kernel without mistakes the results
-// are the same. Throws what a thread throws, or says which rule of the machine was broken.
+// Calls body() in each thread of `blocks` blocks of THREADS threads, each with its own shared
+// memory. Clusters of `cluster_size` blocks run one after another. If `order` is 0, threads run in
+// order; if 1, in reverse; otherwise at random with `order` as the seed. A correct kernel gives the
+// same results in every order. Rethrows the exception of a thread, or throws an error that names
+// the broken rule.
 template <class Body>
 void run_grid(int64_t blocks, int cluster_size, int64_t shared_bytes, uint64_t order,
               const Body& body) {

@@ -1,4 +1,4 @@
-// The numbers of 16 bits, which are rounded to the nearest, and to even between two.
+// The 16-bit types, with rounding to the nearest number, ties to even.
 #pragma once
 
 #include <cstdint>
@@ -6,7 +6,7 @@
 
 namespace pixelsr {
 
-// No arithmetic and no implicit conversions: kernels compute in float.
+// They have no arithmetic and no implicit conversions, because kernels compute in float.
 struct Half {
   uint16_t bits;
 };
@@ -27,7 +27,7 @@ inline float float_of(uint32_t bits) {
   return x;
 }
 
-constexpr uint32_t INFINITE = 0x7F800000u;  // the bits of a float; those of a NaN are more
+constexpr uint32_t INFINITE = 0x7F800000u;  // the bits of a float; a NaN has greater bits
 constexpr uint16_t NOT_A_NUMBER = 0x7FFFu;  // as a GPU writes it, in either type
 
 }  // namespace emulator
@@ -36,7 +36,7 @@ inline float to_float(float x) { return x; }
 
 inline float to_float(Half x) {
   const uint32_t sign = (x.bits & 0x8000u) << 16, rest = x.bits & 0x7FFFu;
-  if (rest < 0x0400u) {  // subnormal: that many times 2^-24
+  if (rest < 0x0400u) {  // subnormal: rest * 2^-24
     const float size = static_cast<float>(rest) * 0x1p-24f;
     return sign ? -size : size;
   }
@@ -62,7 +62,7 @@ inline Half from_float<Half>(float x) {
   if (rest > emulator::INFINITE) return {emulator::NOT_A_NUMBER};
   if (rest >= emulator::bits_of(65520.0f)) {
     size = 0x7C00u;
-  } else if (rest < emulator::bits_of(0x1p-14f)) {  // the sum's last bit is 2^-24
+  } else if (rest < emulator::bits_of(0x1p-14f)) {  // the last bit of the sum is 2^-24
     size = emulator::bits_of(emulator::float_of(rest) + 0.5f) - emulator::bits_of(0.5f);
   } else {
     size = (rest + 0x0FFFu + (rest >> 13 & 1u) - ((127u - 15u) << 23)) >> 13;

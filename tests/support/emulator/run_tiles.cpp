@@ -1,4 +1,4 @@
-// run_tiles_ on the CPU: the CUDA engine's kernel on the emulated machine, for the tests.
+// run_tiles_ on the CPU: the CUDA engine's kernel on the emulated GPU, for the tests.
 
 #include <torch/csrc/stable/library.h>
 

@@ -1,4 +1,4 @@
-// Small kernels that show what the emulated machine does, as operators of torch.
+// Small kernels for tests of the emulated GPU itself, as PyTorch operators.
 
 #include <torch/csrc/stable/library.h>
 #include <torch/csrc/stable/tensor.h>
@@ -48,8 +48,8 @@ void convert(Tensor out, Tensor in) {
   });
 }
 
-// Each warp its own product: sums [warp, output, sample], weights [warp, output, input], inputs
-// [warp, sample, input].
+// Each warp computes a product of its own: sums [warp, output, sample], weights [warp, output,
+// input], inputs [warp, sample, input].
 void products(Tensor sums, Tensor weights, Tensor inputs, int64_t order) {
   with_type_of(weights, [&](auto type) {
     using T = decltype(type);
@@ -77,8 +77,9 @@ void shuffle(Tensor floats, Tensor ints, int64_t mask, int64_t order) {
   });
 }
 
-// Each thread copies 16 bytes of `in`, [2, 4096], in each of two groups, and after a wait for all
-// but `still` groups (-1: no wait) writes what is there. `change`: a byte of each while copied.
+// Each thread copies 16 bytes of `in`, [2, 4096], in each of two groups, waits for all but `still`
+// groups (-1: no wait), and writes the copied bytes to `out`. With `change`, one byte of each copy
+// changes before the wait.
 void copies(Tensor out, Tensor in, int64_t still, bool change, int64_t order) {
   run_grid(1, 1, 8192, order, [&] {
     char* from = data<char>(in);
@@ -95,8 +96,8 @@ void copies(Tensor out, Tensor in, int64_t still, bool change, int64_t order) {
   });
 }
 
-// Each thread's neighbor's number, by shared memory, in two rounds: with only the first barrier a
-// later round overwrites what is still to be read.
+// Each thread reads its neighbor's number from shared memory, in two rounds. With only the first
+// barrier, the second round may overwrite numbers that have not been read.
 void neighbors(Tensor out, int64_t barriers, int64_t order) {
   run_grid(1, 1, THREADS * sizeof(int), order, [&] {
     int sum = 0;
@@ -110,8 +111,9 @@ void neighbors(Tensor out, int64_t barriers, int64_t order) {
   });
 }
 
-// out [cluster, member, thread]: each member writes into its part of the leader's memory, and reads
-// that of the next. `barriers`: of the three that are needed, before, between and after.
+// Each block of a cluster writes to its part of the first block's memory, and reads the part of the
+// next block to out [cluster, rank, thread]. `barriers` is a bit mask of the three necessary
+// barriers: before, between and after.
 void through_leader(Tensor out, int64_t barriers, int64_t order) {
   const int count = static_cast<int>(out.size(1));
   const int64_t bytes = count * THREADS * static_cast<int64_t>(sizeof(int));

@@ -1,1 +1,1 @@
-"""The engine in C++, for CPUs."""
+"""The C++ engine for CPUs."""

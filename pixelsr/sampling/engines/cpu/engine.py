@@ -1,4 +1,4 @@
-"""The plan executed in C++: one operator draws whole images, for the whole batch."""
+"""The CPU engine: one C++ operator executes the plan and draws whole images of a batch."""
 
 import dataclasses
 import itertools
@@ -24,14 +24,14 @@ _sessions = itertools.count()
 _ROW_BEGINS = -1  # the color of a cursor at the beginning of a row
 _NO_LOGITS = torch.empty(0, dtype=torch.float32, device="cpu")
 _MACS_AT_ONCE = 2 * 10**9
-"""Between two calls Python can be interrupted: tenths of a second, beside which a call is free."""
+"""Multiply-adds in one call, some tenths of a second: Python can be interrupted between calls."""
 
 
 class CpuEngine(Engine):
-    """The buffers in one piece of memory, the program, and the place that it has come to.
+    """The engine that keeps all buffers in one tensor, and a cursor to the current position.
 
     Args:
-        values: of the image stage, where they have been computed already; see `packed_values`.
+        values: the conditioning features if they have been computed already; see `packed_values`.
     """
 
     def __init__(self, plan: Plan, request: Request, values: Tensor | None = None) -> None:
@@ -95,7 +95,7 @@ class CpuEngine(Engine):
         return logits.permute(0, 4, 1, 2, 3)
 
     def _reaches_logits(self) -> bool:
-        """Run up to the logits of the next unknown value, where there is one."""
+        """Run up to the logits of the next unknown value; return False if there is none."""
         while not self._is_done():
             self._run(self.plan.image_size[0])
             if int(self.cursor[2]) != _ROW_BEGINS:
@@ -112,10 +112,13 @@ class CpuEngine(Engine):
         threads: int | None = None,
         logits: Tensor = _NO_LOGITS,
     ) -> None:
-        """Run some rows above row `end`, drawing values or recording the logits of those in
-        `images`; without a drawing and logits, up to the logits of the next unknown value.
+        """Run some rows above row `end`.
 
-        Threads without a processor of their own would only be waited for.
+        With a sampler, draw the values. With `logits`, record the logits of the values in
+        `images`. With neither, stop at the logits of the next unknown value.
+
+        The default number of threads is at most the number of processors, because the threads of a
+        team wait for each other.
         """
         work = self.plan.macs * self.request.samples // self.plan.image_size[0]  # of a row
         operators.run_plan_(
@@ -149,12 +152,12 @@ class CpuEngine(Engine):
         return max(0, end - first) if end <= self.schedule.last_row else 0
 
     def _shares_prefill(self) -> bool:
-        """Are the leading rows the same for several samples, those of one input?"""
+        """Return True if the known leading rows are the same for all samples of an input."""
         shares = len(self.request.known) == 1 and self.request.samples > self.inputs
         return shares and self._prefilled_rows() > 0
 
     def _prefill(self) -> None:
-        """Run the leading rows; once for the samples of one input."""
+        """Run the leading rows, only once for all samples of an input if they share them."""
         if not self._shares_prefill():
             while int(self.cursor[0]) < self.schedule.leading_rows:
                 self._run(self.schedule.leading_rows)
@@ -168,17 +171,20 @@ class CpuEngine(Engine):
     # Memory.
 
     def _noise_size(self) -> int:
-        """Bytes for the noise of a row of one sample."""
+        """Return the number of bytes of noise for one row of one sample."""
         return len(self.schedule.cols) * self.plan.colors * self.plan.levels * 4
 
     def _storage_size(self) -> int:
-        """The buffers, and behind them the noise."""
+        """Return the number of elements for the buffers and, behind them, the noise."""
         samples = self.request.samples
         return self.program.size * samples - -self._noise_size() * samples // self.dtype.itemsize
 
     def _bytes_needed(self) -> int:
-        """What this engine will allocate: storage, images, the places in a row of each buffer,
-        the values of the image stage; and for a shared prefill the same for its samples."""
+        """Return the number of bytes that this engine allocates.
+
+        They hold the storage, the images, the offsets of the positions in a row of each buffer,
+        and the conditioning features. A shared prefill needs the same for its own samples.
+        """
         plan, size = self.plan, self.dtype.itemsize
         pixels = plan.image_size[0] * plan.image_size[1]
         cols = len(self.schedule.cols)

@@ -1,7 +1,7 @@
-"""A plan as the C++ engine takes it: flat integers, and parameters packed in panels.
+"""The program of the C++ engine: a plan as a list of integers, and parameters in panels.
 
-csrc/cpu/program.h reads what `_Writer` writes, in the same order; csrc/cpu/simd/kernels.h has the
-numbers of the opcodes and the width of a panel.
+csrc/cpu/program.h reads what `_Writer` writes, in the same order. csrc/common/opcodes.h has the
+numbers of the opcodes, and csrc/cpu/simd/kernels.h the width of a panel.
 """
 
 import itertools
@@ -31,22 +31,23 @@ MAX_SEGMENTS, MAX_PADDING = 64, 1024
 _WHENS = {"row": 0, "left": 1, "color": 2}
 _PRODUCT, _POINTWISE = 0, 1
 _NO_SCAN = 0
-_KEPT_PROGRAMS = 4  # programs of one model: of several sizes, or kinds of weights
+_KEPT_PROGRAMS = 4  # of one model, for several image sizes or weight dtypes
 
 
 @dataclass(frozen=True)
 class Program:
-    """A plan packed for one kind of weights.
+    """A plan packed for one weight dtype.
 
     Attributes:
         code: int64, the plan.
-        weights: of the products of single pixels, packed in panels: they are read anew
-            for every pixel, so that half the bytes may be half the time.
-        constants: in the features' dtype, the same for whole rows, biases, padded to whole panels,
-            and the constants of formulas.
-        offsets, size: of each buffer in the storage of one sample, and of that storage, in values.
-        first_rows: where in the code the first row of each step stands.
-        number: of the weights that were packed, see `weights_number`.
+        weights: the weights of products at single pixels, packed in panels. They are read again
+            for every pixel, so half the bytes may take half the time.
+        constants: all other constants, in the dtype of the features: the weights of products for
+            whole rows, the biases, padded to whole panels, and the constants of pointwise steps.
+        offsets: the offset of each buffer in the storage of one sample, in elements.
+        size: the size of that storage, in elements.
+        first_rows: the index in the code of each step's first row.
+        number: the number of the packed weights, see `weights_number`.
     """
 
     plan: Plan
@@ -60,7 +61,7 @@ class Program:
     number: int
 
     def code_of(self, schedule: Schedule) -> Tensor:
-        """The code, each step beginning where the schedule has it begin."""
+        """Return the code with the first row of each step taken from the schedule."""
         code = self.code.clone()
         code[self.first_rows] = torch.tensor(schedule.first_rows, dtype=torch.int64, device="cpu")
         return code
@@ -72,12 +73,12 @@ _programs: "weakref.WeakKeyDictionary[nn.Module, list[Program]]" = weakref.WeakK
 def program(
     plan: Plan, model: nn.Module, number: int, dtype: torch.dtype, weights: torch.dtype
 ) -> Program:
-    """The program of a plan; packed once, and again when a parameter has changed.
+    """Return the program of a plan; it is packed again only when a parameter has changed.
 
     Args:
-        number: of the model's weights, see `weights_number`.
-        dtype: of the features, float32 or float64.
-        weights: dtype of the packed weights.
+        number: the number of the model's weights, see `weights_number`.
+        dtype: the dtype of the features, float32 or float64.
+        weights: the dtype of the packed weights.
     """
     remembered = [old for old in _programs.get(model, []) if old.number == number]
     for packed in remembered:
@@ -89,7 +90,7 @@ def program(
 
 
 def write_program(plan: Plan, model: nn.Module, dtype: torch.dtype) -> Program:
-    """The program of a plan that is used once: nothing is remembered."""
+    """Return the program of a plan without caching it, for a single use."""
     return _Writer(plan, model, -1, dtype, dtype).run()
 
 
@@ -97,7 +98,7 @@ _reasons: "weakref.WeakKeyDictionary[Plan, str | None]" = weakref.WeakKeyDiction
 
 
 def why_not_written(plan: Plan) -> str | None:
-    """Why a plan has no program; None where it has one."""
+    """Return the reason why a plan has no program, or None if it has one."""
     if plan not in _reasons:
         _reasons[plan] = _find_reason(plan)
     return _reasons[plan]
@@ -110,7 +111,7 @@ def _find_reason(plan: Plan) -> str | None:
         step = placed.step
         if isinstance(step, Product):
             if len(segments_of(plan, step)) > MAX_SEGMENTS:
-                return f"a product into {step.out.buffer} reads more than {MAX_SEGMENTS} places"
+                return f"a product into {step.out.buffer} reads more than {MAX_SEGMENTS} segments"
             continue
         if not isinstance(step, Pointwise):
             return f"it does not know the step {type(step).__name__}"
@@ -197,7 +198,7 @@ class _Writer:
         self._list(segments)
 
     def _weight(self, step: Product, segments: list[list[int]], *, in_words: bool) -> Tensor:
-        """The block of a weight, ``[panel, pair, 2, 16]``, or ``[panel, pair, 16, 2]``, flat."""
+        """Return a flat ``[panel, pair, 2, 16]``, or if `in_words` ``[panel, pair, 16, 2]``."""
         if step.weight is None:
             return torch.empty(0, dtype=self.dtype, device="cpu")
         weight = block_of(self.model, step.weight)
@@ -224,7 +225,7 @@ class _Writer:
         self._list(code)
 
     def _append(self, parts: list[Tensor], part: Tensor) -> int:
-        """Put a part after the others, at a multiple of a panel; gives its place."""
+        """Append a part at the next multiple of a panel, and return its offset."""
         place = self.positions.get(id(parts), 0)
         parts.append(F.pad(part, (0, -part.numel() % PANEL)))
         self.positions[id(parts)] = place + parts[-1].numel()

@@ -1,1 +1,1 @@
-"""The engine of one CUDA kernel, a launch for all images."""
+"""The engine of one CUDA kernel that draws all images in a launch."""

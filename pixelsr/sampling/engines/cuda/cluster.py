@@ -1,7 +1,7 @@
-"""Which block of a cluster runs which part of which task, and where they have to wait.
+"""The distribution of tasks over the blocks of a cluster, with barriers where they must wait.
 
-As csrc/cpu/thread_schedule.h does for threads: a chain of small tasks is left to the leader, which
-needs no barrier; a large one is split, or given to the member that has least to do.
+It resembles csrc/cpu/thread_schedule.h: the first block runs a chain of small tasks, which needs no
+barrier. A large task is split, or given to the block that has the least to do.
 """
 
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ from .mma_layout import input_blocks, outputs_of
 
 WARPS = 8
 _WORTH_SHARING = 48
-"""Fragments of weights that take about as long as two barriers."""
+"""The number of weight fragments that take about as long as two barriers."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """Some tiles of 16 outputs of a task."""
+    """A range of a task's tiles of 16 outputs."""
 
     task: Task
     first: int
@@ -27,11 +27,11 @@ class Part:
 
 
 Work = Part | None
-"""None is a barrier of all members."""
+"""A part of a task, or None for a barrier of all blocks of the cluster."""
 
 
 def share(tasks: list[Task], cluster_size: int) -> list[list[Work]]:
-    """What each member does, one list for each."""
+    """Return the work list of each block of the cluster."""
     if cluster_size == 1 or all(_fragments(task) < _WORTH_SHARING for task in tasks):
         return [[_whole(task) for task in tasks], *([] for _ in range(cluster_size - 1))]
     return _Share(cluster_size).run(tasks)
@@ -41,10 +41,10 @@ class _Share:
     def __init__(self, cluster_size: int) -> None:
         self.lists: list[list[Work]] = [[] for _ in range(cluster_size)]
         self.load = [0] * cluster_size
-        self.open: list[tuple[Span, bool, int | None]] = []  # span, written?, one member or all
+        self.open: list[tuple[Span, bool, int | None]] = []  # (span, written, rank or None for all)
 
     def run(self, tasks: list[Task]) -> list[list[Work]]:
-        self._wait()  # for what the leader has written before
+        self._wait()  # for what the first block has written before
         for task in tasks:
             self._place(task)
         self._wait()

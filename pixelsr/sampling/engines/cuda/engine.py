@@ -1,4 +1,4 @@
-"""The plan executed by one CUDA kernel: a launch draws whole images of a whole batch."""
+"""The CUDA engine: a launch of one kernel draws whole images of a whole batch."""
 
 import dataclasses
 import weakref
@@ -23,7 +23,7 @@ from .memory_layout import UNIT, Cut
 from .program import cuda_program, fits, lay_out, why_not_written
 
 EMULATES = False
-"""Set by tests that have loaded the kernel for an emulated machine (tests/support/emulator)."""
+"""True if a test has loaded the kernel for an emulated GPU (see tests/support/emulator)."""
 
 operators = torch.ops.pixelsr
 _OPERANDS = {torch.float16: 0, torch.bfloat16: 1, torch.float32: 2}
@@ -31,24 +31,24 @@ EVENTS = (
     *("begin row", "row stage", "known row", "begin pixel", "left", "colors", "draw"),
     "end pixel",
 )
-"""What a tile's time goes into; csrc/cuda/job.h has the same order."""
+"""The events that take a tile's time, in the order of csrc/cuda/job.h."""
 _ROW_BEGINS = -1  # the color of a cursor at the beginning of a row
-_MOST_MEMBERS = 8  # of a cluster, that every GPU that has clusters can place
+_MOST_MEMBERS = 8  # the most blocks of a cluster that every GPU with clusters supports
 _PIXELS_AT_ONCE = 1 << 14
-"""Of each image in one launch: a second or so, after which an interrupted job is over."""
+"""Pixels of each image that one launch draws. A launch takes about a second."""
 
 
 class Machine(NamedTuple):
-    """What of a GPU decides how work is cut: multiprocessors, and bytes of their shared memory."""
+    """The properties of a GPU that decide how its work is cut."""
 
     processors: int
     shared: int
     has_clusters: bool
 
     def tiles_at_once(self, cluster_size: int) -> int:
-        """Return how many tiles are drawn at once, each by so many neighboring multiprocessors.
+        """Return how many tiles are drawn at once, each by `cluster_size` multiprocessors.
 
-        A GPU has groups of 16 of them, or a little more.
+        The multiprocessors of a cluster are in the same group; a group has 16 or a few more.
         """
         return (
             self.processors if cluster_size == 1 else self.processors // 16 * (16 // cluster_size)
@@ -56,13 +56,13 @@ class Machine(NamedTuple):
 
 
 class CudaEngine(Engine):
-    """The features of the tiles that are drawn at once, and the tape.
+    """The engine that draws tiles of samples at once, each by a cluster of blocks.
 
     Args:
-        values: of the image stage, where they have been computed already.
+        values: the conditioning features if they have been computed already.
     Attributes:
-        ticks: int64 ``[tiles, EVENTS]``: what drawing adds the multiprocessors' clocks to, by
-            event; empty, where nobody asks.
+        ticks: int64 ``[tiles, EVENTS]``, to which a draw adds the clock ticks that each event
+            takes; empty to measure nothing.
     """
 
     def __init__(self, plan: Plan, request: Request, values: Tensor | None = None) -> None:
@@ -104,7 +104,7 @@ class CudaEngine(Engine):
             return reason
         dtype = weight_dtype(request)
         if dtype == torch.float64 or (dtype == torch.float32 and not _is_emulated(request.device)):
-            return f"it multiplies float16 or bfloat16, the weights are {dtype}; see `weights`"
+            return f"it multiplies float16 or bfloat16 weights, got {dtype}; see `weights`"
         return why_not_written(plan, _smallest(request))
 
     def draw(self, sampler: Sampler) -> None:
@@ -116,8 +116,11 @@ class CudaEngine(Engine):
     def _draw_wave(
         self, sampler: Sampler, prefilled: list[Tensor] | None, first: int, tiles: int
     ) -> None:
-        """Draw some tiles. Of a long job the next launch but one waits for this one, so that the
-        progress is true, and an interrupt leaves two launches at most."""
+        """Draw some tiles, in several launches if the images are large.
+
+        At most two launches are queued at a time, so that the reported progress is true and an
+        interrupt has to wait for no more than two launches.
+        """
         storage, begin = self._begin(prefilled, first, tiles)
         at_once = max(1, _PIXELS_AT_ONCE // self.plan.image_size[1])
         queued: list[torch.cuda.Event] = []
@@ -153,10 +156,10 @@ class CudaEngine(Engine):
         sampler: Sampler | None = None,
         logits: Tensor | None = None,
     ) -> None:
-        """So many rows of some tiles; without `sampler` up to the logits of the next value."""
+        """Run some rows of some tiles; without a sampler, stop at the next value's logits."""
         if logits is None:
             logits = torch.empty(0, self.plan.levels, device=self.device)
-        if self.device.type == "cuda":  # made for another stream, maybe, and kept for later calls
+        if self.device.type == "cuda":  # the cached program may have been made on another stream
             for tensor in (
                 self.cuda_program.packets,
                 self.cuda_program.table,
@@ -194,7 +197,7 @@ class CudaEngine(Engine):
     # Leading rows that are known.
 
     def _prefill(self) -> list[Tensor] | None:
-        """The features after the leading rows, of each input, where its samples share them."""
+        """Return each input's features after its leading rows, or None if not shared."""
         shares = len(self.request.known) == 1 and self.request.samples > len(self.values)
         if not shares or not 0 <= self.schedule.first_row < self._leading_end():
             return None
@@ -207,12 +210,12 @@ class CudaEngine(Engine):
         return list(once.cuda_program.tiles.samples_of(storage, once._tile_bytes()))
 
     def _leading_end(self) -> int:
-        """Where the leading rows end, if anything is to be drawn below them."""
+        """Return the end of the leading rows, or 0 if nothing has to be drawn below them."""
         end = self.schedule.leading_rows
         return end if end <= self.schedule.last_row else 0
 
     def _begin(self, prefilled: list[Tensor] | None, first: int, tiles: int) -> tuple[Tensor, int]:
-        """The storage of some tiles, and the row that it has come to."""
+        """Return the storage of some tiles, and the row at which they begin."""
         storage = self._storage(tiles)
         if prefilled is None:
             return storage, self.schedule.first_row
@@ -233,16 +236,16 @@ class CudaEngine(Engine):
         return self.cuda_program.units * UNIT
 
     def _needed(self, tiles: int) -> tuple[int, int, str]:
-        """Arguments of `check_memory`."""
+        """Return the arguments of `check_memory`."""
         samples = min(self.request.samples, tiles * self.cut.samples)
         return tiles * self._tile_bytes(), samples, "max_batch of pixelsr.sample splits the work"
 
     def _waves(self, prefilled: list[Tensor] | None) -> Iterator[tuple[int, int]]:
-        """First tile and number of tiles that are drawn at once: as many as there is memory for."""
+        """Yield (first, count) of the tiles to draw at once, as many as fit the memory."""
         check_memory(*self._needed(1), self.device)
         free = available_on(self.device)
         tile = self._tile_bytes()
-        if prefilled is not None:  # the copy of a ring on its way
+        if prefilled is not None:  # room for a temporary copy of a ring
             buffers = self.plan.buffers.values()
             tile += max(
                 buffer.rows * self.cuda_program.tiles.row_size(buffer) for buffer in buffers
@@ -258,7 +261,7 @@ class CudaEngine(Engine):
 
 
 def machine(device: torch.device) -> Machine:
-    if device.type != "cuda":  # emulated: as an H100
+    if device.type != "cuda":  # emulated: the sizes of an H100
         return Machine(132, 227 * 1024, True)
     properties = torch.cuda.get_device_properties(device)
     return Machine(
@@ -269,10 +272,10 @@ def machine(device: torch.device) -> Machine:
 
 
 def choose_cut(plan: Plan, request: Request) -> Cut:
-    """Tiles of 8 samples, or of 16 where there is room for them.
+    """Return a cut with tiles of 8 samples, or of 16 if there is room for them.
 
-    A tile of 16 takes longer than one of 8, but not twice as long: those of 8 are chosen where they
-    are all drawn at once, by as many blocks each.
+    A tile of 16 takes longer than a tile of 8, but less than twice as long. So tiles of 8 are used
+    only if they can all be drawn at once, each by as many blocks as a tile of 16 would get.
     """
     small = _with_cluster_size(_smallest(request), request)
     large = dataclasses.replace(small, eights=2)
@@ -284,7 +287,7 @@ def choose_cut(plan: Plan, request: Request) -> Cut:
 
 
 def _with_cluster_size(cut: Cut, request: Request) -> Cut:
-    """Few tiles: a cluster of blocks shares the work of each, as large as all can be at once."""
+    """Return the cut with the largest cluster for which all tiles can be drawn at once."""
     cluster_size = _MOST_MEMBERS if machine(request.device).has_clusters else 1
     cut = dataclasses.replace(cut, cluster_size=cluster_size)
     while cut.cluster_size > 1 and _tiles_of(request, cut) > _tiles_at_once(cut, request.device):
@@ -297,7 +300,7 @@ def _tiles_of(request: Request, cut: Cut) -> int:
 
 
 def _tiles_at_once(cut: Cut, device: torch.device) -> int:
-    """Return how many tiles are drawn at once, as the driver says where there is one."""
+    """Return how many tiles are drawn at once, limited by the driver on a real GPU."""
     most = machine(device).tiles_at_once(cut.cluster_size)
     if device.type != "cuda" or cut.cluster_size == 1:
         return most
@@ -315,7 +318,7 @@ _rooms: "weakref.WeakKeyDictionary[Plan, dict[Cut, bool]]" = weakref.WeakKeyDict
 
 
 def _has_room(plan: Plan, cut: Cut) -> bool:
-    """Do the features that products read at pixels fit the chip?"""
+    """Return True if the features that products read at pixels fit into shared memory."""
     rooms = _rooms.setdefault(plan, {})
     if cut not in rooms:
         rooms[cut] = fits(plan, cut) and lay_out(plan, cut).has_operand_windows()

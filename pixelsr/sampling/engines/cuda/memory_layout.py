@@ -1,8 +1,8 @@
-"""Where the features of a tile of samples stand on a GPU: rings in its memory, windows on the chip.
+"""The memory layout of a tile's features: rings in global memory, windows in shared memory.
 
-csrc/cuda/program.h reads what is written here. A tile's features are cut into blocks of 16
-channels: ``[row][block][column][samples][16]`` where products read them, in the type that is
-multiplied, and else ``[row][block][column][16][samples]`` in float32.
+csrc/cuda/program.h describes the same layout. Features are cut into blocks of 16 channels. If
+products read them, they are ``[row][block][column][samples][16]`` in the dtype of the operands;
+otherwise they are ``[row][block][column][16][samples]`` in float32.
 """
 
 import dataclasses
@@ -25,13 +25,13 @@ NOWHERE = [_ABSENT] + [0] * 9
 
 @dataclass(frozen=True)
 class Cut:
-    """How the GPU cuts its work.
+    """The way in which work is cut into tiles for a GPU.
 
     Attributes:
-        operand: what products multiply.
-        eights: samples of a tile, in eights.
-        members: blocks that draw a tile together.
-        shared: bytes of shared memory of a block.
+        operand: the dtype that products multiply.
+        eights: the number of samples of a tile, divided by 8.
+        cluster_size: the number of blocks that draw a tile together.
+        shared: the bytes of shared memory of a block.
     """
 
     operand: torch.dtype
@@ -46,7 +46,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class Transfer:
-    """Blocks of channels that move between a window and its ring, once for each pixel."""
+    """A range of channel blocks that is copied between a window and its ring at each pixel."""
 
     buffer: str
     first_block: int
@@ -54,7 +54,7 @@ class Transfer:
 
 
 class Tiles:
-    """The buffers of a plan, laid out for one way to cut the work."""
+    """The layout of a plan's buffers for one cut."""
 
     def __init__(self, plan: Plan, cut: Cut) -> None:
         self.plan, self.cut = plan, cut
@@ -67,7 +67,7 @@ class Tiles:
             self.offsets[buffer.name] = end
             end += buffer.rows * self.row_size(buffer) // UNIT
         self.units = end
-        """Of all rings of a tile."""
+        """The size of all rings of a tile, in units."""
         self.windows: dict[str, int] = {}
         self.windows_units = 0
 
@@ -87,11 +87,11 @@ class Tiles:
         return blocks_of(buffer) * self.turns(buffer) * self.column_size(buffer)
 
     def turns(self, buffer: Buffer) -> int:
-        """Columns of a buffer's window: the current one, and those to the left that are read."""
+        """Return the columns of a buffer's window: the current one, and those read to its left."""
         return 1 + max([0, *(away for name, away in self._reaches if name == buffer.name)])
 
     def samples_of(self, storage: Tensor, tile_bytes: int) -> Iterator[Tensor]:
-        """Each buffer in the storage of some tiles: ``[tiles, samples, positions, BLOCK]``."""
+        """Yield a view ``[tiles, samples, positions, BLOCK]`` of each buffer in the storage."""
         for buffer in self.plan.buffers.values():
             yield self._samples(buffer, storage.view(-1, tile_bytes))
 
@@ -105,7 +105,7 @@ class Tiles:
         return own.view(torch.float32).unflatten(1, shape).permute(0, 3, 1, 2)
 
     def begin(self, storage: Tensor, tile_bytes: int, initial: dict[str, Tensor]) -> None:
-        """Put initial states, ``[blocks, BLOCK]``, beside the image in the storage of tiles."""
+        """Store initial states ``[blocks, BLOCK]`` beside the image in the storage."""
         for name, state in initial.items():
             buffer = self.plan.buffers[name]
             assert buffer.initial
@@ -119,7 +119,7 @@ class Tiles:
     # Windows.
 
     def place_windows(self, units: int) -> None:
-        """Give windows to the buffers that pixels write, as far as there is room for them."""
+        """Place windows of the buffers that pixels write, as long as there is room for them."""
         for buffer in sorted(self._wanted, key=self._rank):
             size = self.window_size(buffer) // UNIT
             if self.turns(buffer) <= MOST_TURNS and self.windows_units + size <= units:
@@ -127,12 +127,12 @@ class Tiles:
                 self.windows_units += size
 
     def has_operand_windows(self) -> bool:
-        """Are all windows there that products read again and again?"""
+        """Return True if every buffer that pixels write and products read has a window."""
         return all(b.name in self.windows for b in self._wanted if b.name in self.operands)
 
     @cached_property
     def _reaches(self) -> list[tuple[str, int]]:
-        """Buffers that pixels read, and how many columns to the left."""
+        """Return (buffer, columns to the left) of each read at pixels."""
         steps = [task.step for task in self.tasks if task.placed.when != "row"]
         found = [(span.buffer, -span.dc) for step in steps for span in sources(step) if not span.dr]
         products = [step for step in steps if isinstance(step, Product)]
@@ -162,13 +162,13 @@ class Tiles:
     # Transfers.
 
     def fetches(self) -> list[Transfer]:
-        """What a row has left in the rings, for windows to begin with."""
+        """Return the transfers from rings to windows: features that the row stage has computed."""
         of_rows = self._written(at_pixels=False)
         of_rows += [self.whole(name) for name in self.plan.values]
         return self._transfers(of_rows)
 
     def stores(self) -> list[Transfer]:
-        """What rows below will read of a pixel."""
+        """Return the transfers from windows to rings: features of a pixel that rows below read."""
         steps = [task.step for task in self.tasks]
         above = [span for step in steps for span in sources(step) if span.dr < 0]
         products = [step for step in steps if isinstance(step, Product)]
@@ -178,7 +178,7 @@ class Tiles:
         return self._transfers(span for span in shared if span)
 
     def all_windows(self) -> list[Transfer]:
-        """What begins at the first column, or goes on beyond the last one, with more than zeros."""
+        """Return transfers of all windows, or none if features beside the image are zero."""
         if self.plan.is_local:
             return []
         return self._transfers(self.whole(name) for name in self.windows)
@@ -195,7 +195,7 @@ class Tiles:
             for first, count in _runs(sorted(chosen))
         ]
 
-    # Places, as csrc/cuda/program.h has them.
+    # Places of spans, as in csrc/cuda/program.h.
 
     def ring(self, span: Span) -> list[int]:
         buffer = self.plan.buffers[span.buffer]
@@ -204,8 +204,10 @@ class Tiles:
         return [_RING, operand, span.first, offset, *sizes, buffer.left, span.dr, span.dc]
 
     def near(self, span: Span) -> list[int]:
-        """Of the current pixel: in the window, where there is one; what is read of other rows, and
-        of columns to the right, is in the ring alone."""
+        """Return the place of a span at the current pixel: its window if it has one, or its ring.
+
+        Other rows and columns to the right are only in the ring.
+        """
         if span.buffer not in self.windows or span.dr != 0 or span.dc > 0:
             return self.ring(span)
         buffer, offset = self.plan.buffers[span.buffer], self.windows[span.buffer]
@@ -220,12 +222,12 @@ def blocks_of(buffer: Buffer) -> int:
 
 
 def written(task: Task) -> list[Span]:
-    """The spans that a task writes."""
+    """Return the spans that a task writes."""
     return [span for span in (task.keeps and task.step.out, task.result) if span]
 
 
 def read(task: Task) -> list[Span]:
-    """The spans that a task reads, its own `out` where it adds to it."""
+    """Return the spans that a task reads, including its own `out` if it adds to it."""
     adds = isinstance(task.step, Product) and not task.step.overwrite
     return [*sources(task.step), *([task.step.out] if adds else [])]
 
@@ -240,7 +242,7 @@ def _common(a: Span, b: Span) -> Span | None:
 
 
 def _runs(numbers: list[int]) -> list[tuple[int, int]]:
-    """First and length of each run of consecutive numbers."""
+    """Return (first, length) of each run of consecutive numbers."""
     groups = itertools.groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])
     runs = [[number for _, number in group] for _, group in groups]
     return [(run[0], len(run)) for run in runs]

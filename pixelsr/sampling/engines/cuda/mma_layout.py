@@ -1,4 +1,4 @@
-"""Weights in the order in which the lanes of a warp take them; see csrc/cuda/intrinsics.h."""
+"""The order of weights for the lanes of a warp, see csrc/cuda/intrinsics.h."""
 
 import torch
 import torch.nn.functional as F
@@ -11,13 +11,13 @@ from ..packing import bias_of, block_of
 from .memory_layout import BLOCK
 
 FRAGMENT = 32 * 8
-"""Weights of one product of 16 outputs and 16 inputs."""
+"""The number of weights in one product of 16 outputs and 16 inputs."""
 
 
 def outputs_of(task: Task) -> list[int]:
-    """The output, or -1, in each row of a task's tiles of 16.
+    """Return the output, or -1, for each row of a task's tiles of 16.
 
-    Of a gate, 8 results a tile: their tanh halves, then their sigmoid halves.
+    A tile of a gate has 8 results: first their tanh halves, then their sigmoid halves.
     """
     count = task.step.out.count
     if task.function != "gate":
@@ -36,14 +36,14 @@ def first_block(product: Product) -> int:
 
 
 def input_blocks(product: Product) -> int:
-    """How many blocks of 16 channels the inputs lie in."""
+    """Return how many blocks of 16 channels contain the inputs."""
     if product.src is None:
         return 0
     return -(-(product.src.first + product.src.count) // BLOCK) - first_block(product)
 
 
 def fragments(task: Task, model: nn.Module) -> Tensor:
-    """A product's weights ``[rows, blocks, columns, tiles, FRAGMENT]``, zero where none are."""
+    """Return padded weights of a product, ``[rows, blocks, columns, tiles, FRAGMENT]``."""
     product, outputs = task.step, outputs_of(task)
     assert isinstance(product, Product)
     if product.weight is None or product.src is None:
@@ -51,7 +51,7 @@ def fragments(task: Task, model: nn.Module) -> Tensor:
     weight = block_of(model, product.weight).cpu()
     before = product.src.first % BLOCK
     after = input_blocks(product) * BLOCK - before - product.src.count
-    padded = F.pad(weight, (0, 0, 0, 0, before, after, 0, 1))  # a last output of zeros: number -1
+    padded = F.pad(weight, (0, 0, 0, 0, before, after, 0, 1))  # the last output, -1, is zeros
     tiles = padded[outputs].unflatten(1, (-1, 4, 2, 2)).unflatten(0, (-1, 2, 8))
     # [tile, half, g, block, lane % 4, pair, input, row, column]
     lanes = tiles.permute(7, 3, 8, 0, 2, 4, 5, 1, 6)
@@ -59,7 +59,7 @@ def fragments(task: Task, model: nn.Module) -> Tensor:
 
 
 def biases(task: Task, model: nn.Module) -> Tensor:
-    """Float32, one for each row of a task's tiles."""
+    """Return the biases, float32, one for each row of a task's tiles."""
     product, outputs = task.step, outputs_of(task)
     assert isinstance(product, Product)
     return F.pad(bias_of(model, product, torch.float32).cpu(), (0, 1))[outputs]

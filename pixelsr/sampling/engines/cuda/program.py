@@ -1,6 +1,6 @@
-"""A plan as the CUDA engine runs it: a tape of packets, and a table that says where they are.
+"""The CUDA program: a plan as a sequence of packets, and a table of their offsets.
 
-csrc/cuda/program.h reads what is written here, in the same order.
+csrc/cuda/program.h declares what is written here, in the same order.
 """
 
 import itertools
@@ -24,13 +24,13 @@ from .mma_layout import FRAGMENT, biases, first_block, fragments, input_blocks, 
 
 _STAGES, _MOST_TAPS, _FARTHEST, _TILES_OF_A_WARP = 3, 16, 127, 8
 _CONTROL = 640
-"""Bytes at the beginning of shared memory that are neither packets nor windows."""
+"""Bytes at the beginning of shared memory, before the packets and windows."""
 _SUMS = WARPS * _TILES_OF_A_WARP * 32 * 16
-"""Bytes of shared memory that the sums of a row pass through."""
+"""Bytes of shared memory that the sums of a row's product pass through."""
 _WEIGHTS = 4096
-"""Weights in a packet for a pixel, at most: what some hundred cycles bring."""
+"""The most weights in a packet for a pixel. Their copy takes some hundred cycles."""
 _MOST_CODE = 256
-"""Instructions of a formula."""
+"""The most instructions of a pointwise step."""
 _CODE = np.dtype([("opcode", "<i4"), ("operand", "<i4")])
 
 _FUNCTIONS = {"": 0, "relu": 1, "gate": 2}
@@ -38,7 +38,7 @@ _PRODUCT, _POINTWISE, _BARRIER, _SCAN = range(4)
 _OVERWRITES, _KEEPS, _BEGINS, _ENDS, _WAITS, _REVERSE = 1, 2, 4, 8, 16, 32
 _HEADER = (12 + 4 * len(NOWHERE)) * 4 + 2 * _MOST_TAPS
 _CONTENTS = 22
-_KEPT_PROGRAMS = 4  # tapes of one model: of several sizes, cuts, or kinds of weights
+_KEPT_PROGRAMS = 4  # of one model, for several image sizes or cuts
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ class CudaProgram:
     """A plan packed for one cut.
 
     Attributes:
-        packets: uint8.
-        table: int32.
-        initial: the states that recurrences begin with, ``[blocks, BLOCK]``, by their buffers.
-        units: of storage that a tile takes: rings, noise of a row, windows while they are saved.
-        number: of the weights that were packed, see `weights_number`.
+        packets: uint8, the program.
+        table: int32, the offsets of lists, runs and features; see csrc/cuda/program.h.
+        initial: the initial states of recurrences, ``[blocks, BLOCK]``, by buffer.
+        units: the storage of a tile, in units: rings, the noise of a row, saved windows.
+        number: the number of the packed weights, see `weights_number`.
     """
 
     plan: Plan
@@ -68,10 +68,10 @@ _programs: "weakref.WeakKeyDictionary[nn.Module, list[CudaProgram]]" = weakref.W
 def cuda_program(
     plan: Plan, model: nn.Module, number: int, cut: Cut, device: torch.device
 ) -> CudaProgram:
-    """The tape of a plan on a device; packed once, and again when a parameter has changed.
+    """Return the program of a plan; it is packed again only when a parameter has changed.
 
     Args:
-        number: of the model's weights, see `weights_number`.
+        number: the number of the model's weights, see `weights_number`.
     """
     remembered = [old for old in _programs.get(model, []) if old.number == number]
     for made in remembered:
@@ -83,14 +83,14 @@ def cuda_program(
 
 
 def lay_out(plan: Plan, cut: Cut) -> Tiles:
-    """Where the features stand, with windows in what packets leave of the shared memory."""
+    """Return the layout of the features; windows get the shared memory that packets leave."""
     tiles = Tiles(plan, cut)
     tiles.place_windows((cut.shared - _CONTROL - _STAGES * _slot(cut)) // UNIT)
     return tiles
 
 
 def fits(plan: Plan, cut: Cut) -> bool:
-    """Is there room for packets of one tile of outputs, one block of inputs, one column?"""
+    """Return True if packets of one output tile, one input block and one column fit."""
     steps = [placed.step for placed in plan.placed]
     return cut.shared >= _CONTROL + max(_STAGES * _slot(cut), _SUMS) and all(
         _most_tiles(step, cut) for step in steps if isinstance(step, Product)
@@ -98,9 +98,9 @@ def fits(plan: Plan, cut: Cut) -> bool:
 
 
 def why_not_written(plan: Plan, cut: Cut) -> str | None:
-    """Why a plan has no tape for a cut; None where it has one."""
+    """Return the reason why a plan has no program for a cut, or None if it has one."""
     if not fits(plan, cut):
-        return f"its blocks need more than {cut.shared} bytes of shared memory, which this GPU has"
+        return f"its blocks need more than the {cut.shared} bytes of shared memory of this GPU"
     for task in tasks(plan):
         step = task.step
         if isinstance(step, Product) and max(len(step.rows), len(step.cols)) > _MOST_TAPS:
@@ -110,7 +110,7 @@ def why_not_written(plan: Plan, cut: Cut) -> str | None:
         if isinstance(step, Pointwise) and (reason := why_not_pointwise(step)):
             return reason
         if isinstance(step, Pointwise) and len(postfix(step.expression)) > _MOST_CODE:
-            return f"the formula of {step.out.buffer} is too long for it"
+            return f"the pointwise step into {step.out.buffer} is too long for it"
     rows = max(buffer.rows for buffer in plan.buffers.values())
     if rows > MOST_TURNS:
         return f"its products read {rows} rows, more than {MOST_TURNS}"
@@ -118,16 +118,16 @@ def why_not_written(plan: Plan, cut: Cut) -> str | None:
 
 
 def _slot(cut: Cut) -> int:
-    """Bytes of a packet for a pixel, at most."""
+    """Return the largest size of a packet for a pixel, in bytes."""
     product = WARPS * BLOCK * 4 + _WEIGHTS * cut.operand.itemsize
     pointwise = MAX_ARGS * len(NOWHERE) * 4 + _MOST_CODE * _CODE.itemsize
     return _HEADER + max(product, pointwise)
 
 
 Packet = tuple[list[int], bytes, bytes]
-"""Its task, taps and body."""
+"""The task, taps and body of a packet."""
 Where = Callable[[Span], list[int]]
-"""The place of a span: `Tiles.near`, or `Tiles.ring`."""
+"""A function that returns the place of a span: `Tiles.near` or `Tiles.ring`."""
 
 
 class _Writer:
@@ -190,7 +190,7 @@ class _Writer:
                 self._pixel_run(packets)
 
     def _pixel_run(self, packets: list[Packet]) -> None:
-        """Writes packets one after another, each with the size of the one two further on."""
+        """Write packets one after another, each with the size of the packet two further on."""
         sizes = [(_HEADER + len(body)) // UNIT for _, _, body in packets]
         sizes += [0] * (_STAGES - 1)
         self.pixel_runs.append([self.end, len(packets), *sizes[: _STAGES - 1]])
@@ -201,7 +201,7 @@ class _Writer:
     # Tasks.
 
     def _task(self, task: Task, flags: int, first_tile: int, tiles: int, place: Where) -> list[int]:
-        """csrc/cuda/program.h's Task, for all inputs."""
+        """Return the integers of a Task of csrc/cuda/program.h that covers all inputs."""
         step = task.step
         product = step if isinstance(step, Product) else None
         flags |= _KEEPS * task.keeps
@@ -229,7 +229,7 @@ class _Writer:
         return _padded(args + b"".join(map(_instruction, postfix(step.expression))))
 
     def _pixel_packets(self, part: Work, place: Where) -> list[Packet]:
-        """What one member does of a task."""
+        """Return the packets with which one block of the cluster runs its part of a task."""
         if part is None:
             return [([_BARRIER] + [0] * (_HEADER // 4 - 9), _taps((), ()), b"")]
         step = part.task.step
@@ -247,7 +247,7 @@ class _Writer:
     def _piece(
         self, task: Task, step: Product, first: int, tiles: int, at_once: int, place: Where
     ) -> list[Packet]:
-        """Packets of so many blocks of inputs each, for some tiles of outputs."""
+        """Return packets of `at_once` input blocks each, for some tiles of outputs."""
         packets = []
         weights, bias = self._weights(task), self._bias(task, first, tiles)
         for block in range(0, max(1, input_blocks(step)), at_once):
@@ -277,7 +277,7 @@ class _Writer:
             self._row_run(task, first, tiles, body, blocks, cols, waits=waits and first == 0)
 
     def _row_scan(self, scan: tuple[Task, ...]) -> None:
-        """Steps that a row runs pixel by pixel: a list of its own, after all others."""
+        """Write the steps of a scan as a list of their own, after all other lists."""
         placed, key = scan[0].placed, tuple(id(task) for task in scan)
         self.scans.setdefault(key, scan)
         number = 4 + 2 * (self.plan.colors + 1) + self.plan.padding + list(self.scans).index(key)
@@ -286,7 +286,7 @@ class _Writer:
         self.row_runs.append([number, 0, 0, placed.first_row, placed.padding, *task])
 
     def _pass(self, step: Product, tiles: int) -> tuple[int, int]:
-        """How many columns, and blocks of inputs, a row's product takes at once."""
+        """Return how many columns and input blocks the product of a row takes at once."""
         groups = WARPS // -(-tiles // 2)
         width = self.plan.image_size[1] + self.plan.padding
         cols = min(groups * _TILES_OF_A_WARP // self.cut.eights, width)
@@ -313,7 +313,7 @@ class _Writer:
     # Weights.
 
     def _weights(self, task: Task) -> np.ndarray:
-        """``[rows, blocks, columns, tiles, bytes]``"""
+        """Return a task's weights ``[rows, blocks, columns, tiles, bytes]``."""
         if id(task) not in self.weights:
             packed = fragments(task, self.model).to(self.cut.operand).contiguous()
             self.weights[id(task)] = packed.view(torch.uint8).numpy()
@@ -396,17 +396,17 @@ class _Writer:
 
 
 def _row_slot(cut: Cut) -> int:
-    """Bytes of a packet of a row with its inputs: all of the shared memory is theirs by turns."""
+    """Return the size of a slot for rows, which also use the memory of the windows."""
     return (cut.shared - _CONTROL) // _STAGES // 128 * 128
 
 
 def _column(cut: Cut) -> int:
-    """Bytes of one block of inputs of a column."""
+    """Return the bytes of one input block of a column."""
     return cut.samples * BLOCK * cut.operand.itemsize
 
 
 def _most_tiles(step: Product, cut: Cut) -> int:
-    """Tiles of outputs whose weights for one block of inputs fit, with inputs for a column."""
+    """Return how many output tiles fit, with weights for an input block and a column of inputs."""
     room = _row_slot(cut) - (1 + _reach(step)) * _column(cut)
     return min(WARPS, max(0, room) // (max(1, len(step.cols)) * FRAGMENT * cut.operand.itemsize))
 
@@ -416,7 +416,7 @@ def _reach(step: Product) -> int:
 
 
 def _reads_beside(step: Product | Pointwise) -> bool:
-    """Does a step at a pixel of a row read others of that row?"""
+    """Return True if a step reads other pixels of its own row."""
     return any(span.dc for span in sources(step)) or (isinstance(step, Product) and any(step.cols))
 
 

@@ -1,1 +1,1 @@
-"""The engine of Triton kernels, a launch for each row."""
+"""The engine of Triton kernels, with launches for each row."""

@@ -1,4 +1,4 @@
-"""The plan executed with Triton's kernels: on a GPU, and in Triton's interpreter for tests."""
+"""The Triton engine: runs a plan on a GPU, and in Triton's interpreter for tests."""
 
 import contextlib
 import dataclasses
@@ -21,21 +21,21 @@ from ..buffers import Features, Ring, begin, to_device, value_sizes
 from ..packing import padded_width, weight_dtype, why_not_parameters
 from .program import RowTask, triton_program, why_not_written
 
-if TYPE_CHECKING:  # importing the package imports no kernel
+if TYPE_CHECKING:  # an import of the package imports no kernels
     from pixelsr.kernels.sampling.rows import Batch
 
 _one_at_a_time = threading.Lock()
 
 
 class TritonEngine(Engine):
-    """The buffers of each sample in one row of memory, and the program.
+    """The engine that keeps the buffers of each sample in one row of a tensor.
 
-    A known row, like the row stage of the others, is a launch for each task, or scan; the pixels of
-    a row are one launch, and so is each column of padding. The host knows the schedule, and waits
-    for nothing before the record of faulty logits, at the end of a draw.
+    Each task or scan of a known row, or of the row stage of another row, is one launch. The pixels
+    of a row are one launch, and so is each column of padding. The host knows the schedule: it
+    waits for the GPU only at the end of a draw, when it reads the record of faulty logits.
 
     Args:
-        values: of the image stage, where they have been computed already.
+        values: the conditioning features if they have been computed already.
     """
 
     def __init__(
@@ -136,21 +136,21 @@ class TritonEngine(Engine):
         return range(self.schedule.leading_rows, self.schedule.last_row + 1)
 
     def _unknown(self, row: int) -> Iterator[tuple[int, int]]:
-        """Column and color of each value of a row that has to be drawn."""
+        """Yield (column, color) of each value of a row that has to be drawn."""
         for col in self.schedule.cols:
             for color in range(self.plan.colors):
                 if self.schedule.is_unknown(row, col, color):
                     yield col, color
 
     def _end(self, row: int) -> int:
-        """Stages of a row, counted from its beginning; nothing is run after the last unknown."""
+        """Return the number of stages of a row; none follow the last unknown value of the image."""
         for col in self.schedule.cols:
             if self.schedule.is_last(row, col):
                 return col * self.stages + 1 + self.schedule.stop(row, col)
         return self.schedule.cols.stop * self.stages
 
     def _begin_row(self, row: int) -> bool:
-        """What comes before the pixels of a row; of a known row, all. Are there any to draw?"""
+        """Run the row stage, or a whole known row; return True if the row has values to draw."""
         self.features.load_values(row)
         has_unknown = self.schedule.row_has_unknown(row)
         if not has_unknown:
@@ -165,8 +165,11 @@ class TritonEngine(Engine):
         return first < end <= self.schedule.last_row
 
     def _run_leading_rows(self) -> None:
-        """By the same kernels as ever, as the library's sums depend on the batch; once for the
-        samples of one input."""
+        """Run the known leading rows, only once for all samples of an input that share them.
+
+        They run in the same kernels as other rows, because PyTorch's rounding depends on the batch
+        size.
+        """
         if len(self.request.known) > 1 or self.request.samples == self.inputs:
             for row in range(self.schedule.first_row, self.schedule.leading_rows):
                 self._begin_row(row)
@@ -197,7 +200,7 @@ class TritonEngine(Engine):
                     launch_row_pointwise(self.batch, task.record, task.count, row, cols)
 
     def _run_padding(self, row: int) -> None:
-        """The columns to the right of the image, where nothing is drawn."""
+        """Run the steps of the columns to the right of the image, where nothing is drawn."""
         from pixelsr.kernels.sampling.lists import launch_columns
 
         width = self.plan.image_size[1]
@@ -215,7 +218,7 @@ class TritonEngine(Engine):
         pauses: bool = False,
         sampler: Sampler | None = None,
     ) -> None:
-        """Run stages of a row; without a drawing, values that are unknown are the caller's."""
+        """Run stages of a row; without a sampler, the caller chooses the unknown values."""
         from pixelsr.kernels.sampling.pixels import launch_pixels
 
         program = self.program
@@ -237,7 +240,7 @@ class TritonEngine(Engine):
             )
 
     def _record_faults(self, row: int) -> None:
-        """Find logits of a drawn row that cannot be drawn from: they stand until the next row."""
+        """Record invalid logits of a drawn row, before the next row overwrites its logits."""
         from pixelsr.kernels.sampling.faults import launch_faults
 
         with _launching(self.device):
@@ -262,8 +265,10 @@ class TritonEngine(Engine):
     # Memory.
 
     def _bytes_needed(self) -> int:
-        """Storage, images, the values of the image stage; and for the leading rows of samples
-        that share them the same again."""
+        """Return the number of bytes for storage, images and conditioning features.
+
+        Samples that share leading rows need the same again for one sample of each input.
+        """
         plan = self.plan
         pixels = plan.image_size[0] * plan.image_size[1]
         shares = len(self.request.known) == 1 and self._has_leading_rows()
@@ -285,7 +290,7 @@ class TritonEngine(Engine):
 
 @contextlib.contextmanager
 def _launching(device: torch.device) -> Iterator[None]:
-    """On the model's own GPU; one by one in the interpreter, which keeps its place in globals."""
+    """Select the GPU, or take a lock: the interpreter keeps its state in global variables."""
     if device.type == "cpu":
         with _one_at_a_time:
             yield
@@ -295,5 +300,5 @@ def _launching(device: torch.device) -> Iterator[None]:
 
 
 def _packed_dtype(dtype: torch.dtype, device: torch.device) -> torch.dtype:
-    """The interpreter's bfloat16 is wrong: float32 stands in for it, of the same values."""
+    """Return float32 for bfloat16 in the interpreter, whose bfloat16 is wrong; else the dtype."""
     return torch.float32 if device.type == "cpu" and dtype == torch.bfloat16 else dtype

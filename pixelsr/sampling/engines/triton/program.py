@@ -1,7 +1,7 @@
-"""A plan as the Triton engine takes it: a table of 32-bit integers, and packed parameters.
+"""The program of the Triton engine: a table of 32-bit integers, and packed parameters.
 
 kernels/sampling/steps.py reads the records that `_Writer` writes, field by field;
-kernels/sampling/lists.py reads the lists of them.
+kernels/sampling/lists.py reads the lists of records.
 """
 
 import itertools
@@ -28,22 +28,22 @@ from ..packing import (
 )
 
 LANES = 16
-"""Rows of weights are padded to a multiple of it, so that the kernel sees whole vectors."""
+"""Rows of weights are padded to a multiple of this, so that the kernel reads whole vectors."""
 MOST_VALUES = 2**31 // 64
-"""Of one sample: the kernels count those of a tile, which may be of 64 samples, in 32 bits."""
+"""Elements of a sample's storage: kernels index a tile of up to 64 samples with 32 bits."""
 _FUNCTIONS = {"": 0, "relu": 1, "gate": 2}
 _PRODUCT, _POINTWISE = 0, 1
 _NO_SPAN = [0, 1, 0, 0, 0]
-_KEPT_PROGRAMS = 4  # programs of one model: of several sizes, or kinds of weights
+_KEPT_PROGRAMS = 4  # of one model, for several image sizes or weight dtypes
 
 
 @dataclass(frozen=True)
 class RowTask:
-    """A task or a scan that is launched for a whole row, and what its grid depends on.
+    """A task or a scan that is launched for a whole row, with the parameters of its grid.
 
     Attributes:
-        record: of the task; of a scan, where the table names its list.
-        placed: the step, the first one of a scan.
+        record: the index in the table of the task's record, or of the scan's list.
+        placed: the step, or the first step of a scan.
     """
 
     record: int
@@ -55,20 +55,23 @@ class RowTask:
 
 @dataclass(frozen=True)
 class TritonProgram:
-    """A plan packed for one kind of weights, on the device of the model.
+    """A plan packed for one weight dtype, on the device of the model.
 
     Attributes:
-        table: int32. A list of tasks is named by a (first, count) pair; it consists of (record,
-            wait) pairs, and wait says that what came before must be written first.
-        lists: where the table names two lists for each stage of a pixel, left and color 0 .. C:
-            without the head, and with it.
-        row: of the row stage. known_row: all that a known row runs.
-        padding: where it names the list of each column to the right of the image.
-        weights: ``[rows, columns]`` of each product after the other.
-        constants: float32, biases and the constants of formulas.
-        logits: records of spans, one for each color; image: that of the image itself.
-        offsets, size: of each buffer in the storage of one sample, and of that storage, in values.
-        number: of the weights that were packed, see `weights_number`.
+        table: int32. A (first, count) pair refers to a list of tasks. The list consists of
+            (record, wait) pairs; if wait is set, the tasks before must finish first.
+        lists: the index in the table of the lists of a pixel: two for each stage, left and color
+            0 .. C, without and with the logits-only steps.
+        logits: the index of the span of each color's logits.
+        image: the index of the span of the image.
+        row: the tasks of the row stage.
+        known_row: all tasks of a known row.
+        padding: the index of the list of each column to the right of the image.
+        weights: ``[rows, columns]`` of each product, one after another.
+        constants: float32, the biases and the constants of pointwise steps.
+        offsets: the offset of each buffer in the storage of one sample, in elements.
+        size: the size of that storage, in elements.
+        number: the number of the packed weights, see `weights_number`.
     """
 
     plan: Plan
@@ -97,12 +100,12 @@ def triton_program(
     block: int,
     device: torch.device,
 ) -> TritonProgram:
-    """The program of a plan; packed once, and again when a parameter has changed.
+    """Return the program of a plan; it is packed again only when a parameter has changed.
 
     Args:
-        number: of the model's weights, see `weights_number`.
-        dtype: of the packed weights.
-        block: input channels that the kernel multiplies at once.
+        number: the number of the model's weights, see `weights_number`.
+        dtype: the dtype of the packed weights.
+        block: the number of input channels that the kernel multiplies at once.
     """
     remembered = [old for old in _programs.get(model, []) if old.number == number]
     for packed in remembered:
@@ -110,13 +113,13 @@ def triton_program(
             return packed
     packed = _Writer(plan, model, number, dtype, block, device).run()
     if device.type == "cuda":
-        torch.cuda.synchronize(device)  # the next to take it may be on another stream
+        torch.cuda.synchronize(device)  # the next user may be on another stream
     _programs[model] = [packed, *remembered][:_KEPT_PROGRAMS]
     return packed
 
 
 def why_not_written(plan: Plan) -> str | None:
-    """Why a plan has no program; None where it has one."""
+    """Return the reason why a plan has no program, or None if it has one."""
     for placed in plan.placed:
         step = placed.step
         if isinstance(step, Pointwise):
@@ -126,7 +129,7 @@ def why_not_written(plan: Plan) -> str | None:
             return f"it does not know the step {type(step).__name__}"
     _, size = offsets_of(plan)
     if size > MOST_VALUES:
-        return f"the features of one image are {size} values, more than {MOST_VALUES}"
+        return f"the features of one image are {size} numbers, more than {MOST_VALUES}"
     return None
 
 
@@ -181,7 +184,7 @@ class _Writer:
         return place
 
     def _span(self, span: Span | None) -> list[int]:
-        """Where its column 0 stands in the first row; rows; values of a row; of a column; shift."""
+        """Return [offset of column 0 in row 0, rows, row size, column size, row shift]."""
         if span is None:
             return _NO_SPAN
         buffer = self.plan.buffers[span.buffer]
@@ -191,7 +194,7 @@ class _Writer:
         return [first, buffer.rows, width, buffer.channels, span.dr % buffer.rows]
 
     def _list(self, due: list[_Written]) -> list[int]:
-        """A list of tasks: where it begins, and how many there are."""
+        """Write a list of tasks, and return its (first, count) pair."""
         waits = _waits([task for task, _ in due])
         entries = [[record, wait] for (_, record), wait in zip(due, waits, strict=True)]
         return [self._append_to_table([*itertools.chain(*entries)]), len(entries)]
@@ -210,7 +213,7 @@ class _Writer:
         return self._append_to_table(heads)
 
     def _row(self, due: list[_Written]) -> tuple[RowTask, ...]:
-        """A launch for each task, and for each scan."""
+        """Return a launch for each task and for each scan."""
         launched = []
         for scan, group in itertools.groupby(due, lambda pair: pair[0].placed.scan):
             own = list(group)
@@ -263,7 +266,7 @@ class _Writer:
         )
 
     def _pieces(self, step: Product) -> list[list[int]]:
-        """The window in pieces of a block at most: row, offset, length, and its first weight."""
+        """Return [row, offset, length, first weight] of the window in pieces of at most a block."""
         pieces, row = [], 0
         for up, col, length in segments_of(self.plan, step):
             assert step.src is not None
@@ -275,7 +278,7 @@ class _Writer:
         return pieces
 
     def _codes(self, step: Pointwise) -> list[int]:
-        """Where the formula stands in the table, and its length; an "arg" names a span there."""
+        """Write the code of a pointwise step, and return its index and length."""
         args = [self._append_to_table(self._span(span)) for span in step.args]
         codes = []
         for opcode, operand in postfix(step.expression):
@@ -289,7 +292,7 @@ class _Writer:
     # Parameters.
 
     def _weight(self, step: Product, count: int, padded: int) -> Tensor:
-        """``[window, halves * padded]``, flat: the columns of each half of a gate are padded."""
+        """Return ``[window, halves * padded]``, flat; each half of a gate has padded columns."""
         if step.weight is None:
             return torch.empty(0, device=self.device)
         weight = block_of(self.model, step.weight)
@@ -297,7 +300,7 @@ class _Writer:
         return F.pad(inputs.unflatten(1, (-1, count)), (0, padded - count)).flatten()
 
     def _append(self, parts: list[Tensor], part: Tensor) -> int:
-        """Put a part after the others, at a multiple of a vector; gives its place."""
+        """Append a part at the next multiple of `LANES`, and return its offset."""
         place = self.positions.get(id(parts), 0)
         parts.append(F.pad(part, (0, -part.numel() % LANES)))
         self.positions[id(parts)] = place + parts[-1].numel()
@@ -315,7 +318,7 @@ def _row_task(task: Task, record: int) -> RowTask:
 
 
 def _waits(due: list[Task]) -> list[bool]:
-    """For each task of a list, must those before it be done first?"""
+    """Return, for each task of a list, True if the tasks before it must finish first."""
     waits: list[bool] = []
     written: list[Span] = []
     read: list[Span] = []
@@ -336,7 +339,7 @@ def _waits(due: list[Task]) -> list[bool]:
 
 
 def _sources_here(step: Step) -> list[Span]:
-    """What a step reads at its own pixel: all that tasks before it in a list may have written."""
+    """Return the spans read at the step's own pixel, where earlier tasks may have written."""
     spans = [span for span in sources(step) if span.dr == span.dc == 0]
     if isinstance(step, Product) and step.src and not (0 in step.rows and 0 in step.cols):
         spans.remove(step.src)

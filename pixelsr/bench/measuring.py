@@ -1,4 +1,4 @@
-"""Measuring: all sides in turns, each beside a forward pass of the same batch."""
+"""Measurement of all samplers in turns, each next to a forward pass of the same batch."""
 
 import dataclasses
 import datetime
@@ -8,7 +8,7 @@ from functools import partial
 from pixelsr.models import PixelModel
 
 from . import timing
-from .engine_choices import EngineChoice
+from .choices import EngineChoice
 from .growth import measure_growth
 from .inputs import Batch, check_replay, make_batch
 from .loops import cached_loop_seconds, cropped_loop_seconds, naive_loop_seconds
@@ -26,12 +26,12 @@ from .report import (
 from .timing import machine, seconds
 
 SLOW_ROUNDS = 3
-"""Of what takes seconds to minutes each: slow engines, the loops, and large images."""
+"""The most rounds of what takes seconds to minutes: slow engines, the loops, and large images."""
 
 
 @dataclasses.dataclass(frozen=True)
 class _Side:
-    """One side of the comparison: `turn` takes its turn and gives the seconds."""
+    """One side of the comparison; `turn` runs it once and returns the seconds."""
 
     method: str
     engine: str | None
@@ -52,13 +52,13 @@ def measure(
     """Measure every sampler, the loops and the forward passes at each batch size.
 
     Args:
-        model: where it is; it is put into eval mode.
-        samplers: as `sampler.engine_choices` gives them.
-        image_size: height and width.
-        rounds: how often each side takes its turn; slow ones at most `SLOW_ROUNDS` times.
-        report: takes a line before each part of the work.
+        model: the model, measured on its device; it is put into eval mode.
+        engine_choices: the samplers, as `engine_choices` returns them.
+        image_size: height and width of the images.
+        rounds: number of turns of each side; slow sides take at most `SLOW_ROUNDS`.
+        report: called with a line before each part of the work.
     Raises:
-        ValueError: sides do not give the same answer, so that no speed is stated.
+        ValueError: two sides give different results, so that nothing is measured.
     """
     results: list[Measurement] = []
     for size in batches:
@@ -77,18 +77,18 @@ def measure(
 def measure_batch(
     batch: Batch, engine_choices: Sequence[EngineChoice], rounds: int
 ) -> list[Measurement]:
-    """Measure one batch size: each side in turn, and after each a dense forward pass.
+    """Measure one batch size: each side in turn, followed by a dense forward pass.
 
-    Before the clock starts, what each sampler draws is replayed by a forward pass, and the forward
-    passes are compared with one another. That warms all of them up.
+    Before any timing, the draws of each sampler are checked by a forward pass, and the forward
+    passes are compared with each other. This also warms all of them up.
 
     Raises:
-        ValueError: two sides do not agree.
+        ValueError: two sides give different results.
     """
     dense, cropped = dense_pass(batch), cropped_pass(batch)
     check_the_same_logits(cropped, dense)
     for sampler in engine_choices:
-        # Of a slow engine one image is enough: calls that take a second need no warming up.
+        # One image is enough for a slow engine: calls that take a second need no warm-up.
         first = make_batch(batch.model, 1, batch.image_size) if sampler.is_slow else batch
         check_replay(f"engine {sampler.engine}", first, sampler(first), sampler.weights)
     sides = list(_sides(batch, engine_choices, cropped, rounds))

@@ -1,4 +1,4 @@
-"""What a command does where `torchrun` starts several of it."""
+"""Commands that `torchrun` starts in several processes."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -15,11 +15,11 @@ T = TypeVar("T")
 
 
 @contextlib.contextmanager
-def team(wanted: str) -> Iterator[tuple[Workers, torch.device]]:
-    """The workers of this command, and where this one computes: "cpu", or a GPU if there is one.
+def worker_group(wanted: str) -> Iterator[tuple[Workers, torch.device]]:
+    """Yield the workers of this command, and the device of this one.
 
-    Arguments that do not fit are found by every worker alike, and the first one speaks for all. So
-    it does of a full disk; to the others, who write nothing, it is then lost.
+    Every worker finds the same wrong arguments, and only the first one reports them. Only the first
+    worker writes files, so it also reports a full disk.
 
     Raises:
         ValueError: more workers on this machine than GPUs.
@@ -46,31 +46,31 @@ def team(wanted: str) -> Iterator[tuple[Workers, torch.device]]:
 
 
 def _is_lost_connection(error: RuntimeError) -> bool:
-    """For Gloo, torch has no exception of its own."""
+    """Return True if another worker is gone; torch has no exception of its own for Gloo."""
     return isinstance(error, DistError) or "gloo/transport" in str(error)
 
 
-def by_first(team: Workers, work: Callable[[], T]) -> T:
-    """What `work` returns in the first worker, which alone runs it, in every worker.
+def on_main_process(group: Workers, work: Callable[[], T]) -> T:
+    """Run `work` in the first worker alone, and return its result in every worker.
 
-    Where it raises, the first worker speaks of it, and the others end without a word.
+    If it raises, the first worker reports the error, and the others end silently.
     """
-    if not team.is_first:
-        made: T | None = team.agree(None)
+    if not group.is_first:
+        made: T | None = group.agree(None)
         if made is None:
             raise click.exceptions.Exit(1)
         return made
     try:
         made = work()
     except BaseException:
-        team.agree(None)
+        group.agree(None)
         raise
-    team.agree(made)
+    group.agree(made)
     return made
 
 
 def find_device(wanted: str) -> torch.device:
-    """Where this worker computes: a GPU of its own where there is one, unless "cpu" is wanted.
+    """Return the device of this worker: a GPU of its own, or the CPU if there is none or if wanted.
 
     Raises:
         ValueError: more workers on this machine than GPUs.

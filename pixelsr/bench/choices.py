@@ -1,4 +1,4 @@
-"""The ways to draw by the plan: every engine that can run, with every kind of weights."""
+"""The samplers to compare: every engine that can run, with every weight dtype."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from pixelsr.sampling.request import Request, make_request
 from .inputs import Batch
 
 SLOW = ("reference",)
-"""Engines that are for being right."""
+"""The engines that are meant for correctness, not for speed."""
 WEIGHTS = ("model", "float16", "bfloat16")
 
 
 @dataclasses.dataclass(frozen=True)
 class EngineChoice:
-    """``pixelsr.sample(method="cached")`` with an engine and weights, by the names it has there."""
+    """A sampler: ``pixelsr.sample(method="cached")`` with an engine and weights, given by name."""
 
     engine: str
     weights: str = "model"
@@ -30,7 +30,7 @@ class EngineChoice:
         return self.engine in SLOW
 
     def __call__(self, batch: Batch) -> Tensor:
-        """Draw the batch: uint8 ``[B, C, H, W]``."""
+        """Draw the batch, uint8 ``[B, C, H, W]``."""
         return sample(
             batch.model,
             1 if batch.low_res is not None else len(batch),
@@ -44,17 +44,17 @@ class EngineChoice:
 def engine_choices(
     device: torch.device, engines: Sequence[str] = (), batch: Batch | None = None
 ) -> list[EngineChoice]:
-    """What can draw on a device, the best engine first.
+    """Return the samplers that can draw on a device, the best engine first.
 
-    The reference engine rounds weights and then computes in float32 all the same, so that other
-    weights have no speed of their own there.
+    The reference engine appears with the model's own weights alone: it rounds weights but always
+    computes in float32, so other weights do not change its speed.
 
     Args:
-        engines: names; none for all that can run.
-        batch: of the model that is to be drawn from; an engine that cannot run its plan, or takes
-            other weights, is then left out, or so are those weights.
+        engines: names of engines; empty for all that can run.
+        batch: a batch of the model to draw from; choices that cannot run its plan, or do not
+            support its weights, are left out.
     Raises:
-        ValueError: a name is unknown, or that engine cannot run; it says why.
+        ValueError: a name is unknown, or that engine cannot run; the message says why.
     """
     names = engines or [name for name in ENGINES if why_not(name, device) is None]
     found = []
@@ -71,14 +71,14 @@ def engine_choices(
 
 
 def why_not_drawn(sampler: EngineChoice, batch: Batch) -> str | None:
-    """Why a sampler cannot draw from a batch's model; None where it can."""
+    """Return the reason why a sampler cannot draw from a batch's model, or None if it can."""
     request = request_of(batch, sampler.weights)
     engine = choose_engine(sampler.engine, batch.device)
     return engine.why_not(plan_of(request), request)
 
 
 def request_of(batch: Batch, weights: str) -> Request:
-    """What a sampler asks for."""
+    """Return the request of a sampler for a batch."""
     n = 1 if batch.low_res is not None else len(batch)
     size, low_res = batch.image_size, batch.low_res
     return make_request(batch.model, n, size, low_res, None, None, 0, weights)
