@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from pixelsr.bench.timing import machine
-from pixelsr.training.config import difference
+from pixelsr.config.training import difference
 from pixelsr.utils.atomic_write import write_whole
 
 from .config import ExperimentConfig

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from pixelsr.config.models import check_level_count
 from pixelsr.errors import CausalityError
 from pixelsr.functional.autocast import without_autocast
-from pixelsr.utils.levels import check_level_count
 from pixelsr.utils.modules import copy_model, unwrap
 
 _MODES = ("eval", "train")

@@ -1,6 +1,6 @@
 """The models of the commands, loaded and checked."""
 
-from pixelsr.data.binarize import BINARIZATIONS
+from pixelsr.config.choices import BINARIZATIONS
 from pixelsr.models import ConditioningNetwork, PixelModel, PixelRecursiveSR
 from pixelsr.models.sizes import trained_options
 

@@ -19,7 +19,7 @@ LARGEST_OF = {
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """The sizes of a model: each a positive int, at most `LARGEST` or its `LARGEST_OF`."""
+    """The sizes of a model, positive ints of at most `LARGEST` or the field's `LARGEST_OF`."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -43,7 +43,11 @@ def check_size(name: str, size: Any) -> None:
 
 
 def check_level_count(levels: Any) -> None:
-    """Raise ValueError unless `levels` is an int from 2 to 256."""
+    """Check that `levels` is an int from 2 to 256.
+
+    Raises:
+        ValueError: it is not.
+    """
     if type(levels) is not int or not 2 <= levels <= MAX_LEVELS:
         raise ValueError(f"levels must be 2 to {MAX_LEVELS}, got {levels!r}")
 
@@ -63,7 +67,7 @@ class PixelCNNConfig(Config):
 
 @dataclasses.dataclass(frozen=True)
 class GatedPixelCNNConfig(Config):
-    """The prior of Pixel Recursive Super Resolution: 20 gated layers 5x5 of 64 channels."""
+    """The prior of Pixel Recursive Super Resolution: 20 gated 5x5 layers of 64 channels."""
 
     channels: int = 64
     layers: int = 20
@@ -78,9 +82,9 @@ class GatedPixelCNNConfig(Config):
 class PixelRNNConfig(Config):
     """The paper's sizes for CIFAR-10: 12 recurrent layers, h = 128.
 
-    `layers` counts the recurrent layers alone. `skip` adds connections from each of them to the
-    output. `scale_factor`, a power of two, makes the multi-scale form: an image is drawn from one
-    that is so many times smaller.
+    `layers` counts only the recurrent layers. `skip` adds a connection from each of them to the
+    output. `scale_factor`, a power of two, selects the multi-scale form, which draws an image
+    conditioned on one that is smaller by this factor along each side.
     """
 
     channels: int = 128
@@ -106,7 +110,7 @@ class PixelRNNConfig(Config):
 
 @dataclasses.dataclass(frozen=True)
 class RowLSTMConfig(PixelRNNConfig):
-    """The paper's CIFAR-10 model: 12 layers, h = 128, state-to-state of 3 columns."""
+    """The paper's CIFAR-10 model: 12 layers, h = 128, state-to-state kernels of 3 columns."""
 
     kernel_size: int = 3
 
@@ -118,7 +122,7 @@ class DiagonalBiLSTMConfig(PixelRNNConfig):
 
 @dataclasses.dataclass(frozen=True)
 class ConditioningNetworkConfig(Config):
-    """The paper's sizes for faces: 6 residual blocks of 32 channels at each of three sizes."""
+    """The paper's sizes for faces: 6 residual blocks of 32 channels at each of 3 resolutions."""
 
     channels: int = 32
     blocks: int = 6

@@ -1,4 +1,4 @@
-"""The configuration of a training run: how the weights are found, and for how long."""
+"""The configuration of a training run: optimization, budget and intervals."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -8,40 +8,40 @@ from typing import Any
 from .choices import BINARIZATIONS, OPTIMIZERS, PRECISIONS, SCHEDULES
 
 CHECKPOINT, MODEL, TRAINING = "checkpoint.safetensors", "model", "training.toml"
-"""Files of a run: what it resumes from, its model, and the options of its training."""
+"""The files of a run: its checkpoint, its model, and the options of its training."""
 LARGEST = {"lr": 1000, "clip": 10**9, "conditioning_weight": 1000}
-"""The largest values that a run may have; float32 can still compute with them."""
+"""Upper limits: far above any useful setting, and still safe in float32."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainingConfig:
-    """All options, beside the model and the images, that decide the weights.
+    """The settings that determine the weights, besides the model and the images.
 
     Args:
-        batch: images in a batch of one worker.
-        accumulate: number of batches whose gradients make one step.
-        optimizer: "adamw", or "rmsprop": with decay 0.95, momentum 0.9 and epsilon 1e-8 the one of
-            the PRSR paper (1702.00783).
+        batch: images that one worker processes at once.
+        accumulate: number of batches whose gradients are accumulated into one step.
+        optimizer: "adamw", or "rmsprop" with decay 0.95, momentum 0.9 and epsilon 1e-8 as in the
+            PRSR paper (1702.00783).
         lr: peak learning rate.
-        weight_decay: decoupled, as in AdamW; RMSProp takes none.
+        weight_decay: decoupled weight decay of AdamW; RMSProp ignores it.
         schedule: "cosine", half a wave from the peak to `floor` over the whole budget, or
-            "halving", the paper's: halved again and again.
+            "halving", repeated halving as in the PRSR paper.
         warmup: steps in which the learning rate rises to its peak.
-        floor: where the cosine ends, as a fraction of the peak.
+        floor: final learning rate of the cosine schedule, as a fraction of the peak.
         halve_every: steps between two halvings.
-        clip: largest norm of the gradient; a larger one is scaled down to it.
-        ema: decay of the exponential moving average of the weights; 0 is the weights themselves.
-        precision: "float32", or the dtype that autocast computes in: "bfloat16" or "float16", the
-            latter with a scaled loss. Weights, their average and the loss stay float32.
-        channels_last: the memory format of weights and images.
+        clip: maximum gradient norm; larger gradients are scaled down to it.
+        ema: decay of the exponential moving average of the weights; 0 means no averaging.
+        precision: "float32", or the autocast dtype: "bfloat16", or "float16" with loss scaling.
+            Weights, their average and the loss stay float32.
+        channels_last: use channels-last memory format for weights and images.
         compile: run model and loss through `torch.compile`.
-        conditioning_weight: of `PixelRecursiveSR`: how much A counts in the sum, more than it
-            would by itself. Its own term of the loss is -log softmax(A / weight); 1 is the paper's.
-        flip: mirror half of the images, others in each epoch.
-        seed: of the order of the images and the flips.
-        binarize: of a model of 2 levels: how gray images become black and white, "threshold" or
-            "bernoulli" (`pixelsr.data.binarize.binarized`); None for other models, and where the
-            images are black and white.
+        conditioning_weight: for `PixelRecursiveSR`, how strongly A counts in the sum. Its own term
+            of the loss is -log softmax(A / weight); the paper uses 1.
+        flip: mirror half of the images, a different half in each epoch.
+        seed: seed of the image order and the flips.
+        binarize: for a model of 2 levels, how gray images become black and white: "threshold" or
+            "bernoulli" (`pixelsr.data.binarize.binarized`). None for other models, and for images
+            that are already black and white.
     """
 
     batch: int = 16
@@ -86,10 +86,10 @@ class TrainingConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Budget:
-    """The length of training: `steps` or `minutes`, whichever is used up first.
+    """The length of a run: until `steps` or `minutes` are used up, whichever comes first.
 
     Args:
-        patience: number of validations without a new best after which training stops.
+        patience: stop early after this many consecutive validations without a new best.
     """
 
     steps: int | None = None
@@ -107,7 +107,7 @@ class Budget:
         _check("minutes", fits, "more than 0 and at most a million", minutes)
 
     def used(self, step: int, seconds: float) -> float:
-        """Return the fraction of steps or minutes that is used, 0 to 1."""
+        """Return the fraction of the budget that is used, 0 to 1."""
         by_steps = step / self.steps if self.steps is not None else 0.0
         by_time = seconds / (60 * self.minutes) if self.minutes is not None else 0.0
         return min(1.0, max(by_steps, by_time))
@@ -115,7 +115,7 @@ class Budget:
 
 @dataclasses.dataclass(frozen=True)
 class Intervals:
-    """The steps between two lines of the log, two validations, two checkpoints."""
+    """The numbers of steps between two log lines, two validations and two checkpoints."""
 
     log: int = 50
     validate: int = 1000
@@ -132,9 +132,9 @@ def _check(name: str, fits: bool, expected: str, value: Any) -> None:
 
 
 def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
-    """Return the first setting that differs, as a clause; None if all are equal.
+    """Return a clause that names the first setting that differs, or None if all are equal.
 
-    Nested settings are compared one by one: {"prior": {"layers": 2}} is "prior layers".
+    Nested settings are compared one by one; {"prior": {"layers": 2}} is named "prior layers".
     """
     old, new = _flat(before), _flat(now)
     for name in old | new:
@@ -152,7 +152,7 @@ def _flat(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def find_config(out: Path) -> Path:
-    """Return where the run in `out` has its configuration, which may be missing.
+    """Return the path of the training config of the run in `out`; it may be missing.
 
     Raises:
         FileNotFoundError: there is no run in `out`.

@@ -1,1 +1,5 @@
-"""Image loading, preprocessing and conversion to tensors."""
+"""Sources of images, and their conversion to tensors and files."""
+
+from pixelsr.utils.system import watch_forks
+
+watch_forks()

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
+from pixelsr.config.choices import BINARIZATIONS
 from pixelsr.ops.gumbel_noise.reference import philox4x32_ref
 
-BINARIZATIONS = ("threshold", "bernoulli")
 SEED = 0
 """The seed of "bernoulli": one fixed binarization, independent of the seed of a run."""
 _CHUNK = 100  # images whose random words are in memory at once

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
+from pixelsr.config.choices import MAX_SIDE
 from pixelsr.utils.atomic_write import write_whole
 
 from . import image_formats
@@ -34,8 +35,6 @@ FORMATS = (
 
 Pillow's other formats are excluded, because some of them run programs: an EPS file starts
 Ghostscript."""
-MAX_SIDE = 16_384
-"""The largest side in pixels, checked in the header. Pillow's limit on the area applies too."""
 
 # The exceptions that Pillow's decoders raise on damaged data; each format has its own.
 _DAMAGED = (

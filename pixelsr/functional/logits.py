@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pixelsr.utils.levels import check_level_count
+from pixelsr.config.models import check_level_count
 
 
 def normalize_images(

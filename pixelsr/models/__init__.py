@@ -1,9 +1,18 @@
 """The networks: PixelCNN, PixelRNN and Pixel Recursive Super Resolution."""
 
-from .base import Config, PixelModel
-from .conditioning import ConditioningNetwork, ConditioningNetworkConfig
-from .pixelcnn import GatedPixelCNN, GatedPixelCNNConfig, PixelCNN, PixelCNNConfig
-from .pixelrnn import DiagonalBiLSTM, DiagonalBiLSTMConfig, PixelRNN, RowLSTM, RowLSTMConfig
+from pixelsr.config.models import (
+    ConditioningNetworkConfig,
+    Config,
+    DiagonalBiLSTMConfig,
+    GatedPixelCNNConfig,
+    PixelCNNConfig,
+    RowLSTMConfig,
+)
+
+from .base import PixelModel
+from .conditioning import ConditioningNetwork
+from .pixelcnn import GatedPixelCNN, PixelCNN
+from .pixelrnn import DiagonalBiLSTM, PixelRNN, RowLSTM
 from .prsr import PixelRecursiveSR, PixelRecursiveSRConfig
 
 __all__ = [

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from pixelsr import functional
+from pixelsr.config.models import Config
 from pixelsr.data.downsample import area_average
 from pixelsr.utils.atomic_write import write_all_whole
-from pixelsr.utils.levels import check_level_count
 from pixelsr.utils.modules import is_reparametrized, plain_copy
 
 from . import loading
@@ -27,41 +27,6 @@ Layers = tuple[Tensor, Tensor | None, Tensor | None, Tensor | None]
 
 BUNDLED = Path(__file__).parent.parent / "weights"
 _classes: dict[str, type["PixelModel"]] = {}
-LARGEST = 65_536
-"""The upper bound of a size in a config; a damaged config fails before anything is built."""
-LARGEST_OF = {
-    "layers": 1024,
-    "blocks": 128,
-    "scale_factor": 256,
-    "kernel_size": 255,
-    "first_kernel_size": 255,
-}
-"""Stricter upper bounds for the sizes in which time or memory grows faster."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-    """The sizes of a model, positive ints of at most `LARGEST` or the field's `LARGEST_OF`."""
-
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            if field.type is int:
-                check_size(field.name, getattr(self, field.name))
-        levels = getattr(self, "levels", 256)
-        check_level_count(levels)
-
-
-def check_size(name: str, size: Any) -> None:
-    """Check that a size of a config is a positive int within its bound.
-
-    Raises:
-        ValueError: it is not.
-    """
-    if type(size) is not int or size < 1:
-        raise ValueError(f"{name} must be a positive int, got {size!r}")
-    largest = LARGEST_OF.get(name, LARGEST)
-    if size > largest:
-        raise ValueError(f"{name} must be at most {largest:,}, got {size:,}")
 
 
 class PixelModel(nn.Module):

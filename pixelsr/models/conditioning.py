@@ -1,31 +1,15 @@
 """The conditioning network A of Pixel Recursive Super Resolution (1702.00783, section 3.2)."""
 
-import dataclasses
 import math
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelsr import functional
+from pixelsr.config.models import ConditioningNetworkConfig
 from pixelsr.nn import init
 
-from .base import Config, Layers, PixelModel, is_plain
-
-
-@dataclasses.dataclass(frozen=True)
-class ConditioningNetworkConfig(Config):
-    """The paper's sizes for faces: 6 residual blocks of 32 channels at each of 3 resolutions."""
-
-    channels: int = 32
-    blocks: int = 6
-    scale_factor: int = 4
-    colors: int = 3
-    levels: int = 256
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.scale_factor & (self.scale_factor - 1):
-            raise ValueError(f"scale_factor must be a power of two, got {self.scale_factor}")
+from .base import Layers, PixelModel, is_plain
 
 
 class ResidualBlock(nn.Module):

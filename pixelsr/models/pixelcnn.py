@@ -1,15 +1,15 @@
 """PixelCNN (1601.06759) and Gated PixelCNN (1606.05328)."""
 
-import dataclasses
 import math
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelsr import functional
+from pixelsr.config.models import GatedPixelCNNConfig, PixelCNNConfig
 from pixelsr.nn import GatedLayer, MaskedConv2d, PixelCNNBlock, init
 
-from .base import Config, Layers, PixelModel, is_plain
+from .base import Layers, PixelModel, is_plain
 
 
 class Head(nn.Module):
@@ -40,19 +40,6 @@ class Head(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.to_logits(self.out(F.relu(self.hidden(x))), self.colors, self.levels)
-
-
-@dataclasses.dataclass(frozen=True)
-class PixelCNNConfig(Config):
-    """The paper's CIFAR-10 model: 15 layers, h = 128."""
-
-    channels: int = 128
-    layers: int = 15
-    kernel_size: int = 3
-    first_kernel_size: int = 7
-    head_channels: int = 1024
-    colors: int = 3
-    levels: int = 256
 
 
 class PixelCNN(PixelModel):
@@ -93,19 +80,6 @@ class PixelCNN(PixelModel):
         for block in self.blocks:
             x = block(x)
         return F.relu(x)
-
-
-@dataclasses.dataclass(frozen=True)
-class GatedPixelCNNConfig(Config):
-    """The prior of Pixel Recursive Super Resolution: 20 gated 5x5 layers of 64 channels."""
-
-    channels: int = 64
-    layers: int = 20
-    kernel_size: int = 5
-    first_kernel_size: int = 7
-    head_channels: int = 1024
-    colors: int = 3
-    levels: int = 256
 
 
 class GatedPixelCNN(PixelModel):

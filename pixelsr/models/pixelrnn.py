@@ -1,47 +1,17 @@
 """The recurrent networks of the PixelRNN paper (1601.06759): Row LSTM and Diagonal BiLSTM."""
 
 import abc
-import dataclasses
 from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelsr import functional
+from pixelsr.config.models import DiagonalBiLSTMConfig, PixelRNNConfig, RowLSTMConfig
 from pixelsr.nn import DiagonalBiLSTMLayer, MaskedConv2d, RowLSTMLayer, init
 
-from .base import Config, Layers, PixelModel, check_size, find_output_layers, is_plain
+from .base import Layers, PixelModel, find_output_layers, is_plain
 from .pixelcnn import Head
-
-
-@dataclasses.dataclass(frozen=True)
-class PixelRNNConfig(Config):
-    """The paper's sizes for CIFAR-10: 12 recurrent layers, h = 128.
-
-    `layers` counts only the recurrent layers. `skip` adds a connection from each of them to the
-    output. `scale_factor`, a power of two, selects the multi-scale form, which draws an image
-    conditioned on one that is smaller by this factor along each side.
-    """
-
-    channels: int = 128
-    layers: int = 12
-    first_kernel_size: int = 7
-    head_channels: int = 1024
-    colors: int = 3
-    levels: int = 256
-    skip: bool = False
-    scale_factor: int | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if type(self.skip) is not bool:
-            raise ValueError(f"skip must be true or false, got {self.skip!r}")
-        times = self.scale_factor
-        if times is None:
-            return
-        if type(times) is not int or times < 1 or times & (times - 1):
-            raise ValueError(f"scale_factor must be a power of two or None, got {times!r}")
-        check_size("scale_factor", times)
 
 
 class PixelRNN(PixelModel, abc.ABC):
@@ -148,13 +118,6 @@ def _upsampling(c: PixelRNNConfig) -> nn.Module:
     return nn.Sequential(*layers)
 
 
-@dataclasses.dataclass(frozen=True)
-class RowLSTMConfig(PixelRNNConfig):
-    """The paper's CIFAR-10 model: 12 layers, h = 128, state-to-state kernels of 3 columns."""
-
-    kernel_size: int = 3
-
-
 class RowLSTM(PixelRNN):
     """A PixelRNN with Row LSTM layers, which compute row by row and see a triangle above a pixel.
 
@@ -173,11 +136,6 @@ class RowLSTM(PixelRNN):
     def make_layer(self, conditioning: int) -> nn.Module:
         c = self.config
         return RowLSTMLayer(c.channels, c.kernel_size, c.colors, conditioning)
-
-
-@dataclasses.dataclass(frozen=True)
-class DiagonalBiLSTMConfig(PixelRNNConfig):
-    """The paper's CIFAR-10 model: 12 layers, h = 128."""
 
 
 class DiagonalBiLSTM(PixelRNN):

@@ -3,12 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from pixelsr.utils.strict_files import read_toml
+from pixelsr.config.models import LARGEST
+from pixelsr.config.training import TRAINING
+from pixelsr.utils.toml_file import read_toml
 
-from .base import LARGEST, PixelModel, find_model
+from .base import PixelModel, find_model
 from .prsr import PixelRecursiveSR
 
-TRAINING = "training.toml"
 SMALL_SIDE = 8
 """The default side of the small image, in pixels, for a model without a known training size."""
 

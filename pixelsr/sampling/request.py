@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
-from pixelsr.utils.levels import check_level_count
+from pixelsr.config.models import check_level_count
 from pixelsr.utils.modules import unwrap
 from pixelsr.utils.system import check_memory
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
-from .config import TrainingConfig
+from pixelsr.config.training import TrainingConfig
 
 
 def make_optimizer(

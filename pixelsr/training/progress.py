@@ -79,11 +79,6 @@ class Silence(Lines):
         pass
 
 
-def stdout_sentence(error: OSError) -> str:
-    """Return the message for a standard output that is closed or on a full disk."""
-    return f"standard output cannot be written: {error.strerror or error}"
-
-
 def display(speaks: bool = True) -> Display:
     """Return a bar if stdout is a terminal, else lines; `Silence` unless `speaks`."""
     if not speaks:

@@ -16,16 +16,15 @@ from filelock import FileLock, Timeout
 from PIL import Image
 from torch import Tensor
 
+from pixelsr.config.training import CHECKPOINT, MODEL, TRAINING, find_config
 from pixelsr.data.image_io import save_image
 from pixelsr.models import PixelModel
-from pixelsr.models.sizes import TRAINING
 from pixelsr.utils import strict_files
 from pixelsr.utils.atomic_write import check_makeable, remove_partials, write_whole
 
 from .checkpoint import write_checkpoint
 
-CHECKPOINT, LOG = "checkpoint.safetensors", "log.jsonl"
-MODEL = "model"
+LOG = "log.jsonl"
 SAMPLES, TENSORBOARD, LOCK = "samples", "tensorboard", ".lock"
 
 
@@ -159,17 +158,6 @@ class RunDir:
             self.tensorboard.close()
         if self.writes:
             self.lock.release()
-
-
-def find_config(out: Path) -> Path:
-    """Return the path of the training config of the run in `out`; it may be missing.
-
-    Raises:
-        FileNotFoundError: there is no run in `out`.
-    """
-    if not (out / CHECKPOINT).is_file():
-        raise FileNotFoundError(f"{out / CHECKPOINT} is missing: there is no run to resume")
-    return out / MODEL / TRAINING
 
 
 def _remove(path: Path) -> None:

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from pixelsr.config.training import TrainingConfig
 from pixelsr.models import PixelModel
 from pixelsr.utils.distributed import Workers
 from pixelsr.utils.modules import copy_model
 
-from .config import PRECISIONS, TrainingConfig
 from .loss import TrainingLoss
 from .optimizer import make_optimizer, outline_moments
 
@@ -36,7 +36,7 @@ class State:
         self.ema = Ema(model, recipe.ema)
         self.optimizer = make_optimizer(model.parameters(), recipe)
         self.recipe = recipe
-        self.dtype = PRECISIONS[recipe.precision]
+        self.dtype: torch.dtype = getattr(torch, recipe.precision)
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=self.dtype is torch.float16)
         self.clip, self.workers = recipe.clip, workers
         objective: Any = TrainingLoss(model, recipe.conditioning_weight)

@@ -13,18 +13,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pixelsr.config.training import Budget, Intervals, TrainingConfig, difference
 from pixelsr.data.binarize import binarized, describe_levels
 from pixelsr.data.quantize import to_levels
 from pixelsr.models import PixelModel
 from pixelsr.utils.distributed import Workers
+from pixelsr.utils.streams import stdout_sentence
 
 from .checkpoint import Facts, read_checkpoint
-from .config import Budget, Intervals, TrainingConfig, difference
 from .data_order import DataOrder
 from .loss import ALONE, bits_per_dimension, nats_per_image
 from .meters import EarlyStopping, Meter, Reading
 from .optimizer import learning_rate
-from .progress import Display, stdout_sentence
+from .progress import Display
 from .run_dir import RunDir
 from .sample_grid import draw_grid
 from .state import State

@@ -160,27 +160,3 @@ def _checked(path: Path, tensors: Mapping[str, Tensor], text: str) -> dict[str, 
 def _dense(tensor: Tensor) -> Tensor:
     """Return a contiguous copy on the CPU that shares no memory."""
     return tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-
-
-LARGEST = 2**63 - 1
-"""The largest integer of TOML, by absolute value."""
-
-
-def read_toml(path: Path) -> dict[str, Any]:
-    """Return the values of a TOML file.
-
-    Raises:
-        ValueError: the file is not TOML, or an integer at its top level has more than 64 bits.
-        OSError: the file cannot be read.
-    """
-    import tomlkit  # imported here, because sampling and training work without it
-    from tomlkit.exceptions import TOMLKitError
-
-    try:
-        values: dict[str, Any] = tomlkit.parse(path.read_bytes()).unwrap()
-    except (TOMLKitError, ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is not TOML: {error}") from None
-    for key, value in values.items():
-        if isinstance(value, int) and abs(value) > LARGEST:
-            raise ValueError(f"{path} is not TOML: {key} has more than 64 bits")
-    return values

@@ -1,6 +1,7 @@
 """Processors, memory and forks: the limits of the operating system for this process."""
 
 import ctypes
+import functools
 import math
 import os
 import sys
@@ -121,6 +122,7 @@ _had_threads = False
 """True if the parent had native threads when it forked."""
 
 
+@functools.cache  # once in a process
 def watch_forks() -> None:
     """Let future forks of this process, such as DataLoader workers, compute without a deadlock.
 

@@ -24,8 +24,8 @@ from pixelsr.bench import (
     Growth,
     Measurement,
     Report,
-    engine_choices,
     choices,
+    engine_choices,
     inputs,
     loops,
     machine,
@@ -287,7 +287,9 @@ def test_measure_reports_every_batch_and_says_what_it_does():
 
 
 def test_sizes_that_the_model_cannot_draw_are_refused():
-    with pytest.raises(ValueError, match="images are 4x5, expected multiples of .* scale factor 2"):
+    with pytest.raises(
+        ValueError, match=r"images are 4x5, expected multiples of .* scale factor 2"
+    ):
         make_batch(network(), 1, (4, 5))
 
 

@@ -248,7 +248,7 @@ def test_a_run_is_not_resumed_with_another_file(folder, tmp_path):
 # Fewer levels than 256.
 
 BINARY = [*TINY, "--model=PixelCNN", "--levels=2", "--colors=1"]
-BINARY = [option for option in BINARY if "conditioning" not in option and "magn" not in option]
+BINARY = [option for option in BINARY if "conditioning" not in option and "scale" not in option]
 
 
 @pytest.mark.parametrize("choice", ["threshold", "bernoulli"])

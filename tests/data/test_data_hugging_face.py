@@ -23,7 +23,7 @@ def _own_cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def random_images(tmp_path):
+def images(tmp_path):
     """Write three image files; return their folder and their values."""
     values = [draw(tmp_path / "images" / f"{k}.png", 8, 8, seed=k) for k in range(3)]
     return tmp_path / "images", torch.from_numpy(np.stack(values)).permute(0, 3, 1, 2)

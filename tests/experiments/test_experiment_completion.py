@@ -25,9 +25,8 @@ from experiments.completion.parts import (
 )
 from experiments.support import digits, faces
 from pixelsr.models import ConditioningNetwork, GatedPixelCNN, PixelRecursiveSR
-from tests.support.experiment_cases import read_results
+from tests.support.experiment_cases import read_results, write_faces, write_mnist
 from tests.support.experiment_cases import run as run_experiment
-from tests.support.experiment_cases import write_faces, write_mnist
 from tests.support.helpers import randomize
 
 SIDE = 8
@@ -95,7 +94,7 @@ def timeless(results):
     return results
 
 
-def test_an_experiment_continues_after_an_interrupt_to_the_same_results(data, folder, tmp_path):
+def test_an_interrupted_experiment_continues_to_the_same_results(data, folder, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     result = run("--data", data, "--model", folder, "--out", whole)
     assert result.exit_code == 0, result.output

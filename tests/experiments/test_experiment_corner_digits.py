@@ -1,21 +1,19 @@
-"""Tests of `python -m experiments corner-digits`: images, judge, statistics and the whole run."""
+"""Tests of the experiment `corner-digits`: images, classifier, statistics, and the whole run."""
 
 import dataclasses
 
 import pytest
 import torch
-from experiments.support.statistics import binomial_test, wilson
 from PIL import Image
 
-from experiments import section
 from experiments.corner_digits import experiment as corner_digits
-from experiments.corner_digits.classifier import VERDICTS, Judge, count, examples
-from experiments.corner_digits.images import corners, load_corners, place, told_of
+from experiments.corner_digits.classifier import CLASSES, DigitClassifier, count, examples
+from experiments.corner_digits.images import ambiguous_input, corners, load_corners, place
 from experiments.corner_digits.models import CornerNetwork, answers, make
 from experiments.support import digits
-from tests.support.experiment_cases import figures as read_figures
+from experiments.support.binomial import binomial_test, wilson
+from tests.support.experiment_cases import read_results, write_mnist
 from tests.support.experiment_cases import run as run_experiment
-from tests.support.experiment_cases import write_mnist
 
 SIDE = 8
 TINY = {"channels": 4, "layers": 1, "kernel_size": 3, "first_kernel_size": 3, "head_channels": 4}
@@ -49,8 +47,8 @@ def strokes(count, seed=0):
 
 
 @pytest.fixture(scope="module")
-def judge():
-    return Judge(strokes(400), strokes(100, seed=1))
+def classifier():
+    return DigitClassifier(strokes(400), strokes(100, seed=1))
 
 
 @pytest.mark.parametrize(
@@ -101,14 +99,14 @@ def test_the_input_tells_the_digit_and_not_the_corner():
         assert torch.equal(told, model.downsample(place(black, small)))
         assert told.shape == (5, 1, 4, 4)
         assert len(told.unique(dim=0)) == 5
-    assert int(told_of(place(small, small), 8).max()) <= 7  # two digits are too much ink
+    assert int(ambiguous_input(place(small, small), 8).max()) <= 7  # two digits are too much ink
 
 
 def conditioning():
     return {"channels": 4, "blocks": 1, "scale_factor": 2, "colors": 1, "levels": 8}
 
 
-def test_the_judge_knows_the_verdict_of_its_examples(judge):
+def test_the_classifier_knows_the_class_of_its_examples(classifier):
     real = strokes(50, seed=2)
     black = torch.zeros_like(real)
     wrong = torch.ones_like(real)
@@ -123,17 +121,19 @@ def test_the_judge_knows_the_verdict_of_its_examples(judge):
         "a digit and a white square": ("blend", place(real, wrong)),
         "ink outside": ("blend", elsewhere),
     }
-    for name, (verdict, images) in known.items():
-        assert count(judge.verdicts(images))[verdict] >= 49, name
-    assert {verdict for verdict, _ in known.values()} == set(VERDICTS)
+    for name, (expected, images) in known.items():
+        assert count(classifier.classify(images))[expected] >= 49, name
+    assert {expected for expected, _ in known.values()} == set(CLASSES)
 
 
-def test_the_judge_finds_a_faint_digit_no_digit():
+def test_the_classifier_finds_that_a_faint_digit_is_no_digit():
     known = strokes(4)
-    judge = Judge(known, strokes(100, seed=1))  # 100 crosses are far from so few known ones
-    assert judge.thresholds.farthest > 0.7
-    assert judge.digits(known).all()
-    assert not judge.digits(0.6 * known).any()
+    classifier = DigitClassifier(
+        known, strokes(100, seed=1)
+    )  # 100 crosses are far from so few known ones
+    assert classifier.thresholds.farthest > 0.7
+    assert classifier.is_digit(known).all()
+    assert not classifier.is_digit(0.6 * known).any()
 
 
 def test_independent_pixels_are_drawn_from_their_own_distributions():
@@ -155,7 +155,7 @@ def test_independent_pixels_are_drawn_from_their_own_distributions():
     assert correlation.abs().max() < 0.08
 
 
-def test_the_experiment_goes_from_data_to_a_section(data, tmp_path, monkeypatch, threads):
+def test_the_experiment_goes_from_data_to_results(data, tmp_path, monkeypatch, threads):
     small = dataclasses.replace(
         corner_digits.SCALES["small"],
         prior=TINY,
@@ -166,48 +166,19 @@ def test_the_experiment_goes_from_data_to_a_section(data, tmp_path, monkeypatch,
     out = tmp_path / "out"
     result = run_experiment("corner-digits", "--data", data, "--out", out, "--steps", 2)
     assert result.exit_code == 0, result.output
-    figures = read_figures(out, "corner-digits")
-    for facts in figures["models"].values():
+    results = read_results(out, "corner-digits")
+    for facts in results["models"].values():
         assert sum(facts["counts"].values()) == 8
         assert facts["parameters"] > 0
-    assert [name for name, facts in figures["models"].items() if "misfit" not in facts] == ["prior"]
-    assert "bits_per_dimension" not in figures["models"]["regression"]
-    assert figures["judge"]["black"]["counts"]["none"] == 8
-    text = section("corner-digits", figures)
-    assert "at small scale: 2 steps of 8 images" in text
+    assert [name for name, facts in results["models"].items() if "misfit" not in facts] == ["prior"]
+    assert "bits_per_dimension" not in results["models"]["regression"]
+    assert results["judge"]["black"]["counts"]["none"] == 8
     for name, width in (("corner-digits", 800), ("corner-digits-samples", 8 * 2 * SIDE)):
         with Image.open(out / f"{name}.png") as image:
             assert image.width > width
     again = run_experiment("corner-digits", "--data", data, "--out", out, "--steps", 2)
     assert again.exit_code == 0, again.output
-    assert read_figures(out, "corner-digits") == figures
-    _words_follow(figures)
-
-
-def _words_follow(figures):
-    """Check that the counts in the results decide what the section says."""
-
-    def outcome(*one):
-        for facts, found in zip(figures["models"].values(), one, strict=True):
-            facts["counts"] = dict.fromkeys(VERDICTS, 0)
-            facts["counts"] |= {"exactly one": found, "blend": 500 - found}
-            facts |= corner_digits.shares(facts["counts"]) | corner_digits.split(found // 2, found)
-        figures["settings"]["samples"] = 500
-        return section("corner-digits", figures)
-
-    text = outcome(0, 0, 500, 500)
-    assert "The claim holds to the letter." in text
-    assert "L2 regression never (0 of 500)" in text
-    assert "A + B always (500 of 500)" in text
-    assert "A + B 250 of 500 times (45.6% to 54.4%; p = 1)" in text
-    assert "None is called unfair, at p < 0.01" in text
-    figures["models"]["sum"] |= corner_digits.split(300, 500)
-    assert "A + B did not learn a fair coin" in section("corner-digits", figures)
-    assert "| A + B | 500 | 0 | 0 | 0 | 0 | 99.2% to 100.0% |" in text
-    assert "though not to the letter" in outcome(0, 3, 480, 490)
-    assert "does not reproduce" in outcome(0, 0, 200, 490)
-    assert "does not reproduce" in outcome(490, 0, 480, 490)
-    assert "no choice of corners" in outcome(0, 0, 0, 0)
+    assert read_results(out, "corner-digits") == results
 
 
 def test_the_paper_scale_has_the_papers_networks():

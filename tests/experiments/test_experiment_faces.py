@@ -5,11 +5,11 @@ import math
 
 import pytest
 import torch
-from experiments.support.baselines import SIGMA, Regression, draw_independently
 from PIL import Image
 
 from experiments.faces import experiment as faces
 from experiments.faces import methods
+from experiments.support.baselines import SIGMA, Regression, draw_independently
 from pixelsr import ConditioningNetwork, GatedPixelCNN, PixelRecursiveSR, sample
 from pixelsr.evaluation import metrics
 from tests.support.experiment_cases import read_results, run, write_faces

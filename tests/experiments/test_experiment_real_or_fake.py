@@ -6,10 +6,9 @@ import re
 import pytest
 from PIL import Image
 
-from experiments import section
 from pixelsr import GatedPixelCNN
 from tests.cli.test_enlarge import tiny
-from tests.support.experiment_cases import figures, run
+from tests.support.experiment_cases import read_results, run
 from tests.support.study_cases import NAME, PAIRS, SIDE, decode, make_study
 
 
@@ -19,7 +18,7 @@ def folder(tmp_path_factory):
 
 
 def test_the_study_holds_what_the_model_drew(folder):
-    made = figures(folder / "out", NAME)
+    made = read_results(folder / "out", NAME)
     settings = made["settings"]
     assert settings["images"] == [0, 1, 3, 4]  # of 6, evenly spread
     assert (settings["size"], settings["small_size"], settings["model"]) == (SIDE, 8, "<model>")
@@ -66,12 +65,3 @@ def test_a_model_that_does_not_fit_is_one_sentence(folder, tmp_path, model, mess
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "o" / f"{NAME}.html").exists()
-
-
-def test_the_section_tells_what_was_made_and_that_nobody_was_asked(folder):
-    text = section(NAME, figures(folder / "out", NAME))
-    assert "4 of 6 held-out photos" in text
-    assert "`<model>`" in text
-    assert "Nobody's answers are reported here" in text
-    assert "| PixelRecursiveSR, tau 1 | 11.0 |" in text
-    assert "](http" not in text

@@ -1,21 +1,19 @@
-"""Tests of `python -m experiments`: from images to results, plots and a paragraph of the docs."""
+"""Tests of `python -m experiments`: the command, and the experiment `receptive-field`."""
 
 import re
-import runpy
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
-from experiments import EXPERIMENTS, receptive_field, section
+from experiments import EXPERIMENTS, receptive_field
 from experiments import __main__ as command
 from experiments.support import digits
-from tests.support.experiment_cases import figures as read_figures
+from tests.support.experiment_cases import read_results, write_mnist
 from tests.support.experiment_cases import run as run_experiment
-from tests.support.experiment_cases import write_mnist
 
-DOCS = Path(__file__).parents[2] / "docs"
+MAKEFILE = Path(__file__).parents[2] / "Makefile"
 SIDE = 6
 MODELS = ["PixelCNN", "RowLSTM", "DiagonalBiLSTM"]
 
@@ -39,8 +37,8 @@ def run(*arguments):
     return run_experiment("receptive-field", *arguments)
 
 
-def figures(out):
-    return read_figures(out, "receptive-field")
+def results(out):
+    return read_results(out, "receptive-field")
 
 
 def interrupt_after(questions, monkeypatch):
@@ -64,22 +62,22 @@ def interrupt_after(questions, monkeypatch):
     monkeypatch.setattr(command, "Interrupt", Impatient)
 
 
-def test_an_experiment_goes_on_after_an_interrupt_to_the_same_figures(data, tmp_path, monkeypatch):
+def test_an_interrupted_experiment_continues_to_the_same_results(data, tmp_path, monkeypatch):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     result = run("--data", data, "--out", whole, "--steps", 3)
     assert result.exit_code == 0, result.output
     assert "RowLSTM  step 3  validation" in result.stdout
-    assert f"Done: figures and plots are in {whole}." in result.stdout
+    assert f"Done: results and plots are in {whole}." in result.stdout
     with monkeypatch.context() as patch:
         interrupt_after(18, patch)
         result = run("--data", data, "--out", broken, "--steps", 3)
         assert result.exit_code == 128, result.output
-        assert f"Saved in {broken}: the same command goes on." in result.stdout
-        assert "test" not in figures(broken)["models"]["PixelCNN"]
+        assert f"Saved in {broken}: the same command continues." in result.stdout
+        assert "test" not in results(broken)["models"]["PixelCNN"]
         assert (broken / "receptive-field.png").exists()
     result = run("--data", data, "--out", broken, "--steps", 3)
     assert result.exit_code == 0, result.output
-    found = [figures(out) for out in (whole, broken)]
+    found = [results(out) for out in (whole, broken)]
     for facts in (facts for one in found for facts in one["models"].values()):
         assert facts.pop("seconds") >= 0
         del facts["images_per_second"]  # not measured in fewer than 50 steps
@@ -99,7 +97,7 @@ def test_the_models_are_of_equal_parameter_count_and_see_the_same_images():
     models = {name: receptive_field.make(name) for name in MODELS}
     counts = [receptive_field.live_parameters(model) for model in models.values()]
     assert max(counts) <= 1.03 * min(counts)
-    assert list(models) == list(receptive_field.CONTESTANTS)
+    assert list(models) == list(receptive_field.CANDIDATES)
     recurrent = [models[name].config for name in MODELS[1:]]
     assert [config.layers for config in recurrent] == [7, 7]
     assert recurrent[1].channels == 16  # the paper's number
@@ -120,9 +118,9 @@ def test_live_parameters_are_those_that_the_loss_reaches():
         (["--out", "{tmp}/out"], "receptive-field needs --data"),
         (["--out", "{tmp}/out", "--data", "{tmp}/none"], "expected the idx files of MNIST"),
         (["--out", "{data}/train-images-idx3-ubyte", "--data", "{data}"], "is a file, expected"),
-        (["--out", "{tmp}/full", "--data", "{data}"], "does not hold the figures"),
+        (["--out", "{tmp}/full", "--data", "{data}"], "does not hold the results"),
     ],
-    ids=["no data", "wrong data", "out is a file", "foreign figures"],
+    ids=["no data", "wrong data", "out is a file", "foreign results"],
 )
 def test_bad_input_is_one_sentence(data, tmp_path, arguments, message):
     (tmp_path / "full").mkdir()
@@ -134,47 +132,7 @@ def test_bad_input_is_one_sentence(data, tmp_path, arguments, message):
     assert len(result.stderr.strip().splitlines()) == 1
 
 
-def test_a_section_tells_whether_the_order_is_the_papers():
-    costs = {"parameters": 64_000, "seconds": 600.0, "images_per_second": 123.4}
-    shared = costs | {"less_than_first": 1.5, "standard_error": 0.1}
-    recipe = {"batch": 16, "optimizer": "adamw", "lr": 0.004, "warmup": 200, "floor": 0}
-    recipe |= {"clip": 1, "ema": 0.99, "schedule": "cosine"}
-    made = {
-        "experiment": "receptive-field",
-        "settings": {
-            "scale": "small",
-            "steps": 6000,
-            "recipe": recipe,
-            "training_images": 50_000,
-            "held_out_images": 1000,
-            "test_images": 10_000,
-            "binarization": "once",
-            "checksum": "0a",
-        },
-        "machine": {"device": "a machine", "threads": 2, "torch": "2"},
-        "models": {name: shared | {"test": 90.0 - k} for k, name in enumerate(MODELS)},
-    }
-    text = section("receptive-field", made)
-    assert "as in the paper: the wider receptive field wins here too" in text
-    assert (
-        "| Row LSTM | a triangle above | 64,000 | 89.00 | 1.50 ± 0.10 | 80.54 | 10 | 123 |" in text
-    )
-    assert "1.9 passes over 50,000 training images" in text
-    made["models"]["PixelCNN"]["test"] = 80
-    assert "which is not the paper's order" in section("receptive-field", made)
-
-
-def test_the_page_of_results_is_made_from_the_figures():
-    page = (DOCS / "results.md").read_text()
-    made = runpy.run_path(str(DOCS / "results.py"))
-    assert page == made["page"](page), "python -m docs.results writes it anew"
-    for name in EXPERIMENTS:
-        assert made["between"](name).search(page)
-    for image in re.findall(r"\]\((results/[^)]+)\)", page):
-        assert (DOCS / image).is_file()
-
-
 def test_make_does_every_experiment():
-    makefile = (DOCS.parent / "Makefile").read_text().replace("\\\n", " ")
+    makefile = MAKEFILE.read_text().replace("\\\n", " ")
     names = re.search(r"addprefix experiment-,(.*?)\)", makefile)[1].split()
     assert names == list(EXPERIMENTS)

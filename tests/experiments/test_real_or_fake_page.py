@@ -5,9 +5,9 @@ import re
 import shutil
 
 import pytest
-from experiments.support.statistics import wilson
 from PIL import Image
 
+from experiments.support.binomial import wilson
 from tests.support.study_cases import NAME, PAIRS, decode, make_study
 
 PAUSE = 500

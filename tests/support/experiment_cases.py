@@ -39,6 +39,6 @@ def run(name, *arguments):
     return CliRunner().invoke(experiment, [str(argument) for argument in arguments])
 
 
-def figures(out, name):
+def read_results(out, name):
     """Return the JSON results that an experiment wrote."""
     return json.loads((out / f"{name}.json").read_text())

@@ -6,7 +6,7 @@ from .help import examples
 from .run import run
 
 
-@click.command(epilog=examples("pixelsr doctor"))
+@click.command(short_help="Show what can run on this machine.", epilog=examples("pixelsr doctor"))
 def doctor() -> None:
     """Show what can run on this machine, and why the rest cannot."""
     run("doctor")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import torch
 
+from pixelsr.config import choices
 from pixelsr.ops.compiled import WHY_NOT_COMPILED, warn_of_missing_kernels
 
 from .base import Engine
@@ -15,12 +16,9 @@ from .triton.engine import TritonEngine
 
 _log = logging.getLogger("pixelsr")
 
-_CLASSES: dict[str, type[Engine]] = {
-    "cuda": CudaEngine,
-    "triton": TritonEngine,
-    "cpu": CpuEngine,
-    "reference": ReferenceEngine,
-}
+_CLASSES: dict[str, type[Engine]] = dict(
+    zip(choices.ENGINES, (CudaEngine, TritonEngine, CpuEngine, ReferenceEngine), strict=True)
+)
 
 ENGINES: dict[str, Callable[[torch.device], str | None]] = {
     name: kind.why_not_here for name, kind in _CLASSES.items()
