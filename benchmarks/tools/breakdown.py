@@ -12,7 +12,7 @@ import pixelsr
 from pixelsr.bench.choices import EngineChoice, request_of
 from pixelsr.bench.inputs import Batch
 from pixelsr.bench.timing import seconds
-from pixelsr.sampling.engines.buffers import packed_values
+from pixelsr.sampling.engines.buffers import packed_conditioning
 from pixelsr.sampling.engines.cuda.engine import EVENTS, CudaEngine
 from pixelsr.sampling.methods import plan_of
 from pixelsr.sampling.sampler import Sampler
@@ -97,7 +97,7 @@ def break_down(batch: Batch, weights: str, rounds: int) -> Breakdown:
         CALL: partial(EngineChoice("cuda", weights), batch),
         NOTHING: partial(draw_nothing, batch, weights),
         REQUEST: partial(request_of, batch, weights),
-        IMAGE_STAGE: partial(packed_values, made, request),
+        IMAGE_STAGE: partial(packed_conditioning, made, request),
         KERNEL: lambda: engine.draw(Sampler(0, 1.0)),
     }
     for part in parts.values():

@@ -44,7 +44,7 @@ struct Step {
   Kind kind;
   When when;
   int64_t color;
-  bool head;
+  bool logits_only;
   int64_t scan;  // a number
   bool reverse;  // the scan's direction
   int64_t first_row, padding;
@@ -118,7 +118,7 @@ class ProgramReader {
     step.kind = static_cast<Kind>(choice("kind", 2));
     step.when = static_cast<When>(choice("when", 3));
     step.color = number();
-    step.head = flag("head");
+    step.logits_only = flag("logits_only");
     step.scan = number();
     step.reverse = flag("reverse");
     step.first_row = number();

@@ -170,20 +170,20 @@ class SampleGroup {
       return ThreadSchedule(select(condition), [&](const Step&) { return samples_; }, threads_);
     };
     row_ = stretches(select([](const Step& step) { return step.when == When::ROW; }));
-    known_row_ = stretches(select([](const Step& step) { return !step.head; }));
+    known_row_ = stretches(select([](const Step& step) { return !step.logits_only; }));
     for (int64_t col = 0; col < padding(); ++col) {
       padding_.push_back(at_pixels([col](const Step& step) {
-        return step.when != When::ROW && !step.head && step.padding > col;
+        return step.when != When::ROW && !step.logits_only && step.padding > col;
       }));
     }
-    for (const bool head : {false, true}) {
-      left_[head] =
-          at_pixels([&](const Step& s) { return s.when == When::LEFT && (head || !s.head); });
+    for (const bool with_logits : {false, true}) {
+      left_[with_logits] =
+          at_pixels([&](const Step& s) { return s.when == When::LEFT && (with_logits || !s.logits_only); });
       for (int64_t color = 0; color <= program_.colors; ++color) {
         const auto due = [&](const Step& step) {
-          return step.when == When::COLOR && step.color == color && (head || !step.head);
+          return step.when == When::COLOR && step.color == color && (with_logits || !step.logits_only);
         };
-        colors_[head].push_back(at_pixels(due));
+        colors_[with_logits].push_back(at_pixels(due));
       }
     }
   }

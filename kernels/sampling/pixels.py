@@ -112,10 +112,10 @@ def _pixels_kernel(
         marks_ptr = schedule_ptr + (row * width + col) * (colors + 1)
         last_unknown = tl.load(marks_ptr)
         if (stage_of_row > start) | (resumes == 0):
-            head = tl.where(stage == 0, last_unknown >= 0, color <= last_unknown)
+            with_logits = tl.where(stage == 0, last_unknown >= 0, color <= last_unknown)
             run_list(
                 table_ptr,
-                table_ptr + lists + 2 * (2 * stage + head.to(tl.int32)),
+                table_ptr + lists + 2 * (2 * stage + with_logits.to(tl.int32)),
                 weight_ptr,
                 constants_ptr,
                 base,

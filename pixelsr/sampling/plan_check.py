@@ -200,4 +200,4 @@ def _reduced(plan: Plan, model: nn.Module, low_res_size: _Size | None) -> tuple[
 def _steps(plan: Plan) -> object:
     """Return everything in a plan that does not depend on the image size."""
     buffers = [dataclasses.replace(buffer, node=None) for buffer in plan.buffers.values()]  # type: ignore[arg-type]
-    return plan.logits, plan.placed, plan.values, plan.padding, buffers
+    return plan.logits, plan.placed, plan.conditioning, plan.padding, buffers

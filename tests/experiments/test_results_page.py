@@ -1,7 +1,7 @@
-"""The page of results: its numbers are the numbers of the JSON files beside it, as rounded there.
+"""Tests of docs/results.md: its numbers are the numbers of the JSON files, rounded as written.
 
-For each section there are two functions: one returns the numbers of the prose in their order, the
-other returns the rows of the tables. Numbers that no JSON file holds are strings.
+Two functions for each section return the expected numbers of its prose, in order, and the expected
+rows of its tables. Numbers that are in no JSON file are literals.
 """
 
 import json
@@ -19,12 +19,12 @@ from experiments.corner_digits.models import TITLES
 
 DOCS = Path(__file__).parents[2] / "docs"
 NUMBER = re.compile(r"(?:(?<![\w.,+-])|(?<=\dx))[+-]?\d+(?:,\d{3})*(?:\.\d+)*(?:e-?\d+)?%?")
-NO_PROSE = re.compile(r"^[#|!].*$|`[^`]*`|\]\([^)]*\)|arXiv \d{4}\.\d{5}", re.MULTILINE)
-"""Headings, tables, images, code, the targets of links, and papers."""
+NOT_PROSE = re.compile(r"^[#|!].*$|`[^`]*`|\]\([^)]*\)|arXiv \d{4}\.\d{5}", re.MULTILINE)
+"""The parts that are not searched: headings, tables, images, code, link targets, paper numbers."""
 ONE = CLASSES[0]
-NAT_PAPER = {"PixelCNN": "81.30", "RowLSTM": "80.54", "DiagonalBiLSTM": "79.20"}
-"""The test nll in arXiv 1601.06759."""
-FOOLED_PAPER = {"L2 regression": "4.0", "GAN": "8.5", "PixelRecursiveSR, tau 1": "11.0"}
+PAPER_NLL = {"PixelCNN": "81.30", "RowLSTM": "80.54", "DiagonalBiLSTM": "79.20"}
+"""The test nll that arXiv 1601.06759 reports."""
+PAPER_FOOLED = {"L2 regression": "4.0", "GAN": "8.5", "PixelRecursiveSR, tau 1": "11.0"}
 """The percentages fooled in arXiv 1702.00783, as others quote them."""
 
 
@@ -41,7 +41,7 @@ def section(name):
 
 def numbers(text):
     """Return the numbers of the prose, in their order."""
-    return NUMBER.findall(NO_PROSE.sub("", text))
+    return NUMBER.findall(NOT_PROSE.sub("", text))
 
 
 def rows(text):
@@ -284,13 +284,13 @@ def real_or_fake(results):
         *("0.5", "95%", "50%"),
         *(f"{len(settings['images'])}", f"{settings['held_out_images']}", side, side),
         *machine(results),
-        *("8", "8", "32", "32"),  # of the paper
+        *("8", "8", "32", "32"),  # the sizes in the paper
         *(small, small),
     ]
 
 
 def real_or_fake_rows(results):
-    return [list(row) for row in FOOLED_PAPER.items()]
+    return [list(row) for row in PAPER_FOOLED.items()]
 
 
 def receptive_field(results):
@@ -306,7 +306,7 @@ def receptive_field(results):
         *(f"{settings['recipe']['ema']:g}", f"{settings['held_out_images']:,}"),
         f"{settings['test_images']:,}",
         *NUMBER.findall(settings["binarization"]),
-        "50",  # steps between two entries of a log
+        "50",  # training steps between two log entries
     ]
 
 
@@ -317,7 +317,7 @@ def receptive_field_rows(results):
         less = f"{facts['less_than_first']:.2f} ± {facts['standard_error']:.2f}" if k else ""
         yield [
             *(names[k], seen[k], f"{facts['parameters']:,}", f"{facts['test']:.2f}"),
-            *(less, NAT_PAPER[name]),
+            *(less, PAPER_NLL[name]),
             *(f"{facts['seconds'] / 60:.0f}", f"{facts['images_per_second']:.0f}"),
         ]
 

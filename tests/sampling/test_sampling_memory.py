@@ -115,7 +115,7 @@ def test_the_memory_asked_for_is_what_is_allocated(name, known_rows, monkeypatch
     checks = [own for own in made if own.dtype == torch.float64]  # of the plan check
     made = [own for own in made if own.dtype == torch.float32]
     tensors = {
-        t.data_ptr(): t.nbytes for own in made for t in (own.storage, own.images, own.values)
+        t.data_ptr(): t.nbytes for own in made for t in (own.storage, own.images, own.conditioning)
     }
     positions = sum(
         8 * len(own.images) * (1 + len(own.schedule.cols)) * len(own.plan.buffers) for own in made

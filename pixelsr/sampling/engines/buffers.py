@@ -95,7 +95,7 @@ class Features:
     Attributes:
         rings: the ring of each buffer, by name.
         images: the images as drawn so far, uint8 ``[samples, C, H, W]``.
-        values: the conditioning features, as rows ``[H or 1, M, W or 1, channels]``. They are
+        conditioning: the conditioning features, as rows ``[H or 1, M, W or 1, channels]``. They are
             computed if they are not given.
     """
 
@@ -104,15 +104,15 @@ class Features:
         plan: Plan,
         request: Request,
         rings: dict[str, Ring],
-        values: dict[str, Tensor] | None = None,
+        conditioning: dict[str, Tensor] | None = None,
     ) -> None:
         self.plan, self.request, self.rings = plan, request, rings
         self.images = request.known.expand(request.samples, -1, -1, -1).clone()
-        self.values = _values(plan, request) if values is None else values
+        self.conditioning = _values(plan, request) if conditioning is None else conditioning
 
     def load_values(self, row: int) -> None:
         """Copy a row of the conditioning features into their buffers."""
-        for name, value in self.values.items():
+        for name, value in self.conditioning.items():
             source = value[row if len(value) > 1 else 0]
             target = self.rings[name].row(row)
             target.copy_(self._per_sample(source).expand_as(target))
@@ -132,14 +132,16 @@ class Features:
             return end
         for row in range(max(first, end - self.rings[self.plan.image].rows), end):
             self.load_known(row)
-        kept = max((self.rings[name].rows for name in self.values), default=0)
+        kept = max((self.rings[name].rows for name in self.conditioning), default=0)
         for row in range(max(first, end - kept), end):
             self.load_values(row)
         prefill, known = self.plan.prefill, self.request.known[:, :, first:end, cols]
-        if prefill.values:
+        if prefill.conditioning:
             known = known.expand(self.request.samples, -1, -1, -1)
         height, width = self.plan.image_size
-        whole = (self.values[name].expand(height, -1, width, -1) for name in prefill.values)
+        whole = (
+            self.conditioning[name].expand(height, -1, width, -1) for name in prefill.conditioning
+        )
         values = [self._per_sample(value.movedim(1, 0)[:, first:end, cols]) for value in whole]
         maps = prefill.module(known, *(value.permute(0, 3, 1, 2) for value in values))
         for name, value in zip(prefill.buffers, maps, strict=True):
@@ -165,7 +167,7 @@ def begin(plan: Plan, request: Request, rings: dict[str, Ring]) -> None:
 def _values(plan: Plan, request: Request) -> dict[str, Tensor]:
     each = conditioning_features(plan, request)
     joined = [torch.cat(parts, 1) for parts in zip(*each, strict=True)]
-    return dict(zip(plan.values, joined, strict=True))
+    return dict(zip(plan.conditioning, joined, strict=True))
 
 
 def conditioning_features(plan: Plan, request: Request) -> Iterator[tuple[Tensor, ...]]:
@@ -187,9 +189,9 @@ def conditioning_features(plan: Plan, request: Request) -> Iterator[tuple[Tensor
             yield tuple(value[:, own : own + 1] for value in values)
 
 
-def packed_values(plan: Plan, request: Request) -> Tensor:
+def packed_conditioning(plan: Plan, request: Request) -> Tensor:
     """Return a row for each input: its features ``[H, W + padding, channels]`` in a sequence."""
-    shapes, sizes = value_shapes(plan), value_sizes(plan)
+    shapes, sizes = conditioning_shapes(plan), conditioning_sizes(plan)
     inputs = 1 if request.low_res is None else len(request.low_res)
     packed = torch.empty(inputs, sum(sizes), dtype=feature_dtype(request), device=request.device)
     for own, values in zip(packed, conditioning_features(plan, request), strict=False):
@@ -198,15 +200,15 @@ def packed_values(plan: Plan, request: Request) -> Tensor:
     return packed
 
 
-def value_shapes(plan: Plan) -> list[torch.Size]:
+def conditioning_shapes(plan: Plan) -> list[torch.Size]:
     """Return the shapes ``[H, W + padding, channels]`` of the conditioning features of an input."""
     height, width = plan.image_size
-    buffers = [plan.buffers[name] for name in plan.values]
+    buffers = [plan.buffers[name] for name in plan.conditioning]
     return [torch.Size((height, width + b.padding, b.channels)) for b in buffers]
 
 
-def value_sizes(plan: Plan) -> list[int]:
-    return [shape.numel() for shape in value_shapes(plan)]
+def conditioning_sizes(plan: Plan) -> list[int]:
+    return [shape.numel() for shape in conditioning_shapes(plan)]
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:

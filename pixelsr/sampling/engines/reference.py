@@ -71,9 +71,9 @@ class ReferenceEngine(Engine):
         stages = range(plan.colors + 1)
         of_row, left = self._select("row"), self._select("left")
         colors = [self._select("color", color) for color in stages]
-        left_core = self._select("left", head=False)
-        colors_core = [self._select("color", color, head=False) for color in stages]
-        core = [bound for bound in self.bound if not bound.placed.head]
+        left_core = self._select("left", logits_only=False)
+        colors_core = [self._select("color", color, logits_only=False) for color in stages]
+        core = [bound for bound in self.bound if not bound.placed.logits_only]
         for row in range(begin, schedule.last_row + 1):
             self.features.load_values(row)
             if not schedule.row_has_unknown(row):
@@ -119,10 +119,10 @@ class ReferenceEngine(Engine):
 
     # Steps as functions.
 
-    def _select(self, when: str, color: int = 0, head: bool = True) -> list[_Bound]:
+    def _select(self, when: str, color: int = 0, logits_only: bool = True) -> list[_Bound]:
         """Return the steps of a stage, with or without its logits-only steps."""
         stage = [b for b in self.bound if (b.placed.when, b.placed.color) == (when, color)]
-        return [bound for bound in stage if head or not bound.placed.head]
+        return [bound for bound in stage if logits_only or not bound.placed.logits_only]
 
     def _bind(self, step: Step) -> Run:
         if isinstance(step, Pointwise):

@@ -80,7 +80,7 @@ class FeatureMaps(ABC):
         if self.plan.conditioning_features is None:
             return
         values = run_conditioning(self.plan.conditioning_features, self.request.low_res)
-        for name, value in zip(self.plan.values, values, strict=True):
+        for name, value in zip(self.plan.conditioning, values, strict=True):
             self.map(name).copy_(value.transpose(0, 1))  # [H or 1, N or 1, W or 1, channels]
 
 

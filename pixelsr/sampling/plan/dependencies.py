@@ -79,7 +79,7 @@ class Cells:
                 "affects everything after it; call the network itself for the logits"
             )
         whole = [placed.step for placed in plan.placed]
-        given = [plan.image, *plan.values]
+        given = [plan.image, *plan.conditioning]
         order = dict.fromkeys([*given, *(step.out.buffer for step in whole)])
         bounds = _bounds(plan, whole)
         spans = [

@@ -148,7 +148,7 @@ class Placed:
     Attributes:
         when: "row", "left" or "color".
         color: the stage if `when` is "color".
-        head: True for a logits-only step, which affects only the logits of its own pixel.
+        logits_only: True for a logits-only step, which affects only the logits of its own pixel.
         scan: the scan that it belongs to; the steps of a scan are consecutive.
         first_row: the first row in which it runs.
         padding: number of columns to the right of the image in which it also runs.
@@ -157,7 +157,7 @@ class Placed:
     step: Step
     when: str
     color: int = 0
-    head: bool = False
+    logits_only: bool = False
     scan: Scan | None = None
     first_row: int = 0
     padding: int = 0
@@ -168,12 +168,12 @@ class Prefill:
     """A part of the network that computes the feature maps of known leading rows in one pass.
 
     ``module(images, *conditioning features)`` returns one map for each name in `buffers`; the names
-    of its conditioning features are in `values`.
+    of its conditioning features are in `conditioning`.
     """
 
     module: fx.GraphModule
     buffers: tuple[str, ...]
-    values: tuple[str, ...]
+    conditioning: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,7 +190,7 @@ class Plan:
         padding: number of columns to the right of the image that have features, from `F.pad`.
         conditioning_features: a module that maps low_res to the conditioning features; None without
             such features.
-        values: the names of the buffers for the rows of the conditioning features.
+        conditioning: the names of the buffers for the rows of the conditioning features.
         prefill: computes the features of known leading rows that rows below read; None if only the
             steps can compute them, see `is_local`.
     """
@@ -204,17 +204,17 @@ class Plan:
     placed: tuple[Placed, ...]
     padding: int
     conditioning_features: fx.GraphModule | None
-    values: tuple[str, ...]
+    conditioning: tuple[str, ...]
     prefill: Prefill | None
 
-    def steps(self, when: str, color: int = 0, head: bool | None = None) -> list[Step]:
-        """Return the steps of a stage in order; only those with the given `head`, unless None."""
+    def steps(self, when: str, color: int = 0, logits_only: bool | None = None) -> list[Step]:
+        """Return the steps of a stage in order, filtered by `logits_only` unless it is None."""
         return [
             placed.step
             for placed in self.placed
             if placed.when == when
             and placed.color == color
-            and (head is None or placed.head == head)
+            and (logits_only is None or placed.logits_only == logits_only)
         ]
 
     @cached_property

@@ -451,13 +451,15 @@ class Planner:
                 )
 
     def _placed_steps(self) -> tuple[Placed, ...]:
-        """Every step with its moment; head steps are those that no other pixel ever reads from."""
+        """Return every step with its moment; no other pixel reads from a logits-only step."""
         carried = {name for placed in self.emitter.steps for name in _read_elsewhere(placed.step)}
         for placed in reversed(self.emitter.steps):
             if placed.step.out.buffer in carried:
                 carried |= {span.buffer for span in reads_of_step(placed.step)}
         return tuple(
-            placed if placed.step.out.buffer in carried else replace(placed, head=True, padding=0)
+            placed
+            if placed.step.out.buffer in carried
+            else replace(placed, logits_only=True, padding=0)
             for placed in self.emitter.steps
         )
 

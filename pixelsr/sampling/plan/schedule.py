@@ -128,7 +128,7 @@ def macs_with_known(plan: Plan, unknown: Tensor) -> int:
     for row in range(schedule.first_row, max(schedule.last_row + 1, schedule.leading_rows)):
         due = zip(plan.placed, schedule.first_rows, strict=True)
         steps = [placed for placed, first in due if row >= first]
-        core = [placed for placed in steps if not placed.head]
+        core = [placed for placed in steps if not placed.logits_only]
         if not schedule.row_has_unknown(row):
             total += sum((width + placed.padding) * placed.step.macs for placed in core)
             continue

@@ -41,7 +41,7 @@ def test_each_step_is_done_once_and_what_is_read_has_been_written(name):
     every = tasks(plan)
     assert len(every) + sum(bool(task.function) for task in every) == len(plan.placed)
     spans = [span for task in every for span in written(task)]
-    given = {plan.image, *plan.values}
+    given = {plan.image, *plan.conditioning}
     for task in every:
         for span in read(task):
             assert span.buffer in given or any(overlap(span, other) for other in spans)
@@ -99,7 +99,7 @@ def test_a_barrier_stands_between_members_that_write_and_read_the_same(cluster_s
 
 
 def test_a_chain_of_small_tasks_is_left_to_the_leader():
-    small = [task for task in wide_tasks("color", 0) if not task.placed.head]
+    small = [task for task in wide_tasks("color", 0) if not task.placed.logits_only]
     assert all(isinstance(task.step, Product) for task in small)
     leader, *others = share(small, 8)
     assert [part.task for part in leader] == small

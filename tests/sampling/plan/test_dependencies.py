@@ -34,7 +34,7 @@ def test_cells_are_the_channels_and_the_multiply_adds_of_the_plan(name):
 def test_cells_stand_after_what_they_read_and_are_first_overwritten(name):
     made = make_plan(network(name))
     cells = Cells(made)
-    given = {made.image, *made.values}
+    given = {made.image, *made.conditioning}
     for number, cell in enumerate(cells.cells):
         assert all(max(cells.reads[read].cells) < number for read in cell.reads)
         assert (not cell.steps) == (cell.span.buffer in given)

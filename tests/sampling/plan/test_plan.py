@@ -69,7 +69,7 @@ def prefilled_macs(made: Plan, unknown: Tensor) -> int:
     return sum(
         (schedule.leading_rows - first) * len(schedule.cols) * placed.step.macs
         for placed, first in zip(made.placed, schedule.first_rows, strict=True)
-        if not placed.head
+        if not placed.logits_only
     )
 
 
@@ -140,11 +140,11 @@ def test_known_leading_rows_cost_what_the_rows_below_read_of_them():
     begins = dict.fromkeys(range(9), 0)
     for placed, first in zip(made.placed, Schedule(made, unknown).first_rows, strict=True):
         begins[first] += placed.step.macs
-    horizontal = sum(p.step.macs for p in made.placed if p.head or p.when != "row")
+    horizontal = sum(p.step.macs for p in made.placed if p.logits_only or p.when != "row")
     assert begins[8] > horizontal
     assert 0 < begins[8] < sum(begins.values())
     assert sum(begins[row] for row in range(4)) == 0
-    core = sum(placed.step.macs for placed in made.placed if not placed.head)
+    core = sum(placed.step.macs for placed in made.placed if not placed.logits_only)
     assert 0 < prefilled_macs(made, unknown) < 8 * 4 * core / 4
 
 
@@ -157,7 +157,7 @@ def test_nothing_known_costs_the_whole_pass():
 
 def test_all_known_costs_only_what_a_prefill_would():
     made = make_plan(network("PixelCNN"))
-    core = sum(placed.step.macs for placed in made.placed if not placed.head)
+    core = sum(placed.step.macs for placed in made.placed if not placed.logits_only)
     assert macs_with_known(made, torch.zeros(3, 6, 4, dtype=torch.bool)) == 6 * 4 * core
 
 

@@ -15,7 +15,14 @@ from pixelsr.sampling.sampler import Sampler, no_faults
 from pixelsr.utils.system import check_memory, usable_processors
 
 from ..base import Engine, Positions
-from ..buffers import Ring, begin, feature_dtype, packed_values, ring_shape, value_sizes
+from ..buffers import (
+    Ring,
+    begin,
+    conditioning_sizes,
+    feature_dtype,
+    packed_conditioning,
+    ring_shape,
+)
 from ..packing import weight_dtype, why_not_parameters
 from .program import program, why_not_written
 
@@ -31,10 +38,11 @@ class CpuEngine(Engine):
     """The engine that keeps all buffers in one tensor, and a cursor to the current position.
 
     Args:
-        values: the conditioning features if they have been computed already; see `packed_values`.
+        conditioning: the conditioning features if they have been computed already, as
+            `packed_conditioning` returns them.
     """
 
-    def __init__(self, plan: Plan, request: Request, values: Tensor | None = None) -> None:
+    def __init__(self, plan: Plan, request: Request, conditioning: Tensor | None = None) -> None:
         self.plan, self.request = plan, request
         self.dtype = feature_dtype(request)
         self.program = program(
@@ -51,7 +59,9 @@ class CpuEngine(Engine):
         begin(plan, request, self.rings)
         self.images = request.known.expand(request.samples, -1, -1, -1).clone()
         self.known_mask = request.known_mask.contiguous()
-        self.values = packed_values(plan, request) if values is None else values
+        self.conditioning = (
+            packed_conditioning(plan, request) if conditioning is None else conditioning
+        )
         self.processors = usable_processors()
         self.session = next(_sessions)
         weakref.finalize(self, operators.forget_session, self.session).atexit = False
@@ -126,7 +136,7 @@ class CpuEngine(Engine):
             self.program.weights,
             self.program.constants,
             self.storage,
-            self.values,
+            self.conditioning,
             self.images,
             logits,
             self.known_mask,
@@ -163,7 +173,7 @@ class CpuEngine(Engine):
                 self._run(self.schedule.leading_rows)
             return
         request = dataclasses.replace(self.request, samples=self.inputs)
-        once = CpuEngine(self.plan, request, self.values)
+        once = CpuEngine(self.plan, request, self.conditioning)
         for name, ring in self.rings.items():
             ring.copy_samples(once.rings[name])
         self.cursor = once.cursor
@@ -192,7 +202,7 @@ class CpuEngine(Engine):
         positions = 8 * (1 + rows) * len(plan.buffers)
         sample = self.program.size * size + self._noise_size() + plan.colors * pixels + positions
         samples = self.request.samples + self.inputs * self._shares_prefill()
-        return sample * samples + sum(value_sizes(plan)) * self.inputs * size
+        return sample * samples + sum(conditioning_sizes(plan)) * self.inputs * size
 
     def _rings(self) -> dict[str, Ring]:
         samples, width = self.request.samples, self.plan.image_size[1]

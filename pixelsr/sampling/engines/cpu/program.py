@@ -146,7 +146,7 @@ class _Writer:
                 for b in plan.buffers.values()
             ]
         )
-        self._list([[numbers[name]] for name in plan.values])
+        self._list([[numbers[name]] for name in plan.conditioning])
         self.code.append(len(plan.placed))
         for placed in plan.placed:
             self._step(placed)
@@ -171,7 +171,7 @@ class _Writer:
     def _step(self, placed: Placed) -> None:
         step = placed.step
         kind = _PRODUCT if isinstance(step, Product) else _POINTWISE
-        self.code += [kind, _WHENS[placed.when], placed.color, placed.head]
+        self.code += [kind, _WHENS[placed.when], placed.color, placed.logits_only]
         scan = placed.scan or Scan(_NO_SCAN, False)
         self.code += [scan.number, scan.reverse]
         self.first_rows.append(len(self.code))

@@ -17,7 +17,7 @@ from pixelsr.sampling.sampler import Sampler, no_faults
 from pixelsr.utils.system import available_on, check_memory
 
 from ..base import Engine, Positions
-from ..buffers import packed_values, to_device
+from ..buffers import packed_conditioning, to_device
 from ..packing import weight_dtype, why_not_parameters
 from .memory_layout import UNIT, Cut
 from .program import cuda_program, fits, lay_out, why_not_written
@@ -59,13 +59,13 @@ class CudaEngine(Engine):
     """The engine that draws tiles of samples at once, each by a cluster of blocks.
 
     Args:
-        values: the conditioning features if they have been computed already.
+        conditioning: the conditioning features if they have been computed already.
     Attributes:
         ticks: int64 ``[tiles, EVENTS]``, to which a draw adds the clock ticks that each event
             takes; empty to measure nothing.
     """
 
-    def __init__(self, plan: Plan, request: Request, values: Tensor | None = None) -> None:
+    def __init__(self, plan: Plan, request: Request, conditioning: Tensor | None = None) -> None:
         self.plan, self.request, self.device = plan, request, request.device
         self.schedule = Schedule(plan, request.unknown)
         self.cut = choose_cut(plan, request)
@@ -73,7 +73,9 @@ class CudaEngine(Engine):
             plan, request.model, request.weights_number, self.cut, self.device
         )
         self.images = request.known.expand(request.samples, -1, -1, -1).clone()
-        self.values = packed_values(plan, request) if values is None else values
+        self.conditioning = (
+            packed_conditioning(plan, request) if conditioning is None else conditioning
+        )
         self.known_mask = request.known_mask.contiguous()
         self.unknown = to_device(self.schedule.unknown, self.device)
         self.last_and_stop = to_device(self.schedule.last_and_stop, self.device)
@@ -170,7 +172,7 @@ class CudaEngine(Engine):
             self.cuda_program.packets,
             self.cuda_program.table,
             storage,
-            self.values,
+            self.conditioning,
             self.images,
             self.known_mask,
             self.unknown,
@@ -198,11 +200,11 @@ class CudaEngine(Engine):
 
     def _prefill(self) -> list[Tensor] | None:
         """Return each input's features after its leading rows, or None if not shared."""
-        shares = len(self.request.known) == 1 and self.request.samples > len(self.values)
+        shares = len(self.request.known) == 1 and self.request.samples > len(self.conditioning)
         if not shares or not 0 <= self.schedule.first_row < self._leading_end():
             return None
-        request = dataclasses.replace(self.request, samples=len(self.values))
-        once = CudaEngine(self.plan, request, self.values)
+        request = dataclasses.replace(self.request, samples=len(self.conditioning))
+        once = CudaEngine(self.plan, request, self.conditioning)
         check_memory(*once._needed(once.tiles), self.device)
         storage = once._storage(once.tiles)
         first, rows = self.schedule.first_row, self._leading_end() - self.schedule.first_row
@@ -219,7 +221,7 @@ class CudaEngine(Engine):
         storage = self._storage(tiles)
         if prefilled is None:
             return storage, self.schedule.first_row
-        each = self.request.samples // len(self.values)
+        each = self.request.samples // len(self.conditioning)
         ends = first * self.cut.samples, (first + tiles) * self.cut.samples
         numbers = torch.arange(*ends, device="cpu")
         inputs = numbers.clamp(max=self.request.samples - 1) // each

@@ -164,7 +164,7 @@ class Tiles:
     def fetches(self) -> list[Transfer]:
         """Return the transfers from rings to windows: features that the row stage has computed."""
         of_rows = self._written(at_pixels=False)
-        of_rows += [self.whole(name) for name in self.plan.values]
+        of_rows += [self.whole(name) for name in self.plan.conditioning]
         return self._transfers(of_rows)
 
     def stores(self) -> list[Transfer]:

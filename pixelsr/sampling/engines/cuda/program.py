@@ -146,11 +146,11 @@ class _Writer:
     def run(self, device: torch.device) -> CudaProgram:
         tasks = self.tiles.tasks
         rows = [task for task in tasks if task.placed.when == "row"]
-        for chosen in (rows, [task for task in tasks if not task.placed.head]):
+        for chosen in (rows, [task for task in tasks if not task.placed.logits_only]):
             self._row_list(chosen)
         for when, color in [("left", 0), *(("color", c) for c in range(self.plan.colors + 1))]:
             due = [t for t in tasks if (t.placed.when, t.placed.color) == (when, color)]
-            for chosen in ([task for task in due if not task.placed.head], due):
+            for chosen in ([task for task in due if not task.placed.logits_only], due):
                 self._pixel_list(chosen, self.tiles.near)
         late = [task for task in tasks if task.placed.when != "row"]
         for beyond in range(self.plan.padding):
@@ -359,7 +359,7 @@ class _Writer:
             put(tiles.near(image)),
             put(_joined(tiles.near(span) for span in plan.logits)),
             put(self._values()),
-            len(plan.values),
+            len(plan.conditioning),
             put(self._transfers(fetches)),
             len(fetches),
             put(self._transfers(stores)),
@@ -380,7 +380,7 @@ class _Writer:
     def _values(self) -> list[int]:
         height, width = self.plan.image_size
         offset, found = 0, []
-        for name in self.plan.values:
+        for name in self.plan.conditioning:
             channels, padding = self.plan.buffers[name].channels, self.plan.buffers[name].padding
             found += [*self.tiles.ring(self.tiles.whole(name)), offset, channels, padding]
             offset += height * (width + padding) * channels

@@ -17,7 +17,7 @@ from pixelsr.sampling.sampler import Sampler, no_faults
 from pixelsr.utils.system import check_memory
 
 from ..base import Engine, Positions
-from ..buffers import Features, Ring, begin, to_device, value_sizes
+from ..buffers import Features, Ring, begin, conditioning_sizes, to_device
 from ..packing import padded_width, weight_dtype, why_not_parameters
 from .program import RowTask, triton_program, why_not_written
 
@@ -35,11 +35,11 @@ class TritonEngine(Engine):
     waits for the GPU only at the end of a draw, when it reads the record of faulty logits.
 
     Args:
-        values: the conditioning features if they have been computed already.
+        conditioning: the conditioning features if they have been computed already.
     """
 
     def __init__(
-        self, plan: Plan, request: Request, values: dict[str, Tensor] | None = None
+        self, plan: Plan, request: Request, conditioning: dict[str, Tensor] | None = None
     ) -> None:
         from pixelsr.kernels.sampling.rows import config_of
 
@@ -63,7 +63,7 @@ class TritonEngine(Engine):
             self.device,
         )
         self.storage = torch.zeros(request.samples, self.program.size, device=self.device)
-        self.features = Features(plan, request, self._rings(), values)
+        self.features = Features(plan, request, self._rings(), conditioning)
         self.images = self.features.images
         self.known_mask = request.known_mask.contiguous()
         marks = [self.schedule.last_and_stop[0].unsqueeze(2), self.schedule.unknown]
@@ -175,7 +175,7 @@ class TritonEngine(Engine):
                 self._begin_row(row)
             return
         request = dataclasses.replace(self.request, samples=self.inputs)
-        once = TritonEngine(self.plan, request, self.features.values)
+        once = TritonEngine(self.plan, request, self.features.conditioning)
         self.storage.unflatten(0, (self.inputs, -1)).copy_(once.storage.unsqueeze(1))
 
     # Launches.
@@ -273,7 +273,7 @@ class TritonEngine(Engine):
         pixels = plan.image_size[0] * plan.image_size[1]
         shares = len(self.request.known) == 1 and self._has_leading_rows()
         samples = self.request.samples + self.inputs * shares
-        values = sum(value_sizes(plan))
+        values = sum(conditioning_sizes(plan))
         return samples * (4 * self.program.size + plan.colors * pixels) + 4 * self.inputs * values
 
     def _rings(self) -> dict[str, Ring]:

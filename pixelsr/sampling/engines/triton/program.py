@@ -154,7 +154,7 @@ class _Writer:
         plan = self.plan
         self.offsets, size = offsets_of(plan)
         every = [(task, self._task(task)) for task in tasks(plan)]
-        core = [pair for pair in every if not pair[0].placed.head]
+        core = [pair for pair in every if not pair[0].placed.logits_only]
         lists = self._lists(every)
         logits = self._append_to_table([v for span in plan.logits for v in self._span(span)])
         image = self._append_to_table(self._span(Span(plan.image, 0, plan.colors)))
@@ -202,12 +202,12 @@ class _Writer:
     def _lists(self, every: list[_Written]) -> int:
         heads = []
         for when, color in [("left", 0), *(("color", c) for c in range(self.plan.colors + 1))]:
-            for head in (False, True):
+            for with_logits in (False, True):
                 due = [
                     (task, record)
                     for task, record in every
                     if (task.placed.when, task.placed.color) == (when, color)
-                    and (head or not task.placed.head)
+                    and (with_logits or not task.placed.logits_only)
                 ]
                 heads += self._list(due)
         return self._append_to_table(heads)
