@@ -83,9 +83,9 @@ def main(folder: str, out: Path, steps: int, size: int) -> None:
     print(f"{plan.macs / 1e6:.0f} million multiply-adds draw a {size}x{size} image")
 
     images = load_images(folder, size, print)
-    recipe, budget = TrainingConfig(batch=16, lr=3e-3, warmup=20), Budget(steps=steps)
+    config, budget = TrainingConfig(batch=16, lr=3e-3, warmup=20), Budget(steps=steps)
     files = RunDir(out)
-    Trainer(model, images, None, files, recipe, budget, Intervals(), display()).run()
+    Trainer(model, images, None, files, config, budget, Intervals(), display()).run()
 
     model = DilatedPixelCNN.from_pretrained(out / "model")
     drawn = pixelsr.sample(model, n=4, image_size=(size, size), seed=0)

@@ -211,7 +211,7 @@ def draw_curves(results: Results) -> Any:
     # The range begins at the second measurement: the first is much higher than the rest.
     top = max(curve[min(1, len(curve) - 1)][1] for curve in curves)
     axes.set_ylim(top=top + 1)
-    tidy(axes, f"steps of {settings['recipe']['batch']} images", "nats an image")
+    tidy(axes, f"steps of {settings['config']['batch']} images", "nats an image")
     axes.set_title(
         f"Fixed binarization of MNIST: nats of {settings['held_out_images']:,} held-out digits",
         fontsize=10,

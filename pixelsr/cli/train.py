@@ -24,7 +24,7 @@ from pixelsr.utils.signals import Interrupt
 from pixelsr.utils.system import keep_freed_memory
 
 from .commands.model_options import NAMES
-from .commands.train_options import OF_RECIPE, PAPERS_LR, SIZE
+from .commands.train_options import CONFIG_FIELDS, PAPERS_LR, SIZE
 from .config_file import write_config
 from .distributed import on_main_process, worker_group
 from .train_model import check_training_memory, describe, make_model
@@ -48,11 +48,11 @@ def _run(
 ) -> tuple[bool, int]:
     """Train; return whether the budget was used, and the signal that ended the run, or 0."""
     _check_options(options, out)
-    recipe = _recipe(options)
+    config = _config(options)
     budget = Budget(options["steps"], options["minutes"], options["patience"])
     every = (options[f"{name}_every"] for name in ("log", "validate", "checkpoint"))
     options["size"] = options["size"] or on_main_process(workers, lambda: _side(options["images"]))
-    torch.manual_seed(recipe.seed)
+    torch.manual_seed(config.seed)
     sizes = {name: options[name] for name in NAMES}
     check_training_memory(sizes)
     model = make_model(sizes).to(device)
@@ -60,14 +60,14 @@ def _run(
     files = on_main_process(workers, lambda: RunDir(out, resume=resume))
     with files.start():
         images, validation = _load(options, model, files, workers)
-    recipe = _fitted(recipe, len(images), workers)
+    config = _fitted(config, len(images), workers)
     with Interrupt(workers.count == 1) as interrupt:
         trainer = Trainer(
             model,
             images,
             validation,
             files,
-            recipe,
+            config,
             budget,
             Intervals(*every),
             display(workers.is_first),
@@ -77,7 +77,7 @@ def _run(
             tensorboard=_wants_tensorboard(options),
         )
         with files.start():
-            files.save_config(write_config(context.command, _resolved(options, model, recipe)))
+            files.save_config(write_config(context.command, _resolved(options, model, config)))
             _say_start(trainer)
         before = trainer.state.step, trainer.best.measured
         finished = trainer.run()
@@ -118,7 +118,7 @@ def _check_model(model: PixelModel, options: dict[str, Any]) -> None:
         )
 
 
-def _resolved(options: dict[str, Any], model: PixelModel, recipe: TrainingConfig) -> dict[str, Any]:
+def _resolved(options: dict[str, Any], model: PixelModel, config: TrainingConfig) -> dict[str, Any]:
     """Return all options without defaults, with files as absolute paths."""
     sizes = {} if options["start"] else describe(model)
     paths = {
@@ -126,7 +126,7 @@ def _resolved(options: dict[str, Any], model: PixelModel, recipe: TrainingConfig
         for name in ("images", "val", "start")
         if options[name] and os.path.exists(options[name])
     }
-    return options | sizes | paths | dataclasses.asdict(recipe)
+    return options | sizes | paths | dataclasses.asdict(config)
 
 
 def _say_start(trainer: Trainer) -> None:
@@ -150,8 +150,8 @@ def _say_end(trainer: Trainer, finished: bool, before: tuple[int, int], out: Pat
     trainer.display.say(sentence)
 
 
-def _recipe(options: dict[str, Any]) -> TrainingConfig:
-    given = {name: options[name] for name in OF_RECIPE if options[name] is not None}
+def _config(options: dict[str, Any]) -> TrainingConfig:
+    given = {name: options[name] for name in CONFIG_FIELDS if options[name] is not None}
     if given["optimizer"] == "rmsprop":
         given = {"lr": PAPERS_LR, "schedule": "halving"} | given
     try:
@@ -161,14 +161,14 @@ def _recipe(options: dict[str, Any]) -> TrainingConfig:
         raise ValueError(f"--{name.replace('_', '-')} {rest}") from None
 
 
-def _fitted(recipe: TrainingConfig, images: int, workers: Workers) -> TrainingConfig:
+def _fitted(config: TrainingConfig, images: int, workers: Workers) -> TrainingConfig:
     """Return the config with its batch reduced if there are too few images, and say so."""
-    batch = images // (recipe.accumulate * workers.count)
-    if not 1 <= batch < recipe.batch:  # of none at all, the trainer says what it needs
-        return recipe
+    batch = images // (config.accumulate * workers.count)
+    if not 1 <= batch < config.batch:  # of none at all, the trainer says what it needs
+        return config
     if workers.is_first:
-        _warn(f"--batch {recipe.batch}: there are {images:,} images, so it is {batch}")
-    return dataclasses.replace(recipe, batch=batch)
+        _warn(f"--batch {config.batch}: there are {images:,} images, so it is {batch}")
+    return dataclasses.replace(config, batch=batch)
 
 
 def _wants_tensorboard(options: dict[str, Any]) -> bool:

@@ -26,23 +26,23 @@ class State:
 
     Args:
         model: the model, trained in place.
-        recipe: the training config.
+        config: the training config.
         workers: the workers that share each step; all hold the same weights.
     """
 
-    def __init__(self, model: PixelModel, recipe: TrainingConfig, workers: Workers) -> None:
-        self.layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
+    def __init__(self, model: PixelModel, config: TrainingConfig, workers: Workers) -> None:
+        self.layout = torch.channels_last if config.channels_last else torch.contiguous_format
         self.model = _arranged(model, self.layout).train()
-        self.ema = Ema(model, recipe.ema)
-        self.optimizer = make_optimizer(model.parameters(), recipe)
-        self.recipe = recipe
-        self.dtype: torch.dtype = getattr(torch, recipe.precision)
+        self.ema = Ema(model, config.ema)
+        self.optimizer = make_optimizer(model.parameters(), config)
+        self.config = config
+        self.dtype: torch.dtype = getattr(torch, config.precision)
         self.scaler = torch.amp.GradScaler(model.device.type, enabled=self.dtype is torch.float16)
-        self.clip, self.workers = recipe.clip, workers
-        objective: Any = TrainingLoss(model, recipe.conditioning_weight)
+        self.clip, self.workers = config.clip, workers
+        objective: Any = TrainingLoss(model, config.conditioning_weight)
         if workers.count > 1:
             objective = DistributedDataParallel(objective)
-        self.objective: Any = torch.compile(objective) if recipe.compile else objective
+        self.objective: Any = torch.compile(objective) if config.compile else objective
         self.step = 0
         self.seconds = 0.0
 
@@ -186,7 +186,7 @@ class State:
             for name, parameter in self.model.named_parameters()
             if name not in without_moments
         }
-        moments = outline_moments(trained, self.recipe)
+        moments = outline_moments(trained, self.config)
         return like | {f"optimizer.{name}": tensor for name, tensor in moments.items()}
 
 

@@ -51,7 +51,7 @@ class Trainer:
             batches as an uninterrupted one and, with a budget of steps, the same weights. The saved
             model is the average of the weights at the best validation, or the last average if
             there is no validation.
-        recipe: the training config.
+        config: the training config.
         budget: when to stop.
         intervals: how often to log, validate and save.
         display: the progress display.
@@ -75,7 +75,7 @@ class Trainer:
         images: Tensor,
         validation: Tensor | None,
         files: RunDir,
-        recipe: TrainingConfig,
+        config: TrainingConfig,
         budget: Budget,
         intervals: Intervals,
         display: Display,
@@ -87,25 +87,25 @@ class Trainer:
         tensorboard: bool = False,
     ) -> None:
         self.images, self.validation = images, validation
-        self.recipe, self.budget, self.intervals = recipe, budget, intervals
+        self.config, self.budget, self.intervals = config, budget, intervals
         self.files, self.display, self.stop, self.workers = files, display, stop, workers
         self.pause = pause
         self.lost: OSError | None = None  # the error that made the display unusable
-        self.parts = recipe.accumulate * workers.count
+        self.parts = config.accumulate * workers.count
         self.best = EarlyStopping()
         with files.start():
             self._begin(model, grid, tensorboard)
 
     def _begin(self, model: PixelModel, grid: int, tensorboard: bool) -> None:
-        recipe = self.recipe
-        fit = functools.partial(binarized, levels=model.levels, choice=recipe.binarize)
+        config = self.config
+        fit = functools.partial(binarized, levels=model.levels, choice=config.binarize)
         images = fit(self.images)
         self.held_out = None if self.validation is None else fit(self.validation)
-        batch = recipe.batch * self.parts
-        self.batches = DataOrder(images, batch, recipe.seed, recipe.flip, self.parts)
+        batch = config.batch * self.parts
+        self.batches = DataOrder(images, batch, config.seed, config.flip, self.parts)
         shown = images if self.held_out is None else self.held_out
         self.grid = to_levels(shown[:grid], model.levels)
-        self.state = State(model, recipe, self.workers)
+        self.state = State(model, config, self.workers)
         bits = self._resume() if self.files.resume else []
         self.files.open_logs(self.state.step, self.best.measured, tensorboard)
         self._start = time.perf_counter() - self.state.seconds
@@ -158,7 +158,7 @@ class Trainer:
             if self.state.step == self.pause:
                 raise _Stopped
             self.meter.skip_to(self._clock())
-            lr = learning_rate(self.recipe, self.state.step, used)
+            lr = learning_rate(self.config, self.state.step, used)
             bits = self.state.advance(self._parts(), lr)
             used, stopped = self._look()
             images = self.batches.batch
@@ -241,7 +241,7 @@ class Trainer:
         else:
             images = to_levels(self.held_out, average.levels)
             bits = bits_per_dimension(
-                average, images, self.recipe.batch, self.workers, self._advance_validation
+                average, images, self.config.batch, self.workers, self._advance_validation
             )
             for name, value in bits.items():
                 if not math.isfinite(value):
@@ -255,12 +255,12 @@ class Trainer:
                 self.files.save_model(average)
         self.best.measured = step
         if len(self.grid) and self.workers.is_first:
-            self.files.save_grid(step, draw_grid(average, self.grid, self.recipe.seed))
+            self.files.save_grid(step, draw_grid(average, self.grid, self.config.seed))
 
     @property
     def _headline(self) -> str:
         """The description of the metrics that a validation prints."""
-        quantized = describe_levels(self.state.model.levels, self.recipe.binarize)
+        quantized = describe_levels(self.state.model.levels, self.config.binarize)
         parts = ("validation", quantized, "bits/dim (nats/image)")
         return ", ".join(part for part in parts if part)
 
@@ -280,7 +280,7 @@ class Trainer:
             "images": _summary(self.images),
             "validation images": _summary(self.validation),
             "workers": self.workers.count,
-            **dataclasses.asdict(self.recipe),
+            **dataclasses.asdict(self.config),
         }
 
     def _save(self) -> None:

@@ -60,9 +60,9 @@ def budget(settings):
 
 def optimizer(settings):
     """Return the learning rate, the steps of warm-up and the norm of clipping."""
-    recipe = settings["recipe"]
-    assert (recipe["optimizer"], recipe["schedule"], recipe["floor"]) == ("adamw", "cosine", 0)
-    return [f"{recipe['lr']:g}", f"{recipe['warmup']}", f"{recipe['clip']:g}"]
+    config = settings["recipe"]
+    assert (config["optimizer"], config["schedule"], config["floor"]) == ("adamw", "cosine", 0)
+    return [f"{config['lr']:g}", f"{config['warmup']}", f"{config['clip']:g}"]
 
 
 def machine(results):
@@ -96,7 +96,7 @@ def corner_digits(results):
         *(half, half, f"{settings['levels']}", side, side, half, half),
         *(*budget(settings), *optimizer(settings)),
         *(f"{facts['parameters']:,}" for facts in models.values()),
-        f"{settings['recipe']['ema']:g}",
+        f"{settings['config']['ema']:g}",
         minutes(facts["seconds"] for facts in models.values()),
         *machine(results),
         *(f"{one['regression']}", samples, f"{one['prior']}", f"{one['sum']}", samples),
@@ -144,7 +144,7 @@ def faces(results):
         *(*budget(settings), *optimizer(settings)),
         minutes(facts["seconds"] or 0 for facts in models.values()),
         *machine(results),
-        *(thousands["other"], f"{settings['recipe']['seed']}", "8", "8", "0", "1"),
+        *(thousands["other"], f"{settings['config']['seed']}", "8", "8", "0", "1"),
         *(bits["sum"], bits["prior"], bits["conditioning"], "0", "1.0"),
         f"{drawn['consistency'] / mean['consistency']:.1f}",
         *(f"{gray[0]:.1f}", "255", f"{gray[1]:.1f}", f"{gray[2]:.1f}"),
@@ -236,7 +236,7 @@ def ablation(results):
     return [
         *(f"{side}", f"{side}", f"{small}", f"{small}"),
         *(f"{prior['model']['layers']}", kernel, kernel, f"{prior['model']['channels']}"),
-        *(*budget(settings), *optimizer(settings), seeds, f"{settings['recipe']['ema']:g}"),
+        *(*budget(settings), *optimizer(settings), seeds, f"{settings['config']['ema']:g}"),
         *(f"{settings['held_out_images']}", f"{settings['test_images']}"),
         *(minutes(seconds), *machine(results), seeds),
         *(f"{cost:.3f}" for cost in costs),
@@ -248,7 +248,7 @@ def ablation(results):
         f"{one_stack['parameters'] / prior['parameters'] - 1:+.1%}",
         *(f"{SIGHT}", f"{SIGHT}", f"{results['visible']['prior']:.0%}"),
         *(f"{results['visible']['prior-one-stack']:.1%}", f"{more['prior-one-stack']:.3f}"),
-        *(f"{longer['settings']['steps']:,}", f"{longer['settings']['recipe']['seed']}"),
+        *(f"{longer['settings']['steps']:,}", f"{longer['settings']['config']['seed']}"),
         *(f"{long[name]['model']:.3f}" for name in ("prior", "prior-one-stack")),
         *(f"{long[name]['sum']:.3f}" for name in SUMS[::-1]),
         *(f"{cost:.3f}" for cost in long_costs),
@@ -303,7 +303,7 @@ def receptive_field(results):
         *(*budget(settings), *optimizer(settings)),
         *(f"{diagonal['layers']}", f"{diagonal['channels']}", f"{row['channels']}"),
         *(minutes(facts["seconds"] for facts in models.values()), *machine(results)),
-        *(f"{settings['recipe']['ema']:g}", f"{settings['held_out_images']:,}"),
+        *(f"{settings['config']['ema']:g}", f"{settings['held_out_images']:,}"),
         f"{settings['test_images']:,}",
         *NUMBER.findall(settings["binarization"]),
         "50",  # training steps between two log entries

@@ -32,7 +32,7 @@ def images(n=4):
     return torch.randint(0, 256, (n, 3, 4, 4), generator=generator, dtype=torch.uint8)
 
 
-def train(out, steps, *, resume=False, recipe=CONFIG, make=pixelsr.PixelCNN):
+def train(out, steps, *, resume=False, config=CONFIG, make=pixelsr.PixelCNN):
     """Train a tiny model up to a step, and return the trainer."""
     torch.manual_seed(0)
     trainer = Trainer(
@@ -40,7 +40,7 @@ def train(out, steps, *, resume=False, recipe=CONFIG, make=pixelsr.PixelCNN):
         images(),
         images(2),
         RunDir(out, resume=resume),
-        recipe,
+        config,
         Budget(steps=8),
         Intervals(log=1, validate=2, checkpoint=100),
         Lines(),
@@ -163,18 +163,18 @@ def test_parameters_without_moments_are_named_as_such(run):
     ],
 )
 def test_the_scale_of_a_float16_loss_is_checked(tmp_path, key, value, expected):
-    recipe = TrainingConfig(batch=2, warmup=2, precision="float16")
+    config = TrainingConfig(batch=2, warmup=2, precision="float16")
     out = tmp_path / "run"
-    train(out, 4, recipe=recipe)
+    train(out, 4, config=config)
     tensors, facts = read_checkpoint(out / CHECKPOINT)
     name = f"scaler.{key}"
     write_checkpoint(out / CHECKPOINT, tensors | {name: torch.tensor(value)}, facts)
     reason = f"{name} is not finite" if expected is None else f"{name} must be {expected}, got"
-    assert reason in refusal(out, recipe=recipe)
+    assert reason in refusal(out, config=config)
     write_checkpoint(out / CHECKPOINT, tensors | {name: torch.tensor([value])}, facts)
-    assert f"{name} is torch." in refusal(out, recipe=recipe)
+    assert f"{name} is torch." in refusal(out, config=config)
     write_checkpoint(out / CHECKPOINT, tensors, facts)
-    assert train(out, 8, resume=True, recipe=recipe).state.step == 8
+    assert train(out, 8, resume=True, config=config).state.step == 8
 
 
 ODD = [None, True, -1, 10**13, 2.5, 1e300, "x", [], [1], {}, {"a": 1}, ...]
@@ -244,12 +244,12 @@ def test_an_entry_that_lost_its_end_of_line_keeps_its_line(run):
 # User-defined networks.
 
 
-def check_resumes(tmp_path, make, recipe=CONFIG):
+def check_resumes(tmp_path, make, config=CONFIG):
     """Check that a run of a class resumes to the weights of an uninterrupted run."""
-    whole = train(tmp_path / "whole", 8, make=make, recipe=recipe)
-    train(tmp_path / "parts", 4, make=make, recipe=recipe)
+    whole = train(tmp_path / "whole", 8, make=make, config=config)
+    train(tmp_path / "parts", 4, make=make, config=config)
     shutil.copy(tmp_path / "parts" / CHECKPOINT, tmp_path / "at-4")
-    resumed = train(tmp_path / "parts", 8, resume=True, make=make, recipe=recipe)
+    resumed = train(tmp_path / "parts", 8, resume=True, make=make, config=config)
     expected, got = whole.state.tensors(), resumed.state.tensors()
     assert expected.keys() == got.keys()
     assert all(tensor.equal(got[name]) for name, tensor in expected.items())
@@ -279,17 +279,17 @@ def test_a_run_with_parameters_that_are_not_trained_resumes(tmp_path, own_class,
             self.unused = torch.nn.Linear(2, 2)
             self.first.bias.requires_grad_(False)
 
-    recipe = TrainingConfig(batch=2, lr=0.001, warmup=2, optimizer=optimizer)
-    _, _, facts = check_resumes(tmp_path, PartlyTrained, recipe)
+    config = TrainingConfig(batch=2, lr=0.001, warmup=2, optimizer=optimizer)
+    _, _, facts = check_resumes(tmp_path, PartlyTrained, config)
     assert sorted(facts["without_moments"]) == ["first.bias", "unused.bias", "unused.weight"]
 
 
 def test_a_run_whose_steps_all_overflowed_resumes(tmp_path):
-    recipe = TrainingConfig(batch=2, precision="float16")
+    config = TrainingConfig(batch=2, precision="float16")
     out = tmp_path / "run"
-    trainer = train(out, 1, recipe=recipe)
+    trainer = train(out, 1, config=config)
     tensors, facts = read_checkpoint(out / CHECKPOINT)
     names = [name for name, _ in trainer.state.model.named_parameters()]
     tensors = {name: tensor for name, tensor in tensors.items() if "optimizer" not in name}
     write_checkpoint(out / CHECKPOINT, tensors, facts | {"without_moments": names})
-    assert train(out, 3, resume=True, recipe=recipe).state.step == 3
+    assert train(out, 3, resume=True, config=config).state.step == 3

@@ -49,14 +49,14 @@ def random_images(n, seed=0, side=8):
     return (shades + torch.randint(0, 3, (n, 3, side, side), generator=generator)).to(torch.uint8)
 
 
-def make_trainer(out, steps, *, model=None, recipe=CONFIG, validation=None, **options):
+def make_trainer(out, steps, *, model=None, config=CONFIG, validation=None, **options):
     intervals = Intervals(log=2, validate=1000, checkpoint=1000)
     return Trainer(
         model or small_model(),
         random_images(10),
         validation,
         RunDir(out, resume=options.pop("resume", False)),
-        recipe,
+        config,
         options.pop("budget", Budget(steps=steps)),
         options.pop("intervals", intervals),
         Lines(),
@@ -123,10 +123,10 @@ def test_a_model_of_two_levels_is_trained_on_and_validated_with_what_is_chosen(t
         ("bernoulli", bright(10), bright(6, 1), "bernoulli"),
         ("threshold", bright(10), bright(6, 1), "threshold"),
     ):
-        recipe = dataclasses.replace(CONFIG, binarize=choice)
+        config = dataclasses.replace(CONFIG, binarize=choice)
         files = RunDir(tmp_path / name)
         Trainer(
-            small_model(2), images, held_out, files, recipe, Budget(3), Intervals(log=1), Lines()
+            small_model(2), images, held_out, files, config, Budget(3), Intervals(log=1), Lines()
         ).run()
         weights[name] = load_file(tmp_path / name / "model" / "model.safetensors")
         lines = (tmp_path / name / "log.jsonl").read_text().splitlines()
@@ -142,7 +142,7 @@ def test_a_model_of_two_levels_is_trained_on_and_validated_with_what_is_chosen(t
     with pytest.raises(ValueError, match=r"to threshold .* or to bernoulli"):
         make_trainer(tmp_path / "none", 1, model=small_model(2), validation=bright(2))
     make_trainer(
-        tmp_path / "none", 1, model=small_model(2), recipe=recipe
+        tmp_path / "none", 1, model=small_model(2), config=config
     )  # nobody locks the folder
 
 
@@ -150,10 +150,10 @@ def test_a_model_of_two_levels_is_trained_on_and_validated_with_what_is_chosen(t
 
 
 def test_the_learning_rate_rises_then_falls_to_the_floor():
-    recipe = TrainingConfig(lr=1.0, warmup=4, floor=0.03)
-    assert [learning_rate(recipe, step, 0.0) for step in range(5)] == [0.25, 0.5, 0.75, 1, 1]
-    assert learning_rate(recipe, 50, 0.5) == pytest.approx(0.515)
-    assert learning_rate(recipe, 100, 1.0) == pytest.approx(0.03)
+    config = TrainingConfig(lr=1.0, warmup=4, floor=0.03)
+    assert [learning_rate(config, step, 0.0) for step in range(5)] == [0.25, 0.5, 0.75, 1, 1]
+    assert learning_rate(config, 50, 0.5) == pytest.approx(0.515)
+    assert learning_rate(config, 100, 1.0) == pytest.approx(0.03)
     assert learning_rate(TrainingConfig(lr=1.0, warmup=0), 0, 0.0) == 1.0
 
 
@@ -328,7 +328,7 @@ def test_a_checkpoint_is_never_of_a_state_that_no_step_can_be_taken_from(tmp_pat
 
 
 def test_neither_a_checkpoint_nor_a_model_is_saved_of_a_bad_last_step(tmp_path):
-    trainer = make_trainer(tmp_path, 1, recipe=TrainingConfig(batch=4, lr=1e3, warmup=0))
+    trainer = make_trainer(tmp_path, 1, config=TrainingConfig(batch=4, lr=1e3, warmup=0))
     with pytest.raises(FloatingPointError, match=r"after 1 steps; nothing was saved"):
         trainer.run()
     assert not list(tmp_path.rglob("*.safetensors"))
@@ -427,7 +427,7 @@ def test_there_must_be_something_to_resume(tmp_path):
     ("changed", "message"),
     [
         (
-            {"recipe": TrainingConfig(batch=4, lr=0.02, warmup=3, ema=0.9)},
+            {"config": TrainingConfig(batch=4, lr=0.02, warmup=3, ema=0.9)},
             "lr was 0.01, now it is 0.02",
         ),
         (
@@ -435,7 +435,7 @@ def test_there_must_be_something_to_resume(tmp_path):
             "class was PixelRecursiveSR, now",
         ),
     ],
-    ids=["recipe", "model"],
+    ids=["config", "model"],
 )
 def test_a_run_is_not_resumed_with_other_settings(tmp_path, changed, message):
     make_trainer(tmp_path, 2).run()
@@ -468,7 +468,7 @@ def test_a_damaged_or_foreign_checkpoint_is_named(tmp_path):
     ],
     ids=str,
 )
-def test_a_recipe_out_of_range_names_the_value(options):
+def test_a_config_out_of_range_names_the_value(options):
     ((name, value),) = options.items()
     with pytest.raises(ValueError, match=rf"{name} must be .* got {re.escape(str(value))}"):
         TrainingConfig(**options)

@@ -101,7 +101,7 @@ def test_a_validation_counts_against_the_minutes(tmp_path, monkeypatch):
 
     monkeypatch.setattr("pixelsr.training.trainer.bits_per_dimension", measure)
     trainer = make_trainer(
-        tmp_path, 100, budget=Budget(steps=100, minutes=1), recipe=CONFIG, **VALIDATING
+        tmp_path, 100, budget=Budget(steps=100, minutes=1), config=CONFIG, **VALIDATING
     )
     assert trainer.run()
     assert trainer.state.step == 2

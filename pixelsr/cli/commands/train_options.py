@@ -17,7 +17,7 @@ from .model_options import model_options
 from .options import BINARIZE, BINARIZE_HELP, PATH, READERS, TEXT, THREADS
 
 Options = tuple[Callable[..., Any], ...]
-OF_RECIPE = tuple(field.name for field in dataclasses.fields(TrainingConfig))
+CONFIG_FIELDS = tuple(field.name for field in dataclasses.fields(TrainingConfig))
 SIZE = 32
 """Side of the images, in pixels, unless all of them have one smaller size."""
 VALIDATED = 1000
@@ -25,7 +25,7 @@ PAPERS_LR = 4e-4
 """The learning rate of RMSProp in the PRSR paper."""
 DEFAULT_READERS = min(4, os.cpu_count() or 1)
 
-_images, _recipe, _run = option_of("Images"), option_of("How to train"), option_of("The run")
+_images, _config, _run = option_of("Images"), option_of("How to train"), option_of("The run")
 
 
 def _count(option: Callable[..., Any], name: str, help: str, default: int | None = None) -> Any:
@@ -34,7 +34,7 @@ def _count(option: Callable[..., Any], name: str, help: str, default: int | None
 
 
 def _number(name: str, default: float | None, help: str, kind: Any = float) -> Any:
-    return _recipe(name, metavar="X", type=kind, default=default, help=help)
+    return _config(name, metavar="X", type=kind, default=default, help=help)
 
 
 def _read_options(context: click.Context, option: click.Parameter, path: Path | None) -> None:
@@ -46,8 +46,8 @@ def _read_options(context: click.Context, option: click.Parameter, path: Path | 
 
 
 def train_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Add the options of the command, model first; `OF_RECIPE` names fields of `TrainingConfig`."""
-    for option in reversed((*_of_images(), model_options, *_of_recipe(), *_of_run())):
+    """Add the options of the command, model first; `CONFIG_FIELDS` go to `TrainingConfig`."""
+    for option in reversed((*_of_images(), model_options, *_of_config(), *_of_run())):
         command = option(command)
     return command
 
@@ -67,7 +67,7 @@ def _of_images() -> Options:
             "Side of the images, in pixels.  "
             f"[default: {SIZE}, or less if all images have one smaller size]",
         ),
-        _recipe_of_images(),
+        _config_of_images(),
         _images("--binarize", type=BINARIZE, help=BINARIZE_HELP),
         _images(
             "--workers",
@@ -80,7 +80,7 @@ def _of_images() -> Options:
     )
 
 
-def _recipe_of_images() -> Any:
+def _config_of_images() -> Any:
     return _images(
         "--flip/--no-flip",
         default=TrainingConfig.flip,
@@ -88,16 +88,16 @@ def _recipe_of_images() -> Any:
     )
 
 
-def _of_recipe() -> Options:
+def _of_config() -> Options:
     return (
-        _count(_recipe, "--batch", "Images in a batch of one worker.", TrainingConfig.batch),
+        _count(_config, "--batch", "Images in a batch of one worker.", TrainingConfig.batch),
         _count(
-            _recipe,
+            _config,
             "--accumulate",
             "Number of batches in one step.",
             TrainingConfig.accumulate,
         ),
-        _recipe(
+        _config(
             "--optimizer",
             type=click.Choice(OPTIMIZERS),
             default=TrainingConfig.optimizer,
@@ -109,7 +109,7 @@ def _of_recipe() -> Options:
             f"Peak learning rate.  [default: {TrainingConfig.lr}, of rmsprop {PAPERS_LR}]",
         ),
         _number("--weight-decay", TrainingConfig.weight_decay, "Weight decay of adamw."),
-        _recipe(
+        _config(
             "--schedule",
             type=click.Choice(SCHEDULES),
             help="Learning rate schedule: a cosine down to --floor, or repeated halving.  "
@@ -120,7 +120,7 @@ def _of_recipe() -> Options:
         ),
         _number("--floor", TrainingConfig.floor, "End of the cosine, as a fraction of the peak."),
         _count(
-            _recipe,
+            _config,
             "--halve-every",
             "Steps between two halvings of the learning rate.",
             TrainingConfig.halve_every,
@@ -135,18 +135,18 @@ def _of_recipe() -> Options:
             TrainingConfig.ema,
             "Decay of the moving average of the weights; 0 disables it.",
         ),
-        _recipe(
+        _config(
             "--precision",
             type=click.Choice(PRECISIONS),
             default=TrainingConfig.precision,
             help="Dtype of the computation; weights stay float32.",
         ),
-        _recipe(
+        _config(
             "--channels-last/--contiguous",
             default=TrainingConfig.channels_last,
             help="Memory format of weights and images.",
         ),
-        _recipe(
+        _config(
             "--compile/--no-compile",
             default=TrainingConfig.compile,
             help="Run model and loss through torch.compile.",

@@ -32,8 +32,8 @@ def _one_thread():
     torch.set_num_threads(threads)
 
 
-def make_state(model=None, **recipe):
-    return State(model or small_model(), dataclasses.replace(CONFIG, **recipe), Workers())
+def make_state(model=None, **config):
+    return State(model or small_model(), dataclasses.replace(CONFIG, **config), Workers())
 
 
 def weights(state):
@@ -44,8 +44,8 @@ def weights(state):
 
 
 def test_the_papers_schedule_halves_again_and_again():
-    recipe = TrainingConfig(lr=1.0, schedule="halving", warmup=0, halve_every=10)
-    rates = [learning_rate(recipe, step, used=0.9) for step in (0, 9, 10, 25)]
+    config = TrainingConfig(lr=1.0, schedule="halving", warmup=0, halve_every=10)
+    rates = [learning_rate(config, step, used=0.9) for step in (0, 9, 10, 25)]
     assert rates == [1, 1, 0.5, 0.25]
 
 
@@ -78,7 +78,7 @@ def test_accumulated_parts_are_one_large_batch():
 
 
 def test_a_run_takes_as_many_parts_as_it_is_told(tmp_path):
-    trainer = make_trainer(tmp_path, 3, recipe=dataclasses.replace(CONFIG, batch=2, accumulate=3))
+    trainer = make_trainer(tmp_path, 3, config=dataclasses.replace(CONFIG, batch=2, accumulate=3))
     counts = []
     advance = trainer.state.advance
     trainer.state.advance = lambda parts, lr: (
@@ -90,7 +90,7 @@ def test_a_run_takes_as_many_parts_as_it_is_told(tmp_path):
 
 
 @pytest.mark.parametrize("layout", [True, False], ids=["channels_last", "contiguous"])
-def test_the_memory_format_is_that_of_the_recipe(layout):
+def test_the_memory_format_is_that_of_the_config(layout):
     state = make_state(channels_last=layout)
     kernel = state.model.prior.layers[0].vertical.weight
     assert kernel.is_contiguous(memory_format=torch.channels_last) == layout
@@ -142,10 +142,10 @@ def test_the_conditioning_weight_is_a_temperature_of_its_own_term():
     ],
     ids=lambda options: " ".join(map(str, options.values())),
 )
-def test_every_recipe_resumes_exactly(tmp_path, options):
-    recipe = dataclasses.replace(CONFIG, **options)
+def test_every_config_resumes_exactly(tmp_path, options):
+    config = dataclasses.replace(CONFIG, **options)
     validation, intervals = random_images(3, seed=1), Intervals(log=2, validate=3, checkpoint=2)
-    common = {"recipe": recipe, "validation": validation, "intervals": intervals}
+    common = {"config": config, "validation": validation, "intervals": intervals}
     whole = make_trainer(tmp_path / "whole", 8, **common)
     assert whole.run()
     assert not make_trainer(tmp_path / "parts", 8, stop=stop_at(5), **common).run()
@@ -182,7 +182,7 @@ def test_a_compiled_run_takes_the_same_steps():
     ],
     ids=str,
 )
-def test_a_recipe_out_of_range_names_the_value(options):
+def test_a_config_out_of_range_names_the_value(options):
     ((name, value),) = options.items()
     with pytest.raises(ValueError, match=rf"{name} must be .* got {value}"):
         TrainingConfig(**options)
@@ -348,7 +348,7 @@ def test_two_runs_at_the_same_time_do_not_share_a_folder(tmp_path):
 
 def test_a_trainer_that_cannot_be_made_leaves_the_folder_free(tmp_path):
     with pytest.raises(ValueError, match="a step needs at least 99 images"):
-        make_trainer(tmp_path, 2, recipe=dataclasses.replace(CONFIG, accumulate=99))
+        make_trainer(tmp_path, 2, config=dataclasses.replace(CONFIG, accumulate=99))
     assert make_trainer(tmp_path, 2).run()
 
 
