@@ -158,6 +158,6 @@ setup(
         *(f"pixelsr.{name}" for name in find_packages(include=["kernels", "kernels.*"])),
     ],
     package_dir={"pixelsr": "pixelsr", "pixelsr.kernels": "kernels"},
-    package_data={"pixelsr": ["ops/*.json", "weights/**", "samples/**"]},
+    package_data={"pixelsr": ["py.typed", "ops/*.json", "weights/**", "samples/**"]},
     **({} if why_not else building()),
 )

@@ -22,6 +22,7 @@ LIST = "\n".join(f"      {name}: {about}" for name, about in EXPERIMENTS.items()
 @click.command(
     "experiments",
     cls=EndsWithSentence,
+    context_settings={"help_option_names": ["-h", "--help"]},
     short_help="Run an experiment of docs/results.md from its data.",
     help=f"""Run an experiment of docs/results.md from its data.
 
@@ -39,14 +40,14 @@ LIST = "\n".join(f"      {name}: {about}" for name, about in EXPERIMENTS.items()
         "python -m experiments faces --data data/ --out out --scale paper --device cuda",
     ),
 )
-@click.argument("name", type=click.Choice(list(EXPERIMENTS)))
+@click.argument("name", metavar="NAME", type=click.Choice(list(EXPERIMENTS)))
 @click.option(
     "-o",
     "--out",
     metavar="OUT",
     required=True,
     type=PATH,
-    help="Output folder, a separate one for each experiment.",
+    help="Output folder.",
 )
 @click.option(
     "--data",

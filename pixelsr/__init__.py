@@ -1,17 +1,20 @@
 """pixelsr: fast, exact pixel-autoregressive image models.
 
 Parts are imported when they are used: `import pixelsr` alone imports no torch, so that the command
-line answers at once. `import pixelsr.ops` registers the operators `torch.ops.pixelsr.*`; so does
-the first use of any other part.
+line answers at once. `import pixelsr.ops` registers the operators `torch.ops.pixelsr.*`; models,
+nn, functional and sampling import it.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import (
+    from . import (  # noqa: F401
         analysis,
+        bench,
+        config,
         data,
+        errors,
         evaluation,
         functional,
         masks,
@@ -20,6 +23,7 @@ if TYPE_CHECKING:
         ops,
         sampling,
         training,
+        utils,
     )
     from .analysis.causality import check_causality
     from .analysis.receptive_field import receptive_field
@@ -45,24 +49,31 @@ __all__ = [
     "PixelRecursiveSR",
     "PlanError",
     "RowLSTM",
-    "analysis",
     "check_causality",
+    "functional",
+    "nn",
+    "receptive_field",
+    "sample",
+    "sampling",
+]
+
+_SUBMODULES = (
+    "analysis",
+    "bench",
+    "config",
     "data",
+    "errors",
     "evaluation",
     "functional",
     "masks",
     "models",
     "nn",
     "ops",
-    "receptive_field",
-    "sample",
     "sampling",
     "training",
-]
-
+    "utils",
+)
 _MODULE_OF = {
-    "check_causality": "analysis.causality",
-    "receptive_field": "analysis.receptive_field",
     "CausalityError": "errors",
     "ConditioningNetwork": "models",
     "DiagonalBiLSTM": "models",
@@ -72,21 +83,23 @@ _MODULE_OF = {
     "PixelRecursiveSR": "models",
     "PlanError": "errors",
     "RowLSTM": "models",
+    "check_causality": "analysis.causality",
+    "receptive_field": "analysis.receptive_field",
     "sample": "sampling",
 }
 """The module of each public name that is not a module itself."""
 
+if not TYPE_CHECKING:  # for a type checker, other names than those above are errors
 
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = importlib.import_module(f"{__name__}.{_MODULE_OF.get(name, name)}")
-    if name not in _MODULE_OF:
-        return module
-    value = getattr(module, name)
-    globals()[name] = value  # found without this function from now on
-    return value
+    def __getattr__(name: str) -> Any:
+        if name in _SUBMODULES:
+            return importlib.import_module(f"{__name__}.{name}")
+        if name not in _MODULE_OF:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        value = getattr(importlib.import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+        globals()[name] = value  # found without this function from now on
+        return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted({*__all__, *_SUBMODULES, "__version__"})

@@ -91,8 +91,6 @@ def _check_options(options: dict[str, Any], out: Path) -> None:
         raise ValueError("--device cuda: PyTorch finds no CUDA device on this machine")
     if options["tensorboard"] and not boards.is_installed():
         raise ValueError("--tensorboard: TensorBoard is not installed; pip install tensorboard")
-    if options["patience"] and not options["val"]:
-        raise ValueError("--patience counts validations: it needs images to validate on, --val")
     folders = (real_path(out), *real_path(out).parents)
     for name in ("images", "val"):
         if options[name] and real_path(options[name]) in folders:

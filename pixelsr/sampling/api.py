@@ -46,8 +46,9 @@ def sample(
         n: number of images; with `low_res`, number of samples per low-resolution image.
         image_size: (height, width), for a model that does not derive it from `low_res`.
         low_res: uint8 ``[M, C, h, w]``.
-        known, known_mask: uint8 and bool, ``[1 or M * n, C, H, W]``; the mask is true where a value
-            is given. Given values are returned unchanged.
+        known, known_mask: uint8 and bool, both of one shape, ``[1, C, H, W]`` or
+            ``[M * n, C, H, W]``; the mask is true where a value is given. Given values are
+            returned unchanged.
         seed: 0 to 2^64 - 1.
         first_index: index of the first sample; sample k of input m has index
             first_index + m * n + k.

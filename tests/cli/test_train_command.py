@@ -322,7 +322,6 @@ def test_other_levels_are_said_and_have_no_binarization(folder, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ([], "a training run needs an end"),
         (["--steps", 1, "--lr", -1], "--lr must be more than 0 and at most 1,000, got -1.0"),
         (["--steps", 1, "--lr", 1e38, "--warmup", 0], "--lr must be more than 0 and at most 1,000"),
         (["--minutes", "nan"], "minutes must be more than 0 and at most a million, got nan"),
@@ -345,7 +344,6 @@ def test_other_levels_are_said_and_have_no_binarization(folder, tmp_path):
         (["--steps", 1, "--weight-decay", "nan"], "--weight-decay must be from 0 to 100, got nan"),
         (["--steps", 1, "--conditioning-weight", 0], "--conditioning-weight must be more than 0"),
         (["--steps", 1, "--seed", -1], "seed must be at least 0 and less than 2**63, got -1"),
-        (["--steps", 1, "--patience", 2], "needs images to validate on, --val"),
         (["--steps", 1, "-o", "{folder}/run"], "would be read as images"),
         (["--steps", 1, "--accumulate", 7], "a step needs at least 7 images"),
         (["--steps", 1, "--levels", 1], "levels must be 2 to 256, got 1"),
@@ -368,6 +366,20 @@ def test_bad_options_give_one_sentence(folder, tmp_path, options, message):
     assert message.format(folder=folder) in last
     assert all(line.startswith("skipped: ") for line in skipped)
     assert not (tmp_path / "out" / CHECKPOINT).exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "a training run needs an end: give --steps, --minutes or both"),
+        (["--steps", 1, "--patience", 2], "--patience counts validations: give images"),
+    ],
+)
+def test_options_that_lack_another_are_usage_errors(folder, tmp_path, options, message):
+    result = run(folder, "-o", tmp_path / "out", *TINY, *options)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("flag", ["steps", "patience", "size", "batch", "log-every"])

@@ -36,4 +36,8 @@ def train(context: click.Context, /, **options: Any) -> None:
 
     Under `torchrun` each worker takes --batch images in a step.
     """
+    if options["steps"] is None and options["minutes"] is None:
+        raise click.UsageError("a training run needs an end: give --steps, --minutes or both")
+    if options["patience"] and not options["val"]:
+        raise click.UsageError("--patience counts validations: give images to validate on, --val")
     run("train", context=context, **options)

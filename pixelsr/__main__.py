@@ -1,0 +1,5 @@
+"""The command line as `python -m pixelsr`."""
+
+from .cli import main
+
+main()
