@@ -65,7 +65,7 @@ def upward(folder: Path, prefix: tuple[str, ...], layers) -> list[str]:
 def test_every_part_of_the_package_has_a_layer():
     parts = {path.stem for path in (ROOT / "pixelsr").iterdir() if path.suffix in ("", ".py")}
     known = {part for layer in LAYERS for part in layer}
-    assert parts - {"__init__", "__main__", "__pycache__", "py", "samples", "weights"} <= known
+    assert parts - {"__init__", "__main__", "__pycache__", "samples", "weights"} <= known
 
 
 def test_imports_of_the_package_run_one_way():
