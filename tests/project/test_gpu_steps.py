@@ -105,7 +105,7 @@ def test_steps_are_chosen_by_name(call, capsys):
 
 
 def test_without_a_gpu_nothing_is_measured(monkeypatch):
-    monkeypatch.setattr(gpu.subprocess, "check_logits_head", lambda *a, **k: "\n")
+    monkeypatch.setattr(gpu.subprocess, "check_output", lambda *a, **k: "\n")
     with pytest.raises(SystemExit, match="no GPU that this torch can use was found"):
         gpu.main([])
     assert gpu._device(rehearse=True) == "cpu"

@@ -198,7 +198,7 @@ def test_another_initial_state_is_another_image(name, engine):
 
 @pytest.mark.parametrize("name", ["RowLSTM", "DiagonalBiLSTM"])
 def test_edits_are_refused(name):
-    with pytest.raises(pixelsr.PlanError, match="a change reaches all that follows"):
+    with pytest.raises(pixelsr.PlanError, match="a change affects everything after it"):
         pixelsr.sampling.incremental_logits(
             network(name), torch.zeros(1, 3, 6, 4, dtype=torch.uint8)
         )

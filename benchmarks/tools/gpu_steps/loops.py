@@ -140,11 +140,11 @@ def run() -> None:
 def join(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Join the results of single batches into those of one `measure_gpu` call for all batches."""
     last, gpus = parts[-1], [part["gpu"] for part in parts]
-    results = [figure for part in parts for figure in part["report"]["figures"]]
+    results = [figure for part in parts for figure in part["report"]["results"]]
     gpu = {
         **gpus[-1],
         "breakdown": [one for found in gpus for one in found["breakdown"]],
         "cached_loop": {size: why for found in gpus for size, why in found["cached_loop"].items()},
         "refused": {name: why for found in gpus for name, why in found["refused"].items()},
     }
-    return {"report": {**last["report"], "figures": results}, "gpu": gpu}
+    return {"report": {**last["report"], "results": results}, "gpu": gpu}

@@ -535,14 +535,14 @@ def test_other_instruction_sets_pass_these_tests_too(instructions):
 
 
 def test_the_instruction_set_can_be_chosen():
-    name = 'import torch, pixelsr; print(torch.ops.pixelsr.instruction_set(), end="")'
+    name = 'import torch, pixelsr.ops; print(torch.ops.pixelsr.instruction_set(), end="")'
     environment = {**os.environ, "PIXELSR_INSTRUCTION_SET": "plain"}
     run = subprocess.run([sys.executable, "-c", name], env=environment, capture_output=True)
     assert run.stdout == b"plain"
 
 
 def test_an_unknown_instruction_set_is_refused_by_name():
-    code = "import torch, pixelsr; torch.ops.pixelsr.instruction_set()"
+    code = "import torch, pixelsr.ops; torch.ops.pixelsr.instruction_set()"
     environment = {**os.environ, "PIXELSR_INSTRUCTION_SET": "avx9"}
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True)
     assert b"PIXELSR_INSTRUCTION_SET is 'avx9', expected one of " in run.stderr

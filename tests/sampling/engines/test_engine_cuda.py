@@ -484,7 +484,7 @@ def test_time_is_told_by_event():
 
 
 def test_float64_is_refused_by_name():
-    with pytest.raises(ValueError, match=r"multiplies float16 or bfloat16, the weights are .*64"):
+    with pytest.raises(ValueError, match=r"multiplies float16 or bfloat16 weights, got .*64"):
         sample(network("PixelCNN").to(DEVICE), engine="cuda")
 
 
