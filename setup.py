@@ -1,4 +1,4 @@
-"""Builds the C++ and CUDA kernels, where there are compilers; all else is in pyproject."""
+"""The build of the C++ and CUDA kernels, if there are compilers; pyproject has the rest."""
 
 import os
 import shutil
@@ -15,7 +15,7 @@ def say_why_not(language: str, reason: object) -> None:
 
 
 def why_no_extension() -> str | None:
-    """The reason why the C++ kernels cannot, or shall not, be built here; None where they can."""
+    """Return why the C++ kernels are not built here, or None if they are."""
     if os.environ.get("PIXELSR_NO_EXTENSION") == "1":
         return "PIXELSR_NO_EXTENSION=1"
     try:
@@ -29,7 +29,7 @@ def why_no_extension() -> str | None:
 
 
 def find_toolkit() -> None:
-    """Tell torch where CUDA is, where an nvcc on the PATH is a script that calls another one."""
+    """Tell torch where CUDA is, also if the nvcc on the PATH is a script that calls another."""
     nvcc = shutil.which("nvcc")
     if nvcc is None or {"CUDA_HOME", "CUDA_PATH"} & os.environ.keys():
         return
@@ -40,7 +40,7 @@ def find_toolkit() -> None:
 
 
 def why_no_cuda() -> str | None:
-    """The reason why the CUDA kernels are not built where the C++ ones are; None where they are."""
+    """Return why the CUDA kernels are not built beside the C++ ones, or None if they are."""
     import torch
     from torch.utils.cpp_extension import CUDA_HOME
 
@@ -54,7 +54,7 @@ def why_no_cuda() -> str | None:
 
 
 def common() -> dict[str, Any]:
-    """What both extensions are given."""
+    """Return the arguments that both extensions share."""
     return {
         "depends": sorted(str(path) for path in Path("csrc").rglob("*.h")),
         "include_dirs": [str(Path("csrc").absolute())],
@@ -82,14 +82,13 @@ def cpp_extension() -> Any:
     )
 
 
-# Code for Ampere and what is like it, and for Hopper. Later ones compile what is for Hopper, whose
-# clusters they have.
+# Code for Ampere and similar GPUs, and for Hopper. Later GPUs, which have clusters too, compile the
+# code for Hopper.
 ARCHITECTURES = "sm_80 sm_90a compute_90"
 
 
 def architectures() -> list[str]:
-    """nvcc's flags; PIXELSR_CUDA_ARCHITECTURES may name others: one is compiled in a third of the
-    time that three take."""
+    """Return the flags of nvcc for `ARCHITECTURES`, or for PIXELSR_CUDA_ARCHITECTURES."""
     names = os.environ.get("PIXELSR_CUDA_ARCHITECTURES") or ARCHITECTURES
     return [f"-gencode=arch=compute_{name.partition('_')[2]},code={name}" for name in names.split()]
 
@@ -110,7 +109,7 @@ def cuda_extension() -> Any:
 
 
 def extensions() -> list[Any]:
-    """The kernels that can be built here."""
+    """Return the extensions that can be built here."""
     without_cuda = why_no_cuda()
     if without_cuda:
         say_why_not("CUDA", without_cuda)
@@ -118,17 +117,18 @@ def extensions() -> list[Any]:
 
 
 def building() -> dict[str, object]:
-    """The arguments of `setup` that build libraries which are good for every later Python."""
+    """Return the arguments of `setup` that build libraries for this and every later Python."""
     find_toolkit()  # before torch looks, when it is imported
     from setuptools.errors import CCompilerError
     from torch.utils.cpp_extension import BuildExtension
 
-    # Of setuptools; of torch's ninja, and of a CUDA that torch was not built for; of what cannot be
-    # started; of torch asking a compiler for its version.
+    # CCompilerError comes from setuptools, RuntimeError from torch's ninja or a CUDA that torch was
+    # not built for, OSError from a program that cannot be started, CalledProcessError from a
+    # compiler that torch asks for its version.
     errors = (CCompilerError, RuntimeError, OSError, subprocess.CalledProcessError)
 
     class BuildIfPossible(BuildExtension):
-        """Goes on without the kernels where a compiler fails: the package works without them."""
+        """A build that goes on without the kernels if a compiler fails."""
 
         def build_extensions(self) -> None:
             every = self.extensions
@@ -148,6 +148,9 @@ def building() -> dict[str, object]:
     }
 
 
+# The weights and the card of a bundled model, without the logs of its training.
+WEIGHTS = [f"weights/*/*.{kind}" for kind in ("safetensors", "json", "toml", "md", "png")]
+
 why_not = why_no_extension()
 if why_not:
     say_why_not("C++", why_not)
@@ -158,6 +161,6 @@ setup(
         *(f"pixelsr.{name}" for name in find_packages(include=["kernels", "kernels.*"])),
     ],
     package_dir={"pixelsr": "pixelsr", "pixelsr.kernels": "kernels"},
-    package_data={"pixelsr": ["py.typed", "ops/*.json", "weights/**", "samples/**"]},
+    package_data={"pixelsr": ["py.typed", "ops/*.json", *WEIGHTS, "samples/**"]},
     **({} if why_not else building()),
 )

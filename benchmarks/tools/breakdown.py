@@ -18,7 +18,7 @@ from pixelsr.sampling.methods import plan_of
 from pixelsr.sampling.sampler import Sampler
 
 CALL, NOTHING, REQUEST = "call", "call that draws nothing", "request"
-IMAGE_STAGE, KERNEL, TICKING = "image stage", "kernel", "kernel, with clocks"
+CONDITIONING, KERNEL, TICKING = "conditioning features", "kernel", "kernel, with clocks"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +97,7 @@ def break_down(batch: Batch, weights: str, rounds: int) -> Breakdown:
         CALL: partial(EngineChoice("cuda", weights), batch),
         NOTHING: partial(draw_nothing, batch, weights),
         REQUEST: partial(request_of, batch, weights),
-        IMAGE_STAGE: partial(packed_conditioning, made, request),
+        CONDITIONING: partial(packed_conditioning, made, request),
         KERNEL: lambda: engine.draw(Sampler(0, 1.0)),
     }
     for part in parts.values():

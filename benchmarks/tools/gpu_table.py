@@ -42,29 +42,29 @@ def gpu_table(report: Report, found: dict[str, Any]) -> str:
 
 
 def _rows(results: list[Measurement]) -> Iterator[list[str]]:
-    rivals = {figure.method: figure for figure in results}
-    for figure in results:
-        if figure.method != CACHED:
+    rivals = {result.method: result for result in results}
+    for result in results:
+        if result.method != CACHED:
             continue
-        batch = figure.batch
+        batch = result.batch
         published = f"{PUBLISHED[batch]}" if batch in PUBLISHED else ""
-        naive, *others = (_faster(figure, rivals.get(m)) for m in LOOPS)
+        naive, *others = (_faster(result, rivals.get(m)) for m in LOOPS)
         yield [
             f"{batch:,}",
-            f"`{figure.engine}`, {figure.weights}",
-            f"{1e3 * statistics.median(figure.seconds):,.1f}",
-            f"{figure.images_per_second:,.0f}",
+            f"`{result.engine}`, {result.weights}",
+            f"{1e3 * statistics.median(result.seconds):,.1f}",
+            f"{result.images_per_second:,.0f}",
             naive,
             published,
             *others,
         ]
 
 
-def _faster(figure: Measurement, rival: Measurement | None) -> str:
-    """Return how many times faster `figure` is than a rival, to two significant digits."""
+def _faster(result: Measurement, rival: Measurement | None) -> str:
+    """Return how many times faster `result` is than a rival, to two significant digits."""
     if rival is None:
         return ""
-    times = times_faster(figure, rival)
+    times = times_faster(result, rival)
     return f"{times:,.0f}" if times >= 10 else f"{times:.2g}"
 
 
@@ -108,7 +108,7 @@ def _breakdown(found: dict[str, Any]) -> Iterator[str]:
     if not found["breakdown"]:
         return
     heads = ("images at once", "drawing, ms", "row stage", "left", "colors", "draw", "other")
-    more = ("a color step, µs", "image stage, ms", "a call that draws nothing, ms")
+    more = ("a color step, µs", "conditioning features, ms", "a call that draws nothing, ms")
     yield "Where the time of `cuda` goes:\n"
     yield _markdown((*heads, *more), [_parts(one) for one in found["breakdown"]])
 
@@ -122,7 +122,7 @@ def _parts(one: dict[str, Any]) -> list[str]:
         f"{1e3 * seconds['kernel']:.1f}",
         *(f"{share:.0%}" for share in (*named, 1 - sum(named))),
         f"{1e6 * one['color_step_seconds']:.2f}",
-        f"{1e3 * seconds['image stage']:.1f}",
+        f"{1e3 * seconds['conditioning features']:.1f}",
         f"{1e3 * seconds['call that draws nothing']:.1f}",
     ]
 

@@ -35,7 +35,7 @@ struct Order {
 // this value before the next run begins at that cursor.
 //
 // The visitor has: begin_row(row, resumes), run_known_row(), run_row(), begin_pixel(col, resumes),
-// run_left(col, with_head), run_color(col, color, with_head), draw(cursor) -> bool,
+// run_left(col, with_logits), run_color(col, color, with_logits), draw(cursor) -> bool,
 // load_value(cursor), end_pixel(col), end_row().
 template <class Visitor>
 PIXELSR_HOST_DEVICE Cursor walk(const Order& order, Cursor at, Visitor&& visit) {

@@ -89,9 +89,10 @@ void run_pointwise(const Parameters<T>& parameters, const Task& task, At at, Sit
     args[i] = at(step.args[i], step.args[i].dr, step.args[i].dc);
     args_at[i] = sites(step.args[i].buffer);
   }
-  parameters.kernels->formula({at(step.out, 0, 0), sites(step.out.buffer), args, args_at,
-                               step.code.data(), static_cast<int64_t>(step.code.size()),
-                               parameters.constants, task.first_site, task.sites, step.out.count});
+  parameters.kernels->pointwise({at(step.out, 0, 0), sites(step.out.buffer), args, args_at,
+                                 step.code.data(), static_cast<int64_t>(step.code.size()),
+                                 parameters.constants, task.first_site, task.sites,
+                                 step.out.count});
 }
 
 template <class T, class At, class Sites>

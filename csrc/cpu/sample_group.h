@@ -75,11 +75,11 @@ class SampleGroup {
     void run_known_row() { group.run_row(group.known_row_, row, thread); }
     void run_row() { group.run_row(group.row_, row, thread); }
     void begin_pixel(int64_t, bool) {}
-    void run_left(int64_t col, bool with_head) {
-      group.run_list(group.left_[with_head], col, thread);
+    void run_left(int64_t col, bool with_logits) {
+      group.run_list(group.left_[with_logits], col, thread);
     }
-    void run_color(int64_t col, int64_t color, bool with_head) {
-      group.run_list(group.colors_[with_head][color], col, thread);
+    void run_color(int64_t col, int64_t color, bool with_logits) {
+      group.run_list(group.colors_[with_logits][color], col, thread);
     }
     bool draw(const Cursor& at) {
       group.barrier_.wait(group.threads_);
@@ -177,11 +177,12 @@ class SampleGroup {
       }));
     }
     for (const bool with_logits : {false, true}) {
-      left_[with_logits] =
-          at_pixels([&](const Step& s) { return s.when == When::LEFT && (with_logits || !s.logits_only); });
+      left_[with_logits] = at_pixels(
+          [&](const Step& s) { return s.when == When::LEFT && (with_logits || !s.logits_only); });
       for (int64_t color = 0; color <= program_.colors; ++color) {
         const auto due = [&](const Step& step) {
-          return step.when == When::COLOR && step.color == color && (with_logits || !step.logits_only);
+          return step.when == When::COLOR && step.color == color &&
+                 (with_logits || !step.logits_only);
         };
         colors_[with_logits].push_back(at_pixels(due));
       }

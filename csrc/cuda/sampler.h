@@ -63,13 +63,13 @@ class Sampler {
     lap(BEGIN_PIXEL);
   }
 
-  PIXELSR_DEVICE void run_left(int64_t, bool with_head) {
-    run_pixel(LEFT_LIST + with_head);
+  PIXELSR_DEVICE void run_left(int64_t, bool with_logits) {
+    run_pixel(LEFT_LIST + with_logits);
     lap(RUN_LEFT);
   }
 
-  PIXELSR_DEVICE void run_color(int64_t, int64_t color, bool with_head) {
-    run_pixel(FIRST_COLOR_LIST + 2 * static_cast<int>(color) + with_head);
+  PIXELSR_DEVICE void run_color(int64_t, int64_t color, bool with_logits) {
+    run_pixel(FIRST_COLOR_LIST + 2 * static_cast<int>(color) + with_logits);
     lap(RUN_COLOR);
   }
 

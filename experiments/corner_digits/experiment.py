@@ -184,7 +184,7 @@ def _classify(
     }
     certain = {"real images": (CLASSES[0], scaled(truth, levels))}
     certain |= examples(scaled(digits(truth), levels), seed)
-    results["judge"] = {
+    results["classifier"] = {
         name: {"expected": expected, "counts": count(classifier.classify(images))}
         for name, (expected, images) in track(list(certain.items()), "classifying", True)
     }
@@ -231,7 +231,7 @@ def _rows(drawn: dict[str, Tensor], truth: Tensor, levels: int) -> dict[str, Ten
 def draw_counts(results: Results) -> Any:
     """Draw a bar for each model, split by the classes of its images."""
     bars = {TITLES[name]: facts["counts"] for name, facts in results["models"].items()}
-    bars["real images"] = results["judge"]["real images"]["counts"]
+    bars["real images"] = results["classifier"]["real images"]["counts"]
     samples = results["settings"]["samples"]
     figure = canvas(7, 2.9)
     axes = figure.subplots()

@@ -50,7 +50,7 @@ class TrainingPlan:
         return {
             "steps": self.steps,
             "turn": self.turn,
-            "recipe": dataclasses.asdict(self.training_config),
+            "config": dataclasses.asdict(self.training_config),
             "training_images": len(self.images),
             "held_out_images": len(self.validation),
         }

@@ -68,9 +68,9 @@ class Measurement:
         return cls(**{**given, **times})
 
 
-def times_faster(figure: Measurement, rival: Measurement) -> float:
+def times_faster(result: Measurement, rival: Measurement) -> float:
     """Return the speedup over a rival: the median ratio over the rounds that both ran."""
-    return median_ratio(rival.seconds, figure.seconds)
+    return median_ratio(rival.seconds, result.seconds)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,11 +96,11 @@ class Report:
     @property
     def batches(self) -> list[int]:
         """The batch sizes, in the order in which they were measured."""
-        return list(dict.fromkeys(figure.batch for figure in self.results))
+        return list(dict.fromkeys(result.batch for result in self.results))
 
     def of_batch(self, batch: int) -> list[Measurement]:
         """Return the measurements of one batch size."""
-        return [figure for figure in self.results if figure.batch == batch]
+        return [result for result in self.results if result.batch == batch]
 
     def as_json(self) -> dict[str, Any]:
         """Return the report as JSON values."""
@@ -109,7 +109,7 @@ class Report:
             "date": self.date,
             "model": self.model,
             "image_size": list(self.image_size),
-            "results": [figure.as_json() for figure in self.results],
+            "results": [result.as_json() for result in self.results],
             "growth": [growth.as_json() for growth in self.growth],
         }
 

@@ -103,15 +103,15 @@ def _speeds(report: Report) -> Table:
     table = _table("batch", "method", "forward passes an image", "images a second")
     for batch in report.batches:
         table.add_section()
-        for figure in report.of_batch(batch):
-            table.add_row(str(batch), *_cells(figure))
+        for result in report.of_batch(batch):
+            table.add_row(str(batch), *_cells(result))
     return table
 
 
-def _cells(figure: Measurement) -> tuple[str, str, str]:
-    star = "* " if figure.method in LOOPS else ""
-    passes, speed = figure.forward_passes, figure.images_per_second
-    return figure.name, f"{star}{_rounded(passes)}", f"{star}{_rounded(speed)}"
+def _cells(result: Measurement) -> tuple[str, str, str]:
+    star = "* " if result.method in LOOPS else ""
+    passes, speed = result.forward_passes, result.images_per_second
+    return result.name, f"{star}{_rounded(passes)}", f"{star}{_rounded(speed)}"
 
 
 def _growth(report: Report) -> Table:

@@ -269,9 +269,9 @@ class TensorBoard:
     def write(self, step: int, **entry: Any) -> None:
         """Add one point to the curve of each metric."""
         for name, value in entry.items():
-            figures = value if isinstance(value, dict) else {"": value}
-            for part, figure in figures.items():
-                self.writer.add_scalar(f"{name}/{part}" if part else name, figure, step)
+            metrics = value if isinstance(value, dict) else {"": value}
+            for part, metric in metrics.items():
+                self.writer.add_scalar(f"{name}/{part}" if part else name, metric, step)
 
     def show(self, step: int, grid: Image.Image) -> None:
         """Add a sample grid."""

@@ -249,7 +249,7 @@ class Trainer:
                         f"the validation of {name} became {value} after {step} steps"
                     )
             self.files.write_log(step=step, seconds=round(self.state.seconds, 1), validation=bits)
-            line = f"step {step}  {self._headline}: {_figures(bits, images)}"
+            line = f"step {step}  {self._headline}: {_metrics(bits, images)}"
             self._show(self.display.say, line)
             if self.best.take(next(iter(bits.values()))):
                 self.files.save_model(average)
@@ -304,7 +304,7 @@ class Trainer:
         return bits
 
 
-def _figures(bits: dict[str, float], images: Tensor) -> str:
+def _metrics(bits: dict[str, float], images: Tensor) -> str:
     """Format the bits per dimension of each distribution, with nats per image in brackets."""
     nll = {name: nats_per_image(value, images) for name, value in bits.items()}
     return ", ".join(f"{name} {value:.4f} ({nll[name]:.2f})" for name, value in bits.items())

@@ -576,7 +576,7 @@ def test_out_without_permission_is_refused(calls, model, photo, out, monkeypatch
     assert not calls
 
 
-def test_a_folder_in_the_place_of_a_image_is_refused(calls, model, photo, out):
+def test_a_folder_in_the_place_of_an_image_is_refused(calls, model, photo, out):
     (out / "photo-2.png").mkdir(parents=True)
     result = enlarge(photo, "-o", out, "--model", model)
     assert "photo-2.png is a folder" in result.stderr
@@ -606,7 +606,7 @@ def fail_fsync(monkeypatch, fails):
     monkeypatch.setattr(os, "fsync", full)
 
 
-def test_a_image_that_cannot_be_written_loses_itself_alone(calls, model, photo, out, monkeypatch):
+def test_an_image_that_cannot_be_written_loses_itself_alone(calls, model, photo, out, monkeypatch):
     fail_fsync(monkeypatch, lambda number: number == 1)
     result = enlarge(photo, "-o", out, "--model", model)
     assert result.exit_code == 1

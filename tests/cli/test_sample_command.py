@@ -185,7 +185,7 @@ def test_a_model_that_is_no_prior_of_images_is_refused(out, tmp_path, network, r
     assert reason in message
 
 
-def test_a_folder_in_the_place_of_a_image_is_refused(model, out):
+def test_a_folder_in_the_place_of_an_image_is_refused(model, out):
     (out / "sample-0002.png").mkdir(parents=True)
     result = sample("--model", model, "--size", 4, "-o", out)
     assert "sample-0002.png is a folder" in result.stderr

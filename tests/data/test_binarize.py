@@ -34,7 +34,7 @@ def test_the_values_are_these_on_every_machine():
     assert "".join(map(str, to_levels(binarize(gray, seed=7), 2).flatten().tolist())) == expected
 
 
-def test_a_image_depends_on_its_index_and_the_seed_alone(monkeypatch):
+def test_an_image_depends_on_its_index_and_the_seed_alone(monkeypatch):
     images = torch.randint(256, (30, 1, 5, 7), dtype=torch.uint8)
     whole = binarize(images, seed=3)
     assert torch.equal(binarize(images, seed=3), whole)

@@ -58,7 +58,7 @@ def test_area_average_refuses_what_it_cannot_cut(images, factor):
         area_average(images, factor)
 
 
-def test_a_image_of_the_right_size_stays_as_it_is(tmp_path):
+def test_an_image_of_the_right_size_stays_as_it_is(tmp_path):
     values = draw(tmp_path / "a.png", 8, 8)
     images = load_images(tmp_path, 8, refuse)
     assert images.dtype == torch.uint8
@@ -134,7 +134,7 @@ def test_a_folder_may_be_a_link_itself(tmp_path):
     assert Folder(tmp_path / "link").paths == [tmp_path / "link" / "c.png"]
 
 
-def test_a_folder_without_a_image_is_an_error(tmp_path):
+def test_a_folder_without_an_image_is_an_error(tmp_path):
     (tmp_path / "notes.txt").write_text("not an image")
     with pytest.raises(ValueError, match="holds no image of at least 8x8"):
         load_images(tmp_path, 8, lambda sentence: None)

@@ -372,14 +372,14 @@ def test_a_worker_does_not_run_the_signal_handlers_of_the_program():
 INTERRUPTED = """
 import sys, time
 from pathlib import Path
-import pixelsr.data.sources as folder
+import pixelsr.data.sources as sources
 from pixelsr.data.load import load_images
 
-def slow(path, usual=folder.open_image):
+def slow(path, usual=sources.open_image):
     time.sleep(0.02)
     return usual(path)
 
-folder.open_image = slow
+sources.open_image = slow
 source, store, workers = sys.argv[1:]
 try:
     load_images(source, 8, lambda sentence: print(sentence, flush=True), workers=int(workers),
@@ -411,7 +411,7 @@ def test_ctrl_c_ends_all_processes_at_once_and_leaves_nothing(folder, store, wor
         os.killpg(process.pid, 0)
 
 
-def test_a_image_in_memory_is_read_as_one_in_a_file(tmp_path):
+def test_an_image_in_memory_is_read_as_one_in_a_file(tmp_path):
     draw(tmp_path / "a.png", 9, 8, "RGBA")
     data = (tmp_path / "a.png").read_bytes()
     assert reading.decode_image(data, "row 1") == reading.open_image(tmp_path / "a.png")

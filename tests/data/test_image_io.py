@@ -182,7 +182,7 @@ def test_damaged_chunk(tmp_path):
     assert "cannot be decoded" in refusal(path)
 
 
-def test_not_a_image(tmp_path):
+def test_not_an_image(tmp_path):
     path = tmp_path / "a.png"
     path.write_text("these are words\n" * 100)
     assert "not an image" in refusal(path)

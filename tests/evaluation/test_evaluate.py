@@ -125,7 +125,7 @@ def test_bicubic_is_pillows(colors):
         assert torch.equal(image[-1], torch.from_numpy(np.array(plane)))
 
 
-def test_bicubic_of_a_image_that_is_not_square_keeps_its_shape():
+def test_bicubic_of_an_image_that_is_not_square_keeps_its_shape():
     assert bicubic(noise(1)[..., :4], 2, 256).shape == (1, 3, 16, 8)
 
 
@@ -251,7 +251,7 @@ def test_without_training_images_there_is_no_neighbor():
     assert report.enlargement.train is None
 
 
-def test_a_image_that_is_in_the_training_set_stays_finite():
+def test_an_image_that_is_in_the_training_set_stays_finite():
     images = noise(2, 16)
     scores = evaluate(model(), images, train=images).enlargement.scores["nearest_neighbor"]
     assert scores.psnr == pytest.approx(20 * math.log10(255) + 10 * math.log10(3 * 16 * 16))
@@ -311,7 +311,7 @@ def test_a_choice_of_binarization_is_for_two_levels():
         evaluate(model(levels=2), noise(2), binarize="x")
 
 
-def test_nats_per_image_are_those_of_all_values_of_a_image():
+def test_nats_per_image_are_those_of_all_values_of_an_image():
     network = randomize(pixelsr.PixelCNN(channels=4, layers=1, head_channels=8, levels=9)).eval()
     report, images = evaluate(network, noise(3, 7)), to_levels(noise(3, 7), 9)
     logits = network(images)

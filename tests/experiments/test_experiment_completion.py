@@ -128,7 +128,7 @@ def test_an_interrupted_experiment_continues_to_the_same_results(data, folder, t
     result = run("--data", data, "--model", folder, "--out", broken, "--seed", 1)
     assert result.exit_code == 1
     assert (
-        "is of another run: digits recipe seed was 0, now it is 1; choose another" in result.stderr
+        "is of another run: digits config seed was 0, now it is 1; choose another" in result.stderr
     )
 
 

@@ -172,7 +172,7 @@ def test_the_experiment_goes_from_data_to_results(data, tmp_path, monkeypatch, t
         assert facts["parameters"] > 0
     assert [name for name, facts in results["models"].items() if "misfit" not in facts] == ["prior"]
     assert "bits_per_dimension" not in results["models"]["regression"]
-    assert results["judge"]["black"]["counts"]["none"] == 8
+    assert results["classifier"]["black"]["counts"]["none"] == 8
     for name, width in (("corner-digits", 800), ("corner-digits-samples", 8 * 2 * SIDE)):
         with Image.open(out / f"{name}.png") as image:
             assert image.width > width

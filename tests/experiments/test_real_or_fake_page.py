@@ -170,7 +170,7 @@ def test_two_presses_are_one_answer(page):
     assert page.evaluate("study.pairs.at(-1).answer") is None
 
 
-def test_a_key_held_down_on_a_image_is_one_answer(page):
+def test_a_key_held_down_on_an_image_is_one_answer(page):
     start(page)
     wait_for_pair(page, 1)
     page.locator("#left").focus()

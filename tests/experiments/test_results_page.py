@@ -53,14 +53,14 @@ def rows(text):
 
 def budget(settings):
     """Return steps, batch size, passes and training images."""
-    steps, batch = settings["steps"], settings["recipe"]["batch"]
+    steps, batch = settings["steps"], settings["config"]["batch"]
     count = settings["training_images"]
     return [f"{steps:,}", f"{batch}", f"{steps * batch / count:.1f}", f"{count:,}"]
 
 
 def optimizer(settings):
     """Return the learning rate, the steps of warm-up and the norm of clipping."""
-    config = settings["recipe"]
+    config = settings["config"]
     assert (config["optimizer"], config["schedule"], config["floor"]) == ("adamw", "cosine", 0)
     return [f"{config['lr']:g}", f"{config['warmup']}", f"{config['clip']:g}"]
 
@@ -126,7 +126,7 @@ def corner_digits_rows(results):
             optional(facts.get("bits_per_dimension"), ".4f"),
             optional(facts.get("misfit"), ".1%"),
         ]
-    for name, facts in results["judge"].items():
+    for name, facts in results["classifier"].items():
         counts = facts["counts"]
         correct = counts[facts["expected"]] / sum(counts.values())
         yield [name, *(f"{counts[kind]}" for kind in CLASSES), f"{correct:.1%}"]

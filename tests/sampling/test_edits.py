@@ -232,7 +232,7 @@ def test_one_pixel_of_64x64_costs_a_small_part_of_the_forward_pass():
 
 
 @pytest.mark.parametrize("name", ["PixelCNN", "GatedPixelCNN"])
-def test_the_last_value_of_a_image_is_read_by_none(name):
+def test_the_last_value_of_an_image_is_read_by_none(name):
     model = network(name)
     images = random_images(model)
     state = sampling.incremental_logits(model, images)

@@ -147,7 +147,7 @@ def test_known_values_are_heard_of(name, engine, mask):
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @pytest.mark.parametrize("name", ["RowLSTM", "DiagonalBiLSTM"])
-def test_a_image_is_the_same_in_any_batch_by_any_number_of_threads(name, threads):
+def test_an_image_is_the_same_in_any_batch_by_any_number_of_threads(name, threads):
     model = network(name, torch.float32)
     before = torch.get_num_threads()
     alone = draw(model, 1, engine="cpu")

@@ -154,7 +154,7 @@ def test_a_sample_with_known_values_uses_the_noise_of_its_own_positions():
 
 
 @pytest.mark.parametrize("name", ["GatedPixelCNN", "PixelRecursiveSR-pixelcnn"])
-def test_a_image_depends_only_on_its_seed_and_index(name):
+def test_an_image_depends_only_on_its_seed_and_index(name):
     model = network(name)
     images = sample(model, n=3)
     assert torch.equal(sample(model, n=3, max_batch=2), images)

@@ -224,5 +224,5 @@ def test_no_more_is_taken_than_was_asked_for():
 @unsanitized
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
 @pytest.mark.parametrize("left", [slow(0), slow(2**20), 16 * 2**20])
-def test_threads_that_share_a_image_do_not_wait_for_one_that_has_no_memory(left):
+def test_threads_that_share_an_image_do_not_wait_for_one_that_has_no_memory(left):
     assert run(EXHAUSTED, 1, 20000, left) == "returned\n"

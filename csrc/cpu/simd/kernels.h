@@ -58,7 +58,7 @@ enum class WeightType { NATIVE, FLOAT16, BFLOAT16 };
 template <class T>
 struct Kernels {
   void (*product[3])(const ProductCall<T>&);  // by WeightType; doubles have only NATIVE
-  void (*formula)(const PointwiseCall<T>&);
+  void (*pointwise)(const PointwiseCall<T>&);
   // Writes the noise of all levels of one value of one sample.
   void (*noise)(float* out, int64_t levels, uint64_t seed, uint64_t sample, uint32_t position);
   void (*lstm)(const LstmCall<T>&);

@@ -347,7 +347,7 @@ inline void pointwise_block(const PointwiseCall<T>& call, int64_t site, int64_t 
 }
 
 template <class T>
-void formula(const PointwiseCall<T>& call) {
+void pointwise(const PointwiseCall<T>& call) {
   const int64_t last_site = call.first_site + call.sites;
   const int64_t channels = call.channels < BLOCK ? call.channels : BLOCK;
   const int64_t at_once = BLOCK / LANES<T> / ((channels + LANES<T> - 1) / LANES<T>);
@@ -412,13 +412,13 @@ void gumbel_noise(float* out, int64_t levels, uint64_t seed, uint64_t sample, ui
 
 extern const Kernels<float> float_kernels = {
     {product<float, float>, product<float, Half>, product<float, BFloat>},
-    formula<float>,
+    pointwise<float>,
     gumbel_noise,
     lstm<float>,
     lstm_grad<float>,
     outer<float>};
 extern const Kernels<double> double_kernels = {{product<double, double>, nullptr, nullptr},
-                                               formula<double>,
+                                               pointwise<double>,
                                                gumbel_noise,
                                                lstm<double>,
                                                lstm_grad<double>,

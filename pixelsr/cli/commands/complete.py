@@ -54,7 +54,7 @@ LOW_RES_OF = ("visible", "whole")
 @click.option(
     "--low-res-of",
     type=click.Choice(LOW_RES_OF),
-    help="What a PixelRecursiveSR sees made small: the pixels that are kept, or the whole photo, "
+    help="Source of the small image of a PixelRecursiveSR: the kept pixels, or the whole photo, "
     "hidden pixels included.  [default: visible with --mask, whole with --keep]",
 )
 @model_option("faces-8x32")

@@ -44,7 +44,7 @@ SIZE = 32
     show_default=True,
     metavar="K",
     type=click.IntRange(min=1),
-    help="Drawn of each image that is enlarged.",
+    help="Number of samples for each enlarged image.",
 )
 @click.option(
     "--max-images",
@@ -52,7 +52,7 @@ SIZE = 32
     show_default=True,
     metavar="N",
     type=click.IntRange(min=1),
-    help="To enlarge, spread evenly over FOLDER; all where there are fewer.",
+    help="Largest number of images to enlarge, spread evenly over FOLDER.",
 )
 @click.option(
     "--batch",
@@ -89,7 +89,7 @@ SIZE = 32
     "--json",
     metavar="FILE",
     type=PATH,
-    help="File to write every figure to, unrounded; one of the same name is written over.",
+    help="File for all results, unrounded; an existing file is replaced.",
 )
 def evaluate(**options: Any) -> None:
     """Measure a model on the images in FOLDER, which it should not have been trained on.

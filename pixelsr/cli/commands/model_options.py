@@ -98,17 +98,17 @@ def model_options(command: Callable[..., Any]) -> Callable[..., Any]:
         ),
         _of_prior("channels", "Width of the prior."),
         _of_prior("layers", "Depth of the prior."),
-        _of_prior("kernel_size", "Of the prior's layers; odd.", callback=_odd),
-        _of_prior("first_kernel_size", "Of the prior's first layer; odd.", callback=_odd),
-        _of_prior("head_channels", "Between the prior's two output layers."),
+        _of_prior("kernel_size", "Kernel size of the prior's layers; odd.", callback=_odd),
+        _of_prior("first_kernel_size", "Kernel size of the first layer; odd.", callback=_odd),
+        _of_prior("head_channels", "Channels between the prior's two output layers."),
         _option(
             "--skip/--no-skip",
             default=None,
-            help="Of RowLSTM and DiagonalBiLSTM: connect each layer to the output.  "
+            help="Connect each layer of a RowLSTM or DiagonalBiLSTM to the output.  "
             "[default: no-skip]",
         ),
         _of_a("--conditioning-channels", "channels", "Width of the network A."),
-        _of_a("--conditioning-blocks", "blocks", "Its residual blocks at each size."),
+        _of_a("--conditioning-blocks", "blocks", "Residual blocks of the network A at each size."),
         _size(
             "--scale-factor",
             "Large side over small side; a power of two. RowLSTM and DiagonalBiLSTM see a small "

@@ -108,7 +108,7 @@ class Planner:
                 self.results[node] = self._planned(node)
         raise PlanError(f"{type(self.model).__name__} returns nothing")
 
-    # The image stage: whatever does not depend on the image that is drawn.
+    # The conditioning features: whatever does not depend on the image that is drawn.
 
     def _conditioning(self) -> tuple[fx.GraphModule | None, tuple[str, ...]]:
         states = _states_of_recurrences(self.graph)
@@ -138,7 +138,7 @@ class Planner:
         return stage, tuple(node.name for node in border)
 
     def _try(self, stage: fx.GraphModule) -> tuple[Tensor, ...]:
-        """Run the image stage once, to learn how many channels its values have."""
+        """Run the conditioning features once, to learn how many channels its values have."""
         if self.low_res_size is None:
             return run_conditioning(stage, None)
         parameter = next(self.model.parameters())

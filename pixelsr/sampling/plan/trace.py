@@ -300,6 +300,6 @@ def rows_of(value: Tensor) -> Tensor:
 
 @torch.no_grad()
 def run_conditioning(stage: fx.GraphModule, low_res: Tensor | None) -> tuple[Tensor, ...]:
-    """The values of the image stage as rows, ``[H, M, W, channels]`` each."""
+    """The conditioning features as rows, ``[H, M, W, channels]`` each."""
     values = stage() if low_res is None else stage(low_res)
     return tuple(rows_of(value) for value in values)

@@ -102,7 +102,7 @@ def test_logits_equal_the_forward_pass(name, dtype):
 
 @pytest.mark.parametrize("count", [1, 2, 3])
 @pytest.mark.parametrize("name", ["GatedPixelCNN", "PixelRecursiveSR-gated", "OtherGate"])
-def test_a_image_is_the_same_in_any_batch(name, count, threads):
+def test_an_image_is_the_same_in_any_batch(name, count, threads):
     threads(count)
     model = network(name, FLOAT)
     images = torch.randint(model.levels, (7, model.colors, 6, 4), dtype=torch.uint8)
@@ -116,7 +116,7 @@ def test_a_image_is_the_same_in_any_batch(name, count, threads):
 
 
 @pytest.mark.parametrize("name", ["GatedPixelCNN", "PixelCNN", "Dilated"])
-def test_a_image_is_the_same_with_any_number_of_threads(name, threads):
+def test_an_image_is_the_same_with_any_number_of_threads(name, threads):
     """Check priors only, because PyTorch's sums in conditioning features depend on the threads."""
     model = network(name, FLOAT)
     images = torch.randint(model.levels, (2, model.colors, 6, 4), dtype=torch.uint8)

@@ -555,11 +555,12 @@ def test_the_operator_is_well_registered(monkeypatch):
 
 
 @pytest.mark.skipif(HAS_GPU, reason="of the emulated machine")
-@pytest.mark.parametrize("barrier", ["sync_block", "sync_cluster", "wait_for_copies"])
+@pytest.mark.parametrize("barrier", ["sync_block", "sync_cluster", "wait_for_copies", slow(None)])
 def test_a_missing_barrier_is_seen(barrier, tmp_path):
-    """Check that a kernel without one kind of barrier draws other logits, or fails."""
+    """Check that a kernel without one kind of barrier fails or errs, and with all does not."""
     source = (HERE / "run_tiles.cpp").read_text()
     hidden = {
+        None: "",
         "sync_block": "inline void no_barrier() {}\n#define sync_block no_barrier\n",
         "sync_cluster": "inline void no_barrier() {}\n#define sync_cluster no_barrier\n",
         "wait_for_copies": "template <int N> void no_wait() {}\n#define wait_for_copies no_wait\n",
@@ -570,8 +571,10 @@ def test_a_missing_barrier_is_seen(barrier, tmp_path):
         "import sys, torch\n"
         "from tests.sampling.engines import test_engine_cuda as t\n"
         "torch.ops.load_library(sys.argv[1])\n"
-        "t.cuda.EMULATES = True\n"
-        "print(t.logits_error(t.exact('PixelRecursiveSR-gated'))[0])\n"
+        "t.cuda_engine.EMULATES = True\n"
+        "model = t.exact('PixelRecursiveSR-gated')\n"
+        "print('ready', flush=True)\n"
+        "print(t.logits_error(model)[0])\n"
     )
     library = build([broken], "broken")
     run = subprocess.run(
@@ -580,4 +583,7 @@ def test_a_missing_barrier_is_seen(barrier, tmp_path):
         capture_output=True,
         text=True,
     )
-    assert run.returncode != 0 or not float(run.stdout) < 5e-6
+    ready, *error = run.stdout.split()
+    assert ready == "ready", run.stderr
+    is_right = run.returncode == 0 and float(error[0]) < 5e-6
+    assert is_right == (barrier is None), run.stderr

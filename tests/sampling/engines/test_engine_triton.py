@@ -149,7 +149,7 @@ def test_every_pointwise_function():
 # Samples and batches.
 
 
-def test_a_image_is_the_same_in_any_batch_and_in_any_tile_of_it():
+def test_an_image_is_the_same_in_any_batch_and_in_any_tile_of_it():
     """Check 18 samples, which make two tiles, the second nearly empty."""
     model = network("GatedPixelCNN-gray-binary")
     together = sample(model, n=18)

@@ -33,7 +33,7 @@ EVENTS = (
 )
 """The events that take a tile's time, in the order of csrc/cuda/job.h."""
 _ROW_BEGINS = -1  # the color of a cursor at the beginning of a row
-_MOST_MEMBERS = 8  # the most blocks of a cluster that every GPU with clusters supports
+_MAX_CLUSTER_SIZE = 8  # the most blocks of a cluster that every GPU with clusters supports
 _PIXELS_AT_ONCE = 1 << 14
 """Pixels of each image that one launch draws. A launch takes about a second."""
 
@@ -290,7 +290,7 @@ def choose_cut(plan: Plan, request: Request) -> Cut:
 
 def _with_cluster_size(cut: Cut, request: Request) -> Cut:
     """Return the cut with the largest cluster for which all tiles can be drawn at once."""
-    cluster_size = _MOST_MEMBERS if machine(request.device).has_clusters else 1
+    cluster_size = _MAX_CLUSTER_SIZE if machine(request.device).has_clusters else 1
     cut = dataclasses.replace(cut, cluster_size=cluster_size)
     while cut.cluster_size > 1 and _tiles_of(request, cut) > _tiles_at_once(cut, request.device):
         cut = dataclasses.replace(cut, cluster_size=cut.cluster_size // 2)
