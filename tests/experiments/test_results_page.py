@@ -100,7 +100,7 @@ def corner_digits(results):
         minutes(facts["seconds"] for facts in models.values()),
         *machine(results),
         *(f"{one['regression']}", samples, f"{one['prior']}", f"{one['sum']}", samples),
-        *(f"{results['judge']['real images']['counts'][ONE]}", samples),
+        *(f"{results['classifier']['real images']['counts'][ONE]}", samples),
         *("95%", f"{settings['held_out_images']}", "100%"),
         *(
             text
