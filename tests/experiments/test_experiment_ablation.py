@@ -150,6 +150,7 @@ def test_another_small_image_costs_what_the_sum_reads_of_it():
     assert ablation.swapped_bits(model, faces) == pytest.approx(own, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_an_interrupted_experiment_continues_to_the_same_results(small, tmp_path):
     data = write_faces(tmp_path / "data", SIDE)
     whole, broken = tmp_path / "whole", tmp_path / "broken"

@@ -94,6 +94,7 @@ def timeless(results):
     return results
 
 
+@pytest.mark.slow
 def test_an_interrupted_experiment_continues_to_the_same_results(data, folder, tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     result = run("--data", data, "--model", folder, "--out", whole)

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from pixelsr import functional
+from tests.support.helpers import slow
 from tests.support.lstm_cases import KINDS, loop, normal, operator_of, tensors, with_gradients
 
 pytest.importorskip("triton")
@@ -163,7 +164,7 @@ def test_nothing_gives_nothing_and_no_gradient(kind, size):
     assert all((grad == 0).all() for grad in torch.autograd.grad(out.sum(), given))
 
 
-@pytest.mark.parametrize(("kind", "last"), [("row", False), ("reverse", True)])
+@pytest.mark.parametrize(("kind", "last"), [slow("row", False), ("reverse", True)])
 def test_the_operators_are_well_registered_and_compile(kind, last):
     torch.use_deterministic_algorithms(False)
     (gates, weight, state), grad = case(kind, n=1, height=2, width=2)

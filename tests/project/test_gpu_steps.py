@@ -56,6 +56,7 @@ def test_a_step_that_fails_and_one_that_hangs_are_recorded_and_the_next_one_runs
     assert all((line["commit"], line["device"]) == ("abc", "NVIDIA H200") for line in lines)
 
 
+@pytest.mark.slow
 def test_what_a_step_has_started_ends_with_it(call, tmp_path):
     marker = tmp_path / "alive"
     child = f"import time; time.sleep(12); open({str(marker)!r}, 'w')"
@@ -88,6 +89,7 @@ def test_results_stand_in_the_file_while_a_step_runs(call, tmp_path):
     assert endings(lines) == {"looks": DONE}
 
 
+@pytest.mark.slow
 def test_the_minutes_bound_all_steps_together(call):
     steps = [step("long", "import time; time.sleep(100)"), step("never", REPORT)]
     code, lines = call(steps, "--minutes", "0.15")

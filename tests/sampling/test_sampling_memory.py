@@ -220,6 +220,7 @@ def test_no_more_is_taken_than_was_asked_for():
     assert asked / 2 < taken < asked + 40 * 2**20
 
 
+@pytest.mark.slow
 @needs_kernels
 @unsanitized
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")

@@ -69,6 +69,7 @@ def test_workers_sample_as_one_process_does_in_float32(tmp_path, count):
     assert written(tmp_path / "shared") == written(tmp_path / "alone")
 
 
+@pytest.mark.slow
 def test_two_workers_complete_as_one_does_and_name_a_bad_file_once(tmp_path):
     photos = [save_photo(tmp_path / "photos" / f"{k}.png", seed=k) for k in range(3)]
     (photos[0].parent / "words.txt").write_text("no image")

@@ -80,6 +80,7 @@ def assert_same_run(out, whole):
     assert not list(out.rglob("*.partial"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("times", [2, slow(8)])
 def test_a_run_killed_at_random_moments_ends_with_the_same_weights(folder, whole, tmp_path, times):
     out = tmp_path / "out"

@@ -75,6 +75,7 @@ def log(out):
     return curve, [entry["validation"]["sum"] for entry in entries if "validation" in entry]
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_with_batches_of_twice_the_size(folder, tmp_path):
     # A cosine schedule would end with each part of the run, and a small rate would hide a wrong
     # gradient.

@@ -525,6 +525,7 @@ def _sets_below_the_best() -> list[str]:
     return every[every.index(torch.ops.pixelsr.instruction_set()) + 1 :]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("instructions", _sets_below_the_best())
 def test_other_instruction_sets_pass_these_tests_too(instructions):
     names = "float64 or logits or pointwise or 16_bit or subnormal or batch"

@@ -555,7 +555,9 @@ def test_the_operator_is_well_registered(monkeypatch):
 
 
 @pytest.mark.skipif(HAS_GPU, reason="of the emulated machine")
-@pytest.mark.parametrize("barrier", ["sync_block", "sync_cluster", "wait_for_copies", slow(None)])
+@pytest.mark.parametrize(
+    "barrier", [slow("sync_block"), "sync_cluster", slow("wait_for_copies"), slow(None)]
+)
 def test_a_missing_barrier_is_seen(barrier, tmp_path):
     """Check that a kernel without one kind of barrier fails or errs, and with all does not."""
     source = (HERE / "run_tiles.cpp").read_text()

@@ -179,7 +179,7 @@ def test_the_memory_asked_for_is_what_is_allocated(monkeypatch):
         model, 3, None, random_values(2, 1, 2, 2).to(DEVICE), None, None, 0, "model"
     )
     made = start_engine("triton", request)
-    tensors = [made.storage, made.images, *made.features.values.values()]
+    tensors = [made.storage, made.images, *made.features.conditioning.values()]
     assert asked == [sum(tensor.nbytes for tensor in tensors)]
 
 
