@@ -211,6 +211,7 @@ def test_an_operator_has_second_derivatives_inside_transforms():
     torch.testing.assert_close(hessian(loss)(weight), expected, **EXACT)
 
 
+@pytest.mark.slow
 def test_per_sample_gradients_compile_as_one_graph():
     network = Loss(randomize(MODELS["GatedPixelCNN"]()).double(), by_logits=True)
     parameters, images = dict(network.named_parameters()), random_images(2, 3, 4, 5)

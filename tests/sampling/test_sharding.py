@@ -57,6 +57,7 @@ def test_workers_enlarge_as_one_process_does(tmp_path, count):
     assert written(tmp_path / "shared") == written(tmp_path / "alone")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(ops.WHY_NOT_COMPILED is not None, reason=str(ops.WHY_NOT_COMPILED))
 @pytest.mark.parametrize("count", [slow(1), 2, slow(3)])
 def test_workers_sample_as_one_process_does_in_float32(tmp_path, count):
@@ -82,6 +83,7 @@ def test_two_workers_complete_as_one_does_and_name_a_bad_file_once(tmp_path):
     assert written(tmp_path / "two") == written(tmp_path / "one")
 
 
+@pytest.mark.slow
 def test_a_worker_without_a_sample_draws_none(tmp_path):
     prior = randomize(pixelsr.PixelCNN(channels=4, layers=1, head_channels=8)).double()
     prior.save_pretrained(tmp_path / "prior")

@@ -120,6 +120,7 @@ def test_the_threads_that_connect_workers_end_with_the_work(folder, tmp_path, li
     assert limit or len(said) == 2  # after an error, the launcher may end the other worker
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_once_and_ends_all_workers(folder, tmp_path):
     (tmp_path / "limited.py").write_text(LIMIT + MAIN)
     options = ("train", folder, "-o", tmp_path / "out", *TINY, "--checkpoint-every", 2)
