@@ -29,6 +29,10 @@ SUITES = {
             "tests/bench/test_bench.py",
         ),
     ),
+    "bench_command_line": Suite(
+        "Help and usage errors of the command line, which import no torch.",
+        ("tests/project/test_imports.py",),
+    ),
     "bench_plan_check": Suite(
         "A draw before its first value: checking a new plan or comparing a cached one.",
         (
