@@ -1,5 +1,6 @@
-// The opcodes of pointwise steps, in postfix order. `ARG` and `CONST` push a number, and `GATE` is
-// tanh(a) * sigmoid(b). pixelsr/sampling/engines/packing.py uses the same numbers.
+// The opcodes of pointwise steps, in postfix order: `ARG` and `CONST` push a number, and the
+// functions of pixelsr/sampling/plan/pointwise.py replace their operands. The order is the same
+// there.
 #pragma once
 
 #include <cstdint>
@@ -11,35 +12,37 @@ namespace pixelsr {
 enum class Opcode : int64_t {
   ARG,
   CONST,
+  // Functions of one number.
+  NEG,
+  EXP,
+  ABS,
+  RELU,
+  TANH,
+  SIGMOID,
+  SILU,
+  GELU,
+  GELU_TANH,
+  // Functions of two numbers.
   ADD,
   SUB,
   MUL,
   DIV,
-  NEG,
-  EXP,
-  RELU,
-  TANH,
-  SIGMOID,
-  ELU,
-  SILU,
+  POW,
+  MAXIMUM,
+  MINIMUM,
   GATE,
+  ELU,
+  LEAKY_RELU,
+  // Functions of three numbers.
+  CLAMP,
+  SOFTPLUS,
   COUNT
 };
 
 constexpr int64_t MAX_STACK = 8;
 
-PIXELSR_HOST_DEVICE bool takes_two(Opcode opcode) {
-  switch (opcode) {
-    case Opcode::ADD:
-    case Opcode::SUB:
-    case Opcode::MUL:
-    case Opcode::DIV:
-    case Opcode::ELU:
-    case Opcode::GATE:
-      return true;
-    default:
-      return false;
-  }
+PIXELSR_HOST_DEVICE int operands_of(Opcode opcode) {
+  return (opcode >= Opcode::NEG) + (opcode >= Opcode::ADD) + (opcode >= Opcode::CLAMP);
 }
 
 }  // namespace pixelsr

@@ -36,8 +36,28 @@ PIXELSR_HOST_DEVICE V silu_of(V x) {
 }
 
 template <class V>
+PIXELSR_HOST_DEVICE V abs_of(V x) {
+  return x < 0.0f ? -x : x + 0.0f;  // -0 + 0 is 0
+}
+
+template <class V>
 PIXELSR_HOST_DEVICE V relu_of(V x) {
   return x < 0.0f ? V{} : x;
+}
+
+template <class V>
+PIXELSR_HOST_DEVICE V leaky_relu_of(V x, V slope) {
+  return x > 0.0f ? x : slope * x;
+}
+
+template <class V>
+PIXELSR_HOST_DEVICE V maximum_of(V a, V b) {
+  return a > b ? a : b >= a ? b : a + b;  // the sum with NaN is NaN
+}
+
+template <class V>
+PIXELSR_HOST_DEVICE V minimum_of(V a, V b) {
+  return a < b ? a : b <= a ? b : a + b;
 }
 
 }  // namespace pixelsr

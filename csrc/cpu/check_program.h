@@ -193,7 +193,7 @@ class ProgramCheck {
     int64_t height = 0;
     for (const auto& [opcode, operand] : step.code) {
       const bool is_arg = opcode == Opcode::ARG, is_const = opcode == Opcode::CONST;
-      const int64_t operands = is_arg || is_const ? 0 : takes_two(opcode) ? 2 : 1;
+      const int64_t operands = operands_of(opcode);
       require(!is_arg || (operand >= 0 && operand < static_cast<int64_t>(step.args.size())),
               "step ", number, " takes argument ", operand, " of ", step.args.size());
       require(!is_const || is_block(operand, 1), "step ", number, " takes constant ", operand,

@@ -10,8 +10,27 @@
 
 namespace pixelsr {
 
-PIXELSR_DEVICE float apply(Opcode opcode, float a, float b) {
+// Returns opcode(a), opcode(a, b) or opcode(a, b, c).
+PIXELSR_DEVICE float apply(Opcode opcode, float a, float b, float c) {
   switch (opcode) {
+    case Opcode::NEG:
+      return -a;
+    case Opcode::EXP:
+      return expf(a);
+    case Opcode::ABS:
+      return abs_of(a);
+    case Opcode::RELU:
+      return relu_of(a);
+    case Opcode::TANH:
+      return tanh_of<Exponential>(a);
+    case Opcode::SIGMOID:
+      return sigmoid_of<Exponential>(a);
+    case Opcode::SILU:
+      return silu_of<Exponential>(a);
+    case Opcode::GELU:
+      return 0.5f * a * (1.0f + erff(a * 0.707106781f));
+    case Opcode::GELU_TANH:
+      return a * sigmoid_of<Exponential>(1.59576912f * (a + 0.044715f * a * a * a));
     case Opcode::ADD:
       return a + b;
     case Opcode::SUB:
@@ -20,23 +39,28 @@ PIXELSR_DEVICE float apply(Opcode opcode, float a, float b) {
       return a * b;
     case Opcode::DIV:
       return a / b;
+    case Opcode::POW:
+      return powf(a, b);
+    case Opcode::MAXIMUM:
+      return maximum_of(a, b);
+    case Opcode::MINIMUM:
+      return minimum_of(a, b);
     case Opcode::GATE:
       return gate_of<Exponential>(a, b);
     case Opcode::ELU:
       return elu_of<Exponential>(a, b);
-    case Opcode::NEG:
-      return -a;
-    case Opcode::EXP:
-      return expf(a);
-    case Opcode::RELU:
-      return relu_of(a);
-    case Opcode::TANH:
-      return tanh_of<Exponential>(a);
-    case Opcode::SIGMOID:
-      return sigmoid_of<Exponential>(a);
-    default:
-      return silu_of<Exponential>(a);
+    case Opcode::LEAKY_RELU:
+      return leaky_relu_of(a, b);
+    case Opcode::CLAMP:
+      return minimum_of(maximum_of(a, b), c);
+    case Opcode::SOFTPLUS:
+      return a * b > c ? a : log1pf(expf(a * b)) / b;
+    case Opcode::ARG:
+    case Opcode::CONST:
+    case Opcode::COUNT:
+      break;  // no functions
   }
+  return NAN;
 }
 
 // A stack whose top is value[0]. It is shifted as a whole, so that it stays in registers.
@@ -72,11 +96,15 @@ PIXELSR_DEVICE void run_pointwise(const Task& task, const char* body, Near near)
         stack.push(Tile::load(near(args[operand]), channel, sample));
       } else if (opcode == Opcode::CONST) {
         stack.push(reinterpret_cast<const float&>(operand));
-      } else if (takes_two(opcode)) {
-        stack.value[1] = apply(opcode, stack.value[1], stack.value[0]);
+      } else if (operands_of(opcode) == 1) {
+        stack.value[0] = apply(opcode, stack.value[0], 0, 0);
+      } else if (operands_of(opcode) == 2) {
+        stack.value[1] = apply(opcode, stack.value[1], stack.value[0], 0);
         stack.drop();
       } else {
-        stack.value[0] = apply(opcode, stack.value[0], 0);
+        stack.value[2] = apply(opcode, stack.value[2], stack.value[1], stack.value[0]);
+        stack.drop();
+        stack.drop();
       }
     }
     Tile::store(near(task.out), channel, sample, stack.value[0]);

@@ -4,7 +4,7 @@ import triton
 import triton.language as tl
 
 from .rows import POINTWISE_LANES, SAMPLES, Batch
-from .steps import GATE, POINTWISE, pointwise, product
+from .steps import FUSED_GATE, POINTWISE, pointwise, product
 
 
 @triton.jit
@@ -49,7 +49,7 @@ def run_list(
                     BLOCK_M,
                     BLOCK_POINTWISE,
                 )
-        elif tl.load(task_ptr + 2) == GATE:
+        elif tl.load(task_ptr + 2) == FUSED_GATE:
             for block in range((count + BLOCK_OUT - 1) // BLOCK_OUT):
                 product(
                     table_ptr,

@@ -22,11 +22,14 @@ from ..gate import tanh
 
 POINTWISE = tl.constexpr(1)
 SPAN = tl.constexpr(5)  # fields
-RELU, GATE = tl.constexpr(1), tl.constexpr(2)  # functions
-# Opcodes of pointwise functions, as in OPCODES of pixelsr/sampling/engines/packing.py.
-_ARG, _CONST, _ADD, _SUB, _MUL, _DIV = (tl.constexpr(k) for k in range(6))
-_NEG, _EXP, _RELU, _TANH, _SIGMOID = (tl.constexpr(k) for k in range(6, 11))
-_ELU, _SILU, _GATE = (tl.constexpr(k) for k in range(11, 14))
+FUSED_RELU, FUSED_GATE = tl.constexpr(1), tl.constexpr(2)  # functions of a product
+# Opcodes of pointwise steps, in the order of the table in pixelsr/sampling/plan/pointwise.py: two
+# that push a number, then the functions of one, of two and of three numbers.
+ARG, CONST = (tl.constexpr(k) for k in range(2))
+NEG, EXP, ABS, RELU, TANH, SIGMOID, SILU, GELU, GELU_TANH = (tl.constexpr(k) for k in range(2, 11))
+ADD, SUB, MUL, DIV, POW, MAXIMUM, MINIMUM = (tl.constexpr(k) for k in range(11, 18))
+GATE, ELU, LEAKY_RELU = (tl.constexpr(k) for k in range(18, 21))
+CLAMP, SOFTPLUS = (tl.constexpr(k) for k in range(21, 23))
 
 
 @triton.jit
@@ -133,7 +136,7 @@ def _finish(
         )
         tl.store(result_at, tanh(total) * tl.sigmoid(other), mask=inside)
     else:
-        relu = tl.load(task_ptr + 2) == RELU
+        relu = tl.load(task_ptr + 2) == FUSED_RELU
         tl.store(result_at, _relu(total), mask=inside & relu)
 
 
@@ -178,36 +181,97 @@ def product(
 
 @triton.jit
 def _unary(opcode, x):
-    if opcode == _NEG:
-        x = -x
-    elif opcode == _EXP:
-        x = tl.exp(x)
-    elif opcode == _RELU:
-        x = _relu(x)
-    elif opcode == _TANH:
-        x = tanh(x)
-    elif opcode == _SIGMOID:
-        x = tl.sigmoid(x)
-    else:  # SiLU
-        x = x * tl.sigmoid(x)
-    return x
+    y = tl.full(x.shape, float("nan"), tl.float32)
+    if opcode == NEG:
+        y = -x
+    elif opcode == EXP:
+        y = tl.exp(x)
+    elif opcode == ABS:
+        y = tl.abs(x)
+    elif opcode == RELU:
+        y = _relu(x)
+    elif opcode == TANH:
+        y = tanh(x)
+    elif opcode == SIGMOID:
+        y = tl.sigmoid(x)
+    elif opcode == SILU:
+        y = x * tl.sigmoid(x)
+    elif opcode == GELU:
+        y = 0.5 * x * (1 + tl.erf(x * 0.7071067811865476))
+    elif opcode == GELU_TANH:
+        y = x * tl.sigmoid(1.5957691216057308 * (x + 0.044715 * x * x * x))
+    return y
 
 
 @triton.jit
 def _binary(opcode, x, y):
-    if opcode == _ADD:
-        x = x + y
-    elif opcode == _SUB:
-        x = x - y
-    elif opcode == _MUL:
-        x = x * y
-    elif opcode == _DIV:
-        x = x / y
-    elif opcode == _ELU:
-        x = tl.where(x > 0, x, y * (tl.exp(tl.where(x > 0, 0.0, x)) - 1))
-    else:  # gate
-        x = tanh(x) * tl.sigmoid(y)
-    return x
+    z = tl.full(x.shape, float("nan"), tl.float32)
+    if opcode == ADD:
+        z = x + y
+    elif opcode == SUB:
+        z = x - y
+    elif opcode == MUL:
+        z = x * y
+    elif opcode == DIV:
+        z = x / y
+    elif opcode == POW:
+        z = _pow(x, y)
+    elif opcode == MAXIMUM:
+        z = _maximum(x, y)
+    elif opcode == MINIMUM:
+        z = _minimum(x, y)
+    elif opcode == GATE:
+        z = tanh(x) * tl.sigmoid(y)
+    elif opcode == ELU:
+        z = tl.where(x > 0, x, y * (tl.exp(tl.where(x > 0, 0.0, x)) - 1))
+    elif opcode == LEAKY_RELU:
+        z = tl.where(x > 0, x, y * x)
+    return z
+
+
+@triton.jit
+def _ternary(opcode, x, y, z):
+    a = tl.full(x.shape, float("nan"), tl.float32)
+    if opcode == CLAMP:
+        a = _minimum(_maximum(x, y), z)
+    elif opcode == SOFTPLUS:
+        a = tl.where(x * y > z, x, _log1p(tl.exp(x * y)) / y)
+    return a
+
+
+@triton.jit
+def _maximum(x, y):
+    """Return the maximum, or NaN if either is NaN."""
+    return tl.where(x > y, x, tl.where(y >= x, y, x + y))
+
+
+@triton.jit
+def _minimum(x, y):
+    return tl.where(x < y, x, tl.where(y <= x, y, x + y))
+
+
+@triton.jit
+def _log1p(x):
+    """Return log(1 + x), accurate for small `x` too: the rounding error of 1 + x cancels."""
+    y = 1 + x
+    is_tiny, is_huge = y == 1, y == float("inf")
+    quotient = tl.log(y) * (x / tl.where(is_tiny, 1.0, y - 1))
+    return tl.where(is_tiny, x, tl.where(is_huge, y, quotient))
+
+
+@triton.jit
+def _pow(x, y):
+    """Return x ** y, through logarithms in float64."""
+    size = tl.abs(x)
+    exponent = y.to(tl.float64) * tl.log(size.to(tl.float64))
+    power = tl.exp(tl.where((y == 0) | (size == 1), 0.0, exponent)).to(tl.float32)
+    is_whole = (tl.floor(y) == y) & (tl.abs(y) < float("inf"))
+    is_odd = is_whole & (y - 2 * tl.floor(y / 2) == 1)
+    is_negative = (x < 0) | ((x == 0) & (1 / x < 0))
+    is_finite = size < float("inf")
+    undefined = (x < 0) & is_finite & (tl.abs(y) < float("inf")) & (tl.floor(y) != y)
+    power = tl.where(is_negative & is_odd, -power, power)
+    return tl.where(undefined, float("nan"), power)
 
 
 @triton.jit
@@ -233,20 +297,23 @@ def pointwise(
     for number in range(tl.load(task_ptr + 27)):
         opcode = tl.load(code_ptr + 2 * number)
         operand = tl.load(code_ptr + 2 * number + 1)
-        if opcode <= _CONST:
+        if opcode <= CONST:
             b, c, d, e, f, g, h = a, b, c, d, e, f, g
-            if opcode == _ARG:
+            if opcode == ARG:
                 arg_at = base + (
                     span_at(table_ptr + operand, at, row, col)[:, None] + channel[None, :]
                 )
                 a = tl.load(arg_at, mask=inside, other=0.0)
             else:
                 a = tl.full([BLOCK_M, BLOCK], 0.0, tl.float32) + tl.load(constants_ptr + operand)
-        elif (opcode <= _DIV) | (opcode == _ELU) | (opcode == _GATE):
+        elif opcode < ADD:
+            a = _unary(opcode, a)
+        elif opcode < CLAMP:
             a = _binary(opcode, b, a)
             b, c, d, e, f, g = c, d, e, f, g, h
         else:
-            a = _unary(opcode, a)
+            a = _ternary(opcode, c, b, a)
+            b, c, d, e, f = d, e, f, g, h
     tl.store(
         base + (span_at(task_ptr + 6, at, row, col)[:, None] + channel[None, :]), a, mask=inside
     )

@@ -1,5 +1,7 @@
 """Tests of edits: the logits of a changed image, at the cost of the affected positions only."""
 
+import dataclasses
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -11,6 +13,7 @@ from pixelsr.nn import MaskedConv2d
 from pixelsr.sampling import IncrementalLogits
 from pixelsr.sampling.incremental import maps
 from pixelsr.sampling.plan import Plan, Product
+from pixelsr.sampling.plan.pointwise import BY_NAME
 from tests.support.helpers import randomize
 from tests.support.networks import NETWORKS, Network, inputs, network
 
@@ -136,13 +139,15 @@ def predicted_macs(old: IncrementalLogits, new: IncrementalLogits, plan: Plan) -
     return total
 
 
-LINEAR = {name: lambda x, *_: x for name in ("relu", "tanh", "sigmoid", "elu")}
+LINEAR = ("relu", "tanh", "sigmoid", "elu")
 
 
 @pytest.mark.parametrize("name", [*NETWORKS, "Uneven"])
 def test_an_edit_costs_the_channels_that_it_can_change(name, monkeypatch):
     """Check the cost with linear functions, so that every affected value differs."""
-    monkeypatch.setattr(maps, "OPCODES", {**maps.OPCODES, **LINEAR})
+    for function in LINEAR:
+        linear = dataclasses.replace(BY_NAME[function], eager=lambda x, *_: x)
+        monkeypatch.setitem(BY_NAME, function, linear)
     torch.manual_seed(0)
     model = make(name)
     images, low_res = random_images(model), small_images(model)

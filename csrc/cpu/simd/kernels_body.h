@@ -231,16 +231,25 @@ inline Vec<float> exp_of(Vec<float> x) {
   return x > 88.0f ? Vec<float>{} + __builtin_inff() : p * (Vec<float>)exponent;
 }
 
-// Doubles use the C library's functions. So does the opcode EXP, which needs the whole range.
+// Doubles use the C library's functions. So do float functions that need the whole range, or that
+// are rare.
+
+template <class T, class Function, class... Vectors>
+inline Vec<T> each_lane(Function function, const Vectors&... x) {
+  Vec<T> result;
+  for (int i = 0; i < LANES<T>; ++i) {
+    result[i] = static_cast<T>(function(static_cast<double>(x[i])...));
+  }
+  return result;
+}
+
 inline Vec<double> exp_of(Vec<double> x) {
-  for (int i = 0; i < LANES<double>; ++i) x[i] = __builtin_exp(x[i]);
-  return x;
+  return each_lane<double>([](double v) { return __builtin_exp(v); }, x);
 }
 
 template <class T>
 inline Vec<T> whole_range_exp_of(Vec<T> x) {
-  for (int i = 0; i < LANES<T>; ++i) x[i] = static_cast<T>(__builtin_exp(x[i]));
-  return x;
+  return each_lane<T>([](double v) { return __builtin_exp(v); }, x);
 }
 
 // The exponential for common/pointwise.h.
@@ -254,8 +263,7 @@ struct Exp {
 inline Vec<float> tanh_of(Vec<float> x) { return pixelsr::tanh_of<Exp>(x); }
 
 inline Vec<double> tanh_of(Vec<double> x) {
-  for (int i = 0; i < LANES<double>; ++i) x[i] = __builtin_tanh(x[i]);
-  return x;
+  return each_lane<double>([](double v) { return __builtin_tanh(v); }, x);
 }
 
 inline Vec<float> gate_of(Vec<float> a, Vec<float> b) { return pixelsr::gate_of<Exp>(a, b); }
@@ -265,10 +273,35 @@ inline Vec<double> gate_of(Vec<double> a, Vec<double> b) { return tanh_of(a) * s
 inline Vec<float> elu_of(Vec<float> x, Vec<float> alpha) { return pixelsr::elu_of<Exp>(x, alpha); }
 
 inline Vec<double> elu_of(Vec<double> x, Vec<double> alpha) {
-  for (int i = 0; i < LANES<double>; ++i) {
-    x[i] = x[i] > 0 ? x[i] : alpha[i] * __builtin_expm1(x[i]);
-  }
-  return x;
+  const auto elu = [](double v, double a) { return v > 0 ? v : a * __builtin_expm1(v); };
+  return each_lane<double>(elu, x, alpha);
+}
+
+template <class T>
+inline Vec<T> gelu_of(Vec<T> x) {
+  const auto gelu = [](double v) {
+    return 0.5 * v * (1 + __builtin_erf(v * 0.70710678118654752440));
+  };
+  return each_lane<T>(gelu, x);
+}
+
+template <class T>
+inline Vec<T> gelu_tanh_of(Vec<T> x) {
+  constexpr T SLOPE = 1.59576912160573071176, CUBE = 0.044715;  // 2 sqrt(2 / pi)
+  return x * sigmoid_of<Exp>(SLOPE * (x + CUBE * x * x * x));
+}
+
+template <class T>
+inline Vec<T> pow_of(Vec<T> x, Vec<T> exponent) {
+  return each_lane<T>([](double v, double e) { return __builtin_pow(v, e); }, x, exponent);
+}
+
+template <class T>
+inline Vec<T> softplus_of(Vec<T> x, Vec<T> beta, Vec<T> threshold) {
+  const auto softplus = [](double v, double b, double most) {
+    return v * b > most ? v : __builtin_log1p(__builtin_exp(v * b)) / b;
+  };
+  return each_lane<T>(softplus, x, beta, threshold);
 }
 
 // Pointwise steps are evaluated in blocks of sites and channels. Each instruction runs over a whole
@@ -292,28 +325,40 @@ inline void store_channels(T* to, const Vec<T>* from, int64_t count) {
   if (at < count) store_some(to + at, from[at / LANES<T>], count - at);
 }
 
-// Computes a = opcode(a) or a = opcode(a, b).
+// Computes a = opcode(a), opcode(a, b) or opcode(a, b, c).
 template <class T>
-inline void run_opcode(Opcode opcode, Block<T>& a, const Block<T>& b, int64_t vectors) {
+inline void run_opcode(Opcode opcode, Block<T>& a, const Block<T>& b, const Block<T>& c,
+                       int64_t vectors) {
 #define PIXELSR_CASE(name, value)                       \
   case Opcode::name:                                    \
     for (int64_t v = 0; v < vectors; ++v) a[v] = value; \
     return;
   switch (opcode) {
-    PIXELSR_CASE(ADD, a[v] + b[v])
-    PIXELSR_CASE(SUB, a[v] - b[v])
-    PIXELSR_CASE(MUL, a[v] * b[v])
-    PIXELSR_CASE(DIV, a[v] / b[v])
-    PIXELSR_CASE(GATE, gate_of(a[v], b[v]))
-    PIXELSR_CASE(ELU, elu_of(a[v], b[v]))
     PIXELSR_CASE(NEG, -a[v])
     PIXELSR_CASE(EXP, whole_range_exp_of<T>(a[v]))
+    PIXELSR_CASE(ABS, abs_of(a[v]))
     PIXELSR_CASE(RELU, relu_of(a[v]))
     PIXELSR_CASE(TANH, tanh_of(a[v]))
     PIXELSR_CASE(SIGMOID, sigmoid_of<Exp>(a[v]))
     PIXELSR_CASE(SILU, silu_of<Exp>(a[v]))
-    default:
-      return;
+    PIXELSR_CASE(GELU, gelu_of<T>(a[v]))
+    PIXELSR_CASE(GELU_TANH, gelu_tanh_of<T>(a[v]))
+    PIXELSR_CASE(ADD, a[v] + b[v])
+    PIXELSR_CASE(SUB, a[v] - b[v])
+    PIXELSR_CASE(MUL, a[v] * b[v])
+    PIXELSR_CASE(DIV, a[v] / b[v])
+    PIXELSR_CASE(POW, pow_of<T>(a[v], b[v]))
+    PIXELSR_CASE(MAXIMUM, maximum_of(a[v], b[v]))
+    PIXELSR_CASE(MINIMUM, minimum_of(a[v], b[v]))
+    PIXELSR_CASE(GATE, gate_of(a[v], b[v]))
+    PIXELSR_CASE(ELU, elu_of(a[v], b[v]))
+    PIXELSR_CASE(LEAKY_RELU, leaky_relu_of(a[v], b[v]))
+    PIXELSR_CASE(CLAMP, minimum_of(maximum_of(a[v], b[v]), c[v]))
+    PIXELSR_CASE(SOFTPLUS, softplus_of<T>(a[v], b[v], c[v]))
+    case Opcode::ARG:
+    case Opcode::CONST:
+    case Opcode::COUNT:
+      return;  // no functions
   }
 #undef PIXELSR_CASE
 }
@@ -322,7 +367,7 @@ inline void run_opcode(Opcode opcode, Block<T>& a, const Block<T>& b, int64_t ve
 template <class T>
 inline void pointwise_block(const PointwiseCall<T>& call, int64_t site, int64_t sites,
                             int64_t first, int64_t count, int64_t width) {
-  Block<T> stack[MAX_STACK + 1];  // unary opcodes are also passed the next element
+  Block<T> stack[MAX_STACK + 2];  // each opcode is passed three elements
   const int64_t vectors = sites * width;
   int64_t top = -1;
   for (int64_t i = 0; i < call.instructions; ++i) {
@@ -337,8 +382,8 @@ inline void pointwise_block(const PointwiseCall<T>& call, int64_t site, int64_t 
       ++top;
       for (int64_t v = 0; v < vectors; ++v) stack[top][v] = Vec<T>{} + call.constants[operand];
     } else {
-      if (takes_two(opcode)) --top;
-      run_opcode<T>(opcode, stack[top], stack[top + 1], vectors);
+      top -= operands_of(opcode) - 1;
+      run_opcode<T>(opcode, stack[top], stack[top + 1], stack[top + 2], vectors);
     }
   }
   for (int64_t m = 0; m < sites; ++m) {

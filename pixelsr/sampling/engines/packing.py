@@ -8,23 +8,25 @@ from torch import Tensor, nn
 
 from ..plan import Buffer, Plan, Pointwise, Product
 from ..plan.ir import Expression, Initial, Weight
+from ..plan.pointwise import BY_NAME
 from ..request import Request
 
-_NAMES = ("arg", "const", "add", "sub", "mul", "div", "neg", "exp", "relu", "tanh", "sigmoid")
-OPCODES = {name: number for number, name in enumerate((*_NAMES, "elu", "silu", "gate"))}
+OPCODES = {name: number for number, name in enumerate(("arg", "const", *BY_NAME))}
+"""The opcodes of pointwise steps in postfix order; "arg" and "const" push a number."""
 PANEL = 16
 MAX_STACK, MAX_ARGS = 8, 32
 
 
-def parameter(model: nn.Module, layer: str, name: str) -> Tensor:
-    """Return a parameter as the layer sees it, after any reparametrization."""
-    own: Tensor = getattr(model.get_submodule(layer), name)
+def parameter(model: nn.Module, name: str) -> Tensor:
+    """Return a parameter as its layer sees it, after any reparametrization."""
+    layer, _, own_name = name.rpartition(".")
+    own: Tensor = getattr(model.get_submodule(layer), own_name)
     return own.detach()
 
 
 def block_of(model: nn.Module, block: Weight) -> Tensor:
     """Return the block of a weight, ``[out, in, rows, columns]``."""
-    whole = parameter(model, block.layer, block.parameter)
+    whole = parameter(model, f"{block.layer}.{block.parameter}")
     whole = whole if whole.dim() == 4 else whole.unsqueeze(2)
     taken = block.out_channels, block.in_channels, block.kernel_rows, block.kernel_cols
     for dim, indices in enumerate(taken):
@@ -44,15 +46,14 @@ def bias_of(model: nn.Module, step: Product, dtype: torch.dtype) -> Tensor:
     """Return the sum of a product's biases, ``[out]``."""
     device = next(model.parameters()).device
     bias = torch.zeros(step.out.count, dtype=dtype, device=device)
-    for layer, channels in step.biases:
-        bias += parameter(model, layer, "bias")[list(channels)]
+    for name, channels in step.biases:
+        bias += parameter(model, name)[list(channels)]
     return bias
 
 
 def initial_of(model: nn.Module, initial: Initial) -> Tensor:
     """Return the state that a recurrence begins with, ``[channels]``."""
-    layer, _, name = initial.parameter.rpartition(".")
-    return parameter(model, layer, name)[initial.part]
+    return parameter(model, initial.parameter)[initial.part]
 
 
 def weight_dtype(request: Request) -> torch.dtype:

@@ -1,35 +1,20 @@
 """The reference engine: a plan executed with PyTorch, on any device, as the oracle in tests."""
 
 import itertools
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..plan import Buffer, Plan, Pointwise, Product, Schedule, Span, Step
-from ..plan.ir import Expression, Placed
+from ..plan.ir import Placed
+from ..plan.pointwise import compile_expression
 from ..request import Request
 from ..sampler import Sampler
 from .base import Engine, Positions
 from .buffers import Features, Ring, feature_dtype, ring_shape
 from .packing import bias_of, block_of
-
-OPCODES: dict[str, Callable[..., Tensor]] = {
-    "add": torch.add,
-    "sub": torch.sub,
-    "mul": torch.mul,
-    "div": torch.div,
-    "neg": torch.neg,
-    "exp": torch.exp,
-    "relu": torch.relu,
-    "tanh": torch.tanh,
-    "sigmoid": torch.sigmoid,
-    "elu": nn.functional.elu,  # second operand: alpha
-    "silu": nn.functional.silu,
-}
-
 
 Run = Callable[[int, int, int], None]
 """A function (row, first column, pixels) that executes a step at `pixels` positions of a row."""
@@ -132,7 +117,7 @@ class ReferenceEngine(Engine):
     def _bind_pointwise(self, step: Pointwise) -> Run:
         out = self._view(step.out)
         args = [self._view(arg) for arg in step.args]
-        pointwise = _compile(step.expression)
+        pointwise = compile_expression(step.expression)
 
         def run(row: int, col: int, pixels: int) -> None:
             out(row, col, pixels).copy_(pointwise([arg(row, col, pixels) for arg in args]))
@@ -190,18 +175,6 @@ def _consecutive(cols: tuple[int, ...]) -> list[tuple[int, int]]:
     """Return (start, stop) of each run of adjacent columns; dilated taps are runs of length 1."""
     starts = [i for i, col in enumerate(cols) if i == 0 or col != cols[i - 1] + 1]
     return list(itertools.pairwise([*starts, len(cols)]))
-
-
-def _compile(expression: Expression) -> Callable[[list[Tensor]], Tensor]:
-    """Return a function of the arguments that evaluates a pointwise expression."""
-    opcode, *operands = expression
-    if opcode == "arg":
-        return operator.itemgetter(operands[0])
-    if opcode == "const":
-        return lambda args: operands[0]
-    function = OPCODES[opcode]
-    parts = [_compile(operand) for operand in operands]
-    return lambda args: function(*(part(args) for part in parts))
 
 
 def _run_pixel(steps: list[_Bound], row: int, col: int) -> None:

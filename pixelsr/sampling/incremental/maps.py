@@ -3,7 +3,6 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,10 +11,9 @@ from torch import Tensor
 
 from ..engines.buffers import feature_dtype
 from ..engines.packing import bias_of, block_of
-from ..engines.reference import OPCODES
 from ..plan import Plan, Pointwise, Product, Span, Step
 from ..plan.dependencies import Cell
-from ..plan.ir import Expression
+from ..plan.pointwise import compile_expression
 from ..plan.trace import run_conditioning
 from ..request import Request
 
@@ -120,12 +118,10 @@ class ReferenceFeatureMaps(FeatureMaps):
 
     def _pointwise(self, step: Pointwise) -> _Run:
         args = [None if arg == step.out else self._rows(arg) for arg in step.args]
+        pointwise = compile_expression(step.expression)
 
         def run(at: Tensor, total: Tensor | None) -> Tensor:
-            return _value(
-                step.expression,
-                [total if arg is None else arg.index_select(0, at) for arg in args],
-            )
+            return pointwise([total if arg is None else arg.index_select(0, at) for arg in args])
 
         return run
 
@@ -161,13 +157,3 @@ class ReferenceFeatureMaps(FeatureMaps):
             return torch.empty(0, dtype=self.dtype, device=self.request.device)
         weight = block_of(self.request.model, step.weight).to(self.dtype)
         return weight.permute(2, 3, 1, 0).flatten(0, 2).contiguous()
-
-
-def _value(expression: Expression, args: list[Tensor | None]) -> Any:
-    """Evaluate a pointwise expression of the arguments."""
-    opcode, *operands = expression
-    if opcode == "arg":
-        return args[operands[0]]
-    if opcode == "const":
-        return float(operands[0])
-    return OPCODES[opcode](*(_value(operand, args) for operand in operands))

@@ -90,7 +90,7 @@ class Product:
     """The step ``out (+)= window(src) @ weight + sum(biases) + add``, for a pixel or a whole row.
 
     The window consists of the pixels of `src` at the offsets `rows` x `cols`. Without `src`, the
-    result is the sum of the biases. `biases` holds (layer, channels) pairs.
+    result is the sum of the biases. `biases` holds pairs of a parameter's name and its channels.
     """
 
     out: Span

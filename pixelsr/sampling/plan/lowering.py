@@ -10,7 +10,7 @@ from torch import fx
 
 from pixelsr.errors import PlanError
 
-from .ir import ROW, Buffer, Placed, Pointwise, Product, Scan, Step, Weight, reads_of_step
+from .ir import ROW, Buffer, Placed, Pointwise, Product, Scan, Span, Step, Weight, reads_of_step
 from .symbolic import (
     BoolArray,
     Channel,
@@ -65,6 +65,19 @@ class Emitter:
         place = {channel: index for index, channel in enumerate(order)}
         channels = (Channel(name, place[i], stages[i], causes[i]) for i in range(len(stages)))
         return Value(tuple(channels), padding)
+
+    def constant(self, node: fx.Node, name: str, parameter: str, channels: int) -> Value:
+        """Return a feature map that holds a parameter ``[channels]`` at each pixel."""
+        value = self.allocate(node, [ROW] * channels, [""] * channels, None, name)
+        out = Span(name, 0, channels)
+        biases = ((parameter, tuple(range(channels))),)
+        self.emit(Product(out, None, (), (), None, biases, overwrite=True), "row")
+        return value
+
+    def padding_of(self, placed: Placed) -> int:
+        """Return the padding of a step, or of the readers of a map that is constant along a row."""
+        name = placed.step.out.buffer
+        return self.buffers[name].padding if name in self.everywhere else placed.padding
 
     def emit(self, step: Step, when: str, color: int = 0, padding: int | None = 0) -> None:
         """Append a step that also runs at `padding` columns to the right of the image."""
@@ -218,7 +231,7 @@ class _SumEmitter:
 
     def _biases(self, outs: tuple[int, ...]) -> tuple[tuple[str, tuple[int, ...]], ...]:
         return tuple(
-            (c.layer, tuple(o + c.first_out for o in outs))
+            (f"{c.layer}.bias", tuple(o + c.first_out for o in outs))
             for c in self.total.convolutions
             if c.has_bias
         )

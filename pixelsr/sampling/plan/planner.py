@@ -16,6 +16,7 @@ from pixelsr.nn import GatedMaskedConv2d, MaskedConv2d
 
 from .ir import ROW, Buffer, Placed, Plan, Prefill, Product, Span, Step, reads_of_step
 from .lowering import Emitter
+from .pointwise import BY_FORM, PointwiseOp
 from .recurrence import StateToState, emit_diagonal_bilstm, emit_row_lstm
 from .symbolic import (
     BoolArray,
@@ -45,23 +46,7 @@ from .trace import (
     trace,
 )
 
-# Pointwise functions of a traced graph, by opcode; `engines` gives each opcode its meaning.
-_FUNCTIONS: dict[Any, str] = {
-    **dict.fromkeys((operator.add, operator.iadd, torch.add), "add"),
-    **dict.fromkeys((operator.sub, torch.sub), "sub"),
-    **dict.fromkeys((operator.mul, torch.mul), "mul"),
-    **dict.fromkeys((operator.truediv, torch.div), "div"),
-    **dict.fromkeys((operator.neg, torch.neg), "neg"),
-    **dict.fromkeys((torch.relu, F.relu, nn.ReLU, "relu"), "relu"),
-    **dict.fromkeys((torch.tanh, F.tanh, nn.Tanh, "tanh"), "tanh"),
-    **dict.fromkeys((torch.sigmoid, F.sigmoid, nn.Sigmoid, "sigmoid"), "sigmoid"),
-    **dict.fromkeys((F.elu, nn.ELU), "elu"),
-    **dict.fromkeys((F.silu, nn.SiLU), "silu"),
-    **dict.fromkeys((torch.exp, "exp"), "exp"),
-}
 _CHANNELS = (1, -3)  # the dimension of a feature map's channels
-_BINARY = {"add", "sub", "mul", "div"}
-_PARAMETERS = {"elu": ("alpha", 1.0)}  # of a pointwise function: becomes its second operand
 
 
 class Planner:
@@ -111,13 +96,13 @@ class Planner:
     # The conditioning features: whatever does not depend on the image that is drawn.
 
     def _conditioning(self) -> tuple[fx.GraphModule | None, tuple[str, ...]]:
-        states = _states_of_recurrences(self.graph)
+        parameters = _parameters_of_leaves(self.graph)
         border = [
             node
             for node in self.graph.nodes
             if node not in self.by_image
             and node is not self.low_res
-            and node not in states
+            and node not in parameters
             and any(user in self.by_image or user.op == "output" for user in node.users)
         ]
         if not border:
@@ -149,7 +134,7 @@ class Planner:
     # One node of the graph.
 
     def _kind(self, node: fx.Node) -> Any:
-        """What a node does: a key of `_LEAVES` or `_FUNCTIONS`.
+        """What a node does: a key of `_LEAVES` or `BY_FORM`.
 
         Raises:
             PlanError: something else; the message names it.
@@ -165,7 +150,7 @@ class Planner:
             is_dropout = isinstance(module, nn.Dropout | nn.Dropout2d) and not module.training
             kind = nn.Identity if is_dropout else type(module)
             kind = nn.Conv2d if isinstance(module, nn.Conv2d) else kind
-        if kind not in _LEAVES and kind not in _FUNCTIONS:
+        if kind not in _LEAVES and kind not in BY_FORM:
             raise PlanError(
                 f"the cached sampler does not know {describe(node, self.modules)}; "
                 'method="ancestral" samples any causal model'
@@ -192,7 +177,7 @@ class Planner:
             )
         if kind in _LEAVES:
             return self._done(node, _LEAVES[kind](self, node))
-        return self._done(node, self._pointwise(node, _FUNCTIONS[kind]))
+        return self._done(node, self._pointwise(node, BY_FORM[kind]))
 
     def _done(self, node: fx.Node, value: Deferred) -> Deferred:
         """Put off what is read once; place what is read several times."""
@@ -241,24 +226,29 @@ class Planner:
         same = operand.target in (F.pad, operator.getitem, torch.cat, torch.chunk, "chunk")
         return same and any(map(self._is_image, operand.all_input_nodes))
 
-    def _pointwise(self, node: fx.Node, opcode: str) -> Deferred:
-        options = {name: value for name, value in node.kwargs.items() if name != "inplace"}
-        operands = list(node.args)
-        if opcode in _PARAMETERS:
-            name, default = _PARAMETERS[opcode]
-            module = self.modules.get(str(node.target)) if node.op == "call_module" else None
-            operands.append(getattr(module, name, options.pop(name, default)))
-        expected = 2 if opcode in _BINARY or opcode in _PARAMETERS else 1
-        if options or len(operands) != expected:
+    def _pointwise(self, node: fx.Node, ops: tuple[PointwiseOp, ...]) -> Deferred:
+        """Return the pointwise function of a node, with its options as the last operands."""
+        module = self.modules.get(str(node.target)) if node.op == "call_module" else None
+        given = {name: value for name, value in node.kwargs.items() if name != "inplace"}
+        op = _variant(ops, module, given)
+        operands = [*node.args]
+        if op:
+            for place, (name, default) in enumerate(op.options, op.arity - len(op.options)):
+                if len(operands) <= place:
+                    operands.append(getattr(module, name, given.pop(name, default)))
+                if operands[place] is None:
+                    operands[place] = default
+            given.pop(op.variant[0] if op.variant else "", None)
+        if op is None or given or len(operands) != op.arity:
             raise PlanError(f"{describe(node, self.modules)} with options cannot be planned")
-        if any(map(self._is_image, operands)) and opcode != "div":
+        if any(map(self._is_image, operands)) and op.name != "div":
             raise PlanError(
                 f"{describe(node, self.modules)} on uint8 images would wrap around; "
                 "make them features first, by functional.normalize_images or .float()"
             )
-        if opcode == "add" and all(isinstance(operand, fx.Node) for operand in operands):
+        if op.name == "add" and all(isinstance(operand, fx.Node) for operand in operands):
             return self._add(*operands)
-        return self._pointwise_value(opcode, operands)
+        return self._pointwise_value(op.name, operands)
 
     def _add(self, a: Any, b: Any) -> Deferred:
         """A sum in which convolutions take part is accumulated in one buffer."""
@@ -301,6 +291,22 @@ class Planner:
             raise PlanError(f"{node.name} cuts {len(source.channels)} channels in two halves")
         a, b = cut(source, 2)
         return PointwiseValue(("mul", ("tanh", ("arg", 0)), ("sigmoid", ("arg", 1))), (a, b))
+
+    def _prelu(self, node: fx.Node) -> Deferred:
+        """Return ``max(0, x) + weight * min(0, x)``, where the weight is a constant feature map."""
+        source = self._placed(node.all_input_nodes[0])
+        name = f"{node.target}.weight"
+        if node.op != "call_module":
+            weight = argument(node, 1, "weight")
+            if getattr(weight, "op", None) != "get_attr":
+                raise PlanError(f"{node.name}: its weight must be a parameter")
+            name = weight.target
+        count = operator.attrgetter(name)(self.model).numel()
+        slope = self.emitter.constant(node, f"{node.name}.weight", name, count)
+        width = len(source.channels)
+        return PointwiseValue(
+            ("leaky_relu", ("arg", 0), ("arg", 1)), (source, broadcast(slope, width))
+        )
 
     def _pass(self, node: fx.Node) -> Deferred:
         return self.results[node.all_input_nodes[0]]
@@ -420,7 +426,7 @@ class Planner:
             channels = logits.channels[color * self.levels : (color + 1) * self.levels]
             spans.append(_single_span(channels))
         placed = self._placed_steps()
-        padding = max((placed.padding for placed in self.emitter.steps), default=0)
+        padding = max((placed.padding for placed in placed), default=0)
         is_recurrent = any(buffer.initial for buffer in self.emitter.buffers.values())
         return Plan(
             self.image_size,
@@ -457,7 +463,7 @@ class Planner:
             if placed.step.out.buffer in carried:
                 carried |= {span.buffer for span in reads_of_step(placed.step)}
         return tuple(
-            placed
+            replace(placed, padding=self.emitter.padding_of(placed))
             if placed.step.out.buffer in carried
             else replace(placed, logits_only=True, padding=0)
             for placed in self.emitter.steps
@@ -491,6 +497,8 @@ _LEAVES: dict[Any, Callable[[Planner, fx.Node], Deferred]] = {
     operator.getitem: Planner._getitem,
     torch.cat: Planner._cat,
     F.pad: Planner._pad,
+    F.prelu: Planner._prelu,
+    nn.PReLU: Planner._prelu,
     functional.row_lstm: Planner._row_lstm,
     functional.diagonal_bilstm: Planner._diagonal_bilstm,
     "float": Planner._pass,
@@ -500,6 +508,17 @@ _LEAVES: dict[Any, Callable[[Planner, fx.Node], Deferred]] = {
 
 _BY_CHANNEL = set(_LEAVES) - {functional.add_logits, "float", "double", nn.Identity}
 """Operations that take dimension 1 for channels, which it is not in logits ``[N, L, C, H, W]``."""
+
+
+def _variant(
+    ops: tuple[PointwiseOp, ...], module: nn.Module | None, given: dict[str, Any]
+) -> PointwiseOp | None:
+    """Return the function that the options of a call choose among those with its form, if any."""
+    for op in ops:
+        name, value = op.variant or ("", "")
+        if getattr(module, name, given.get(name, value)) == value:
+            return op
+    return None
 
 
 def _behind_logits(graph: fx.Graph) -> set[fx.Node]:
@@ -555,12 +574,12 @@ def _read_elsewhere(step: Step) -> list[str]:
     return names
 
 
-def _states_of_recurrences(graph: fx.Graph) -> set[fx.Node]:
-    """The parameters that are no feature maps."""
+def _parameters_of_leaves(graph: fx.Graph) -> set[fx.Node]:
+    """Return the parameters that leaves take, which are no feature maps."""
     return {
         operand
         for node in graph.nodes
-        if node.target in (functional.row_lstm, functional.diagonal_bilstm)
+        if node.target in (functional.row_lstm, functional.diagonal_bilstm, F.prelu)
         for operand in node.all_input_nodes
         if operand.op == "get_attr" and operand is not argument(node, 0, "gates")
     }

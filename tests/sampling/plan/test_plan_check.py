@@ -42,7 +42,7 @@ class OwnFloats(Small):
 
 @pytest.fixture
 def tanh_planned_as_sigmoid(monkeypatch):
-    monkeypatch.setitem(planner._FUNCTIONS, torch.tanh, "sigmoid")
+    monkeypatch.setitem(planner.BY_FORM, torch.tanh, (BY_NAME["sigmoid"],))
 
 
 def every_kind_of_network() -> list[nn.Module]:
@@ -133,7 +133,7 @@ def test_a_conditional_network_is_checked_with_a_small_image(monkeypatch):
     model = network("Conditioned")
     small = tuple(inputs(model)["low_res"].shape[2:])
     plan(model, (6, 4), small)
-    monkeypatch.setitem(planner._FUNCTIONS, torch.relu, "neg")
+    monkeypatch.setitem(planner.BY_FORM, torch.relu, (BY_NAME["neg"],))
     with pytest.raises(PlanError, match=DIFFERS):
         plan(model, (8, 4), (4, 2))
 
@@ -193,7 +193,7 @@ FORBIDDING = [-torch.inf, -1e9, -1e30, torch.finfo(torch.float32).min]
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_mask_on_the_logits_hides_no_mistake(number, dtype, monkeypatch):
     assert plan(randomize(Masked(number)).to(dtype), (6, 4)).macs
-    monkeypatch.setitem(planner._FUNCTIONS, torch.tanh, "sigmoid")
+    monkeypatch.setitem(planner.BY_FORM, torch.tanh, (BY_NAME["sigmoid"],))
     with pytest.raises(PlanError, match=DIFFERS):
         plan(randomize(Masked(number)).to(dtype), (6, 4))
 
@@ -265,7 +265,7 @@ def ends_in_float(logits: Tensor) -> Tensor:
 def test_logits_of_another_dtype_are_planned(monkeypatch):
     for dtype in (torch.float32, torch.float64, torch.bfloat16):
         assert plan(randomize(BehindLogits(ends_in_float)).to(dtype), (6, 4)).macs
-    monkeypatch.setitem(planner._FUNCTIONS, torch.tanh, "sigmoid")
+    monkeypatch.setitem(planner.BY_FORM, torch.tanh, (BY_NAME["sigmoid"],))
     with pytest.raises(PlanError, match=DIFFERS):
         plan(randomize(BehindLogits(ends_in_float)), (6, 4))
 

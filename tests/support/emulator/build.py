@@ -16,6 +16,7 @@ ROOT = HERE.parents[2]
 FOLDER = ROOT / "build" / "emulator"
 FLAGS = (
     *("-std=c++17", "-O2", "-shared", "-fPIC", "-fvisibility=hidden", "-Wall", "-Wextra"),
+    "-Werror=switch",
     *("-DPIXELSR_EMULATED", "-DTORCH_TARGET_VERSION=0x020a000000000000"),
 )
 SANITIZE = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
