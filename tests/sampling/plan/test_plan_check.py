@@ -14,6 +14,7 @@ from pixelsr.nn import MaskedConv2d
 from pixelsr.sampling import plan, plan_check
 from pixelsr.sampling.plan import Product, planner
 from pixelsr.sampling.plan.ir import Placed
+from pixelsr.sampling.plan.pointwise import BY_NAME
 from tests.support.helpers import randomize
 from tests.support.networks import Network, inputs, network
 
