@@ -51,7 +51,7 @@ def one_pixel(levels: int) -> tuple[Tensor, Tensor]:
 def test_an_edit_against_the_forward_pass(
     benchmark, device: torch.device, engine: str, levels: int
 ) -> None:
-    if why := sampling.engines.why_not(engine, device):
+    if why := sampling.engines.unsupported_reason(engine, device):
         pytest.skip(why)
     torch.manual_seed(0)
     model = Network(levels).eval().to(device)

@@ -38,7 +38,7 @@ class Reads:
 
 def reads_of(cuda_program: CudaProgram) -> Reads:
     """Return the bytes of weights that a tile of a CUDA program reads."""
-    height, width = cuda_program.plan.image_size
+    height, width = cuda_program.tiles.plan.image_size
     cluster_size = cuda_program.tiles.cut.cluster_size
     table = cuda_program.table.tolist()
     lists, pixels, rows, end = table[:4]
@@ -52,7 +52,10 @@ def reads_of(cuda_program: CudaProgram) -> Reads:
     def of_list(number: int) -> list[tuple[int, int]]:
         return counts[number * cluster_size : (number + 1) * cluster_size]
 
-    stages = [LEFT_LIST, *(FIRST_COLOR_LIST + 2 * c for c in range(cuda_program.plan.colors + 1))]
+    stages = [
+        LEFT_LIST,
+        *(FIRST_COLOR_LIST + 2 * c for c in range(cuda_program.tiles.plan.colors + 1)),
+    ]
     pixel = sum(
         sizes[pixel_runs[first + i][0]]
         for stage in stages

@@ -44,6 +44,7 @@ class ProgramCheck {
     for (const Buffer& buffer : program_.buffers) end = check_buffer(buffer, end);
     check_image_stage();
     for (size_t i = 0; i < program_.steps.size(); ++i) check_step(program_.steps[i], i);
+    check_moments();
   }
 
   // Checks a program that runs in rings: steps access only rows that their buffers keep, and
@@ -121,6 +122,17 @@ class ProgramCheck {
     return b.offset + b.rows * b.padded * b.channels;
   }
 
+  void check_moments() const {
+    require(program_.padding_lists() >= 0 && program_.padding_lists() <= MOST_PADDING, "it has ",
+            program_.moments.size(), " lists of steps");
+    for (const std::vector<int64_t>& steps : program_.moments) {
+      for (const int64_t step : steps) {
+        require(step >= 0 && step < static_cast<int64_t>(program_.steps.size()),
+                "a list has the step ", step, " of ", program_.steps.size());
+      }
+    }
+  }
+
   void check_image_stage() const {
     for (const int64_t value : program_.values) {
       require(is_buffer(value), "conditioning features have the unknown buffer ", value);
@@ -131,8 +143,6 @@ class ProgramCheck {
     check_span(step.out, "what a step writes");
     for (const Span& arg : step.args) check_span(arg, "what a step reads");
     require(is_here(step.out), "step ", number, " writes to another pixel");
-    require(step.color >= 0 && step.color <= program_.colors, "step ", number, " has color ",
-            step.color);
     require(step.padding >= 0 && step.padding <= MOST_PADDING, "step ", number, " has padding ",
             step.padding, ", expected 0 to ", MOST_PADDING);
     require(step.first_row >= 0 && step.first_row <= program_.height, "step ", number,
@@ -155,7 +165,7 @@ class ProgramCheck {
               " channels to ", step.out.count);
     }
     const int64_t outputs = panels_of(step) * PANEL;
-    const int64_t weights = step.when == When::ROW ? constants_ : weights_;
+    const int64_t weights = step.of_rows ? constants_ : weights_;
     int64_t depth = 0;
     for (const Segment& segment : step.segments) depth += segment.length + segment.length % 2;
     require(step.depth == depth, "step ", number, " has a depth of ", step.depth, ", expected ",

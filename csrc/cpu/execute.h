@@ -58,7 +58,7 @@ void run_product(const Parameters<T>& parameters, const Task& task, At at, Sites
     lengths[i] = segment.length;
   }
   ProductCall<T> call{};
-  const bool whole_rows = step.when == When::ROW;  // their weights are among the constants
+  const bool whole_rows = step.of_rows;  // their weights are among the constants
   const WeightType type = whole_rows ? WeightType::NATIVE : parameters.weight_type;
   call.weight = whole_rows ? reinterpret_cast<const char*>(parameters.constants + step.weight)
                            : parameters.weights + step.weight * parameters.weight_bytes;

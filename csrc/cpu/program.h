@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "common/moments.h"
 #include "cpu/simd/kernels.h"
 
 namespace pixelsr {
@@ -36,15 +37,12 @@ constexpr int64_t MOST_PADDING = 1024;
 constexpr int64_t MOST_NUMBER = int64_t{1} << 48;
 
 enum class Kind : int64_t { PRODUCT, POINTWISE };
-enum class When : int64_t { ROW, LEFT, COLOR };
 
 constexpr int64_t NO_SCAN = 0;
 
 struct Step {
   Kind kind;
-  When when;
-  int64_t color;
-  bool logits_only;
+  bool of_rows;  // runs for whole rows only
   int64_t scan;  // a number
   bool reverse;  // the scan's direction
   int64_t first_row, padding;
@@ -68,6 +66,11 @@ struct Program {
   std::vector<Buffer> buffers;
   std::vector<int64_t> values;  // the buffers of the conditioning features
   std::vector<Step> steps;
+  std::vector<std::vector<int64_t>> moments;  // numbers of steps, see common/moments.h
+
+  int64_t padding_lists() const {
+    return static_cast<int64_t>(moments.size()) - first_padding_list(colors);
+  }
 };
 
 class ProgramReader {
@@ -75,12 +78,17 @@ class ProgramReader {
   ProgramReader(const int64_t* data, int64_t size) : next_(data), end_(data + size) {}
 
   Program read() {
-    Program program{number(), number(), number(), number(), number(), number(), {}, {}, {}, {}};
+    Program program{number(), number(), number(), number(), number(), number(), {}, {}, {}, {}, {}};
     list(program.logits, [this] { return span(); });
     list(program.buffers,
          [this] { return Buffer{number(), number(), number(), number(), number(), number()}; });
     list(program.values, [this] { return number(); });
     list(program.steps, [this] { return step(); });
+    list(program.moments, [this] {
+      std::vector<int64_t> steps;
+      list(steps, [this] { return number(); });
+      return steps;
+    });
     STD_TORCH_CHECK(next_ == end_, "the program is longer than what it describes");
     return program;
   }
@@ -116,9 +124,7 @@ class ProgramReader {
   Step step() {
     Step step{};
     step.kind = static_cast<Kind>(choice("kind", 2));
-    step.when = static_cast<When>(choice("when", 3));
-    step.color = number();
-    step.logits_only = flag("logits_only");
+    step.of_rows = flag("of_rows");
     step.scan = number();
     step.reverse = flag("reverse");
     step.first_row = number();

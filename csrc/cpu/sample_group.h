@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "common/argmax.h"
+#include "common/moments.h"
 #include "common/raster_scan.h"
 #include "cpu/execute.h"
 #include "cpu/program.h"
@@ -76,10 +77,10 @@ class SampleGroup {
     void run_row() { group.run_row(group.row_, row, thread); }
     void begin_pixel(int64_t, bool) {}
     void run_left(int64_t col, bool with_logits) {
-      group.run_list(group.left_[with_logits], col, thread);
+      group.run_list(group.pixel_list(left_list(with_logits)), col, thread);
     }
     void run_color(int64_t col, int64_t color, bool with_logits) {
-      group.run_list(group.colors_[with_logits][color], col, thread);
+      group.run_list(group.pixel_list(color_list(color, with_logits)), col, thread);
     }
     bool draw(const Cursor& at) {
       group.barrier_.wait(group.threads_);
@@ -159,35 +160,20 @@ class SampleGroup {
   // Steps.
 
   void select_steps() {
-    const auto select = [&](auto condition) {
-      std::vector<const Step*> steps;
-      for (const Step& step : program_.steps) {
-        if (condition(step)) steps.push_back(&step);
-      }
-      return steps;
-    };
-    const auto at_pixels = [&](auto condition) {
-      return ThreadSchedule(select(condition), [&](const Step&) { return samples_; }, threads_);
-    };
-    row_ = stretches(select([](const Step& step) { return step.when == When::ROW; }));
-    known_row_ = stretches(select([](const Step& step) { return !step.logits_only; }));
-    for (int64_t col = 0; col < padding(); ++col) {
-      padding_.push_back(at_pixels([col](const Step& step) {
-        return step.when != When::ROW && !step.logits_only && step.padding > col;
-      }));
-    }
-    for (const bool with_logits : {false, true}) {
-      left_[with_logits] = at_pixels(
-          [&](const Step& s) { return s.when == When::LEFT && (with_logits || !s.logits_only); });
-      for (int64_t color = 0; color <= program_.colors; ++color) {
-        const auto due = [&](const Step& step) {
-          return step.when == When::COLOR && step.color == color &&
-                 (with_logits || !step.logits_only);
-        };
-        colors_[with_logits].push_back(at_pixels(due));
-      }
+    row_ = stretches(steps_of(ROW_LIST));
+    known_row_ = stretches(steps_of(KNOWN_ROW_LIST));
+    for (int list = left_list(false); list < static_cast<int>(program_.moments.size()); ++list) {
+      pixel_lists_.emplace_back(steps_of(list), [&](const Step&) { return samples_; }, threads_);
     }
   }
+
+  std::vector<const Step*> steps_of(int list) const {
+    std::vector<const Step*> steps;
+    for (const int64_t step : program_.moments[list]) steps.push_back(&program_.steps[step]);
+    return steps;
+  }
+
+  const ThreadSchedule& pixel_list(int list) const { return pixel_lists_[list - left_list(false)]; }
 
   std::vector<Stretch> stretches(const std::vector<const Step*>& steps) const {
     std::vector<Stretch> cut;
@@ -222,8 +208,9 @@ class SampleGroup {
 
   // Runs the columns to the right of the image, where nothing is drawn.
   void run_padding(int64_t thread) {
-    for (size_t i = 0; i < padding_.size(); ++i) {
-      run_list(padding_[i], program_.width + static_cast<int64_t>(i), thread);
+    for (int64_t col = 0; col < program_.padding_lists(); ++col) {
+      const int list = first_padding_list(program_.colors) + static_cast<int>(col);
+      run_list(pixel_list(list), program_.width + col, thread);
     }
   }
 
@@ -396,8 +383,7 @@ class SampleGroup {
   std::vector<std::vector<std::vector<int64_t>>> whole_rows_;  // by padding, then buffer
   std::vector<T*> rows_;                                       // by buffer, then rows up
   std::vector<Stretch> row_, known_row_;
-  ThreadSchedule left_[2];
-  std::vector<ThreadSchedule> colors_[2], padding_;
+  std::vector<ThreadSchedule> pixel_lists_;
 };
 
 }  // namespace pixelsr

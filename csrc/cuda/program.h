@@ -99,10 +99,7 @@ struct Values {
   int32_t offset, channels, padding;
 };
 
-// The numbers of lists: rows; known rows; left and each color, each without and then with its
-// logits-only steps; the columns to the right of the image; the scans of rows.
-constexpr int ROW_LIST = 0, KNOWN_ROW_LIST = 1, LEFT_LIST = 2, FIRST_COLOR_LIST = 4;
-
+// A list of runs. Lists are numbered as in common/moments.h; then follow the scans of rows.
 struct List {
   int32_t first, count;  // of runs
 };

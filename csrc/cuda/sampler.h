@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "common/argmax.h"
+#include "common/moments.h"
 #include "common/philox.h"
 #include "common/raster_scan.h"
 #include "cuda/memory_layout.h"
@@ -64,12 +65,12 @@ class Sampler {
   }
 
   PIXELSR_DEVICE void run_left(int64_t, bool with_logits) {
-    run_pixel(LEFT_LIST + with_logits);
+    run_pixel(left_list(with_logits));
     lap(RUN_LEFT);
   }
 
   PIXELSR_DEVICE void run_color(int64_t, int64_t color, bool with_logits) {
-    run_pixel(FIRST_COLOR_LIST + 2 * static_cast<int>(color) + with_logits);
+    run_pixel(color_list(color, with_logits));
     lap(RUN_COLOR);
   }
 
@@ -118,7 +119,7 @@ class Sampler {
     for (int number = 0; number < contents_.padding; ++number) {
       enter(static_cast<int>(job_.order.width) + number);
       if (leads_) fetch_windows(contents_.all, contents_.all_count);
-      run_pixel(first_padding_list() + number);
+      run_pixel(first_padding_list(job_.order.colors) + number);
       end_pixel(col_);
     }
   }
@@ -199,10 +200,6 @@ class Sampler {
 
   PIXELSR_DEVICE List list(int number) const {
     return in_table<List>(contents_.lists)[number * cluster_size() + cluster_rank()];
-  }
-
-  PIXELSR_DEVICE int first_padding_list() const {
-    return FIRST_COLOR_LIST + 2 * static_cast<int>(job_.order.colors + 1);
   }
 
   // Returns the first column of a block's share. The last block also has the padding on the right.

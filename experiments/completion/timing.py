@@ -51,7 +51,11 @@ def measure_times(model: PixelModel, images: Tensor, rounds: int) -> Results:
         }
         for name in SIDES
     }
-    return {"batch": len(batch), "engine": resolve_engine("auto", request), "sides": sides}
+    return {
+        "batch": len(batch),
+        "engine": resolve_engine("auto", made, request).name,
+        "sides": sides,
+    }
 
 
 def draw_times(results: Results) -> Any:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from pixelsr.sampling import sample
-from pixelsr.sampling.engines import ENGINES, choose_engine, why_not
+from pixelsr.sampling.engines import ENGINES, choose_engine, unsupported_reason
 from pixelsr.sampling.methods import plan_of
 from pixelsr.sampling.request import Request, make_request
 
@@ -56,29 +56,33 @@ def engine_choices(
     Raises:
         ValueError: a name is unknown, or that engine cannot run; the message says why.
     """
-    names = engines or [name for name in ENGINES if why_not(name, device) is None]
+    names = engines or [name for name in ENGINES if unsupported_reason(name, device) is None]
     found = []
     for name in names:
         choose_engine(name, device)
         every = [
             EngineChoice(name, weights) for weights in (WEIGHTS[:1] if name in SLOW else WEIGHTS)
         ]
-        reasons = [None if batch is None else why_not_drawn(sampler, batch) for sampler in every]
+        reasons = [None if batch is None else unsupported_by(sampler, batch) for sampler in every]
         if name in engines and all(reasons):
             raise ValueError(f"engine {name!r} cannot run: {reasons[0]}")
         found += [one for one, reason in zip(every, reasons, strict=True) if reason is None]
     return found
 
 
-def why_not_drawn(sampler: EngineChoice, batch: Batch) -> str | None:
+def unsupported_by(sampler: EngineChoice, batch: Batch) -> str | None:
     """Return the reason why a sampler cannot draw from a batch's model, or None if it can."""
     request = request_of(batch, sampler.weights)
     engine = choose_engine(sampler.engine, batch.device)
-    return engine.why_not(plan_of(request), request)
+    return engine.unsupported_reason(plan_of(request), request)
 
 
 def request_of(batch: Batch, weights: str) -> Request:
     """Return the request of a sampler for a batch."""
-    n = 1 if batch.low_res is not None else len(batch)
-    size, low_res = batch.image_size, batch.low_res
-    return make_request(batch.model, n, size, low_res, None, None, 0, weights)
+    return make_request(
+        batch.model,
+        1 if batch.low_res is not None else len(batch),
+        image_size=batch.image_size,
+        low_res=batch.low_res,
+        weights=weights,
+    )

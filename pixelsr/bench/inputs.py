@@ -110,9 +110,13 @@ def flips(batch: Batch, drawn: Tensor, weights: str = "model") -> float:
     """
     drawn = drawn[:IMAGES]
     inputs = [drawn, *(low_res[:IMAGES] for low_res in batch.inputs[1:])]
-    n = len(drawn) if batch.low_res is None else 1
-    low_res = None if batch.low_res is None else inputs[1]
-    request = make_request(batch.model, n, batch.image_size, low_res, None, None, 0, weights)
+    request = make_request(
+        batch.model,
+        len(drawn) if batch.low_res is None else 1,
+        image_size=batch.image_size,
+        low_res=None if batch.low_res is None else inputs[1],
+        weights=weights,
+    )
     logits = copy.deepcopy(request.model).double()(*inputs)  # [N, L, C, H, W]
     samples, levels, *positions = logits.shape
     colors, height, width = positions

@@ -13,7 +13,7 @@ from pixelsr import ops
 from pixelsr.models.base import BUNDLED
 from pixelsr.models.loading import CONFIG, WEIGHTS
 from pixelsr.ops import backends
-from pixelsr.sampling.engines import ENGINES, why_not
+from pixelsr.sampling.engines import ENGINES, unsupported_reason
 
 Line = tuple[str, str]
 OPERATORS: Mapping[str, Mapping[str, backends.Backend]] = {
@@ -77,7 +77,7 @@ def _machine() -> Iterator[Line]:
 
 def _engines(device: torch.device) -> Iterator[Line]:
     for name in ENGINES:
-        yield name, _verdict(why_not(name, device))
+        yield name, _verdict(unsupported_reason(name, device))
 
 
 def _backends(operator: Mapping[str, backends.Backend], device: torch.device) -> Iterator[Line]:

@@ -11,7 +11,7 @@ from pixelsr.data.load import spread
 from pixelsr.data.quantize import to_levels
 from pixelsr.models import PixelModel, PixelRecursiveSR
 from pixelsr.sampling.engines import choose_engine
-from pixelsr.sampling.methods import resolve_engine
+from pixelsr.sampling.methods import plan_of, resolve_engine
 from pixelsr.sampling.noise import check_seed, check_temperature
 from pixelsr.sampling.request import check_images, check_positive, make_request
 from pixelsr.training.loss import bits_per_dimension, check_size, nats_per_image
@@ -118,7 +118,8 @@ def _resolve(engine: str, model: PixelModel, images: Tensor) -> str:
         return engine
     height, width = (side // model.scale_factor for side in images.shape[2:])
     low_res = torch.zeros(1, model.colors, height, width, dtype=torch.uint8, device="cpu")
-    return resolve_engine(engine, make_request(model, 1, None, low_res, None, None, 0, "model"))
+    request = make_request(model, low_res=low_res)
+    return resolve_engine(engine, plan_of(request), request).name
 
 
 def _bits(model: PixelModel, images: Tensor, batch: int, progress: bool) -> dict[str, float]:

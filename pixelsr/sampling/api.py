@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from pixelsr.functional.autocast import without_autocast
 from pixelsr.utils.distributed import Workers
 
 from .engines import choose_engine
-from .methods import METHODS
+from .methods import METHODS, start_engine
 from .noise import check_seed, check_temperature
 from .request import Request, check_positive, make_request
 from .sampler import Sampler
@@ -70,58 +71,54 @@ def sample(
             them are -inf. (A logit of -inf forbids its level.) The error names the first such value
             in raster order and the first sample there; with `max_batch`, within the current batch.
     """
-    request = make_request(model, n, image_size, low_res, known, known_mask, first_index, weights)
-    share = slice(0, request.samples)
-    batches = draw_batches(request, share, seed, temperature, method, engine, max_batch, progress)
-    return torch.cat([*batches])
+    request = make_request(
+        model,
+        n,
+        image_size=image_size,
+        low_res=low_res,
+        known=known,
+        known_mask=known_mask,
+        first_index=first_index,
+        weights=weights,
+    )
+    draw = _Draw(request, seed, temperature, method, engine, max_batch, progress)
+    return torch.cat([*draw.batches(slice(0, request.samples))])
 
 
-def draw_batches(
-    request: Request,
-    share: slice,
-    seed: int,
-    temperature: float,
-    method: str,
-    engine: str,
-    max_batch: int | None,
-    progress: bool,
-) -> Generator[Tensor]:
-    """Check the arguments, and return a generator that draws the samples of `share` in batches.
+@dataclass(frozen=True)
+class _Draw:
+    """A request with the other arguments of `sample`, which are checked when it is made."""
 
-    Args:
-        share: range of sample numbers to draw; may be empty.
-        seed, temperature, method, engine, max_batch, progress: as in `sample`.
-    Returns:
-        batches uint8 ``[max_batch, C, H, W]``; the last one may be smaller.
-    """
-    check_seed(seed)
-    temperature = check_temperature(temperature)
-    if method not in METHODS:
-        raise ValueError(f"method must be one of {list(METHODS)}, got {method!r}")
-    choose_engine(engine, request.device)
-    if max_batch is not None:
-        check_positive("max_batch", max_batch)
-    return _draw(request, share, seed, temperature, METHODS[method], engine, max_batch, progress)
+    request: Request
+    seed: int
+    temperature: float
+    method: str
+    engine: str
+    max_batch: int | None
+    progress: bool
 
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+        check_temperature(self.temperature)
+        if self.method not in METHODS:
+            raise ValueError(f"method must be one of {list(METHODS)}, got {self.method!r}")
+        choose_engine(self.engine, self.request.device)
+        if self.max_batch is not None:
+            check_positive("max_batch", self.max_batch)
 
-def _draw(
-    request: Request,
-    share: slice,
-    seed: int,
-    temperature: float,
-    method: Callable[[Request, Sampler, str], Tensor],
-    engine: str,
-    max_batch: int | None,
-    progress: bool,
-) -> Generator[Tensor]:
-    count, height = share.stop - share.start, request.image_size[0]
-    size = max_batch or max(count, 1)
-    with _bar(count * height) if progress else contextlib.nullcontext() as show:
-        for done in range(0, count, size):
-            part = request.part(share.start + done, min(size, count - done))
-            advance = show and _from(show, done, height)
-            sampler = Sampler(seed, temperature, advance, share.start + done)
-            yield method(part, sampler, engine)
+    @torch.no_grad()
+    def batches(self, share: slice) -> Generator[Tensor]:
+        """Draw the samples of a range, which may be empty, in batches ``[max_batch, C, H, W]``."""
+        request = self.request
+        count, height = share.stop - share.start, request.image_size[0]
+        size = self.max_batch or max(count, 1)
+        with _bar(count * height) if self.progress else contextlib.nullcontext() as show:
+            for done in range(0, count, size):
+                part = request.part(share.start + done, min(size, count - done))
+                advance = show and _from(show, done, height)
+                run = start_engine(self.engine, part, self.method)
+                run.draw(Sampler(self.seed, float(self.temperature), advance, share.start + done))
+                yield run.images
 
 
 def _from(show: Callable[[int], None], done: int, height: int) -> Callable[[int, int], None]:
@@ -181,11 +178,17 @@ def sample_distributed(
         ValueError, TypeError, PlanError, LogitsError: as in `pixelsr.sample`, in every worker.
     """
     request = make_request(
-        model, n, image_size, low_res, known, known_mask, first_index, weights="model"
+        model,
+        n,
+        image_size=image_size,
+        low_res=low_res,
+        known=known,
+        known_mask=known_mask,
+        first_index=first_index,
     )
     samples, show = request.samples, progress and workers.is_first
-    share = workers.share(samples)
-    batches = draw_batches(request, share, seed, temperature, "cached", engine, max_batch, show)
+    draw = _Draw(request, seed, temperature, "cached", engine, max_batch, show)
+    batches = draw.batches(workers.share(samples))
     largest_share = -(-samples // workers.count)
     size = max_batch or largest_share
     rounds = []

@@ -112,8 +112,8 @@ def _compare(plan: Plan, model: nn.Module, low_res_size: _Size | None) -> bool:
     _check_shape(expected, (len(images), plan.levels, plan.colors, *plan.image_size))
     if not expected.isfinite().any():
         return False
-    request = make_request(model, 1, plan.image_size, low_res, None, None, 0, "model")
-    engine = choose_engine("auto", device, lambda kind: kind.why_not(plan, request))
+    request = make_request(model, image_size=plan.image_size, low_res=low_res)
+    engine = choose_engine("auto", device, lambda kind: kind.unsupported_reason(plan, request))
     with _running():
         planned = engine(plan, request).record(images)
     _check_equal(planned, expected)

@@ -80,15 +80,16 @@ class Request:
 
 def make_request(
     model: nn.Module,
-    n: int,
-    image_size: tuple[int, int] | None,
-    low_res: Tensor | None,
-    known: Tensor | None,
-    known_mask: Tensor | None,
-    first_index: int,
-    weights: str,
+    n: int = 1,
+    *,
+    image_size: tuple[int, int] | None = None,
+    low_res: Tensor | None = None,
+    known: Tensor | None = None,
+    known_mask: Tensor | None = None,
+    first_index: int = 0,
+    weights: str = "model",
 ) -> Request:
-    """Check the arguments that describe the images, and return the request.
+    """Check the arguments of `pixelsr.sample` that describe the images, and return the request.
 
     Raises:
         ValueError, TypeError: an argument is invalid; the message names the value and what was
@@ -140,6 +141,36 @@ def make_request(
         known_mask,
         unknown,
         first_index,
+    )
+
+
+def request_for(
+    model: nn.Module, images: Tensor, low_res: Tensor | None, *, known: bool = False
+) -> Request:
+    """Check given images, and return a request for as many of their size.
+
+    Args:
+        images: uint8 ``[N, C, H, W]``.
+        low_res: uint8 ``[N, C, h, w]``, for a model that takes it.
+        known: True to request exactly these images.
+    Raises:
+        ValueError, TypeError: an argument is invalid; the message names the value and what was
+            expected.
+    """
+    colors, levels = layout(unwrap(model))
+    check_images("images", images, colors, None)
+    check_levels("images", images, levels)
+    if low_res is not None:
+        check_images("low_res", low_res, colors, None)
+        if len(low_res) != len(images):
+            raise ValueError(f"low_res must hold {len(images)} images, got {len(low_res)}")
+    return make_request(
+        model,
+        len(images) if low_res is None else 1,
+        image_size=(int(images.shape[2]), int(images.shape[3])),
+        low_res=low_res,
+        known=images if known else None,
+        known_mask=torch.ones_like(images, dtype=torch.bool) if known else None,
     )
 
 

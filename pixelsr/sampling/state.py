@@ -4,10 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from pixelsr.functional.autocast import without_autocast
-from pixelsr.utils.modules import unwrap
 
 from .methods import start_engine
-from .request import Request, check_images, check_levels, layout, make_request
+from .request import Request, make_request, request_for
 
 
 class State:
@@ -100,7 +99,15 @@ def start(
 
     The arguments are the same as in `pixelsr.sample`.
     """
-    request = make_request(model, n, image_size, low_res, known, known_mask, 0, weights)
+    request = make_request(
+        model,
+        n,
+        image_size=image_size,
+        low_res=low_res,
+        known=known,
+        known_mask=known_mask,
+        weights=weights,
+    )
     return State(request, engine)
 
 
@@ -119,13 +126,4 @@ def logits(
     Returns:
         ``[N, L, C, H, W]``, float64 for a float64 model, else float32.
     """
-    model = unwrap(model)
-    colors, levels = layout(model)
-    check_images("images", images, colors, None)
-    check_levels("images", images, levels)
-    n = len(images) if low_res is None else 1
-    size = (int(images.shape[2]), int(images.shape[3]))
-    request = make_request(model, n, size, low_res, None, None, 0, "model")
-    if request.samples != len(images):
-        raise ValueError(f"low_res must hold {len(images)} images, got {request.samples}")
-    return start_engine(engine, request).record(images)
+    return start_engine(engine, request_for(model, images, low_res)).record(images)

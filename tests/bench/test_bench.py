@@ -163,7 +163,7 @@ def test_a_sampler_that_draws_something_else_is_not_measured(monkeypatch):
 def test_every_engine_that_can_run_is_measured_with_every_kind_of_weights(monkeypatch):
     reasons = {"cuda": "no GPU", "cpu": None, "reference": None}
     monkeypatch.setattr(choices, "ENGINES", reasons)
-    monkeypatch.setattr(choices, "why_not", lambda name, device: reasons[name])
+    monkeypatch.setattr(choices, "unsupported_reason", lambda name, device: reasons[name])
     monkeypatch.setattr(choices, "choose_engine", lambda name, device: None)
     cpu = [EngineChoice("cpu", weights) for weights in ("model", "float16", "bfloat16")]
     assert engine_choices(CPU) == [*cpu, REFERENCE]
@@ -172,7 +172,7 @@ def test_every_engine_that_can_run_is_measured_with_every_kind_of_weights(monkey
 
 def test_an_engine_that_cannot_run_says_why():
     for name in engines.ENGINES:
-        if reason := engines.why_not(name, CPU):
+        if reason := engines.unsupported_reason(name, CPU):
             with pytest.raises(ValueError, match=re.escape(reason)):
                 engine_choices(CPU, [name])
 
@@ -412,7 +412,8 @@ def test_a_batch_that_is_no_list_of_numbers_is_refused(text):
 def test_engines_that_are_unknown_or_cannot_run_are_refused(monkeypatch, folder):
     line = refusal("--engine", "gpu", status=2)
     assert f"'gpu' is not a list of engines, of {', '.join(engines.ENGINES)}" in line
-    monkeypatch.setitem(engines.ENGINES, "triton", lambda device: "it rains")
+    triton = engines.ENGINES["triton"]
+    monkeypatch.setattr(triton, "device_unsupported_reason", lambda device: "it rains")
     line = refusal("--model", folder, "--size", 4, "--engine", "reference,triton")
     assert line == "Error: engine 'triton' cannot run: it rains"
 

@@ -54,7 +54,7 @@ def test_says_whether_the_cuda_kernels_are_loaded(report, monkeypatch):
 def test_says_which_engines_can_run_and_why_the_rest_cannot(report, monkeypatch):
     reasons = {"reference": None, "cuda": "no GPU was found"}
     monkeypatch.setattr(doctor, "ENGINES", reasons)
-    monkeypatch.setattr(doctor, "why_not", lambda name, device: reasons[name])
+    monkeypatch.setattr(doctor, "unsupported_reason", lambda name, device: reasons[name])
     monkeypatch.setattr(doctor, "OPERATORS", {})
     lines = report()
     assert lines["reference"] == "ready"

@@ -233,7 +233,7 @@ def test_what_cannot_be_captured_is_timed_plainly_and_says_why(monkeypatch):
 
 
 def test_weights_that_an_engine_does_not_take_are_left_out(monkeypatch):
-    monkeypatch.setitem(cuda_engines(), "cuda", lambda device: None)
+    monkeypatch.setattr(CudaEngine, "device_unsupported_reason", lambda device: None)
     batch = make_batch(network(), 1, (4, 4))
     found = engine_choices(CPU, ["cuda"], batch)
     assert [one.weights for one in found] == ["float16", "bfloat16"]
@@ -244,10 +244,6 @@ def test_weights_that_an_engine_does_not_take_are_left_out(monkeypatch):
     with pytest.raises(ValueError, match="engine 'cuda' cannot run: it multiplies float16"):
         engine_choices(CPU, ["cuda"], double)
     assert "cuda" not in [one.engine for one in engine_choices(CPU, batch=double)]
-
-
-def cuda_engines() -> dict:
-    return pixelsr.sampling.engines.ENGINES
 
 
 @pytest.mark.usefixtures("_emulated")

@@ -71,7 +71,7 @@ def test_each_sample_may_have_a_hole_of_its_own(name, engine):
 def test_the_cpp_engine_begins_each_step_where_the_schedule_says():
     model, known = network("GatedPixelCNN"), torch.zeros(1, 3, *SIZE, dtype=torch.uint8)
     mask = hole(slice(9, 14), slice(0, 16))
-    request = make_request(model, 1, SIZE, None, known, mask, 0, "model")
+    request = make_request(model, image_size=SIZE, known=known, known_mask=mask)
     engine = CpuEngine(plan(model, SIZE), request)
     begins = engine.code[engine.program.first_rows].tolist()
     assert begins == list(engine.schedule.first_rows)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 import pixelsr
 from pixelsr import sampling
 from pixelsr.sampling import sampler
-from pixelsr.sampling.methods import METHODS
+from pixelsr.sampling.methods import start_engine
 from pixelsr.sampling.noise import draw, gumbel_noise
 from pixelsr.sampling.request import make_request
 from tests.support.networks import NETWORKS, inputs, network
@@ -186,12 +186,13 @@ def test_temperature_zero_is_the_mode_at_each_step():
 
 @pytest.mark.parametrize("method", ["cached", "ancestral"])
 @pytest.mark.parametrize("temperature", [0.5, 0])
+@torch.no_grad()
 def test_progress_moves_by_rows_and_the_mode_makes_no_noise(monkeypatch, method, temperature):
     made, shown = [], []
     monkeypatch.setattr(sampler, "gumbel_noise", lambda *a: made.append(a[3]) or gumbel_noise(*a))
-    request = make_request(network("PixelCNN"), 2, (3, 4), None, None, None, 0, "model")
+    request = make_request(network("PixelCNN"), 2, image_size=(3, 4))
     draws = sampler.Sampler(0, temperature, lambda samples, row: shown.append((samples, row)))
-    METHODS[method](request, draws, "reference")
+    start_engine("reference", request, method).draw(draws)
     assert shown == [(2, 0), (2, 1), (2, 2)]
     assert made == ([] if temperature == 0 else [0, 12, 24])  # the first position of each row
 

@@ -92,7 +92,12 @@ def engine(name: str, n: int, known_rows: int = 0) -> cpu_engine.CpuEngine:
         mask = known.bool()
         mask[:, :, :known_rows] = True
     request = sampling.request.make_request(
-        model, n, what.get("image_size"), what.get("low_res"), known, mask, 0, "model"
+        model,
+        n,
+        image_size=what.get("image_size"),
+        low_res=what.get("low_res"),
+        known=known,
+        known_mask=mask,
     )
     made = start_engine("cpu", request)
     assert isinstance(made, cpu_engine.CpuEngine)
@@ -175,7 +180,7 @@ print(resident() - before)
 """
 PEAK = """
 pixelsr.sample(model, 2, image_size=(2, 64), engine="cpu")
-request = make_request(model, 1500, (2, 64), None, None, None, 0, "model")
+request = make_request(model, 1500, image_size=(2, 64))
 before = memory("VmRSS")
 engine = start_engine("cpu", request)
 with torch.no_grad():
@@ -185,7 +190,7 @@ print(memory("VmHWM") - before, engine._bytes_needed())
 EXHAUSTED = """
 size = int(sys.argv[1]), int(sys.argv[2])
 pixelsr.sample(model, 1, image_size=size, engine="cpu", temperature=0)
-engine = start_engine("cpu", make_request(model, 1, size, None, None, None, 0, "model"))
+engine = start_engine("cpu", make_request(model, image_size=size))
 limit = memory("VmSize") + int(sys.argv[3])
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 try:

@@ -91,7 +91,7 @@ def _drawn(model: nn.Module, **options: Any) -> Call:
 
 def _recorded(model: nn.Module) -> Call:
     cpu_engine.operators = recorder = Recorder()
-    request = sampling.request.make_request(model, 2, SIZE, None, None, None, 0, "model")
+    request = sampling.request.make_request(model, 2, image_size=SIZE)
     start_engine("cpu", request).record(torch.ones(2, 3, *SIZE, dtype=torch.uint8))
     return recorder.calls["run_plan_"]
 

@@ -94,7 +94,6 @@ class Features:
 
     Attributes:
         rings: the ring of each buffer, by name.
-        images: the images as drawn so far, uint8 ``[samples, C, H, W]``.
         conditioning: the conditioning features, as rows ``[H or 1, M, W or 1, channels]``. They are
             computed if they are not given.
     """
@@ -107,7 +106,6 @@ class Features:
         conditioning: dict[str, Tensor] | None = None,
     ) -> None:
         self.plan, self.request, self.rings = plan, request, rings
-        self.images = request.known.expand(request.samples, -1, -1, -1).clone()
         self.conditioning = _values(plan, request) if conditioning is None else conditioning
 
     def load_values(self, row: int) -> None:
@@ -117,9 +115,9 @@ class Features:
             target = self.rings[name].row(row)
             target.copy_(self._per_sample(source).expand_as(target))
 
-    def load_known(self, row: int) -> None:
+    def load_known(self, row: int, images: Tensor) -> None:
         """Copy a row of the images into the image buffer."""
-        self.rings[self.plan.image].row(row).copy_(self.images[:, :, row].transpose(1, 2))
+        self.rings[self.plan.image].row(row).copy_(images[:, :, row].transpose(1, 2))
 
     def prefill(self, schedule: Schedule) -> int:
         """Fill the buffers with the features of the known leading rows, and return the next row."""
@@ -131,7 +129,7 @@ class Features:
         if first >= end:
             return end
         for row in range(max(first, end - self.rings[self.plan.image].rows), end):
-            self.load_known(row)
+            self.load_known(row, self.request.known)
         kept = max((self.rings[name].rows for name in self.conditioning), default=0)
         for row in range(max(first, end - kept), end):
             self.load_values(row)

@@ -4,8 +4,9 @@ The sums of a product are in registers. A ReLU or a gate that reads exactly thes
 there, and the sums themselves are written only if another step reads them too.
 """
 
-import weakref
 from dataclasses import dataclass, replace
+
+from pixelsr.utils.weak_cache import weak_cache
 
 from ..plan import Plan, Pointwise, Product, Span, Step
 from ..plan.ir import Expression, Placed
@@ -36,17 +37,9 @@ class Task:
         return self.placed.step
 
 
-_tasks: "weakref.WeakKeyDictionary[Plan, tuple[Task, ...]]" = weakref.WeakKeyDictionary()
-
-
+@weak_cache
 def tasks(plan: Plan) -> tuple[Task, ...]:
     """Return the steps of a plan in network order, with pointwise steps fused into products."""
-    if plan not in _tasks:
-        _tasks[plan] = _join(plan)
-    return _tasks[plan]
-
-
-def _join(plan: Plan) -> tuple[Task, ...]:
     steps = [placed.step for placed in plan.placed]
     made: dict[int, Task] = {}
     joined: dict[int, int] = {}  # number of a pointwise step -> number of the product before it
@@ -63,21 +56,10 @@ def _join(plan: Plan) -> tuple[Task, ...]:
             plan.placed[product],
             "gate" if isinstance(function, Pointwise) and function.expression == _GATE else "relu",
             function.out,
-            any(overlap(out, span) for step in others for span in sources(step))
-            or any(overlap(out, span) for span in plan.logits),
+            any(out.overlaps(span) for step in others for span in step.sources)
+            or any(out.overlaps(span) for span in plan.logits),
         )
     return tuple(made[number] for number in sorted(made))
-
-
-def sources(step: Step) -> list[Span]:
-    """Return the spans that a step reads, except for the `out` that a product adds to."""
-    if isinstance(step, Pointwise):
-        return list(step.args)
-    return [span for span in (step.src, step.add) if span]
-
-
-def overlap(a: Span, b: Span) -> bool:
-    return a.buffer == b.buffer and a.first < b.first + b.count and b.first < a.first + a.count
 
 
 def _product_before(plan: Plan, number: int) -> int | None:
@@ -86,14 +68,14 @@ def _product_before(plan: Plan, number: int) -> int | None:
     source = _whole_source(step)
     if source is None:
         return None
-    if any(overlap(later.step.out, source) for later in plan.placed[number + 1 :]):
+    if any(later.step.out.overlaps(source) for later in plan.placed[number + 1 :]):
         return None
     for before in range(number - 1, -1, -1):
         other = plan.placed[before]
         if isinstance(other.step, Product) and other.step.out == source:
             return before if replace(other, step=step) == placed else None  # same time and place
-        touched = [other.step.out, *sources(other.step)]
-        if overlap(other.step.out, source) or any(overlap(step.out, span) for span in touched):
+        touched = [other.step.out, *other.step.sources]
+        if other.step.out.overlaps(source) or any(map(step.out.overlaps, touched)):
             return None
     return None
 

@@ -62,7 +62,7 @@ def weight_dtype(request: Request) -> torch.dtype:
     return request.weights if request.weights and own == torch.float32 else own
 
 
-def why_not_parameters(request: Request) -> str | None:
+def parameters_unsupported_reason(request: Request) -> str | None:
     """Return the reason why a model's parameters cannot be packed together, or None."""
     first, *others = request.model.named_parameters()
     for name, other in others:
@@ -131,7 +131,7 @@ def _depth(expression: Expression) -> int:
     return max(number + _depth(operand) for number, operand in enumerate(operands))
 
 
-def why_not_pointwise(step: Pointwise) -> str | None:
+def pointwise_unsupported_reason(step: Pointwise) -> str | None:
     """Return the reason why a pointwise step does not fit the opcodes or the stack, or None."""
     for opcode, _ in postfix(step.expression):
         if opcode not in OPCODES:

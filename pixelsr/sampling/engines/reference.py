@@ -1,18 +1,17 @@
 """The reference engine: a plan executed with PyTorch, on any device, as the oracle in tests."""
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from ..plan import Buffer, Plan, Pointwise, Product, Schedule, Span, Step
+from ..plan import Buffer, Plan, Pointwise, Product, Span, Step
 from ..plan.ir import Placed
 from ..plan.pointwise import compile_expression
 from ..request import Request
-from ..sampler import Sampler
-from .base import Engine, Positions
+from .base import PlanEngine, Positions
 from .buffers import Features, Ring, feature_dtype, ring_shape
 from .packing import bias_of, block_of
 
@@ -26,12 +25,14 @@ class _Bound:
     placed: Placed
 
 
-class ReferenceEngine(Engine):
+class ReferenceEngine(PlanEngine):
     """The engine that runs each step as a PyTorch function on ring buffers."""
 
+    name = "reference"
+
     def __init__(self, plan: Plan, request: Request) -> None:
-        self.plan, self.request = plan, request
-        self.device, self.dtype = request.device, feature_dtype(request)
+        super().__init__(plan, request)
+        self.dtype = feature_dtype(request)
         width = plan.image_size[1]
 
         def ring(buffer: Buffer) -> Ring:
@@ -40,74 +41,49 @@ class ReferenceEngine(Engine):
 
         self.rings = {name: ring(buffer) for name, buffer in plan.buffers.items()}
         self.features = Features(plan, request, self.rings)
-        self.images = self.features.images
-        self.bound = [_Bound(self._bind(placed.step), placed) for placed in plan.placed]
+        bound = [_Bound(self._bind(placed.step), placed) for placed in plan.placed]
+        self.moments = plan.moments(bound, lambda step: step.placed)
 
     @staticmethod
-    def why_not_here(device: torch.device) -> str | None:
+    def device_unsupported_reason(device: torch.device) -> str | None:
         return None
 
-    def draw(self, sampler: Sampler) -> None:
-        sampler.draw_all(self.request, self.positions())
-
     def positions(self) -> Positions:
-        plan, schedule = self.plan, Schedule(self.plan, self.request.unknown)
-        begin = self.features.prefill(schedule)
-        stages = range(plan.colors + 1)
-        of_row, left = self._select("row"), self._select("left")
-        colors = [self._select("color", color) for color in stages]
-        left_core = self._select("left", logits_only=False)
-        colors_core = [self._select("color", color, logits_only=False) for color in stages]
-        core = [bound for bound in self.bound if not bound.placed.logits_only]
-        for row in range(begin, schedule.last_row + 1):
+        schedule, moments = self.schedule, self.moments
+        for row in range(self.features.prefill(schedule), schedule.last_row + 1):
             self.features.load_values(row)
             if not schedule.row_has_unknown(row):
-                self.features.load_known(row)
-                _run_row(core, row, schedule.cols)
+                self.features.load_known(row, self.images)
+                _run_row(moments.known_row, row, schedule.cols)
                 continue
-            _run_row(of_row, row, schedule.cols)
+            _run_row(moments.row, row, schedule.cols)
             for col in schedule.cols:
                 last, stop = schedule.last_unknown(row, col), schedule.stop(row, col)
-                _run_pixel(left if last >= 0 else left_core, row, col)
+                _run_pixel(moments.left[last >= 0], row, col)
                 for color in range(stop):
-                    _run_pixel((colors if color <= last else colors_core)[color], row, col)
-                    if color == plan.colors:
+                    _run_pixel(moments.colors[color][color <= last], row, col)
+                    if color == self.plan.colors:
                         continue
-                    drawn = None
                     if schedule.is_unknown(row, col, color):
                         drawn = yield (row, col, color), self._logits(row, col, color)
-                    self._write(row, col, color, drawn)
+                        self.write((row, col, color), drawn)
+                    self._load_value(row, col, color)
                 if schedule.is_last(row, col):
                     break
             else:
-                self._run_padding(row)
-
-    # Rows, pixels and colors.
-
-    def _run_padding(self, row: int) -> None:
-        """Run the steps of the columns to the right of the image, where nothing is drawn."""
-        width = self.plan.image_size[1]
-        for col in range(width, width + self.plan.padding):
-            late = (bound for bound in self.bound if bound.placed.when != "row")
-            _run_pixel([b for b in late if b.placed.padding > col - width], row, col)
+                for col, steps in enumerate(moments.padding, self.plan.image_size[1]):
+                    _run_pixel(steps, row, col)
 
     def _logits(self, row: int, col: int, color: int) -> Tensor:
         span = self.plan.logits[color]
         return self.rings[span.buffer].span(row, col, 1, span.first, span.count)
 
-    def _write(self, row: int, col: int, color: int, drawn: Tensor | None) -> None:
+    def _load_value(self, row: int, col: int, color: int) -> None:
         """Store a value, known or drawn, where the next stages read it."""
         value = self.images[:, color, row, col]
-        if drawn is not None:
-            value.copy_(torch.where(self.request.known_mask[:, color, row, col], value, drawn))
         self.rings[self.plan.image].span(row, col, 1, color, 1).copy_(value.unsqueeze(1))
 
     # Steps as functions.
-
-    def _select(self, when: str, color: int = 0, logits_only: bool = True) -> list[_Bound]:
-        """Return the steps of a stage, with or without its logits-only steps."""
-        stage = [b for b in self.bound if (b.placed.when, b.placed.color) == (when, color)]
-        return [bound for bound in stage if logits_only or not bound.placed.logits_only]
 
     def _bind(self, step: Step) -> Run:
         if isinstance(step, Pointwise):
@@ -177,12 +153,12 @@ def _consecutive(cols: tuple[int, ...]) -> list[tuple[int, int]]:
     return list(itertools.pairwise([*starts, len(cols)]))
 
 
-def _run_pixel(steps: list[_Bound], row: int, col: int) -> None:
+def _run_pixel(steps: Sequence[_Bound], row: int, col: int) -> None:
     for bound in steps:
         bound.run(row, col, 1)
 
 
-def _run_row(steps: list[_Bound], row: int, cols: range) -> None:
+def _run_row(steps: Sequence[_Bound], row: int, cols: range) -> None:
     """Run each step for the whole row at once, and a scan pixel by pixel."""
     due = [bound for bound in steps if row >= bound.placed.first_row]
     for scan, group in itertools.groupby(due, lambda bound: bound.placed.scan):

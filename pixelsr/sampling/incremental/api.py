@@ -5,10 +5,9 @@ import torch
 from torch import Tensor, nn
 
 from pixelsr.functional.autocast import without_autocast
-from pixelsr.utils.modules import unwrap
 
 from ..engines import choose_engine
-from ..engines.base import Engine
+from ..engines.base import PlanEngine
 from ..engines.cpu.engine import CpuEngine
 from ..engines.reference import ReferenceEngine
 from ..methods import plan_of
@@ -16,11 +15,11 @@ from ..plan import Plan
 from ..plan.dependencies import cells_of
 from ..plan.ir import Span
 from ..plan.symbolic import BoolArray
-from ..request import Request, check_images, check_levels, layout, make_request
+from ..request import Request, check_images, check_levels, request_for
 from .maps import FeatureMaps, Positions, ReferenceFeatureMaps, Work
 from .maps_cpu import CpuFeatureMaps
 
-_WHOLE: dict[type[Engine], type[FeatureMaps]] = {
+_WHOLE: dict[type[PlanEngine], type[FeatureMaps]] = {
     CpuEngine: CpuFeatureMaps,
     ReferenceEngine: ReferenceFeatureMaps,
 }
@@ -147,10 +146,10 @@ def _first(spans: tuple[Span, ...], color: int) -> int:
 def _choose(engine: str, plan: Plan, request: Request) -> type[FeatureMaps]:
     """Return the feature maps of the named engine, or with "auto" of the best suitable one."""
 
-    def why_not(kind: type[Engine]) -> str | None:
-        return kind.why_not(plan, request) if kind in _WHOLE else _NO_EDITS
+    def unsupported_reason(kind: type[PlanEngine]) -> str | None:
+        return kind.unsupported_reason(plan, request) if kind in _WHOLE else _NO_EDITS
 
-    return _WHOLE[choose_engine(engine, request.device, why_not)]
+    return _WHOLE[choose_engine(engine, request.device, unsupported_reason)]
 
 
 @without_autocast()
@@ -180,16 +179,4 @@ def incremental_logits(
             expected.
         PlanError: the network cannot be planned; the message names the operation.
     """
-    model = unwrap(model)
-    colors, levels = layout(model)
-    check_images("images", images, colors, None)
-    check_levels("images", images, levels)
-    if low_res is not None:
-        check_images("low_res", low_res, colors, None)
-        if len(low_res) != len(images):
-            raise ValueError(f"low_res must hold {len(images)} images, got {len(low_res)}")
-    size = (int(images.shape[2]), int(images.shape[3]))
-    n = len(images) if low_res is None else 1
-    given = torch.ones_like(images, dtype=torch.bool)
-    request = make_request(model, n, size, low_res, images, given, 0, "model")
-    return IncrementalLogits(request, engine)
+    return IncrementalLogits(request_for(model, images, low_res, known=True), engine)

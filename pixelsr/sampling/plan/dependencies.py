@@ -7,13 +7,13 @@ so regions are never modified.
 
 import dataclasses
 import itertools
-import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from pixelsr.errors import PlanError
+from pixelsr.utils.weak_cache import weak_cache
 
 from .ir import Plan, Pointwise, Product, Span, Step
 from .symbolic import BoolArray
@@ -179,14 +179,10 @@ class Cells:
         return tuple(dict.fromkeys(own))
 
 
-_cells: "weakref.WeakKeyDictionary[Plan, Cells]" = weakref.WeakKeyDictionary()
-
-
+@weak_cache
 def cells_of(plan: Plan) -> Cells:
     """Return the cells of a plan from a cache."""
-    if plan not in _cells:
-        _cells[plan] = Cells(plan)
-    return _cells[plan]
+    return Cells(plan)
 
 
 def _bounds(plan: Plan, steps: list[Step]) -> dict[str, set[int]]:

@@ -6,11 +6,14 @@ pixels above and to the left and the first c colors of the same pixel are drawn.
 image itself has stage c + 1.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from torch import fx
+
+from .moments import Moments, T, select
 
 ROW = -1
 
@@ -69,6 +72,14 @@ class Span:
     dr: int = 0
     dc: int = 0
 
+    def overlaps(self, other: "Span") -> bool:
+        """Return True if the spans share a channel, at whatever pixels."""
+        return (
+            self.buffer == other.buffer
+            and self.first < other.first + other.count
+            and other.first < self.first + self.count
+        )
+
 
 @dataclass(frozen=True)
 class Weight:
@@ -103,6 +114,11 @@ class Product:
     add: Span | None = None
 
     @property
+    def sources(self) -> list[Span]:
+        """Return the spans that the step reads, except for the `out` that it adds to."""
+        return [span for span in (self.src, self.add) if span]
+
+    @property
     def macs(self) -> int:
         """Return the number of multiply-adds at one pixel."""
         taps = len(self.rows) * len(self.cols)
@@ -123,14 +139,13 @@ class Pointwise:
 
     macs = 0
 
+    @property
+    def sources(self) -> list[Span]:
+        """Return the spans that the step reads."""
+        return list(self.args)
+
 
 Step = Product | Pointwise
-
-
-def reads_of_step(step: Step) -> list[Span]:
-    if isinstance(step, Pointwise):
-        return list(step.args)
-    return [span for span in (step.src, step.add) if span]
 
 
 @dataclass(frozen=True)
@@ -207,15 +222,14 @@ class Plan:
     conditioning: tuple[str, ...]
     prefill: Prefill | None
 
-    def steps(self, when: str, color: int = 0, logits_only: bool | None = None) -> list[Step]:
-        """Return the steps of a stage in order, filtered by `logits_only` unless it is None."""
-        return [
-            placed.step
-            for placed in self.placed
-            if placed.when == when
-            and placed.color == color
-            and (logits_only is None or placed.logits_only == logits_only)
-        ]
+    def moments(self, items: Iterable[T], placed_of: Callable[[T], Placed]) -> Moments[T]:
+        """Return the items that run at each moment, for example the plan's steps.
+
+        Args:
+            items: things made of placed steps, in the order of the plan.
+            placed_of: returns the placed step of an item.
+        """
+        return select(items, placed_of, self.colors, self.padding)
 
     @cached_property
     def macs(self) -> int:

@@ -10,7 +10,7 @@ from torch import fx
 
 from pixelsr.errors import PlanError
 
-from .ir import ROW, Buffer, Placed, Pointwise, Product, Scan, Span, Step, Weight, reads_of_step
+from .ir import ROW, Buffer, Placed, Pointwise, Product, Scan, Span, Step, Weight
 from .symbolic import (
     BoolArray,
     Channel,
@@ -82,7 +82,7 @@ class Emitter:
     def emit(self, step: Step, when: str, color: int = 0, padding: int | None = 0) -> None:
         """Append a step that also runs at `padding` columns to the right of the image."""
         padding = padding or 0
-        for span in reads_of_step(step):
+        for span in step.sources:
             self._reserve(span.buffer, (span.dr,), (span.dc,), padding)
             if span.buffer in self.everywhere:
                 buffer = self.buffers[span.buffer]

@@ -14,7 +14,7 @@ from pixelsr import functional
 from pixelsr.errors import PlanError
 from pixelsr.nn import GatedMaskedConv2d, MaskedConv2d
 
-from .ir import ROW, Buffer, Placed, Plan, Prefill, Product, Span, Step, reads_of_step
+from .ir import ROW, Buffer, Placed, Plan, Prefill, Product, Span, Step
 from .lowering import Emitter
 from .pointwise import BY_FORM, PointwiseOp
 from .recurrence import StateToState, emit_diagonal_bilstm, emit_row_lstm
@@ -461,7 +461,7 @@ class Planner:
         carried = {name for placed in self.emitter.steps for name in _read_elsewhere(placed.step)}
         for placed in reversed(self.emitter.steps):
             if placed.step.out.buffer in carried:
-                carried |= {span.buffer for span in reads_of_step(placed.step)}
+                carried |= {span.buffer for span in placed.step.sources}
         return tuple(
             replace(placed, padding=self.emitter.padding_of(placed))
             if placed.step.out.buffer in carried
@@ -568,7 +568,7 @@ def _accumulated(*terms: Sum | Value) -> Sum:
 
 def _read_elsewhere(step: Step) -> list[str]:
     """The buffers that a step reads at other pixels than its own."""
-    names = [span.buffer for span in reads_of_step(step) if span.dr or span.dc]
+    names = [span.buffer for span in step.sources if span.dr or span.dc]
     if isinstance(step, Product) and step.src and (any(step.rows) or any(step.cols)):
         names.append(step.src.buffer)
     return names

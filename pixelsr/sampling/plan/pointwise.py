@@ -105,7 +105,7 @@ BY_FORM = {
 """The functions with each traced form; several if an option chooses among them."""
 
 
-def compile_expression(expression: Expression) -> Callable[[Sequence[Tensor]], Tensor]:
+def compile_expression(expression: Expression) -> Callable[[Sequence[Any]], Any]:
     """Return a function of the arguments that evaluates a pointwise expression."""
     name, *operands = expression
     if name == "arg":

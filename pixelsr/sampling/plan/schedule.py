@@ -1,13 +1,14 @@
 """The schedule of the computation for images with known values."""
 
-from collections import defaultdict
+from collections.abc import Iterable
 from functools import cached_property
+from operator import itemgetter
 
 import torch
 from torch import Tensor
 
 from .dependencies import Regions, cells_of
-from .ir import ROW, Placed, Plan
+from .ir import Placed, Plan
 from .symbolic import BoolArray
 
 
@@ -125,32 +126,27 @@ def macs_with_known(plan: Plan, unknown: Tensor) -> int:
     schedule = Schedule(plan, unknown)
     width = len(schedule.cols)
     total = 0
+    steps = list(zip(plan.placed, schedule.first_rows, strict=True))
+    moments = plan.moments(steps, itemgetter(0))
+    left = [_at_pixel(steps) for steps in moments.left]
+    colors = [[_at_pixel(steps) for steps in pair] for pair in moments.colors]
     for row in range(schedule.first_row, max(schedule.last_row + 1, schedule.leading_rows)):
-        due = zip(plan.placed, schedule.first_rows, strict=True)
-        steps = [placed for placed, first in due if row >= first]
-        core = [placed for placed in steps if not placed.logits_only]
-        if not schedule.row_has_unknown(row):
-            total += sum((width + placed.padding) * placed.step.macs for placed in core)
+        has_unknown = schedule.row_has_unknown(row)
+        for placed, first in moments.row if has_unknown else moments.known_row:
+            total += (row >= first) * (width + placed.padding) * placed.step.macs
+        if not has_unknown:
             continue
-        of_row = [placed for placed in steps if placed.when == "row"]
-        total += sum((width + placed.padding) * placed.step.macs for placed in of_row)
-        own, own_core = _stage_macs(steps), _stage_macs(core)
         for col in schedule.cols:
             last, stop = schedule.last_unknown(row, col), schedule.stop(row, col)
-            total += (own if last >= 0 else own_core)[ROW]
-            total += sum((own if stage <= last else own_core)[stage] for stage in range(stop))
+            total += left[last >= 0]
+            total += sum(colors[stage][stage <= last] for stage in range(stop))
             if schedule.is_last(row, col):
                 break
         else:
-            late = [placed for placed in core if placed.when != "row"]
-            total += sum(placed.padding * placed.step.macs for placed in late)
+            total += sum(map(_at_pixel, moments.padding))
     return total
 
 
-def _stage_macs(steps: list[Placed]) -> dict[int, int]:
-    """Return the multiply-adds at one pixel: "left" steps under ROW, color steps under 0 to C."""
-    stages: dict[int, int] = defaultdict(int)
-    for placed in steps:
-        if placed.when != "row":
-            stages[ROW if placed.when == "left" else placed.color] += placed.step.macs
-    return stages
+def _at_pixel(steps: Iterable[tuple[Placed, int]]) -> int:
+    """Return the multiply-adds of steps at one pixel."""
+    return sum(placed.step.macs for placed, _ in steps)

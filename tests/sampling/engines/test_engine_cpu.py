@@ -319,7 +319,7 @@ def test_a_record_equals_the_steps_bit_for_bit(name, n, dtype, threads):
     low_res = inputs(model, count=n).get("low_res")
     images = torch.randint(model.levels, (n, model.colors, 6, 4), dtype=torch.uint8)
     samples = n if low_res is None else 1
-    request = sampling.request.make_request(model, samples, (6, 4), low_res, None, None, 0, "model")
+    request = sampling.request.make_request(model, samples, image_size=(6, 4), low_res=low_res)
     threads(1)
     stepped = base.Engine.record(start_engine("cpu", request), images)
     assert stepped.dtype == dtype
@@ -433,7 +433,7 @@ def test_auto_takes_the_compiled_engine():
 
 
 def _request(model: nn.Module):
-    return sampling.request.make_request(model, 1, (3, 4), None, None, None, 0, "model")
+    return sampling.request.make_request(model, image_size=(3, 4))
 
 
 def test_the_operators_are_well_registered(monkeypatch):

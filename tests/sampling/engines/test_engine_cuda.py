@@ -255,7 +255,7 @@ def cut_of(model: nn.Module, n: int) -> tuple[int, int]:
 
 
 def engine_of(model: nn.Module, n: int = 2) -> CudaEngine:
-    request = make_request(model, n, (6, 4), None, None, None, 0, "model")
+    request = make_request(model, n, image_size=(6, 4))
     return CudaEngine(sampling.plan(model, (6, 4)), request)
 
 
@@ -276,7 +276,7 @@ def test_windows_that_do_not_fit_stay_in_global_memory(gpu):
 
 
 def request_of(model: nn.Module, n: int = 3, size: tuple[int, int] = (3, 4)):
-    return make_request(model, n, size, None, None, None, 0, "model")
+    return make_request(model, n, image_size=size)
 
 
 @pytest.mark.parametrize("mask", ["upper half", "hole", "each its own"])
@@ -357,7 +357,7 @@ def test_the_noise_is_the_reference_s_bit_for_bit(levels):
     model.out = pixelsr.nn.MaskedConv2d(2, 2 * levels, 1, "A", colors=2)
     model = model.to(DEVICE, torch.float16).eval()
     seed, first_index = 2**63 + 12345, 2**32 - 7
-    request = make_request(model, samples, (height, width), None, None, None, first_index, "model")
+    request = make_request(model, samples, image_size=(height, width), first_index=first_index)
     engine = CudaEngine(sampling.plan(model, (height, width)), request)
     kept = []
     storage_of = engine._storage
@@ -492,7 +492,7 @@ def test_float64_is_refused_by_name():
 def test_float32_is_refused_on_a_real_gpu(monkeypatch):
     model = network("PixelCNN", torch.float32)
     monkeypatch.setattr(cuda_engine, "EMULATES", False)
-    reason = CudaEngine.why_not(sampling.plan(model, (3, 4)), request_of(model))
+    reason = CudaEngine.unsupported_reason(sampling.plan(model, (3, 4)), request_of(model))
     assert reason == "it multiplies float16 or bfloat16 weights, got torch.float32; see `weights`"
 
 
@@ -535,7 +535,7 @@ def test_a_model_on_the_cpu_is_refused(monkeypatch):
 def test_auto_passes_the_emulated_machine_over():
     if HAS_GPU:
         pytest.skip("there is no emulated machine")
-    assert CudaEngine.is_worth_it(DEVICE) == "the emulated machine is for tests"
+    assert CudaEngine.auto_skips_reason(DEVICE) == "the emulated machine is for tests"
 
 
 def test_the_operator_is_well_registered(monkeypatch):

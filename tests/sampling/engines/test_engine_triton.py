@@ -414,7 +414,7 @@ def test_auto_passes_over_the_interpreter():
 
 
 def test_where_it_cannot_run_it_says_why(monkeypatch):
-    where = engine.TritonEngine.why_not_here
+    where = engine.TritonEngine.device_unsupported_reason
     with monkeypatch.context() as patch:
         patch.setattr(engine, "interprets", lambda: False)
         message = "its kernels need a GPU, or TRITON_INTERPRET=1 on a CPU, got cpu"
@@ -479,7 +479,7 @@ def test_the_memory_asked_for_is_what_is_allocated(monkeypatch):
     monkeypatch.setattr(engine, "check_memory", lambda needed, *_: asked.append(needed))
     model = network("HintAbove")
     low_res = networks.inputs(model, 2, (4, 4))["low_res"]
-    request = make_request(model, 3, None, low_res, None, None, 0, "model")
+    request = make_request(model, 3, low_res=low_res)
     made = start_engine("triton", request)
     assert isinstance(made, engine.TritonEngine)
     tensors = [made.storage, made.images, *made.features.conditioning.values()]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 import pixelsr
 from pixelsr import ConditioningNetwork, DiagonalBiLSTM, PixelRecursiveSR, RowLSTM, sampling
-from pixelsr.sampling.engines.fusion import Task, overlap, tasks
+from pixelsr.sampling.engines.fusion import Task, tasks
 from pixelsr.sampling.engines.triton import engine
 from pixelsr.sampling.engines.triton import program as triton_program
 from pixelsr.sampling.methods import start_engine
@@ -175,9 +175,7 @@ def test_the_memory_asked_for_is_what_is_allocated(monkeypatch):
     asked = []
     monkeypatch.setattr(engine, "check_memory", lambda needed, *_: asked.append(needed))
     model = network(DiagonalBiLSTM, scale_factor=2)
-    request = make_request(
-        model, 3, None, random_values(2, 1, 2, 2).to(DEVICE), None, None, 0, "model"
-    )
+    request = make_request(model, 3, low_res=random_values(2, 1, 2, 2).to(DEVICE))
     made = start_engine("triton", request)
     tensors = [made.storage, made.images, *made.features.conditioning.values()]
     assert asked == [sum(tensor.nbytes for tensor in tensors)]
@@ -235,7 +233,7 @@ def _depends(after: Task, before: Task) -> bool:
     outs, written = ([s for s in (t.step.out, t.result) if s] for t in (after, before))
     pairs = [(a, b) for a in written for b in [*_read(after), *outs]]
     pairs += [(a, b) for a in _read(before) for b in outs]
-    return any(overlap(a, b) for a, b in pairs)
+    return any(a.overlaps(b) for a, b in pairs)
 
 
 def _read(task: Task) -> list[Span]:

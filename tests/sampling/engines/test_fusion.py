@@ -9,7 +9,7 @@ import pixelsr
 from pixelsr import sampling
 from pixelsr.sampling.engines.cuda.cluster import Part, share
 from pixelsr.sampling.engines.cuda.memory_layout import read, written
-from pixelsr.sampling.engines.fusion import overlap, tasks
+from pixelsr.sampling.engines.fusion import tasks
 from pixelsr.sampling.plan import Pointwise, Product
 from tests.support.networks import NETWORKS, inputs, network
 
@@ -44,7 +44,7 @@ def test_each_step_is_done_once_and_what_is_read_has_been_written(name):
     given = {plan.image, *plan.conditioning}
     for task in every:
         for span in read(task):
-            assert span.buffer in given or any(overlap(span, other) for other in spans)
+            assert span.buffer in given or any(span.overlaps(other) for other in spans)
 
 
 # Clusters.
@@ -95,7 +95,7 @@ def test_a_barrier_stands_between_members_that_write_and_read_the_same(cluster_s
             for other, before in section:
                 same = other == rank or part.task is before.task
                 spans = [(a, b) for a in written(before.task) for b in read(part.task)]
-                assert same or not any(overlap(a, b) for a, b in spans)
+                assert same or not any(a.overlaps(b) for a, b in spans)
 
 
 def test_a_chain_of_small_tasks_is_left_to_the_leader():

@@ -92,7 +92,13 @@ def executed_macs(model: nn.Module, known_mask: Tensor, monkeypatch, **what: obj
     what = what or inputs(model)
     low_res = what.get("low_res")
     known = torch.zeros(known_mask.shape, dtype=torch.uint8)
-    request = make_request(model, 1, what.get("image_size"), low_res, known, known_mask, 0, "model")
+    request = make_request(
+        model,
+        image_size=what.get("image_size"),
+        low_res=low_res,
+        known=known,
+        known_mask=known_mask,
+    )
     made = make_plan(model, tuple(known_mask.shape[2:]))
     positions = reference.ReferenceEngine(made, request).positions()
     try:
@@ -151,7 +157,8 @@ def test_known_leading_rows_cost_what_the_rows_below_read_of_them():
 def test_nothing_known_costs_the_whole_pass():
     made = make_plan(network("GatedPixelCNN"))
     unknown = torch.ones(3, 6, 4, dtype=torch.bool)
-    last_stage = sum(step.macs for step in made.steps("color", 3))
+    moments = made.moments(made.placed, lambda placed: placed)
+    last_stage = sum(placed.step.macs for placed in moments.colors[3][True])
     assert macs_with_known(made, unknown) == made.macs - last_stage
 
 

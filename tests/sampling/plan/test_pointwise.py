@@ -154,10 +154,14 @@ class Composed(nn.Module):
         return functional.to_logits(self.out(mixed), 1, 4)
 
 
-FORMS = [(op.name, form) for op in POINTWISE for form in op.traced]
+FORMS = [
+    pytest.param(op.name, form, id=f"{op.name}-{number}")
+    for op in POINTWISE
+    for number, form in enumerate(op.traced)
+]
 
 
-@pytest.mark.parametrize(("name", "form"), FORMS, ids=[f"{n}-{f}" for n, f in FORMS])
+@pytest.mark.parametrize(("name", "form"), FORMS)
 def test_every_form_is_planned(name, form):
     """Check each function, method and module of the table, in float64."""
 

@@ -1,6 +1,5 @@
 """The CPU engine: one C++ operator executes the plan and draws whole images of a batch."""
 
-import dataclasses
 import itertools
 import weakref
 
@@ -9,12 +8,12 @@ from torch import Tensor
 
 from pixelsr import ops
 from pixelsr.sampling.noise import signed
-from pixelsr.sampling.plan import Plan, Schedule
+from pixelsr.sampling.plan import Plan
 from pixelsr.sampling.request import Request
 from pixelsr.sampling.sampler import Sampler, no_faults
 from pixelsr.utils.system import check_memory, usable_processors
 
-from ..base import Engine, Positions
+from ..base import PlanEngine, Positions
 from ..buffers import (
     Ring,
     begin,
@@ -23,8 +22,8 @@ from ..buffers import (
     packed_conditioning,
     ring_shape,
 )
-from ..packing import weight_dtype, why_not_parameters
-from .program import program, why_not_written
+from ..packing import parameters_unsupported_reason
+from .program import plan_unsupported_reason, program
 
 operators = torch.ops.pixelsr
 _sessions = itertools.count()
@@ -34,7 +33,7 @@ _MACS_AT_ONCE = 2 * 10**9
 """Multiply-adds in one call, some tenths of a second: Python can be interrupted between calls."""
 
 
-class CpuEngine(Engine):
+class CpuEngine(PlanEngine):
     """The engine that keeps all buffers in one tensor, and a cursor to the current position.
 
     Args:
@@ -42,14 +41,12 @@ class CpuEngine(Engine):
             `packed_conditioning` returns them.
     """
 
+    name = "cpu"
+
     def __init__(self, plan: Plan, request: Request, conditioning: Tensor | None = None) -> None:
-        self.plan, self.request = plan, request
+        super().__init__(plan, request)
         self.dtype = feature_dtype(request)
-        self.program = program(
-            plan, request.model, request.weights_number, self.dtype, weight_dtype(request)
-        )
-        self.inputs = 1 if request.low_res is None else len(request.low_res)
-        self.schedule = Schedule(plan, request.unknown)
+        self.program = program(plan, request)
         self.code = self.program.code_of(self.schedule)
         check_memory(
             self._bytes_needed(), request.samples, "max_batch of pixelsr.sample splits the work"
@@ -57,8 +54,6 @@ class CpuEngine(Engine):
         self.storage = torch.zeros(self._storage_size(), dtype=self.dtype, device="cpu")
         self.rings = self._rings()
         begin(plan, request, self.rings)
-        self.images = request.known.expand(request.samples, -1, -1, -1).clone()
-        self.known_mask = request.known_mask.contiguous()
         self.conditioning = (
             packed_conditioning(plan, request) if conditioning is None else conditioning
         )
@@ -67,18 +62,18 @@ class CpuEngine(Engine):
         weakref.finalize(self, operators.forget_session, self.session).atexit = False
         self.cursor = torch.tensor([self.schedule.first_row, 0, _ROW_BEGINS], device="cpu")
         self.faults = no_faults(request)
-        if self._prefilled_rows():
-            self._prefill()
+        if self.leading_rows:
+            self._run_leading_rows()
 
     @staticmethod
-    def why_not_here(device: torch.device) -> str | None:
+    def device_unsupported_reason(device: torch.device) -> str | None:
         if ops.WHY_NOT_COMPILED:
             return ops.WHY_NOT_COMPILED
         return None if device.type == "cpu" else f"the model is on {device}, expected cpu"
 
     @staticmethod
-    def why_not(plan: Plan, request: Request) -> str | None:
-        return why_not_parameters(request) or why_not_written(plan)
+    def unsupported_reason(plan: Plan, request: Request) -> str | None:
+        return parameters_unsupported_reason(request) or plan_unsupported_reason(plan)
 
     def draw(self, sampler: Sampler) -> None:
         while not self._is_done():
@@ -92,9 +87,7 @@ class CpuEngine(Engine):
             span = self.plan.logits[color]
             logits = self.rings[span.buffer].span(row, col, 1, span.first, span.count)
             drawn = yield (row, col, color), logits
-            value = self.images[:, color, row, col]
-            known = self.request.known_mask[:, color, row, col]
-            value.copy_(torch.where(known, value, drawn))
+            self.write((row, col, color), drawn)
 
     def record(self, images: Tensor) -> Tensor:
         self.images.copy_(images)
@@ -139,7 +132,7 @@ class CpuEngine(Engine):
             self.conditioning,
             self.images,
             logits,
-            self.known_mask,
+            self.request.known_mask,
             self.schedule.unknown,
             self.schedule.last_and_stop,
             self.cursor,
@@ -155,25 +148,13 @@ class CpuEngine(Engine):
             self.session,
         )
 
-    # Leading rows that are known.
-
-    def _prefilled_rows(self) -> int:
-        first, end = self.schedule.first_row, self.schedule.leading_rows
-        return max(0, end - first) if end <= self.schedule.last_row else 0
-
-    def _shares_prefill(self) -> bool:
-        """Return True if the known leading rows are the same for all samples of an input."""
-        shares = len(self.request.known) == 1 and self.request.samples > self.inputs
-        return shares and self._prefilled_rows() > 0
-
-    def _prefill(self) -> None:
-        """Run the leading rows, only once for all samples of an input if they share them."""
-        if not self._shares_prefill():
-            while int(self.cursor[0]) < self.schedule.leading_rows:
-                self._run(self.schedule.leading_rows)
+    def _run_leading_rows(self) -> None:
+        """Run the known leading rows, only once for all samples of an input that share them."""
+        if not self.shares_leading_rows:
+            while int(self.cursor[0]) < self.leading_rows.stop:
+                self._run(self.leading_rows.stop)
             return
-        request = dataclasses.replace(self.request, samples=self.inputs)
-        once = CpuEngine(self.plan, request, self.conditioning)
+        once = self.one_sample_per_input()
         for name, ring in self.rings.items():
             ring.copy_samples(once.rings[name])
         self.cursor = once.cursor
@@ -193,7 +174,8 @@ class CpuEngine(Engine):
         """Return the number of bytes that this engine allocates.
 
         They hold the storage, the images, the offsets of the positions in a row of each buffer,
-        and the conditioning features. A shared prefill needs the same for its own samples.
+        and the conditioning features. Samples that share leading rows need the same again for one
+        sample of each input.
         """
         plan, size = self.plan, self.dtype.itemsize
         pixels = plan.image_size[0] * plan.image_size[1]
@@ -201,7 +183,7 @@ class CpuEngine(Engine):
         rows = sum(cols + padding for padding in range(plan.padding + 1))
         positions = 8 * (1 + rows) * len(plan.buffers)
         sample = self.program.size * size + self._noise_size() + plan.colors * pixels + positions
-        samples = self.request.samples + self.inputs * self._shares_prefill()
+        samples = self.request.samples + self.inputs * self.shares_leading_rows
         return sample * samples + sum(conditioning_sizes(plan)) * self.inputs * size
 
     def _rings(self) -> dict[str, Ring]:

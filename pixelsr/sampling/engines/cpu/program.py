@@ -5,7 +5,6 @@ numbers of the opcodes, and csrc/cpu/simd/kernels.h the width of a panel.
 """
 
 import itertools
-import weakref
 from dataclasses import dataclass, field
 
 import torch
@@ -14,7 +13,10 @@ from torch import Tensor, nn
 
 from pixelsr.sampling.plan import Plan, Pointwise, Product, Schedule, Span
 from pixelsr.sampling.plan.ir import Placed, Scan
+from pixelsr.sampling.request import Request
+from pixelsr.utils.weak_cache import weak_cache
 
+from ..buffers import feature_dtype
 from ..packing import (
     OPCODES,
     PANEL,
@@ -22,16 +24,16 @@ from ..packing import (
     block_of,
     offsets_of,
     padded_width,
+    pointwise_unsupported_reason,
     postfix,
     segments_of,
-    why_not_pointwise,
+    weight_dtype,
 )
+from ..program_cache import ProgramCache
 
 MAX_SEGMENTS, MAX_PADDING = 64, 1024
-_WHENS = {"row": 0, "left": 1, "color": 2}
 _PRODUCT, _POINTWISE = 0, 1
 _NO_SCAN = 0
-_KEPT_PROGRAMS = 4  # of one model, for several image sizes or weight dtypes
 
 
 @dataclass(frozen=True)
@@ -47,18 +49,14 @@ class Program:
         offsets: the offset of each buffer in the storage of one sample, in elements.
         size: the size of that storage, in elements.
         first_rows: the index in the code of each step's first row.
-        number: the number of the packed weights, see `weights_number`.
     """
 
-    plan: Plan
-    dtype: torch.dtype
     code: Tensor
     weights: Tensor
     constants: Tensor
     offsets: dict[str, int]
     size: int
     first_rows: Tensor
-    number: int
 
     def code_of(self, schedule: Schedule) -> Tensor:
         """Return the code with the first row of each step taken from the schedule."""
@@ -67,44 +65,35 @@ class Program:
         return code
 
 
-_programs: "weakref.WeakKeyDictionary[nn.Module, list[Program]]" = weakref.WeakKeyDictionary()
+_programs: ProgramCache[Program] = ProgramCache()
 
 
-def program(
-    plan: Plan, model: nn.Module, number: int, dtype: torch.dtype, weights: torch.dtype
+def program(plan: Plan, request: Request) -> Program:
+    """Return the program of a plan; it is packed again only when a weight has changed."""
+    weights = weight_dtype(request)
+    return _programs.get(
+        plan,
+        request,
+        weights,
+        lambda: write_program(plan, request.model, feature_dtype(request), weights),
+    )
+
+
+def write_program(
+    plan: Plan, model: nn.Module, dtype: torch.dtype, weights: torch.dtype
 ) -> Program:
-    """Return the program of a plan; it is packed again only when a parameter has changed.
+    """Return the program of a plan without caching it.
 
     Args:
-        number: the number of the model's weights, see `weights_number`.
         dtype: the dtype of the features, float32 or float64.
         weights: the dtype of the packed weights.
     """
-    remembered = [old for old in _programs.get(model, []) if old.number == number]
-    for packed in remembered:
-        if packed.plan is plan and packed.weights.dtype == weights:
-            return packed
-    packed = _Writer(plan, model, number, dtype, weights).run()
-    _programs[model] = [packed, *remembered][:_KEPT_PROGRAMS]
-    return packed
+    return _Writer(plan, model, dtype, weights).run()
 
 
-def write_program(plan: Plan, model: nn.Module, dtype: torch.dtype) -> Program:
-    """Return the program of a plan without caching it, for a single use."""
-    return _Writer(plan, model, -1, dtype, dtype).run()
-
-
-_reasons: "weakref.WeakKeyDictionary[Plan, str | None]" = weakref.WeakKeyDictionary()
-
-
-def why_not_written(plan: Plan) -> str | None:
+@weak_cache
+def plan_unsupported_reason(plan: Plan) -> str | None:
     """Return the reason why a plan has no program, or None if it has one."""
-    if plan not in _reasons:
-        _reasons[plan] = _find_reason(plan)
-    return _reasons[plan]
-
-
-def _find_reason(plan: Plan) -> str | None:
     if plan.padding > MAX_PADDING:
         return f"its features are padded by {plan.padding} columns, more than {MAX_PADDING}"
     for placed in plan.placed:
@@ -115,7 +104,7 @@ def _find_reason(plan: Plan) -> str | None:
             continue
         if not isinstance(step, Pointwise):
             return f"it does not know the step {type(step).__name__}"
-        if reason := why_not_pointwise(step):
+        if reason := pointwise_unsupported_reason(step):
             return reason
     return None
 
@@ -124,7 +113,6 @@ def _find_reason(plan: Plan) -> str | None:
 class _Writer:
     plan: Plan
     model: nn.Module
-    number: int
     dtype: torch.dtype
     weight_dtype: torch.dtype
     code: list[int] = field(default_factory=list)
@@ -150,16 +138,16 @@ class _Writer:
         self.code.append(len(plan.placed))
         for placed in plan.placed:
             self._step(placed)
+        moments = plan.moments(range(len(plan.placed)), plan.placed.__getitem__)
+        lists = [moments.row, moments.known_row, *moments.of_pixels]
+        self._list([[len(steps), *steps] for steps in lists])
         return Program(
-            plan,
-            self.dtype,
             torch.tensor(self.code, device="cpu"),
             _joined(self.weights, self.weight_dtype),
             _joined(self.constants, self.dtype),
             offsets,
             size,
             torch.tensor(self.first_rows, dtype=torch.int64, device="cpu"),
-            self.number,
         )
 
     def _list(self, items: list[list[int]]) -> None:
@@ -171,9 +159,8 @@ class _Writer:
     def _step(self, placed: Placed) -> None:
         step = placed.step
         kind = _PRODUCT if isinstance(step, Product) else _POINTWISE
-        self.code += [kind, _WHENS[placed.when], placed.color, placed.logits_only]
         scan = placed.scan or Scan(_NO_SCAN, False)
-        self.code += [scan.number, scan.reverse]
+        self.code += [kind, placed.when == "row", scan.number, scan.reverse]
         self.first_rows.append(len(self.code))
         self.code += [placed.first_row, placed.padding]
         self.code += self._span(step.out)

@@ -4,11 +4,12 @@ It resembles csrc/cpu/thread_schedule.h: the first block runs a chain of small t
 barrier. A large task is split, or given to the block that has the least to do.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pixelsr.sampling.plan import Product, Span
 
-from ..fusion import Task, overlap
+from ..fusion import Task
 from .memory_layout import read, written
 from .mma_layout import input_blocks, outputs_of
 
@@ -30,7 +31,7 @@ Work = Part | None
 """A part of a task, or None for a barrier of all blocks of the cluster."""
 
 
-def share(tasks: list[Task], cluster_size: int) -> list[list[Work]]:
+def share(tasks: Sequence[Task], cluster_size: int) -> list[list[Work]]:
     """Return the work list of each block of the cluster."""
     if cluster_size == 1 or all(_fragments(task) < _WORTH_SHARING for task in tasks):
         return [[_whole(task) for task in tasks], *([] for _ in range(cluster_size - 1))]
@@ -43,7 +44,7 @@ class _Share:
         self.load = [0] * cluster_size
         self.open: list[tuple[Span, bool, int | None]] = []  # (span, written, rank or None for all)
 
-    def run(self, tasks: list[Task]) -> list[list[Work]]:
+    def run(self, tasks: Sequence[Task]) -> list[list[Work]]:
         self._wait()  # for what the first block has written before
         for task in tasks:
             self._place(task)
@@ -72,7 +73,7 @@ class _Share:
     def _conflicts(self, task: Task, rank: int | None) -> bool:
         spans = [(span, False) for span in read(task)] + [(span, True) for span in written(task)]
         return any(
-            (rank is None or rank != other) and (writes or wrote) and overlap(span, before)
+            (rank is None or rank != other) and (writes or wrote) and span.overlaps(before)
             for span, writes in spans
             for before, wrote, other in self.open
         )

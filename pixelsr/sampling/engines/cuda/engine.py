@@ -1,7 +1,6 @@
 """The CUDA engine: a launch of one kernel draws whole images of a whole batch."""
 
 import dataclasses
-import weakref
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
@@ -11,16 +10,17 @@ from torch import Tensor
 
 from pixelsr import ops
 from pixelsr.sampling.noise import signed
-from pixelsr.sampling.plan import Plan, Schedule
+from pixelsr.sampling.plan import Plan
 from pixelsr.sampling.request import Request
 from pixelsr.sampling.sampler import Sampler, no_faults
 from pixelsr.utils.system import available_on, check_memory
+from pixelsr.utils.weak_cache import weak_cache
 
-from ..base import Engine, Positions
+from ..base import PlanEngine, Positions
 from ..buffers import packed_conditioning, to_device
-from ..packing import weight_dtype, why_not_parameters
+from ..packing import parameters_unsupported_reason, weight_dtype
 from .memory_layout import UNIT, Cut
-from .program import cuda_program, fits, lay_out, why_not_written
+from .program import cuda_program, fits, lay_out, plan_unsupported_reason
 
 EMULATES = False
 """True if a test has loaded the kernel for an emulated GPU (see tests/support/emulator)."""
@@ -55,7 +55,7 @@ class Machine(NamedTuple):
         )
 
 
-class CudaEngine(Engine):
+class CudaEngine(PlanEngine):
     """The engine that draws tiles of samples at once, each by a cluster of blocks.
 
     Args:
@@ -65,18 +65,15 @@ class CudaEngine(Engine):
             takes; empty to measure nothing.
     """
 
+    name = "cuda"
+
     def __init__(self, plan: Plan, request: Request, conditioning: Tensor | None = None) -> None:
-        self.plan, self.request, self.device = plan, request, request.device
-        self.schedule = Schedule(plan, request.unknown)
+        super().__init__(plan, request)
         self.cut = choose_cut(plan, request)
-        self.cuda_program = cuda_program(
-            plan, request.model, request.weights_number, self.cut, self.device
-        )
-        self.images = request.known.expand(request.samples, -1, -1, -1).clone()
+        self.cuda_program = cuda_program(plan, request, self.cut)
         self.conditioning = (
             packed_conditioning(plan, request) if conditioning is None else conditioning
         )
-        self.known_mask = request.known_mask.contiguous()
         self.unknown = to_device(self.schedule.unknown, self.device)
         self.last_and_stop = to_device(self.schedule.last_and_stop, self.device)
         self.faults = no_faults(request)
@@ -84,7 +81,7 @@ class CudaEngine(Engine):
         self.ticks = torch.empty(0, dtype=torch.int64, device=self.device)
 
     @staticmethod
-    def why_not_here(device: torch.device) -> str | None:
+    def device_unsupported_reason(device: torch.device) -> str | None:
         if _is_emulated(device):
             return None
         if device.type != "cuda":
@@ -97,17 +94,17 @@ class CudaEngine(Engine):
         return None
 
     @staticmethod
-    def is_worth_it(device: torch.device) -> str | None:
+    def auto_skips_reason(device: torch.device) -> str | None:
         return "the emulated machine is for tests" if _is_emulated(device) else None
 
     @staticmethod
-    def why_not(plan: Plan, request: Request) -> str | None:
-        if reason := why_not_parameters(request):
+    def unsupported_reason(plan: Plan, request: Request) -> str | None:
+        if reason := parameters_unsupported_reason(request):
             return reason
         dtype = weight_dtype(request)
         if dtype == torch.float64 or (dtype == torch.float32 and not _is_emulated(request.device)):
             return f"it multiplies float16 or bfloat16 weights, got {dtype}; see `weights`"
-        return why_not_written(plan, _smallest(request))
+        return plan_unsupported_reason(plan, _smallest(request))
 
     def draw(self, sampler: Sampler) -> None:
         prefilled = self._prefill()
@@ -141,11 +138,9 @@ class CudaEngine(Engine):
         logits = torch.empty(self.request.samples, self.plan.levels, device=self.device)
         for row, col, color in self.schedule.unknown.nonzero().tolist():
             self._run(storage, at, self.plan.image_size[0], 0, self.tiles, logits=logits)
-            drawn = yield (row, col, color), logits
-            value = self.images[:, color, row, col]
-            known = self.request.known_mask[:, color, row, col]
-            value.copy_(torch.where(known, value, drawn))
             at = (row, col, color)
+            drawn = yield at, logits
+            self.write(at, drawn)
 
     def _run(
         self,
@@ -174,7 +169,7 @@ class CudaEngine(Engine):
             storage,
             self.conditioning,
             self.images,
-            self.known_mask,
+            self.request.known_mask,
             self.unknown,
             self.last_and_stop,
             logits,
@@ -200,28 +195,21 @@ class CudaEngine(Engine):
 
     def _prefill(self) -> list[Tensor] | None:
         """Return each input's features after its leading rows, or None if not shared."""
-        shares = len(self.request.known) == 1 and self.request.samples > len(self.conditioning)
-        if not shares or not 0 <= self.schedule.first_row < self._leading_end():
+        if not self.shares_leading_rows:
             return None
-        request = dataclasses.replace(self.request, samples=len(self.conditioning))
-        once = CudaEngine(self.plan, request, self.conditioning)
+        once = self.one_sample_per_input()
         check_memory(*once._needed(once.tiles), self.device)
         storage = once._storage(once.tiles)
-        first, rows = self.schedule.first_row, self._leading_end() - self.schedule.first_row
-        once._run(storage, (first, 0, _ROW_BEGINS), rows, 0, once.tiles)
+        begin = (self.leading_rows.start, 0, _ROW_BEGINS)
+        once._run(storage, begin, len(self.leading_rows), 0, once.tiles)
         return list(once.cuda_program.tiles.samples_of(storage, once._tile_bytes()))
-
-    def _leading_end(self) -> int:
-        """Return the end of the leading rows, or 0 if nothing has to be drawn below them."""
-        end = self.schedule.leading_rows
-        return end if end <= self.schedule.last_row else 0
 
     def _begin(self, prefilled: list[Tensor] | None, first: int, tiles: int) -> tuple[Tensor, int]:
         """Return the storage of some tiles, and the row at which they begin."""
         storage = self._storage(tiles)
         if prefilled is None:
             return storage, self.schedule.first_row
-        each = self.request.samples // len(self.conditioning)
+        each = self.request.samples // self.inputs
         ends = first * self.cut.samples, (first + tiles) * self.cut.samples
         numbers = torch.arange(*ends, device="cpu")
         inputs = numbers.clamp(max=self.request.samples - 1) // each
@@ -230,7 +218,7 @@ class CudaEngine(Engine):
         for features, of_inputs in zip(own, prefilled, strict=True):
             chosen = of_inputs.flatten(0, 1).index_select(0, inputs)
             features.copy_(chosen.view(features.shape))
-        return storage, self._leading_end()
+        return storage, self.leading_rows.stop
 
     # Memory.
 
@@ -316,15 +304,10 @@ def _clusters_at_once(cut: Cut, device: torch.device) -> int:
     return operators.clusters_at_once(where, operand, cut.eights, cut.cluster_size, cut.shared)
 
 
-_rooms: "weakref.WeakKeyDictionary[Plan, dict[Cut, bool]]" = weakref.WeakKeyDictionary()
-
-
+@weak_cache
 def _has_room(plan: Plan, cut: Cut) -> bool:
     """Return True if the features that products read at pixels fit into shared memory."""
-    rooms = _rooms.setdefault(plan, {})
-    if cut not in rooms:
-        rooms[cut] = fits(plan, cut) and lay_out(plan, cut).has_operand_windows()
-    return rooms[cut]
+    return fits(plan, cut) and lay_out(plan, cut).has_operand_windows()
 
 
 def _smallest(request: Request) -> Cut:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pixelsr.sampling.plan import Buffer, Plan, Product, Span
 
-from ..fusion import Task, sources, tasks
+from ..fusion import Task, tasks
 
 UNIT, BLOCK, MOST_TURNS = 16, 16, 32
 _ABSENT, _RING, _WINDOW = range(3)
@@ -134,7 +134,7 @@ class Tiles:
     def _reaches(self) -> list[tuple[str, int]]:
         """Return (buffer, columns to the left) of each read at pixels."""
         steps = [task.step for task in self.tasks if task.placed.when != "row"]
-        found = [(span.buffer, -span.dc) for step in steps for span in sources(step) if not span.dr]
+        found = [(span.buffer, -span.dc) for step in steps for span in step.sources if not span.dr]
         products = [step for step in steps if isinstance(step, Product)]
         return found + [(step.src.buffer, -min(step.cols)) for step in products if step.src]
 
@@ -170,7 +170,7 @@ class Tiles:
     def stores(self) -> list[Transfer]:
         """Return the transfers from windows to rings: features of a pixel that rows below read."""
         steps = [task.step for task in self.tasks]
-        above = [span for step in steps for span in sources(step) if span.dr < 0]
+        above = [span for step in steps for span in step.sources if span.dr < 0]
         products = [step for step in steps if isinstance(step, Product)]
         above += [step.src for step in products if step.src and min(step.rows) < 0]
         of_pixels = [*self._written(at_pixels=True), self.image()]
@@ -229,7 +229,7 @@ def written(task: Task) -> list[Span]:
 def read(task: Task) -> list[Span]:
     """Return the spans that a task reads, including its own `out` if it adds to it."""
     adds = isinstance(task.step, Product) and not task.step.overwrite
-    return [*sources(task.step), *([task.step.out] if adds else [])]
+    return [*task.step.sources, *([task.step.out] if adds else [])]
 
 
 def _common(a: Span, b: Span) -> Span | None:

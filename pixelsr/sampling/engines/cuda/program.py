@@ -5,8 +5,7 @@ csrc/cuda/program.h declares what is written here, in the same order.
 
 import itertools
 import struct
-import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelsr.sampling.plan import Buffer, Plan, Pointwise, Product, Span
+from pixelsr.sampling.request import Request
 
-from ..fusion import Task, sources, tasks
-from ..packing import MAX_ARGS, OPCODES, initial_of, postfix, why_not_pointwise
+from ..fusion import Task, tasks
+from ..packing import MAX_ARGS, OPCODES, initial_of, pointwise_unsupported_reason, postfix
+from ..program_cache import ProgramCache
 from .cluster import WARPS, Work, share
 from .memory_layout import BLOCK, MOST_TURNS, NOWHERE, UNIT, Cut, Tiles, Transfer
 from .mma_layout import FRAGMENT, biases, first_block, fragments, input_blocks, outputs_of
@@ -38,7 +39,6 @@ _PRODUCT, _POINTWISE, _BARRIER, _SCAN = range(4)
 _OVERWRITES, _KEEPS, _BEGINS, _ENDS, _WAITS, _REVERSE = 1, 2, 4, 8, 16, 32
 _HEADER = (12 + 4 * len(NOWHERE)) * 4 + 2 * _MOST_TAPS
 _CONTENTS = 22
-_KEPT_PROGRAMS = 4  # of one model, for several image sizes or cuts
 
 
 @dataclass(frozen=True)
@@ -50,36 +50,25 @@ class CudaProgram:
         table: int32, the offsets of lists, runs and features; see csrc/cuda/program.h.
         initial: the initial states of recurrences, ``[blocks, BLOCK]``, by buffer.
         units: the storage of a tile, in units: rings, the noise of a row, saved windows.
-        number: the number of the packed weights, see `weights_number`.
     """
 
-    plan: Plan
     tiles: Tiles
     packets: Tensor
     table: Tensor
     initial: dict[str, Tensor]
     units: int
-    number: int
 
 
-_programs: "weakref.WeakKeyDictionary[nn.Module, list[CudaProgram]]" = weakref.WeakKeyDictionary()
+_programs: ProgramCache[CudaProgram] = ProgramCache()
 
 
-def cuda_program(
-    plan: Plan, model: nn.Module, number: int, cut: Cut, device: torch.device
-) -> CudaProgram:
-    """Return the program of a plan; it is packed again only when a parameter has changed.
+def cuda_program(plan: Plan, request: Request, cut: Cut) -> CudaProgram:
+    """Return the program of a plan; it is packed again only when a weight has changed."""
 
-    Args:
-        number: the number of the model's weights, see `weights_number`.
-    """
-    remembered = [old for old in _programs.get(model, []) if old.number == number]
-    for made in remembered:
-        if made.plan is plan and made.tiles.cut == cut and made.packets.device == device:
-            return made
-    made = _Writer(plan, model, number, cut).run(device)
-    _programs[model] = [made, *remembered][:_KEPT_PROGRAMS]
-    return made
+    def pack() -> CudaProgram:
+        return _Writer(plan, request.model, cut).run(request.device)
+
+    return _programs.get(plan, request, (cut, request.device), pack)
 
 
 def lay_out(plan: Plan, cut: Cut) -> Tiles:
@@ -97,7 +86,7 @@ def fits(plan: Plan, cut: Cut) -> bool:
     )
 
 
-def why_not_written(plan: Plan, cut: Cut) -> str | None:
+def plan_unsupported_reason(plan: Plan, cut: Cut) -> str | None:
     """Return the reason why a plan has no program for a cut, or None if it has one."""
     if not fits(plan, cut):
         return f"its blocks need more than the {cut.shared} bytes of shared memory of this GPU"
@@ -107,7 +96,7 @@ def why_not_written(plan: Plan, cut: Cut) -> str | None:
             return f"a product into {step.out.buffer} reads more than {_MOST_TAPS} rows or columns"
         if isinstance(step, Product) and max(map(abs, (*step.rows, *step.cols, 0))) > _FARTHEST:
             return f"a product into {step.out.buffer} reads more than {_FARTHEST} pixels away"
-        if isinstance(step, Pointwise) and (reason := why_not_pointwise(step)):
+        if isinstance(step, Pointwise) and (reason := pointwise_unsupported_reason(step)):
             return reason
         if isinstance(step, Pointwise) and len(postfix(step.expression)) > _MOST_CODE:
             return f"the pointwise step into {step.out.buffer} is too long for it"
@@ -131,8 +120,8 @@ Where = Callable[[Span], list[int]]
 
 
 class _Writer:
-    def __init__(self, plan: Plan, model: nn.Module, number: int, cut: Cut) -> None:
-        self.plan, self.model, self.number, self.cut = plan, model, number, cut
+    def __init__(self, plan: Plan, model: nn.Module, cut: Cut) -> None:
+        self.plan, self.model, self.cut = plan, model, cut
         self.tiles = lay_out(plan, cut)
         self.packets: list[bytes] = []
         self.end = 0
@@ -144,35 +133,27 @@ class _Writer:
         self.scans: dict[tuple[int, ...], tuple[Task, ...]] = {}
 
     def run(self, device: torch.device) -> CudaProgram:
-        tasks = self.tiles.tasks
-        rows = [task for task in tasks if task.placed.when == "row"]
-        for chosen in (rows, [task for task in tasks if not task.placed.logits_only]):
-            self._row_list(chosen)
-        for when, color in [("left", 0), *(("color", c) for c in range(self.plan.colors + 1))]:
-            due = [t for t in tasks if (t.placed.when, t.placed.color) == (when, color)]
-            for chosen in ([task for task in due if not task.placed.logits_only], due):
-                self._pixel_list(chosen, self.tiles.near)
-        late = [task for task in tasks if task.placed.when != "row"]
-        for beyond in range(self.plan.padding):
-            due = [task for task in late if task.placed.padding > beyond]
+        moments = self.plan.moments(self.tiles.tasks, lambda task: task.placed)
+        self.first_scan = 2 + len(moments.of_pixels)
+        for due in (moments.row, moments.known_row):
+            self._row_list(due)
+        for due in moments.of_pixels:
             self._pixel_list(due, self.tiles.near)
         for scan in self.scans.values():
-            self._pixel_list(list(scan), self.tiles.ring)
+            self._pixel_list(scan, self.tiles.ring)
         table, units = self._table()
         packets = np.frombuffer(bytearray(b"".join(self.packets) or bytes(UNIT)), np.uint8)
         return CudaProgram(
-            self.plan,
             self.tiles,
             torch.from_numpy(packets).to(device),
             torch.tensor(table, dtype=torch.int32, device=device),
             {b.name: self._initial(b).to(device) for b in self.plan.buffers.values() if b.initial},
             units,
-            self.number,
         )
 
     # Lists.
 
-    def _row_list(self, tasks: list[Task]) -> None:
+    def _row_list(self, tasks: Sequence[Task]) -> None:
         first = len(self.row_runs)
         for scan, group in itertools.groupby(tasks, lambda task: task.placed.scan):
             if scan is not None:
@@ -182,7 +163,7 @@ class _Writer:
                 self._row_task(task)
         self.lists += [first, len(self.row_runs) - first] * self.cut.cluster_size
 
-    def _pixel_list(self, tasks: list[Task], place: Where) -> None:
+    def _pixel_list(self, tasks: Sequence[Task], place: Where) -> None:
         for work in share(tasks, self.cut.cluster_size):
             packets = [packet for part in work for packet in self._pixel_packets(part, place)]
             self.lists += [len(self.pixel_runs), int(bool(packets))]
@@ -280,7 +261,7 @@ class _Writer:
         """Write the steps of a scan as a list of their own, after all other lists."""
         placed, key = scan[0].placed, tuple(id(task) for task in scan)
         self.scans.setdefault(key, scan)
-        number = 4 + 2 * (self.plan.colors + 1) + self.plan.padding + list(self.scans).index(key)
+        number = self.first_scan + list(self.scans).index(key)
         flags = _REVERSE * bool(placed.scan and placed.scan.reverse)
         task = [_SCAN, 0, flags] + [0] * (_HEADER // 4 - 3)
         self.row_runs.append([number, 0, 0, placed.first_row, placed.padding, *task])
@@ -417,7 +398,7 @@ def _reach(step: Product) -> int:
 
 def _reads_beside(step: Product | Pointwise) -> bool:
     """Return True if a step reads other pixels of its own row."""
-    return any(span.dc for span in sources(step)) or (isinstance(step, Product) and any(step.cols))
+    return any(span.dc for span in step.sources) or (isinstance(step, Product) and any(step.cols))
 
 
 def _joined(lists: Iterable[list[int]]) -> list[int]:

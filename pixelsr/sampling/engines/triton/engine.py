@@ -1,7 +1,6 @@
 """The Triton engine: runs a plan on a GPU, and in Triton's interpreter for tests."""
 
 import contextlib
-import dataclasses
 import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -11,15 +10,15 @@ from torch import Tensor
 
 from pixelsr.ops.registry import HAS_TRITON, interprets
 from pixelsr.sampling.noise import signed
-from pixelsr.sampling.plan import Plan, Schedule
+from pixelsr.sampling.plan import Plan
 from pixelsr.sampling.request import Request
 from pixelsr.sampling.sampler import Sampler, no_faults
 from pixelsr.utils.system import check_memory
 
-from ..base import Engine, Positions
+from ..base import PlanEngine, Positions
 from ..buffers import Features, Ring, begin, conditioning_sizes, to_device
-from ..packing import padded_width, weight_dtype, why_not_parameters
-from .program import RowTask, triton_program, why_not_written
+from ..packing import padded_width, parameters_unsupported_reason, weight_dtype
+from .program import RowTask, plan_unsupported_reason, triton_program
 
 if TYPE_CHECKING:  # an import of the package imports no kernels
     from pixelsr.kernels.sampling.rows import Batch
@@ -27,7 +26,7 @@ if TYPE_CHECKING:  # an import of the package imports no kernels
 _one_at_a_time = threading.Lock()
 
 
-class TritonEngine(Engine):
+class TritonEngine(PlanEngine):
     """The engine that keeps the buffers of each sample in one row of a tensor.
 
     Each task or scan of a known row, or of the row stage of another row, is one launch. The pixels
@@ -38,24 +37,17 @@ class TritonEngine(Engine):
         conditioning: the conditioning features if they have been computed already.
     """
 
+    name = "triton"
+
     def __init__(
         self, plan: Plan, request: Request, conditioning: dict[str, Tensor] | None = None
     ) -> None:
         from pixelsr.kernels.sampling.rows import config_of
 
-        self.plan, self.request, self.device = plan, request, request.device
+        super().__init__(plan, request)
         dtype = _packed_dtype(weight_dtype(request), self.device)
         config = config_of(dtype)
-        self.program = triton_program(
-            plan,
-            request.model,
-            request.weights_number,
-            dtype,
-            config.inputs,
-            self.device,
-        )
-        self.schedule = Schedule(plan, request.unknown)
-        self.inputs = 1 if request.low_res is None else len(request.low_res)
+        self.program = triton_program(plan, request, dtype, config.inputs)
         check_memory(
             self._bytes_needed(),
             request.samples,
@@ -64,19 +56,18 @@ class TritonEngine(Engine):
         )
         self.storage = torch.zeros(request.samples, self.program.size, device=self.device)
         self.features = Features(plan, request, self._rings(), conditioning)
-        self.images = self.features.images
-        self.known_mask = request.known_mask.contiguous()
+        self.conditioning = self.features.conditioning
         marks = [self.schedule.last_and_stop[0].unsqueeze(2), self.schedule.unknown]
         self.marks = to_device(torch.cat(marks, 2).to(torch.int32), self.device)
         self.faults = no_faults(request)
         self.batch = self._batch(config)
         self.stages = plan.colors + 2  # of a pixel: left, and each color
         begin(plan, request, self.features.rings)
-        if self._has_leading_rows():
+        if self.leading_rows:
             self._run_leading_rows()
 
     @staticmethod
-    def why_not_here(device: torch.device) -> str | None:
+    def device_unsupported_reason(device: torch.device) -> str | None:
         if not HAS_TRITON:
             return "triton is not installed"
         if device.type == "cpu" and interprets():
@@ -89,14 +80,14 @@ class TritonEngine(Engine):
         )
 
     @staticmethod
-    def is_worth_it(device: torch.device) -> str | None:
+    def auto_skips_reason(device: torch.device) -> str | None:
         return None if device.type == "cuda" else "the interpreter is for tests"
 
     @staticmethod
-    def why_not(plan: Plan, request: Request) -> str | None:
+    def unsupported_reason(plan: Plan, request: Request) -> str | None:
         if next(request.model.parameters()).dtype == torch.float64:
             return "its kernels take float32, float16 or bfloat16, got float64"
-        return why_not_parameters(request) or why_not_written(plan)
+        return parameters_unsupported_reason(request) or plan_unsupported_reason(plan)
 
     def draw(self, sampler: Sampler) -> None:
         for row in self._rows():
@@ -119,13 +110,9 @@ class TritonEngine(Engine):
                 self._run_pixels(row, range(at, stage + 1), resumes=resumes, pauses=True)
                 span = self.plan.logits[color]
                 ring = self.features.rings[span.buffer]
-                drawn = yield (
-                    (row, col, color),
-                    ring.span(row, col, 1, span.first, span.count),
-                )
-                value = self.images[:, color, row, col]
-                known = self.known_mask[:, color, row, col]
-                value.copy_(torch.where(known, value, drawn))
+                logits = ring.span(row, col, 1, span.first, span.count)
+                drawn = yield (row, col, color), logits
+                self.write((row, col, color), drawn)
                 at, resumes = stage, True
             self._run_pixels(row, range(at, self._end(row)), resumes=resumes)
             self._run_padding(row)
@@ -154,28 +141,17 @@ class TritonEngine(Engine):
         self.features.load_values(row)
         has_unknown = self.schedule.row_has_unknown(row)
         if not has_unknown:
-            self.features.load_known(row)
+            self.features.load_known(row, self.images)
         self._run_row(self.program.row if has_unknown else self.program.known_row, row)
         return has_unknown
 
-    # Leading rows that are known.
-
-    def _has_leading_rows(self) -> bool:
-        first, end = self.schedule.first_row, self.schedule.leading_rows
-        return first < end <= self.schedule.last_row
-
     def _run_leading_rows(self) -> None:
-        """Run the known leading rows, only once for all samples of an input that share them.
-
-        They run in the same kernels as other rows, because PyTorch's rounding depends on the batch
-        size.
-        """
-        if len(self.request.known) > 1 or self.request.samples == self.inputs:
-            for row in range(self.schedule.first_row, self.schedule.leading_rows):
+        """Run the known leading rows, only once for all samples of an input that share them."""
+        if not self.shares_leading_rows:
+            for row in self.leading_rows:
                 self._begin_row(row)
             return
-        request = dataclasses.replace(self.request, samples=self.inputs)
-        once = TritonEngine(self.plan, request, self.features.conditioning)
+        once = self.one_sample_per_input()
         self.storage.unflatten(0, (self.inputs, -1)).copy_(once.storage.unsqueeze(1))
 
     # Launches.
@@ -226,7 +202,7 @@ class TritonEngine(Engine):
             launch_pixels(
                 self.batch,
                 self.images,
-                self.known_mask,
+                self.request.known_mask,
                 self.marks,
                 (program.lists, program.logits, program.image),
                 self.plan.levels,
@@ -246,7 +222,7 @@ class TritonEngine(Engine):
         with _launching(self.device):
             launch_faults(
                 self.batch,
-                self.known_mask,
+                self.request.known_mask,
                 self.marks,
                 self.faults,
                 self.program.logits,
@@ -271,8 +247,7 @@ class TritonEngine(Engine):
         """
         plan = self.plan
         pixels = plan.image_size[0] * plan.image_size[1]
-        shares = len(self.request.known) == 1 and self._has_leading_rows()
-        samples = self.request.samples + self.inputs * shares
+        samples = self.request.samples + self.inputs * self.shares_leading_rows
         values = sum(conditioning_sizes(plan))
         return samples * (4 * self.program.size + plan.colors * pixels) + 4 * self.inputs * values
 

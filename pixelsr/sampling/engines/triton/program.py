@@ -5,7 +5,7 @@ kernels/sampling/lists.py reads the lists of records.
 """
 
 import itertools
-import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -14,18 +14,20 @@ from torch import Tensor, nn
 
 from pixelsr.sampling.plan import Plan, Pointwise, Product, Span, Step
 from pixelsr.sampling.plan.ir import Placed
+from pixelsr.sampling.request import Request
 
-from ..fusion import Task, overlap, sources, tasks
+from ..fusion import Task, tasks
 from ..packing import (
     OPCODES,
     bias_of,
     block_of,
     offsets_of,
     padded_width,
+    pointwise_unsupported_reason,
     postfix,
     segments_of,
-    why_not_pointwise,
 )
+from ..program_cache import ProgramCache
 
 LANES = 16
 """Rows of weights are padded to a multiple of this, so that the kernel reads whole vectors."""
@@ -34,7 +36,6 @@ MOST_VALUES = 2**31 // 64
 _FUNCTIONS = {"": 0, "relu": 1, "gate": 2}
 _PRODUCT, _POINTWISE = 0, 1
 _NO_SPAN = [0, 1, 0, 0, 0]
-_KEPT_PROGRAMS = 4  # of one model, for several image sizes or weight dtypes
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,8 @@ class TritonProgram:
         constants: float32, the biases and the constants of pointwise steps.
         offsets: the offset of each buffer in the storage of one sample, in elements.
         size: the size of that storage, in elements.
-        number: the number of the packed weights, see `weights_number`.
     """
 
-    plan: Plan
     table: Tensor
     lists: int
     logits: int
@@ -86,44 +85,34 @@ class TritonProgram:
     constants: Tensor
     offsets: dict[str, int]
     size: int
-    number: int
 
 
-_programs: "weakref.WeakKeyDictionary[nn.Module, list[TritonProgram]]" = weakref.WeakKeyDictionary()
+_programs: ProgramCache[TritonProgram] = ProgramCache()
 
 
-def triton_program(
-    plan: Plan,
-    model: nn.Module,
-    number: int,
-    dtype: torch.dtype,
-    block: int,
-    device: torch.device,
-) -> TritonProgram:
-    """Return the program of a plan; it is packed again only when a parameter has changed.
+def triton_program(plan: Plan, request: Request, dtype: torch.dtype, block: int) -> TritonProgram:
+    """Return the program of a plan; it is packed again only when a weight has changed.
 
     Args:
-        number: the number of the model's weights, see `weights_number`.
         dtype: the dtype of the packed weights.
         block: the number of input channels that the kernel multiplies at once.
     """
-    remembered = [old for old in _programs.get(model, []) if old.number == number]
-    for packed in remembered:
-        if packed.plan is plan and (packed.weights.dtype, packed.weights.device) == (dtype, device):
-            return packed
-    packed = _Writer(plan, model, number, dtype, block, device).run()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)  # the next user may be on another stream
-    _programs[model] = [packed, *remembered][:_KEPT_PROGRAMS]
-    return packed
+
+    def pack() -> TritonProgram:
+        packed = _Writer(plan, request.model, dtype, block, request.device).run()
+        if request.device.type == "cuda":
+            torch.cuda.synchronize(request.device)  # the next user may be on another stream
+        return packed
+
+    return _programs.get(plan, request, (dtype, request.device), pack)
 
 
-def why_not_written(plan: Plan) -> str | None:
+def plan_unsupported_reason(plan: Plan) -> str | None:
     """Return the reason why a plan has no program, or None if it has one."""
     for placed in plan.placed:
         step = placed.step
         if isinstance(step, Pointwise):
-            if reason := why_not_pointwise(step):
+            if reason := pointwise_unsupported_reason(step):
                 return reason
         elif not isinstance(step, Product):
             return f"it does not know the step {type(step).__name__}"
@@ -141,7 +130,6 @@ _Written = tuple[Task, int]
 class _Writer:
     plan: Plan
     model: nn.Module
-    number: int
     dtype: torch.dtype
     block: int
     device: torch.device
@@ -154,26 +142,24 @@ class _Writer:
         plan = self.plan
         self.offsets, size = offsets_of(plan)
         every = [(task, self._task(task)) for task in tasks(plan)]
-        core = [pair for pair in every if not pair[0].placed.logits_only]
-        lists = self._lists(every)
+        moments = plan.moments(every, lambda pair: pair[0].placed)
+        heads = [self._list(due) for due in moments.of_pixels]
+        lists = self._append_to_table([*itertools.chain(*heads)])
         logits = self._append_to_table([v for span in plan.logits for v in self._span(span)])
         image = self._append_to_table(self._span(Span(plan.image, 0, plan.colors)))
-        of_row = self._row([pair for pair in every if pair[0].placed.when == "row"])
-        known_row, padding = self._row(core), self._padding(core)
+        stages = len(heads) - plan.padding
         return TritonProgram(
-            plan,
             torch.tensor(self.table, dtype=torch.int32, device=self.device),
             lists,
             logits,
             image,
-            of_row,
-            known_row,
-            padding,
+            self._row(moments.row),
+            self._row(moments.known_row),
+            tuple(lists + 2 * number for number in range(stages, len(heads))),
             self._joined(self.weights, self.dtype),
             self._joined(self.constants, torch.float32),
             self.offsets,
             size,
-            self.number,
         )
 
     # The table.
@@ -193,26 +179,13 @@ class _Writer:
         width = padded_width(self.plan, buffer) * buffer.channels
         return [first, buffer.rows, width, buffer.channels, span.dr % buffer.rows]
 
-    def _list(self, due: list[_Written]) -> list[int]:
+    def _list(self, due: Sequence[_Written]) -> list[int]:
         """Write a list of tasks, and return its (first, count) pair."""
         waits = _waits([task for task, _ in due])
         entries = [[record, wait] for (_, record), wait in zip(due, waits, strict=True)]
         return [self._append_to_table([*itertools.chain(*entries)]), len(entries)]
 
-    def _lists(self, every: list[_Written]) -> int:
-        heads = []
-        for when, color in [("left", 0), *(("color", c) for c in range(self.plan.colors + 1))]:
-            for with_logits in (False, True):
-                due = [
-                    (task, record)
-                    for task, record in every
-                    if (task.placed.when, task.placed.color) == (when, color)
-                    and (with_logits or not task.placed.logits_only)
-                ]
-                heads += self._list(due)
-        return self._append_to_table(heads)
-
-    def _row(self, due: list[_Written]) -> tuple[RowTask, ...]:
+    def _row(self, due: Sequence[_Written]) -> tuple[RowTask, ...]:
         """Return a launch for each task and for each scan."""
         launched = []
         for scan, group in itertools.groupby(due, lambda pair: pair[0].placed.scan):
@@ -221,12 +194,6 @@ class _Writer:
                 own = [(own[0][0], self._append_to_table(self._list(own)))]
             launched += [_row_task(*pair) for pair in own]
         return tuple(launched)
-
-    def _padding(self, core: list[_Written]) -> tuple[int, ...]:
-        late = [pair for pair in core if pair[0].placed.when != "row"]
-        positions = range(self.plan.padding)
-        due = ([pair for pair in late if pair[0].placed.padding > place] for place in positions)
-        return tuple(self._append_to_table(self._list(own)) for own in due)
 
     def _task(self, task: Task) -> int:
         step = task.step
@@ -327,8 +294,8 @@ def _waits(due: list[Task]) -> list[bool]:
         ins = [*_sources_here(task.step), task.step.out]
         wait = (
             number == 0
-            or any(overlap(a, b) for a in written for b in [*outs, *ins])
-            or any(overlap(a, b) for a in read for b in outs)
+            or any(a.overlaps(b) for a in written for b in [*outs, *ins])
+            or any(a.overlaps(b) for a in read for b in outs)
         )
         if wait:
             written, read = [], []
@@ -340,7 +307,7 @@ def _waits(due: list[Task]) -> list[bool]:
 
 def _sources_here(step: Step) -> list[Span]:
     """Return the spans read at the step's own pixel, where earlier tasks may have written."""
-    spans = [span for span in sources(step) if span.dr == span.dc == 0]
+    spans = [span for span in step.sources if span.dr == span.dc == 0]
     if isinstance(step, Product) and step.src and not (0 in step.rows and 0 in step.cols):
         spans.remove(step.src)
     return spans
