@@ -86,9 +86,7 @@ def _pixels_kernel(
     seed: tl.int64,
     first_index: tl.int64,
     temperature,
-    BLOCK_M: tl.constexpr,
-    BLOCK_OUT: tl.constexpr,
-    BLOCK_K: tl.constexpr,
+    BLOCKS: tl.constexpr,
     BLOCK_POINTWISE: tl.constexpr,
     FOURS: tl.constexpr,
     PRECISION: tl.constexpr,
@@ -100,35 +98,23 @@ def _pixels_kernel(
     draw. With `resumes`, the first stage continues after its tasks. Between two such launches the
     caller chooses the values.
     """
-    sample = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    sample = tl.program_id(0) * BLOCKS[0] + tl.arange(0, BLOCKS[0])
     exists = sample < samples
     wide = sample.to(tl.int64)
-    base = storage_ptr + (tl.program_id(0) * BLOCK_M).to(tl.int64) * size
-    at = tl.arange(0, BLOCK_M) * size
+    base = storage_ptr + (tl.program_id(0) * BLOCKS[0]).to(tl.int64) * size
+    at = tl.arange(0, BLOCKS[0]) * size
+    program = (table_ptr, weight_ptr, constants_ptr)
     stages = colors + 2
     for stage_of_row in range(start, stop):
         col, stage = stage_of_row // stages, stage_of_row % stages
         color = stage - 1
+        tile = (base, at, exists, row, col)
         marks_ptr = schedule_ptr + (row * width + col) * (colors + 1)
         last_unknown = tl.load(marks_ptr)
         if (stage_of_row > start) | (resumes == 0):
             with_logits = tl.where(stage == 0, last_unknown >= 0, color <= last_unknown)
-            run_list(
-                table_ptr,
-                table_ptr + lists + 2 * (2 * stage + with_logits.to(tl.int32)),
-                weight_ptr,
-                constants_ptr,
-                base,
-                at,
-                exists,
-                row,
-                col,
-                BLOCK_M,
-                BLOCK_OUT,
-                BLOCK_K,
-                BLOCK_POINTWISE,
-                PRECISION,
-            )
+            list_ptr = table_ptr + lists + 2 * (2 * stage + with_logits.to(tl.int32))
+            run_list(program, list_ptr, tile, BLOCKS, BLOCK_POINTWISE, PRECISION)
         draws_here = (stage > 0) & (color < colors)
         if draws_here & ((stage_of_row + 1 < stop) | (pauses == 0)):
             place = (color * height + row) * width + col
@@ -137,7 +123,7 @@ def _pixels_kernel(
             chosen = (stage_of_row == start) & (resumes != 0)
             if (tl.load(marks_ptr + 1 + color) != 0) & (not chosen):
                 tl.debug_barrier()
-                logits_at = span_at(table_ptr + logits + SPAN * color, at, row, col)
+                logits_at = span_at(table_ptr + logits + SPAN * color, tile)
                 position = (row * width + col) * colors + color
                 drawn = _drawn(
                     base,
@@ -153,7 +139,7 @@ def _pixels_kernel(
                 known = tl.load(known_ptr + wide * known_size + place, mask=exists, other=1)
                 value = tl.where(known != 0, value, drawn)
                 tl.store(image_at, value.to(tl.uint8), mask=exists)
-            value_at = base + (span_at(table_ptr + image, at, row, col) + color)
+            value_at = base + (span_at(table_ptr + image, tile) + color)
             tl.store(value_at, value.to(tl.float32), mask=exists)
 
 
@@ -213,9 +199,7 @@ def launch_pixels(
         seed,
         first_index,
         float(temperature),
-        BLOCK_M=SAMPLES,
-        BLOCK_OUT=config.pixel_out,
-        BLOCK_K=config.inputs,
+        BLOCKS=(SAMPLES, config.pixel_out, config.inputs),
         BLOCK_POINTWISE=POINTWISE_LANES,
         FOURS=LEVELS_OF_FOUR,
         PRECISION="ieee",
