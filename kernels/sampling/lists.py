@@ -53,15 +53,18 @@ def _columns_kernel(
     direction,
     size,
     samples,
-    BLOCKS: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_OUT: tl.constexpr,
+    BLOCK_K: tl.constexpr,
     BLOCK_POINTWISE: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
     """Run a list at columns of a row, rightward or leftward, for a tile of samples."""
-    exists = tl.program_id(0) * BLOCKS[0] + tl.arange(0, BLOCKS[0]) < samples
-    base = storage_ptr + (tl.program_id(0) * BLOCKS[0]).to(tl.int64) * size
-    at = tl.arange(0, BLOCKS[0]) * size
+    exists = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M) < samples
+    base = storage_ptr + (tl.program_id(0) * BLOCK_M).to(tl.int64) * size
+    at = tl.arange(0, BLOCK_M) * size
     program = (table_ptr, weight_ptr, constants_ptr)
+    BLOCKS: tl.constexpr = (BLOCK_M, BLOCK_OUT, BLOCK_K)
     for number in range(cols):
         tile = (base, at, exists, row, first_col + number * direction)
         run_list(program, table_ptr + list_at, tile, BLOCKS, BLOCK_POINTWISE, PRECISION)
@@ -88,7 +91,9 @@ def launch_columns(batch: Batch, list_at: int, row: int, cols: range) -> None:
         cols.step,
         size,
         samples,
-        BLOCKS=(SAMPLES, config.pixel_out, config.inputs),
+        BLOCK_M=SAMPLES,
+        BLOCK_OUT=config.pixel_out,
+        BLOCK_K=config.inputs,
         BLOCK_POINTWISE=POINTWISE_LANES,
         PRECISION="ieee",
         num_warps=config.pixel_warps,

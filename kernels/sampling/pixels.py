@@ -86,7 +86,9 @@ def _pixels_kernel(
     seed: tl.int64,
     first_index: tl.int64,
     temperature,
-    BLOCKS: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_OUT: tl.constexpr,
+    BLOCK_K: tl.constexpr,
     BLOCK_POINTWISE: tl.constexpr,
     FOURS: tl.constexpr,
     PRECISION: tl.constexpr,
@@ -98,12 +100,13 @@ def _pixels_kernel(
     draw. With `resumes`, the first stage continues after its tasks. Between two such launches the
     caller chooses the values.
     """
-    sample = tl.program_id(0) * BLOCKS[0] + tl.arange(0, BLOCKS[0])
+    sample = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
     exists = sample < samples
     wide = sample.to(tl.int64)
-    base = storage_ptr + (tl.program_id(0) * BLOCKS[0]).to(tl.int64) * size
-    at = tl.arange(0, BLOCKS[0]) * size
+    base = storage_ptr + (tl.program_id(0) * BLOCK_M).to(tl.int64) * size
+    at = tl.arange(0, BLOCK_M) * size
     program = (table_ptr, weight_ptr, constants_ptr)
+    BLOCKS: tl.constexpr = (BLOCK_M, BLOCK_OUT, BLOCK_K)
     stages = colors + 2
     for stage_of_row in range(start, stop):
         col, stage = stage_of_row // stages, stage_of_row % stages
@@ -199,7 +202,9 @@ def launch_pixels(
         seed,
         first_index,
         float(temperature),
-        BLOCKS=(SAMPLES, config.pixel_out, config.inputs),
+        BLOCK_M=SAMPLES,
+        BLOCK_OUT=config.pixel_out,
+        BLOCK_K=config.inputs,
         BLOCK_POINTWISE=POINTWISE_LANES,
         FOURS=LEVELS_OF_FOUR,
         PRECISION="ieee",

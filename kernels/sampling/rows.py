@@ -93,13 +93,16 @@ def _row_product_kernel(
     cols,
     out_blocks,
     GATED: tl.constexpr,
-    BLOCKS: tl.constexpr,
+    BLOCK_M: tl.constexpr,
+    BLOCK_OUT: tl.constexpr,
+    BLOCK_K: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
     """Run a product at all positions of a row."""
     number, block = tl.program_id(0) // out_blocks, tl.program_id(0) % out_blocks
-    tile = _tile_of_row(storage_ptr, size, samples, row, first_col, cols, number, BLOCKS[0])
+    tile = _tile_of_row(storage_ptr, size, samples, row, first_col, cols, number, BLOCK_M)
     program = (table_ptr, weight_ptr, constants_ptr)
+    BLOCKS: tl.constexpr = (BLOCK_M, BLOCK_OUT, BLOCK_K)
     product(program, table_ptr + task, tile, block, GATED, BLOCKS, PRECISION)
 
 
@@ -145,7 +148,9 @@ def launch_row_product(
         len(cols),
         out_blocks,
         GATED=gated,
-        BLOCKS=(config.positions, config.out, config.inputs),
+        BLOCK_M=config.positions,
+        BLOCK_OUT=config.out,
+        BLOCK_K=config.inputs,
         PRECISION="ieee",
         num_warps=config.warps,
         num_stages=config.stages,

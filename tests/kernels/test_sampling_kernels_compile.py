@@ -73,9 +73,9 @@ def jobs(capability):
     storage = {"storage_ptr": "*fp32", "table_ptr": "*i32", "constants_ptr": "*fp32"}
     for dtype, config in CONFIGS.items():
         weighed = {**storage, "weight_ptr": f"*{dtype}"}
-        of_rows = {"BLOCKS": (config.positions, config.out, config.inputs), "PRECISION": "ieee"}
+        blocks = {"BLOCK_K": config.inputs, "PRECISION": "ieee"}
         for gated in (False, True):
-            sizes = {"GATED": gated, **of_rows}
+            sizes = {"GATED": gated, "BLOCK_M": config.positions, "BLOCK_OUT": config.out, **blocks}
             yield (
                 f"row {'gated ' if gated else ''}{dtype}",
                 job(
@@ -88,7 +88,7 @@ def jobs(capability):
                     config.stages,
                 ),
             )
-        blocks = {"BLOCKS": (SAMPLES, config.pixel_out, config.inputs), "PRECISION": "ieee"}
+        blocks |= {"BLOCK_M": SAMPLES, "BLOCK_OUT": config.pixel_out}
         blocks["BLOCK_POINTWISE"] = POINTWISE_LANES
         launched = (capability, config.pixel_warps, config.stages)
         yield f"columns {dtype}", job("_columns_kernel", weighed, COLUMNS, blocks, *launched)

@@ -62,12 +62,17 @@ def resources_of(jobs):
 
 def _compile(job):
     import triton
+    import triton.language as tl
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
     function = getattr(importlib.import_module(job.module), job.kernel)
     names = function.arg_names
-    constexprs = {name: _constexpr(value) for name, value in job.constexprs.items()}
+    dtypes = {"fp32": tl.float32, "fp16": tl.float16, "bf16": tl.bfloat16}
+    dtypes |= {"int32": tl.int32, "int64": tl.int64}
+    constexprs = {
+        k: dtypes.get(v, v) if isinstance(v, str) else v for k, v in job.constexprs.items()
+    }
     types = {**job.signature, **dict.fromkeys(constexprs, "constexpr")}
     aligned = [name for name in job.aligned if name not in constexprs]
     source = ASTSource(
@@ -88,17 +93,6 @@ def _compile(job):
         "ASYNC": ptx.count("cp.async.c"),
         "WIDE": _wide(compiled.asm["ttir"]),
     }
-
-
-def _constexpr(value):
-    """Return a constexpr as Triton expects it: dtypes have names, and JSON has no tuples."""
-    import triton.language as tl
-
-    dtypes = {"fp32": tl.float32, "fp16": tl.float16, "bf16": tl.bfloat16}
-    dtypes |= {"int32": tl.int32, "int64": tl.int64}
-    if isinstance(value, list):
-        return tuple(value)
-    return dtypes.get(value, value) if isinstance(value, str) else value
 
 
 def _usage(triton, cubin):
