@@ -66,16 +66,12 @@ class PixelCNNConfig(Config):
 
 
 @dataclasses.dataclass(frozen=True)
-class GatedPixelCNNConfig(Config):
+class GatedPixelCNNConfig(PixelCNNConfig):
     """The prior of Pixel Recursive Super Resolution: 20 gated 5x5 layers of 64 channels."""
 
     channels: int = 64
     layers: int = 20
     kernel_size: int = 5
-    first_kernel_size: int = 7
-    head_channels: int = 1024
-    colors: int = 3
-    levels: int = 256
 
 
 @dataclasses.dataclass(frozen=True)

@@ -239,9 +239,10 @@ def test_dead_taps_are_never_read_and_get_zero_gradient():
     (x, weight, bias, add), layer = case("a horizontal stack")
     kind, colors, in_parts, out_parts, _ = layer
     mask = causal_mask(
-        *weight.shape[:2],
+        weight.shape[1],
+        weight.shape[0],
         tuple(weight.shape[2:]),
-        kind,
+        mask_type=kind,
         colors=colors,
         in_parts=in_parts,
         out_parts=out_parts,
@@ -315,7 +316,7 @@ def test_nothing_in_gives_nothing():
 @pytest.mark.parametrize(("block_out", "block_in"), [(2, 16), (4, 8), (16, 16)])
 @pytest.mark.parametrize("kind", ["A", "B", "V", "V-first"])
 def test_a_block_is_listed_if_and_only_if_it_has_a_live_tap(kind, block_out, block_in):
-    mask = causal_mask(22, 34, (3, 3), kind, in_parts=2, out_parts=2).numpy()
+    mask = causal_mask(34, 22, (3, 3), mask_type=kind, in_parts=2, out_parts=2).numpy()
     products = find_products(mask, 1, block_out, block_in, torch.device("cpu"))
     listed = set()
     for entry, (down, right, block, weight_row) in enumerate(products.table.tolist()):
@@ -331,7 +332,7 @@ def test_a_block_is_listed_if_and_only_if_it_has_a_live_tap(kind, block_out, blo
 
 
 def test_few_channels_fill_their_blocks_with_live_taps_only():
-    mask = causal_mask(4, 3, (7, 7), "A").numpy()
+    mask = causal_mask(3, 4, (7, 7), mask_type="A").numpy()
     products = find_products(mask, 1, 4, 32, torch.device("cpu"))
     assert products.lanes
     used = products.table[products.table[:, 3] >= 0]
@@ -370,8 +371,8 @@ def test_an_operator_computes_in_autocasts_dtype():
 
 
 NETWORKS = {
-    "MaskedConv2d": (lambda: MaskedConv2d(17, 20, 3, "A"), 1, 17),
-    "GatedMaskedConv2d": (lambda: GatedMaskedConv2d(17, 20, 3, "A"), 1, 17),
+    "MaskedConv2d": (lambda: MaskedConv2d(17, 20, 3, mask_type="A"), 1, 17),
+    "GatedMaskedConv2d": (lambda: GatedMaskedConv2d(17, 20, 3, mask_type="A"), 1, 17),
     "GatedLayer": (lambda: GatedLayer(17, 3), 2, 17),
     "PixelCNNBlock": (lambda: PixelCNNBlock(17, 3), 1, 34),
 }
