@@ -449,6 +449,18 @@ def test_what_the_backend_cannot_run_it_says(x, says):
             run(x, weight, mask_type="A", backend="triton")
 
 
+def test_an_image_without_a_batch_is_a_batch_of_one():
+    x, add, weight = normal(3, 5, 4), normal(4, 5, 4, seed=1), normal(4, 3, 3, 3, seed=2)
+    x, add, weight = (tensor.to(DEVICE, torch.float32) for tensor in (x, add, weight))
+    options = {"weight": weight, "mask_type": "A", "backend": "triton"}
+    y = functional.masked_conv2d(x, add=add, **options)
+    batch = functional.masked_conv2d_gate(x[None], add=add[None], **options)
+    found = functional.masked_conv2d_gate(x, add=add, **options)
+    assert y.shape == (4, 5, 4)
+    for one, expected in zip((y, *found), (batch[1], *batch), strict=True):
+        assert torch.equal(one, expected[0])
+
+
 def test_outside_of_the_interpreter_a_cpu_is_refused(monkeypatch):
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     x, weight = torch.zeros(1, 3, 4, 4), torch.zeros(4, 3, 3, 3)

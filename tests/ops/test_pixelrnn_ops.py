@@ -79,6 +79,15 @@ def test_every_backend_is_the_equations_cell_by_cell(backend, kind, height, widt
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_gates_without_a_batch_are_a_batch_of_one(backend, kind):
+    function, taps, options = KINDS[kind]
+    gates, *states = tensors(taps)
+    run = partial(function, **options, backend=backend)
+    assert torch.equal(run(gates[0], *states), run(gates[:1], *states)[0])
+
+
 def test_the_bidirectional_map_is_the_sum_with_the_reverse_one_row_lower():
     a, weight, state = tensors(2)
     b, reverse_weight, reverse_state = (normal(*x.shape, seed=7) for x in (a, weight, state))
