@@ -146,7 +146,7 @@ def masked_conv2d_gate(
     return (gated[0], y[0]) if unbatched else (gated, y)
 
 
-def gate(x: Tensor, backend: str = "auto") -> Tensor:
+def gate(x: Tensor, *, backend: str = "auto") -> Tensor:
     """Return ``tanh(a) * sigmoid(b)``, where ``a, b = x.chunk(2, dim=-3)``.
 
     Gated PixelCNN (1606.05328), section 2.1.
@@ -166,5 +166,5 @@ def gate(x: Tensor, backend: str = "auto") -> Tensor:
             f"gate takes float [N, 2 p, H, W] or [2 p, H, W], got {x.dtype} {list(x.shape)}"
         )
     if x.dim() == 3:
-        return gate(x[None], backend)[0]
+        return gate(x[None], backend=backend)[0]
     return torch.ops.pixelsr.gate_triton(x) if choose(backend, GATE, x) == "triton" else gate_ref(x)

@@ -62,7 +62,13 @@ class ConditioningNetwork(PixelModel):
         levels: int = ConditioningNetworkConfig.levels,
     ) -> None:
         super().__init__()
-        self.config = c = ConditioningNetworkConfig(channels, blocks, scale_factor, colors, levels)
+        self.config = c = ConditioningNetworkConfig(
+            channels=channels,
+            blocks=blocks,
+            scale_factor=scale_factor,
+            colors=colors,
+            levels=levels,
+        )
         body: list[nn.Module] = [nn.Conv2d(c.colors, c.channels, 3, padding=1)]
         body += [ResidualBlock(c.channels) for _ in range(c.blocks)]
         for _ in range(c.scale_factor.bit_length() - 1):
@@ -78,6 +84,7 @@ class ConditioningNetwork(PixelModel):
         return self.config.scale_factor
 
     def forward(self, low_res: Tensor) -> Tensor:
+        """Return the logits of all positions, ``[N, L, C, H, W]``."""
         c = self.config
         return functional.to_logits(self.out(self.features(low_res)), c.colors, c.levels)
 

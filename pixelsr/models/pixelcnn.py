@@ -81,7 +81,13 @@ class PixelCNN(PixelModel):
     ) -> None:
         super().__init__()
         self.config = c = PixelCNNConfig(
-            channels, layers, kernel_size, first_kernel_size, head_channels, colors, levels
+            channels=channels,
+            layers=layers,
+            kernel_size=kernel_size,
+            first_kernel_size=first_kernel_size,
+            head_channels=head_channels,
+            colors=colors,
+            levels=levels,
         )
         self.first = MaskedConv2d(
             c.colors, 2 * c.channels, c.first_kernel_size, mask_type="A", colors=c.colors
@@ -93,6 +99,7 @@ class PixelCNN(PixelModel):
         self.head = Head(2 * c.channels, c.head_channels, c.colors, c.levels)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return the logits of all positions at once, ``[N, L, C, H, W]``."""
         return self.head(self.features(images))
 
     def output_layers(self) -> Layers | None:
@@ -145,7 +152,13 @@ class GatedPixelCNN(PixelModel):
     ) -> None:
         super().__init__()
         self.config = c = GatedPixelCNNConfig(
-            channels, layers, kernel_size, first_kernel_size, head_channels, colors, levels
+            channels=channels,
+            layers=layers,
+            kernel_size=kernel_size,
+            first_kernel_size=first_kernel_size,
+            head_channels=head_channels,
+            colors=colors,
+            levels=levels,
         )
         size = c.first_kernel_size
         self.vertical_first = MaskedConv2d(
@@ -162,6 +175,7 @@ class GatedPixelCNN(PixelModel):
         self.head = Head(c.channels, c.head_channels, c.colors, c.levels)
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return the logits of all positions at once, ``[N, L, C, H, W]``."""
         return self.head(self.features(images))
 
     def output_layers(self) -> Layers | None:

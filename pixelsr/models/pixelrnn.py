@@ -52,6 +52,7 @@ class PixelRNN(PixelModel, abc.ABC):
         """Return a new recurrent layer; `conditioning` is as in `nn.RowLSTMLayer`."""
 
     def forward(self, images: Tensor, low_res: Tensor | None = None) -> Tensor:
+        """Return the logits of all positions at once, ``[N, L, C, H, W]``."""
         return self.head(self.features(images, low_res))
 
     def output_layers(self) -> Layers | None:
@@ -149,8 +150,18 @@ class RowLSTM(PixelRNN):
         skip: bool = RowLSTMConfig.skip,
         scale_factor: int | None = RowLSTMConfig.scale_factor,
     ) -> None:
-        sizes = channels, layers, first_kernel_size, head_channels, colors, levels
-        super().__init__(RowLSTMConfig(*sizes, skip, scale_factor, kernel_size))
+        config = RowLSTMConfig(
+            channels=channels,
+            layers=layers,
+            kernel_size=kernel_size,
+            first_kernel_size=first_kernel_size,
+            head_channels=head_channels,
+            colors=colors,
+            levels=levels,
+            skip=skip,
+            scale_factor=scale_factor,
+        )
+        super().__init__(config)
 
     def make_layer(self, conditioning: int) -> nn.Module:
         c = self.config
@@ -198,8 +209,17 @@ class DiagonalBiLSTM(PixelRNN):
         skip: bool = DiagonalBiLSTMConfig.skip,
         scale_factor: int | None = DiagonalBiLSTMConfig.scale_factor,
     ) -> None:
-        sizes = channels, layers, first_kernel_size, head_channels, colors, levels
-        super().__init__(DiagonalBiLSTMConfig(*sizes, skip, scale_factor))
+        config = DiagonalBiLSTMConfig(
+            channels=channels,
+            layers=layers,
+            first_kernel_size=first_kernel_size,
+            head_channels=head_channels,
+            colors=colors,
+            levels=levels,
+            skip=skip,
+            scale_factor=scale_factor,
+        )
+        super().__init__(config)
 
     def make_layer(self, conditioning: int) -> nn.Module:
         c = self.config

@@ -72,6 +72,7 @@ class PixelRecursiveSR(PixelModel):
         return int(self.conditioning.config.scale_factor)
 
     def forward(self, images: Tensor, low_res: Tensor) -> Tensor:
+        """Return the logits of all positions at once, ``[N, L, C, H, W]``."""
         conditioning = self.conditioning(low_res)
         return functional.add_logits(self.prior(images), conditioning)
 

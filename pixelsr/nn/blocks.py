@@ -59,6 +59,7 @@ class GatedLayer(nn.Module):
             init.normal_(layer)
 
     def forward(self, vertical: Tensor, horizontal: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the outputs of the vertical and the horizontal stack."""
         gated, v = self.vertical(vertical)
         h, _ = self.horizontal(horizontal, add=self.link(v))
         return gated, self.out(h, add=horizontal)
@@ -102,6 +103,7 @@ class PixelCNNBlock(nn.Module):
         init.normal_(self.up, gain=0.5)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return `x` plus the output of the block's convolutions."""
         h = self.down(F.relu(x))
         h = self.conv(F.relu(h))
         return self.up(F.relu(h), add=x)

@@ -59,6 +59,7 @@ class _LSTMLayer(nn.Module):
         raise NotImplementedError
 
     def forward(self, x: Tensor, conditioning: Tensor | None = None) -> Tensor:
+        """Return `x` plus the output of the recurrence."""
         gates = self.input_to_state(x, add=self._contribution(conditioning))
         return self.out(self.lstm(gates), add=x)
 

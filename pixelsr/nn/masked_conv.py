@@ -94,6 +94,7 @@ class MaskedConv2d(nn.Conv2d):
         self.out_parts = out_parts
 
     def forward(self, x: Tensor, add: Tensor | None = None) -> Tensor:
+        """Return the convolution of `x`, plus `add` if it is given."""
         return functional.masked_conv2d(x, self.weight, self.bias, add=add, **self.layer())
 
     def layer(self) -> dict[str, Any]:
@@ -147,6 +148,7 @@ class GatedMaskedConv2d(MaskedConv2d):
     def forward(  # type: ignore[override]
         self, x: Tensor, add: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
+        """Return the gated output, and the output before the gate."""
         return functional.masked_conv2d_gate(x, self.weight, self.bias, add=add, **self.layer())
 
 
