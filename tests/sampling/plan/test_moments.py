@@ -8,7 +8,6 @@ from pixelsr.sampling import plan
 from pixelsr.sampling.engines import ENGINES
 from tests.support.networks import network
 
-
 PLANS = {
     "prior": lambda: plan(network("GatedPixelCNN"), (6, 4)),
     "conditioned": lambda: plan(network("PixelRecursiveSR-gated"), (6, 4), (3, 2)),

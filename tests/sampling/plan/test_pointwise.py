@@ -5,10 +5,10 @@ import re
 import pytest
 import torch
 import torch.nn.functional as F
-from pixelsr.kernels.sampling import steps
 from torch import inf, nan, nn
 
 from pixelsr import functional, sampling
+from pixelsr.kernels.sampling import steps
 from pixelsr.nn import MaskedConv2d
 from pixelsr.sampling.engines.cuda import engine as cuda_engine
 from pixelsr.sampling.engines.packing import OPCODES
