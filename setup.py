@@ -156,11 +156,10 @@ if why_not:
     say_why_not("C++", why_not)
 
 setup(
-    packages=[
-        *find_packages(include=["pixelsr", "pixelsr.*"]),
-        *(f"pixelsr.{name}" for name in find_packages(include=["kernels", "kernels.*"])),
-    ],
-    package_dir={"pixelsr": "pixelsr", "pixelsr.kernels": "kernels"},
+    packages=find_packages(include=["pixelsr", "pixelsr.*"]),  # kernels/ is linked into pixelsr/
+    # With this entry an editable install is a path in a .pth file, which type checkers follow;
+    # without it, it is an import hook, which they do not.
+    package_dir={"": "."},
     package_data={"pixelsr": ["py.typed", "ops/*.json", *WEIGHTS, "samples/**"]},
     **({} if why_not else building()),
 )

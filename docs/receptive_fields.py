@@ -36,7 +36,7 @@ def image(model: torch.nn.Module) -> torch.Tensor:
     """A kind for each pixel."""
     order = torch.arange(SIZE[0] * SIZE[1]).view(SIZE)
     kinds = torch.where(order < order[POSITION], UNSEEN, FUTURE)
-    kinds[pixelsr.receptive_field(model, SIZE, POSITION)] = SEEN
+    kinds[pixelsr.receptive_field(model, SIZE, position=POSITION)] = SEEN
     kinds[POSITION] = OUTPUT
     return kinds
 

@@ -40,10 +40,10 @@ class Branches(nn.Module):
 
     def __init__(self, channels: int, colors: int) -> None:
         super().__init__()
-        self.near = MaskedConv2d(channels, channels, 3, "B", colors)
-        self.far = MaskedConv2d(channels, channels, 3, "B", colors, dilation=3)
+        self.near = MaskedConv2d(channels, channels, 3, mask_type="B", colors=colors)
+        self.far = MaskedConv2d(channels, channels, 3, mask_type="B", colors=colors, dilation=3)
         # The input is two concatenated maps; each part is split into color groups on its own.
-        self.out = MaskedConv2d(2 * channels, channels, 1, "B", colors, in_parts=2)
+        self.out = MaskedConv2d(2 * channels, channels, 1, mask_type="B", colors=colors, in_parts=2)
 
     def forward(self, x: Tensor) -> Tensor:
         both = torch.cat([self.near(x), self.far(x)], dim=1)
@@ -59,9 +59,9 @@ class DilatedPixelCNN(PixelModel):
     def __init__(self, **options: int) -> None:
         super().__init__()
         self.config = c = DilatedConfig(**options)
-        self.first = MaskedConv2d(c.colors, c.channels, 5, "A", c.colors)
+        self.first = MaskedConv2d(c.colors, c.channels, 5, mask_type="A", colors=c.colors)
         self.branches = nn.Sequential(*(Branches(c.channels, c.colors) for _ in range(c.layers)))
-        self.out = MaskedConv2d(c.channels, c.colors * c.levels, 1, "B", c.colors)
+        self.out = MaskedConv2d(c.channels, c.colors * c.levels, 1, mask_type="B", colors=c.colors)
 
     def forward(self, images: Tensor) -> Tensor:
         c = self.config

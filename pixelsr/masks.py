@@ -24,7 +24,7 @@ MaskType = Literal["A", "B", "V-first", "V"]
 """
 
 
-def check_mask(mask_type: str, kernel_size: tuple[int, int]) -> None:
+def check_mask(kernel_size: tuple[int, int], mask_type: str) -> None:
     """Raise ValueError if there is no causal mask of this type and kernel size."""
     if mask_type not in get_args(MaskType):
         raise ValueError(f"mask_type must be one of {get_args(MaskType)}, got {mask_type!r}")
@@ -63,7 +63,7 @@ def channel_groups(channels: int, colors: int, parts: int = 1) -> tuple[int, ...
     return tuple(group for group, size in enumerate(sizes) for _ in range(size)) * parts
 
 
-def check_first_groups(mask_type: str, in_channels: int, colors: int, in_parts: int) -> None:
+def check_first_groups(in_channels: int, mask_type: str, colors: int, in_parts: int) -> None:
     """Raise ValueError if an input of mask "A" lacks a color group.
 
     Outputs of the groups after the missing one would read their own pixel.
@@ -86,8 +86,8 @@ def live_rectangle(kernel_size: tuple[int, int], mask_type: str) -> tuple[int, i
 
 @torch.inference_mode(False)  # a mask may be shared with training later
 def _build_mask(
-    out_channels: int,
     in_channels: int,
+    out_channels: int,
     kernel_size: tuple[int, int],
     mask_type: str,
     colors: int,
@@ -95,7 +95,7 @@ def _build_mask(
     out_parts: int,
     device: torch.device,
 ) -> Tensor:
-    check_mask(mask_type, kernel_size)
+    check_mask(kernel_size, mask_type)
     center_row, center_col = kernel_size[0] // 2, kernel_size[1] // 2
     mask = torch.zeros(out_channels, in_channels, *kernel_size, dtype=torch.bool, device=device)
     mask[:, :, :center_row] = True
@@ -114,20 +114,20 @@ _cached_mask = lru_cache(_build_mask)
 
 
 def causal_mask(
-    out_channels: int,
     in_channels: int,
+    out_channels: int,
     kernel_size: tuple[int, int],
-    mask_type: str,
     *,
+    mask_type: str,
     colors: int = 3,
     in_parts: int = 1,
     out_parts: int = 1,
     device: torch.device | str = "cpu",
 ) -> Tensor:
-    """Return the live taps of a masked convolution.
+    """Return the live taps of a masked convolution, for the arguments of `nn.MaskedConv2d`.
 
     Args:
-        out_channels, in_channels, kernel_size: the shape of the weight; odd kernel sizes.
+        in_channels, out_channels, kernel_size: the sizes of the weight; odd kernel sizes.
         mask_type: "A", "B", "V-first" or "V" (see `MaskType`).
         colors: the number of color groups; of n channels, group g has
             n // colors + (g < n % colors).
@@ -144,8 +144,8 @@ def causal_mask(
     # be shared.
     make = _build_mask if is_in_torch_dispatch_mode() or is_transformed() else _cached_mask
     return make(
-        out_channels,
         in_channels,
+        out_channels,
         (kernel_size[0], kernel_size[1]),
         mask_type,
         colors,

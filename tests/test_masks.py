@@ -57,10 +57,10 @@ def test_a_mask_is_what_its_definition_says(
     kernel, kind, out_channels, in_channels, colors, in_parts, out_parts
 ):
     mask = causal_mask(
-        out_channels,
         in_channels,
+        out_channels,
         kernel,
-        kind,
+        mask_type=kind,
         colors=colors,
         in_parts=in_parts,
         out_parts=out_parts,
@@ -79,13 +79,13 @@ def test_a_mask_is_what_its_definition_says(
 
 @pytest.mark.parametrize(("kernel", "kind"), EVERY, ids=str)
 def test_the_live_rectangle_holds_exactly_the_live_taps(kernel, kind):
-    live = causal_mask(6, 6, kernel, kind).any(0).any(0)
+    live = causal_mask(6, 6, kernel, mask_type=kind).any(0).any(0)
     rows, columns = live.any(1).nonzero(), live.any(0).nonzero()
     assert live_rectangle(kernel, kind) == (int(rows.max()) + 1, int(columns.max()) + 1)
 
 
 def test_mask_b_is_mask_a_and_the_own_group():
-    a, b = (causal_mask(9, 9, (3, 3), kind) for kind in "AB")
+    a, b = (causal_mask(9, 9, (3, 3), mask_type=kind) for kind in "AB")
     same_group = torch.block_diag(*[torch.ones(3, 3)] * 3).bool()
     assert torch.equal(b[..., 1, 1] & ~a[..., 1, 1], same_group)
     a, b = a.clone(), b.clone()
@@ -96,27 +96,27 @@ def test_mask_b_is_mask_a_and_the_own_group():
 def test_a_mask_made_while_tracing_or_in_inference_mode_is_not_kept_for_later():
     masks._cached_mask.cache_clear()
     with FakeTensorMode():
-        causal_mask(5, 7, (3, 3), "A")
-    assert type(causal_mask(5, 7, (3, 3), "A")) is torch.Tensor
+        causal_mask(7, 5, (3, 3), mask_type="A")
+    assert type(causal_mask(7, 5, (3, 3), mask_type="A")) is torch.Tensor
     masks._cached_mask.cache_clear()
     with torch.inference_mode():
-        causal_mask(5, 7, (3, 3), "A")
-    assert not causal_mask(5, 7, (3, 3), "A").is_inference()
+        causal_mask(7, 5, (3, 3), mask_type="A")
+    assert not causal_mask(7, 5, (3, 3), mask_type="A").is_inference()
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((6, 3, (3, 3), "C", {}), r"mask_type must be one of .*, got 'C'"),
-        ((6, 3, (4, 3), "A", {}), r"kernel_size must be odd and positive, got \(4, 3\)"),
-        ((6, 3, (3, 0), "A", {}), r"kernel_size must be odd and positive, got \(3, 0\)"),
-        ((6, 3, (1, 3), "V-first", {}), r"needs a kernel of 3 rows or more, got \(1, 3\)"),
-        ((6, 3, (3, 3), "A", {"colors": 0}), "colors must be positive, got 0"),
-        ((6, 3, (3, 3), "A", {"in_parts": 2}), "3 channels cannot be cut into 2 equal parts"),
-        ((6, 3, (3, 3), "A", {"out_parts": 0}), "6 channels cannot be cut into 0 equal parts"),
+        ((3, 6, (3, 3), "C", {}), r"mask_type must be one of .*, got 'C'"),
+        ((3, 6, (4, 3), "A", {}), r"kernel_size must be odd and positive, got \(4, 3\)"),
+        ((3, 6, (3, 0), "A", {}), r"kernel_size must be odd and positive, got \(3, 0\)"),
+        ((3, 6, (1, 3), "V-first", {}), r"needs a kernel of 3 rows or more, got \(1, 3\)"),
+        ((3, 6, (3, 3), "A", {"colors": 0}), "colors must be positive, got 0"),
+        ((3, 6, (3, 3), "A", {"in_parts": 2}), "3 channels cannot be cut into 2 equal parts"),
+        ((3, 6, (3, 3), "A", {"out_parts": 0}), "6 channels cannot be cut into 0 equal parts"),
     ],
 )
 def test_a_mask_that_cannot_be_is_refused(arguments, message):
-    *positional, options = arguments
+    *sizes, mask_type, options = arguments
     with pytest.raises(ValueError, match=message):
-        causal_mask(*positional, **options)
+        causal_mask(*sizes, mask_type=mask_type, **options)

@@ -62,7 +62,7 @@ def plain_loss(images: Tensor, prior: LogitsHead, conditioning: LogitsHead) -> T
 
 
 def our_loss(images: Tensor, prior: LogitsHead, conditioning: LogitsHead) -> Tensor:
-    both, alone = functional.pixel_cross_entropy(images, prior, conditioning)
+    both, alone = functional.pixel_cross_entropy(prior, images, conditioning)
     return (both + alone).mean()
 
 

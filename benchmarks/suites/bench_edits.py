@@ -27,10 +27,12 @@ class Network(nn.Module):
     def __init__(self, levels: int) -> None:
         super().__init__()
         self.levels = levels
-        first = MaskedConv2d(COLORS, CHANNELS, 3, "A")
-        others = [MaskedConv2d(CHANNELS, CHANNELS, 3, "B") for _ in range(3)]
+        first = MaskedConv2d(COLORS, CHANNELS, 3, mask_type="A")
+        others = [MaskedConv2d(CHANNELS, CHANNELS, 3, mask_type="B") for _ in range(3)]
         activated = [part for layer in (first, *others) for part in (layer, nn.ReLU())]
-        self.layers = nn.Sequential(*activated, MaskedConv2d(CHANNELS, COLORS * levels, 3, "B"))
+        self.layers = nn.Sequential(
+            *activated, MaskedConv2d(CHANNELS, COLORS * levels, 3, mask_type="B")
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         x = functional.normalize_images(images, COLORS, self.levels, self.layers[0].weight.dtype)

@@ -34,7 +34,9 @@ TOLERANCE = 1e-3
 
 def masked(weight: Tensor, mask_type: str) -> Tensor:
     out_channels, in_channels, *size = weight.shape
-    mask = causal_mask(out_channels, in_channels, tuple(size), mask_type, device=weight.device)
+    mask = causal_mask(
+        in_channels, out_channels, tuple(size), mask_type=mask_type, device=weight.device
+    )
     return weight * mask.to(weight.dtype)
 
 

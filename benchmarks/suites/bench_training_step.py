@@ -32,7 +32,7 @@ class PlainObjective(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         conditioning = self.model.conditioning(area_average(images, self.model.scale_factor))
-        total = functional.add_logits(conditioning, self.model.prior(images))
+        total = functional.add_logits(self.model.prior(images), conditioning)
         terms = [functional.nll(logits, images).mean() for logits in (total, conditioning)]
         return torch.stack(terms) / images[0].numel()
 

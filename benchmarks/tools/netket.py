@@ -75,7 +75,13 @@ class Chain(nn.Module):
         height, width = task.kernel_size
         channels = [1, *[task.features] * (task.layers - 1), 2]
         self.layers = nn.ModuleList(
-            MaskedConv2d(channels[k], channels[k + 1], (2 * height - 1, width), "AB"[k > 0], 1)
+            MaskedConv2d(
+                channels[k],
+                channels[k + 1],
+                (2 * height - 1, width),
+                mask_type="AB"[k > 0],
+                colors=1,
+            )
             for k in range(task.layers)
         )
 

@@ -42,9 +42,13 @@ class PixelRecursiveSROneTerm(PixelRecursiveSR):
     """The sum trained without the second term of the loss: only -log softmax(A + B)[y] is left."""
 
     def terms(
-        self, images: Tensor, low_res: Tensor, conditioning_scale: float = 1.0
+        self,
+        images: Tensor,
+        low_res: Tensor | None = None,
+        *,
+        conditioning_scale: float = 1.0,
     ) -> tuple[Tensor, ...]:
-        return super().terms(images, low_res, conditioning_scale)[:1]
+        return super().terms(images, low_res, conditioning_scale=conditioning_scale)[:1]
 
 
 class GatedPixelCNNGrayMasks(GatedPixelCNN):
@@ -91,8 +95,10 @@ class OneStackLayer(nn.Module):
 
     def __init__(self, channels: int, kernel_size: int, colors: int) -> None:
         super().__init__()
-        self.conv = GatedMaskedConv2d(channels, 2 * channels, kernel_size, "B", colors, out_parts=2)
-        self.out = MaskedConv2d(channels, channels, 1, "B", colors)
+        self.conv = GatedMaskedConv2d(
+            channels, 2 * channels, kernel_size, mask_type="B", colors=colors, out_parts=2
+        )
+        self.out = MaskedConv2d(channels, channels, 1, mask_type="B", colors=colors)
         # As strong as the two convolutions that feed the gate of the layer with two stacks.
         init.normal_(self.conv, gain=math.sqrt(2))
         init.normal_(self.out)
@@ -117,7 +123,9 @@ class OneStackPixelCNN(PixelModel):
     def __init__(self, **options: int) -> None:
         super().__init__()
         self.config = c = GatedPixelCNNConfig(**options)
-        self.first = MaskedConv2d(c.colors, c.channels, c.first_kernel_size, "A", c.colors)
+        self.first = MaskedConv2d(
+            c.colors, c.channels, c.first_kernel_size, mask_type="A", colors=c.colors
+        )
         init.normal_(self.first)
         self.layers = nn.ModuleList(
             OneStackLayer(c.channels, c.kernel_size, c.colors) for _ in range(c.layers)
@@ -207,5 +215,5 @@ def visible_share(kind: type[PixelModel], layers: int, kernel_size: int, side: i
     torch.manual_seed(0)
     model = kind(**size, colors=1, levels=2)
     row = column = side // 2
-    seen = receptive_field(model, (side, side), (row, column))
+    seen = receptive_field(model, (side, side), position=(row, column))
     return int(seen.sum()) / (row * side + column)

@@ -65,7 +65,7 @@ def _faults_kernel(
         known = tl.load(known_ptr + sample * known_size + place, mask=exists, other=1)
         base = storage_ptr + (tile * BLOCK_M).to(tl.int64) * size
         at = tl.arange(0, BLOCK_M) * size
-        logits_at = span_at(table_ptr + logits + SPAN * color, at, row, col)
+        logits_at = span_at(table_ptr + logits + SPAN * color, (base, at, exists, row, col))
         kind = _kinds(base, logits_at, exists, levels, BLOCK)
         position = ((row * width + col) * colors + color).to(tl.int64)
         faulty = (known == 0) & (kind != 1)

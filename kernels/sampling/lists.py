@@ -9,25 +9,18 @@ from .steps import FUSED_GATE, POINTWISE, pointwise, product
 
 @triton.jit
 def run_list(
-    table_ptr,
+    program,
     list_ptr,
-    weight_ptr,
-    constants_ptr,
-    base,
-    at,
-    exists,
-    row,
-    col,
-    BLOCK_M: tl.constexpr,
-    BLOCK_OUT: tl.constexpr,
-    BLOCK_K: tl.constexpr,
+    tile,
+    BLOCKS: tl.constexpr,
     BLOCK_POINTWISE: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Run the tasks of a list in order.
+    """Run the tasks of a list in order; see steps.py for `program`, `tile` and `BLOCKS`.
 
     There is a barrier before the first task and before any task that reads what others wrote.
     """
+    table_ptr, _, _ = program
     first_ptr = table_ptr + tl.load(list_ptr)
     for number in range(tl.load(list_ptr + 1)):
         task_ptr = table_ptr + tl.load(first_ptr + 2 * number)
@@ -35,58 +28,14 @@ def run_list(
             tl.debug_barrier()
         count = tl.load(task_ptr + 1)
         if tl.load(task_ptr) == POINTWISE:
-            for block in range((count + BLOCK_POINTWISE - 1) // BLOCK_POINTWISE):
-                pointwise(
-                    table_ptr,
-                    task_ptr,
-                    constants_ptr,
-                    base,
-                    at,
-                    exists,
-                    row,
-                    col,
-                    block,
-                    BLOCK_M,
-                    BLOCK_POINTWISE,
-                )
+            for block in range(tl.cdiv(count, BLOCK_POINTWISE)):
+                pointwise(program, task_ptr, tile, block, BLOCKS[0], BLOCK_POINTWISE)
         elif tl.load(task_ptr + 2) == FUSED_GATE:
-            for block in range((count + BLOCK_OUT - 1) // BLOCK_OUT):
-                product(
-                    table_ptr,
-                    task_ptr,
-                    weight_ptr,
-                    constants_ptr,
-                    base,
-                    at,
-                    exists,
-                    row,
-                    col,
-                    block,
-                    True,
-                    BLOCK_M,
-                    BLOCK_OUT,
-                    BLOCK_K,
-                    PRECISION,
-                )
+            for block in range(tl.cdiv(count, BLOCKS[1])):
+                product(program, task_ptr, tile, block, True, BLOCKS, PRECISION)
         else:
-            for block in range((count + BLOCK_OUT - 1) // BLOCK_OUT):
-                product(
-                    table_ptr,
-                    task_ptr,
-                    weight_ptr,
-                    constants_ptr,
-                    base,
-                    at,
-                    exists,
-                    row,
-                    col,
-                    block,
-                    False,
-                    BLOCK_M,
-                    BLOCK_OUT,
-                    BLOCK_K,
-                    PRECISION,
-                )
+            for block in range(tl.cdiv(count, BLOCKS[1])):
+                product(program, task_ptr, tile, block, False, BLOCKS, PRECISION)
 
 
 @triton.jit(
@@ -114,23 +63,11 @@ def _columns_kernel(
     exists = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M) < samples
     base = storage_ptr + (tl.program_id(0) * BLOCK_M).to(tl.int64) * size
     at = tl.arange(0, BLOCK_M) * size
+    program = (table_ptr, weight_ptr, constants_ptr)
+    BLOCKS: tl.constexpr = (BLOCK_M, BLOCK_OUT, BLOCK_K)
     for number in range(cols):
-        run_list(
-            table_ptr,
-            table_ptr + list_at,
-            weight_ptr,
-            constants_ptr,
-            base,
-            at,
-            exists,
-            row,
-            first_col + number * direction,
-            BLOCK_M,
-            BLOCK_OUT,
-            BLOCK_K,
-            BLOCK_POINTWISE,
-            PRECISION,
-        )
+        tile = (base, at, exists, row, first_col + number * direction)
+        run_list(program, table_ptr + list_at, tile, BLOCKS, BLOCK_POINTWISE, PRECISION)
 
 
 def launch_columns(batch: Batch, list_at: int, row: int, cols: range) -> None:

@@ -105,30 +105,19 @@ def _pixels_kernel(
     wide = sample.to(tl.int64)
     base = storage_ptr + (tl.program_id(0) * BLOCK_M).to(tl.int64) * size
     at = tl.arange(0, BLOCK_M) * size
+    program = (table_ptr, weight_ptr, constants_ptr)
+    BLOCKS: tl.constexpr = (BLOCK_M, BLOCK_OUT, BLOCK_K)
     stages = colors + 2
     for stage_of_row in range(start, stop):
         col, stage = stage_of_row // stages, stage_of_row % stages
         color = stage - 1
+        tile = (base, at, exists, row, col)
         marks_ptr = schedule_ptr + (row * width + col) * (colors + 1)
         last_unknown = tl.load(marks_ptr)
         if (stage_of_row > start) | (resumes == 0):
             with_logits = tl.where(stage == 0, last_unknown >= 0, color <= last_unknown)
-            run_list(
-                table_ptr,
-                table_ptr + lists + 2 * (2 * stage + with_logits.to(tl.int32)),
-                weight_ptr,
-                constants_ptr,
-                base,
-                at,
-                exists,
-                row,
-                col,
-                BLOCK_M,
-                BLOCK_OUT,
-                BLOCK_K,
-                BLOCK_POINTWISE,
-                PRECISION,
-            )
+            list_ptr = table_ptr + lists + 2 * (2 * stage + with_logits.to(tl.int32))
+            run_list(program, list_ptr, tile, BLOCKS, BLOCK_POINTWISE, PRECISION)
         draws_here = (stage > 0) & (color < colors)
         if draws_here & ((stage_of_row + 1 < stop) | (pauses == 0)):
             place = (color * height + row) * width + col
@@ -137,7 +126,7 @@ def _pixels_kernel(
             chosen = (stage_of_row == start) & (resumes != 0)
             if (tl.load(marks_ptr + 1 + color) != 0) & (not chosen):
                 tl.debug_barrier()
-                logits_at = span_at(table_ptr + logits + SPAN * color, at, row, col)
+                logits_at = span_at(table_ptr + logits + SPAN * color, tile)
                 position = (row * width + col) * colors + color
                 drawn = _drawn(
                     base,
@@ -153,7 +142,7 @@ def _pixels_kernel(
                 known = tl.load(known_ptr + wide * known_size + place, mask=exists, other=1)
                 value = tl.where(known != 0, value, drawn)
                 tl.store(image_at, value.to(tl.uint8), mask=exists)
-            value_at = base + (span_at(table_ptr + image, at, row, col) + color)
+            value_at = base + (span_at(table_ptr + image, tile) + color)
             tl.store(value_at, value.to(tl.float32), mask=exists)
 
 

@@ -69,18 +69,14 @@ class Batch:
 
 
 @triton.jit
-def _positions(storage_ptr, size, samples, first_col, cols, tile, BLOCK_M: tl.constexpr):
-    """Return the positions of a tile of a row, counted sample by sample.
-
-    The result is a pointer to the storage of the first position's sample, the offset from it of
-    each position's sample, the columns, and the mask of positions that exist.
-    """
-    first = tile * BLOCK_M
+def _tile_of_row(storage_ptr, size, samples, row, first_col, cols, number, BLOCK_M: tl.constexpr):
+    """Return a tile of positions of a row, counted sample by sample; see steps.py."""
+    first = number * BLOCK_M
     sample = first // cols
     place = first % cols + tl.arange(0, BLOCK_M)
     more = place // cols
     base = storage_ptr + sample.to(tl.int64) * size
-    return base, more * size, first_col + place % cols, sample + more < samples
+    return base, more * size, sample + more < samples, row, first_col + place % cols
 
 
 @triton.jit(do_not_specialize=["task", "row", "samples", "first_col", "cols", "size", "out_blocks"])
@@ -103,25 +99,11 @@ def _row_product_kernel(
     PRECISION: tl.constexpr,
 ):
     """Run a product at all positions of a row."""
-    tile, block = tl.program_id(0) // out_blocks, tl.program_id(0) % out_blocks
-    base, at, col, exists = _positions(storage_ptr, size, samples, first_col, cols, tile, BLOCK_M)
-    product(
-        table_ptr,
-        table_ptr + task,
-        weight_ptr,
-        constants_ptr,
-        base,
-        at,
-        exists,
-        row,
-        col,
-        block,
-        GATED,
-        BLOCK_M,
-        BLOCK_OUT,
-        BLOCK_K,
-        PRECISION,
-    )
+    number, block = tl.program_id(0) // out_blocks, tl.program_id(0) % out_blocks
+    tile = _tile_of_row(storage_ptr, size, samples, row, first_col, cols, number, BLOCK_M)
+    program = (table_ptr, weight_ptr, constants_ptr)
+    BLOCKS: tl.constexpr = (BLOCK_M, BLOCK_OUT, BLOCK_K)
+    product(program, table_ptr + task, tile, block, GATED, BLOCKS, PRECISION)
 
 
 @triton.jit(do_not_specialize=["task", "row", "samples", "first_col", "cols", "size", "out_blocks"])
@@ -140,10 +122,10 @@ def _row_pointwise_kernel(
     BLOCK: tl.constexpr,
 ):
     """Run a pointwise function at all positions of a row."""
-    tile, block = tl.program_id(0) // out_blocks, tl.program_id(0) % out_blocks
-    base, at, col, exists = _positions(storage_ptr, size, samples, first_col, cols, tile, BLOCK_M)
-    task_ptr = table_ptr + task
-    pointwise(table_ptr, task_ptr, constants_ptr, base, at, exists, row, col, block, BLOCK_M, BLOCK)
+    number, block = tl.program_id(0) // out_blocks, tl.program_id(0) % out_blocks
+    tile = _tile_of_row(storage_ptr, size, samples, row, first_col, cols, number, BLOCK_M)
+    program = (table_ptr, None, constants_ptr)
+    pointwise(program, table_ptr + task, tile, block, BLOCK_M, BLOCK)
 
 
 def launch_row_product(

@@ -12,7 +12,12 @@ fields of a task's record are
 
 A span has five fields: the offset of column 0 in the first row of a sample's buffer, the number of
 rows that the circular buffer keeps, the elements of a row and of a column, and a row shift. These
-numbers are relative to a sample's storage; `at` is the offset of each position's sample.
+numbers are relative to a sample's storage.
+
+Two tuples go through all functions: `program`, the pointers to the table, the weights and the
+constants; and `tile`, the positions: a pointer to the storage of the first one's sample, the offset
+from it of each position's sample, the mask of positions that exist, and their row and columns.
+`BLOCKS` are the sizes of a product's tile: positions, outputs and inputs.
 """
 
 import triton
@@ -33,8 +38,9 @@ CLAMP, SOFTPLUS = (tl.constexpr(k) for k in range(21, 23))
 
 
 @triton.jit
-def span_at(span_ptr, at, row, col):
+def span_at(span_ptr, tile):
     """Return the offset of the first element of a span at each position, [M]."""
+    _, at, _, row, col = tile
     slot = (row + tl.load(span_ptr + 4)) % tl.load(span_ptr + 1)
     return at + (tl.load(span_ptr) + slot * tl.load(span_ptr + 2)) + col * tl.load(span_ptr + 3)
 
@@ -47,36 +53,25 @@ def _relu(x):
 
 @triton.jit
 def _sums(
-    table_ptr,
-    task_ptr,
-    weight_ptr,
-    base,
-    at,
-    exists,
-    row,
-    col,
-    out,
-    TWO: tl.constexpr,
-    BLOCK_M: tl.constexpr,
-    BLOCK_OUT: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-    PRECISION: tl.constexpr,
+    program, task_ptr, tile, out, TWO: tl.constexpr, BLOCKS: tl.constexpr, PRECISION: tl.constexpr
 ):
     """Return total[m, o] = sum of source[m + tap, k] weight[k, o] over the k of the window.
 
     With TWO, the second result is the same for the second half of a gate. The window is divided
     into pieces of contiguous elements; every tile sums them in the same order.
     """
+    table_ptr, weight_ptr, _ = program
+    base, at, exists, row, col = tile
     padded = tl.load(task_ptr + 29) * 16  # the compiler can tell that it is aligned
     columns = padded * 2 if TWO else padded
     weight_at = weight_ptr + tl.load(task_ptr + 28) * 16 + out[None, :]
     rows, row_size = tl.load(task_ptr + 12), tl.load(task_ptr + 13)
     source = at + tl.load(task_ptr + 11) + col * tl.load(task_ptr + 14)
     first = tl.load(task_ptr + 26)
-    k = tl.arange(0, BLOCK_K)
+    k = tl.arange(0, BLOCKS[2])
     written = (out < padded)[None, :]
-    total = tl.full([BLOCK_M, BLOCK_OUT], 0.0, tl.float32)
-    other = tl.full([BLOCK_M, BLOCK_OUT], 0.0, tl.float32)
+    total = tl.full([BLOCKS[0], BLOCKS[1]], 0.0, tl.float32)
+    other = tl.full([BLOCKS[0], BLOCKS[1]], 0.0, tl.float32)
     for piece in range(tl.load(task_ptr + 27)):
         piece_ptr = table_ptr + first + 4 * piece
         slot = (row + tl.load(piece_ptr) + rows) % rows
@@ -95,88 +90,47 @@ def _sums(
 
 
 @triton.jit
-def _completed(total, task_ptr, constants_ptr, base, at, exists, row, col, channel, written):
+def _completed(total, program, task_ptr, tile, channel, written):
     """Return total + (bias or the old output) + addend; store it if a later task reads it."""
+    _, _, constants_ptr = program
+    base, _, exists, _, _ = tile
     inside = exists[:, None] & written[None, :]
     overwrite = tl.load(task_ptr + 3)
-    out_at = base + (span_at(task_ptr + 6, at, row, col)[:, None] + channel[None, :])
+    out_at = base + (span_at(task_ptr + 6, tile)[:, None] + channel[None, :])
     bias_at = constants_ptr + tl.load(task_ptr + 30) + channel
     total += tl.load(bias_at, mask=written & (overwrite != 0), other=0.0)[None, :]
     total += tl.load(out_at, mask=inside & (overwrite == 0), other=0.0)
-    add_at = base + (span_at(task_ptr + 16, at, row, col)[:, None] + channel[None, :])
+    add_at = base + (span_at(task_ptr + 16, tile)[:, None] + channel[None, :])
     total += tl.load(add_at, mask=inside & (tl.load(task_ptr + 5) != 0), other=0.0)
     tl.store(out_at, total, mask=inside & (tl.load(task_ptr + 4) != 0))
     return total
 
 
 @triton.jit
-def _finish(
-    total,
-    other,
+def product(
+    program,
     task_ptr,
-    constants_ptr,
-    base,
-    at,
-    exists,
-    row,
-    col,
-    out,
+    tile,
+    block,
     GATED: tl.constexpr,
+    BLOCKS: tl.constexpr,
+    PRECISION: tl.constexpr,
 ):
-    """Run the epilogue of a product for a block of outputs: bias, addend, ReLU or gate."""
+    """Compute a block of out (+)= window(source) @ weight + bias + add, and its ReLU or gate."""
+    out = block * BLOCKS[1] + tl.arange(0, BLOCKS[1])
+    total, other = _sums(program, task_ptr, tile, out, GATED, BLOCKS, PRECISION)
+    base, _, exists, _, _ = tile
     count = tl.load(task_ptr + 1)
     written = out < count
     inside = exists[:, None] & written[None, :]
-    total = _completed(total, task_ptr, constants_ptr, base, at, exists, row, col, out, written)
-    result_at = base + (span_at(task_ptr + 21, at, row, col)[:, None] + out[None, :])
+    total = _completed(total, program, task_ptr, tile, out, written)
+    result_at = base + (span_at(task_ptr + 21, tile)[:, None] + out[None, :])
     if GATED:
-        half = count + out
-        other = _completed(
-            other, task_ptr, constants_ptr, base, at, exists, row, col, half, written
-        )
+        other = _completed(other, program, task_ptr, tile, count + out, written)
         tl.store(result_at, tanh(total) * tl.sigmoid(other), mask=inside)
     else:
         relu = tl.load(task_ptr + 2) == FUSED_RELU
         tl.store(result_at, _relu(total), mask=inside & relu)
-
-
-@triton.jit
-def product(
-    table_ptr,
-    task_ptr,
-    weight_ptr,
-    constants_ptr,
-    base,
-    at,
-    exists,
-    row,
-    col,
-    block,
-    GATED: tl.constexpr,
-    BLOCK_M: tl.constexpr,
-    BLOCK_OUT: tl.constexpr,
-    BLOCK_K: tl.constexpr,
-    PRECISION: tl.constexpr,
-):
-    """Compute a block of out (+)= window(source) @ weight + bias + add, and its function."""
-    out = block * BLOCK_OUT + tl.arange(0, BLOCK_OUT)
-    total, other = _sums(
-        table_ptr,
-        task_ptr,
-        weight_ptr,
-        base,
-        at,
-        exists,
-        row,
-        col,
-        out,
-        GATED,
-        BLOCK_M,
-        BLOCK_OUT,
-        BLOCK_K,
-        PRECISION,
-    )
-    _finish(total, other, task_ptr, constants_ptr, base, at, exists, row, col, out, GATED)
 
 
 @triton.jit
@@ -275,20 +229,10 @@ def _pow(x, y):
 
 
 @triton.jit
-def pointwise(
-    table_ptr,
-    task_ptr,
-    constants_ptr,
-    base,
-    at,
-    exists,
-    row,
-    col,
-    block,
-    BLOCK_M: tl.constexpr,
-    BLOCK: tl.constexpr,
-):
+def pointwise(program, task_ptr, tile, block, BLOCK_M: tl.constexpr, BLOCK: tl.constexpr):
     """Compute a pointwise function of spans on a stack of eight registers with top `a`."""
+    table_ptr, _, constants_ptr = program
+    base, _, exists, _, _ = tile
     channel = block * BLOCK + tl.arange(0, BLOCK)
     inside = exists[:, None] & (channel < tl.load(task_ptr + 1))[None, :]
     a = tl.full([BLOCK_M, BLOCK], 0.0, tl.float32)
@@ -300,9 +244,7 @@ def pointwise(
         if opcode <= CONST:
             b, c, d, e, f, g, h = a, b, c, d, e, f, g
             if opcode == ARG:
-                arg_at = base + (
-                    span_at(table_ptr + operand, at, row, col)[:, None] + channel[None, :]
-                )
+                arg_at = base + (span_at(table_ptr + operand, tile)[:, None] + channel[None, :])
                 a = tl.load(arg_at, mask=inside, other=0.0)
             else:
                 a = tl.full([BLOCK_M, BLOCK], 0.0, tl.float32) + tl.load(constants_ptr + operand)
@@ -314,6 +256,4 @@ def pointwise(
         else:
             a = _ternary(opcode, c, b, a)
             b, c, d, e, f = d, e, f, g, h
-    tl.store(
-        base + (span_at(task_ptr + 6, at, row, col)[:, None] + channel[None, :]), a, mask=inside
-    )
+    tl.store(base + (span_at(task_ptr + 6, tile)[:, None] + channel[None, :]), a, mask=inside)

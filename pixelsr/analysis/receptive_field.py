@@ -13,10 +13,10 @@ from .causality import _PATIENCE, _TRIALS, _image_size, _Probe, _sizes
 def receptive_field(
     model: nn.Module,
     image_size: tuple[int, int] = (15, 15),
-    position: tuple[int, int] | None = None,
-    *,
-    color: int = 0,
     low_res: Tensor | None = None,
+    *,
+    position: tuple[int, int] | None = None,
+    color: int = 0,
     colors: int = 3,
     levels: int = 256,
 ) -> Tensor:
@@ -30,9 +30,9 @@ def receptive_field(
         model: any module, called as ``model(images)`` or ``model(images, low_res)`` with uint8
             images ``[N, C, H, W]``, that returns logits ``[N, L, C, H, W]``.
         image_size: ``(H, W)``; rounded up to multiples of ``model.scale_factor``, if it has one.
+        low_res: uint8 ``[1, C, h, w]``; None for random ones if the model has a ``scale_factor``.
         position: the ``(row, column)`` of the output; None for the center.
         color: the color of the output. Color 0 of a causal network reads nothing of its own pixel.
-        low_res: uint8 ``[1, C, h, w]``; None for random ones if the model has a ``scale_factor``.
         colors, levels: C and L, as in `check_causality`.
     Returns:
         bool ``[H, W]``, true where any color of the pixel is read.

@@ -17,7 +17,7 @@ LARGEST_OF = {
 """The bounds of sizes that cost more time or memory."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Config:
     """The sizes of a model, positive ints of at most `LARGEST` or the field's `LARGEST_OF`."""
 
@@ -52,7 +52,7 @@ def check_level_count(levels: Any) -> None:
         raise ValueError(f"levels must be 2 to {MAX_LEVELS}, got {levels!r}")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class PixelCNNConfig(Config):
     """The paper's CIFAR-10 model: 15 layers, h = 128."""
 
@@ -65,20 +65,16 @@ class PixelCNNConfig(Config):
     levels: int = 256
 
 
-@dataclasses.dataclass(frozen=True)
-class GatedPixelCNNConfig(Config):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GatedPixelCNNConfig(PixelCNNConfig):
     """The prior of Pixel Recursive Super Resolution: 20 gated 5x5 layers of 64 channels."""
 
     channels: int = 64
     layers: int = 20
     kernel_size: int = 5
-    first_kernel_size: int = 7
-    head_channels: int = 1024
-    colors: int = 3
-    levels: int = 256
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class PixelRNNConfig(Config):
     """The paper's sizes for CIFAR-10: 12 recurrent layers, h = 128.
 
@@ -108,19 +104,19 @@ class PixelRNNConfig(Config):
         check_size("scale_factor", times)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class RowLSTMConfig(PixelRNNConfig):
     """The paper's CIFAR-10 model: 12 layers, h = 128, state-to-state kernels of 3 columns."""
 
     kernel_size: int = 3
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class DiagonalBiLSTMConfig(PixelRNNConfig):
     """The paper's CIFAR-10 model: 12 layers, h = 128."""
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class ConditioningNetworkConfig(Config):
     """The paper's sizes for faces: 6 residual blocks of 32 channels at each of 3 resolutions."""
 

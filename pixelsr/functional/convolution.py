@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from pixelsr.masks import check_dilation, check_first_groups, check_mask
+from pixelsr.masks import MaskType, check_dilation, check_first_groups, check_mask
 from pixelsr.ops.backends import GATE, MASKED_CONV2D, choose
 from pixelsr.ops.masked_conv2d.reference import gate_ref, masked_conv2d_ref
 
@@ -20,13 +20,13 @@ def _check_masked_conv2d(
     in_parts: int,
     dilation: int,
 ) -> None:
-    if x.dim() != 4 or weight.dim() != 4:
+    if x.dim() not in (3, 4) or weight.dim() != 4:
         raise ValueError(
-            "masked_conv2d takes x [N, C_in, H, W] and weight [C_out, C_in, kh, kw], got "
-            f"{list(x.shape)} and {list(weight.shape)}"
+            "masked_conv2d takes x [N, C_in, H, W] or [C_in, H, W] and weight "
+            f"[C_out, C_in, kh, kw], got {list(x.shape)} and {list(weight.shape)}"
         )
-    if x.shape[1] != weight.shape[1]:
-        raise ValueError(f"x has {x.shape[1]} channels, the weight expects {weight.shape[1]}")
+    if x.shape[-3] != weight.shape[1]:
+        raise ValueError(f"x has {x.shape[-3]} channels, the weight expects {weight.shape[1]}")
     given = {"x": x, "weight": weight, "bias": bias, "add": add}
     given = {name: tensor for name, tensor in given.items() if tensor is not None}
     for what in ("dtype", "device"):
@@ -35,12 +35,12 @@ def _check_masked_conv2d(
             raise ValueError(f"{', '.join(found)} must have one {what}, got {found}")
     if bias is not None and bias.shape != (weight.shape[0],):
         raise ValueError(f"bias must be [{weight.shape[0]}], got {list(bias.shape)}")
-    out = [x.shape[0], weight.shape[0], *x.shape[2:]]
+    out = [*x.shape[:-3], weight.shape[0], *x.shape[-2:]]
     if add is not None and list(add.shape) != out:
         raise ValueError(f"add must have the shape of the output, {out}, got {list(add.shape)}")
     check_dilation(dilation)
-    check_mask(mask_type, (weight.shape[2], weight.shape[3]))
-    check_first_groups(mask_type, weight.shape[1], colors, in_parts)
+    check_mask((weight.shape[2], weight.shape[3]), mask_type)
+    check_first_groups(weight.shape[1], mask_type, colors, in_parts)
 
 
 def masked_conv2d(
@@ -49,7 +49,7 @@ def masked_conv2d(
     bias: Tensor | None = None,
     *,
     add: Tensor | None = None,
-    mask_type: str,
+    mask_type: MaskType,
     colors: int = 3,
     in_parts: int = 1,
     out_parts: int = 1,
@@ -62,7 +62,7 @@ def masked_conv2d(
     `add` if it is given. PixelRNN paper (1601.06759), section 3.4.
 
     Args:
-        x: input, ``[N, C_in, H, W]``; float64, float32, float16 or bfloat16.
+        x: input, ``[N, C_in, H, W]`` or ``[C_in, H, W]``; float64, float32, float16 or bfloat16.
         weight: ``[C_out, C_in, kh, kw]``, odd kernel; dead taps are not read and get zero gradient.
         bias: ``[C_out]`` or None.
         add: added to the output, of the same shape, such as a residual connection. Triton's
@@ -77,7 +77,7 @@ def masked_conv2d(
             (the equation above). "auto" chooses "triton" only on a GPU where benchmarks found it
             to be the fastest.
     Returns:
-        ``[N, C_out, H, W]``, dtype of ``x``.
+        ``[N, C_out, H, W]`` or ``[C_out, H, W]``, dtype of ``x``.
     Raises:
         ValueError: the shapes, dtypes or devices do not match, the mask is unknown, the parts do
             not divide the channels, or an explicit `backend` cannot run this input.
@@ -85,12 +85,16 @@ def masked_conv2d(
     x, weight, bias, add = autocast(x, weight, bias, add)
     _check_masked_conv2d(x, weight, bias, add, mask_type, colors, in_parts, dilation)
     layer = (mask_type, colors, in_parts, out_parts, dilation)
+    if unbatched := x.dim() == 3:
+        x, add = x[None], None if add is None else add[None]
     chosen = choose(backend, MASKED_CONV2D, x)
     if chosen == "triton":
-        return torch.ops.pixelsr.masked_conv2d_triton(x, weight, bias, add, *layer)
-    run = torch.ops.pixelsr.masked_conv2d if chosen == "cropped" else masked_conv2d_ref
-    out = run(x, weight, bias, *layer)
-    return out if add is None else out + add
+        out = torch.ops.pixelsr.masked_conv2d_triton(x, weight, bias, add, *layer)
+    else:
+        run = torch.ops.pixelsr.masked_conv2d if chosen == "cropped" else masked_conv2d_ref
+        out = run(x, weight, bias, *layer)
+        out = out if add is None else out + add
+    return out[0] if unbatched else out
 
 
 def masked_conv2d_gate(
@@ -99,7 +103,7 @@ def masked_conv2d_gate(
     bias: Tensor | None = None,
     *,
     add: Tensor | None = None,
-    mask_type: str,
+    mask_type: MaskType,
     colors: int = 3,
     in_parts: int = 1,
     out_parts: int = 1,
@@ -112,7 +116,7 @@ def masked_conv2d_gate(
     arguments are the same as for `masked_conv2d`.
 
     Returns:
-        ``[N, p, H, W]`` and ``[N, 2 p, H, W]``.
+        ``[N, p, H, W]`` and ``[N, 2 p, H, W]``, or both without N.
     Raises:
         ValueError: the number of output channels is odd, or as in `masked_conv2d`.
     """
@@ -120,39 +124,47 @@ def masked_conv2d_gate(
         raise ValueError(f"a gate takes an even number of channels, got {weight.shape[0]}")
     x, weight, bias, add = autocast(x, weight, bias, add)
     _check_masked_conv2d(x, weight, bias, add, mask_type, colors, in_parts, dilation)
+    if unbatched := x.dim() == 3:
+        x, add = x[None], None if add is None else add[None]
     if choose(backend, MASKED_CONV2D, x) == "triton":
         layer = (mask_type, colors, in_parts, out_parts, dilation)
-        return torch.ops.pixelsr.masked_conv2d_gate_triton(x, weight, bias, add, *layer)
-    y = masked_conv2d(
-        x,
-        weight,
-        bias,
-        add=add,
-        mask_type=mask_type,
-        colors=colors,
-        in_parts=in_parts,
-        out_parts=out_parts,
-        dilation=dilation,
-        backend=backend,
-    )
-    return gate(y) if backend == "auto" else gate_ref(y), y
+        gated, y = torch.ops.pixelsr.masked_conv2d_gate_triton(x, weight, bias, add, *layer)
+    else:
+        y = masked_conv2d(
+            x,
+            weight,
+            bias,
+            add=add,
+            mask_type=mask_type,
+            colors=colors,
+            in_parts=in_parts,
+            out_parts=out_parts,
+            dilation=dilation,
+            backend=backend,
+        )
+        gated = gate(y) if backend == "auto" else gate_ref(y)
+    return (gated[0], y[0]) if unbatched else (gated, y)
 
 
-def gate(x: Tensor, backend: str = "auto") -> Tensor:
-    """Return ``tanh(a) * sigmoid(b)``, where ``a, b = x.chunk(2, dim=1)``.
+def gate(x: Tensor, *, backend: str = "auto") -> Tensor:
+    """Return ``tanh(a) * sigmoid(b)``, where ``a, b = x.chunk(2, dim=-3)``.
 
     Gated PixelCNN (1606.05328), section 2.1.
 
     Args:
-        x: ``[N, 2 p, H, W]``.
+        x: ``[N, 2 p, H, W]`` or ``[2 p, H, W]``.
         backend: "auto", "triton" (one kernel forward and one backward; needs a GPU, no float64) or
             "reference".
     Returns:
-        ``[N, p, H, W]``.
+        ``[N, p, H, W]`` or ``[p, H, W]``, dtype of ``x``.
     Raises:
         ValueError: the rank or dtype is wrong, the number of channels is odd, or an explicit
             `backend` cannot run this input.
     """
-    if x.dim() != 4 or x.shape[1] % 2 or not x.is_floating_point():
-        raise ValueError(f"gate takes float [N, 2 p, H, W], got {x.dtype} {list(x.shape)}")
+    if x.dim() not in (3, 4) or x.shape[-3] % 2 or not x.is_floating_point():
+        raise ValueError(
+            f"gate takes float [N, 2 p, H, W] or [2 p, H, W], got {x.dtype} {list(x.shape)}"
+        )
+    if x.dim() == 3:
+        return gate(x[None], backend=backend)[0]
     return torch.ops.pixelsr.gate_triton(x) if choose(backend, GATE, x) == "triton" else gate_ref(x)

@@ -44,17 +44,17 @@ def to_logits(features: Tensor, colors: int, levels: int) -> Tensor:
     return features.view(n, colors, levels, height, width).transpose(1, 2)
 
 
-def add_logits(conditioning: Tensor, prior: Tensor) -> Tensor:
-    """Return the sum of the conditioning network's and the prior's logits, ``A(x) + B(y)``.
+def add_logits(prior: Tensor, conditioning: Tensor) -> Tensor:
+    """Return the sum of the prior's and the conditioning network's logits, ``B(y) + A(x)``.
 
     Raises:
         ValueError: the shapes differ.
     """
-    check_same_size(conditioning, prior)
+    check_same_size(prior, conditioning)
     return conditioning + prior
 
 
-def check_same_size(conditioning: Tensor, prior: Tensor) -> None:
+def check_same_size(prior: Tensor, conditioning: Tensor) -> None:
     if conditioning.shape != prior.shape:
         raise ValueError(
             "upscaled low_res must have the size of the images, got logits of shape "

@@ -43,8 +43,8 @@ def _check_logits(function: str, logits: Tensor, images: Tensor) -> None:
 
 
 def pixel_cross_entropy(
-    images: Tensor,
     prior: LogitsHead,
+    images: Tensor,
     conditioning: LogitsHead | None = None,
     *,
     conditioning_scale: float = 1.0,
@@ -63,8 +63,8 @@ def pixel_cross_entropy(
     3.3.
 
     Args:
-        images: uint8 ``[N, C, H, W]``, intensities below L.
         prior: B. For each color, only its live input channels are multiplied.
+        images: uint8 ``[N, C, H, W]``, intensities below L.
         conditioning: A, not masked and without a hidden layer; or None for a loss of B alone.
         conditioning_scale: the divisor of A in the second term.
         backend: "auto", "triton", "chunked" (PyTorch, chunk by chunk) or "reference" (the equation
@@ -79,7 +79,7 @@ def pixel_cross_entropy(
     prior = LogitsHead(*autocast(*prior))
     if conditioning is not None:
         conditioning = LogitsHead(*autocast(*conditioning))
-    _check_pixel_cross_entropy(images, prior, conditioning, conditioning_scale)
+    _check_pixel_cross_entropy(prior, images, conditioning, conditioning_scale)
     chosen = choose(backend, PIXEL_CROSS_ENTROPY, prior.features)
     if chosen == "reference":
         return pixel_cross_entropy_ref(images, prior, conditioning, conditioning_scale).unbind()
@@ -91,7 +91,7 @@ def pixel_cross_entropy(
 
 
 def _check_pixel_cross_entropy(
-    images: Tensor, prior: LogitsHead, conditioning: LogitsHead | None, scale: float
+    prior: LogitsHead, images: Tensor, conditioning: LogitsHead | None, scale: float
 ) -> None:
     if images.dtype != torch.uint8 or images.dim() != 4 or not images.shape[1]:
         raise ValueError(
@@ -150,7 +150,7 @@ def pixel_cross_entropy_with_logits(
     _check_logits("pixel_cross_entropy_with_logits", logits, images)
     _check_scale(conditioning_scale)
     if conditioning is not None:
-        check_same_size(conditioning, logits)
+        check_same_size(logits, conditioning)
         dtype = torch.promote_types(conditioning.dtype, logits.dtype)
         conditioning, logits = conditioning.to(dtype), logits.to(dtype)
     chosen = choose(backend, PIXEL_CROSS_ENTROPY, logits)

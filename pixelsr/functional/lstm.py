@@ -25,20 +25,24 @@ def row_lstm(
     determines what a cell may read of its own row.
 
     Args:
-        gates: the inputs' contribution to the gates, bias included, ``[N, 4 h, H, W]``, in four
-            consecutive parts o, f, i, g; float64, float32, float16 or bfloat16.
+        gates: the inputs' contribution to the gates, bias included, ``[N, 4 h, H, W]`` or
+            ``[4 h, H, W]``, in four consecutive parts o, f, i, g; float64, float32, float16 or
+            bfloat16.
         weight: the state-to-state weight, ``[4 h, h, taps]``, taps odd.
         initial_state: the hidden and cell state above the first row, ``[2, h]``.
         backend: "auto", "triton" (needs a GPU), "cpu" (C++), "scan" (PyTorch, any device) or
             "reference" (the equations above). The first three call `torch.ops.pixelsr.row_lstm`;
             only "reference" has second derivatives.
     Returns:
-        the hidden states, ``[N, h, H, W]``, dtype of `gates`. Sums and cell states are float32
-        (float64 for float64); the next row reads the hidden states in their rounded form.
+        the hidden states, ``[N, h, H, W]`` or ``[h, H, W]``, dtype of `gates`. Sums and cell states
+        are float32 (float64 for float64); the next row reads the hidden states in their rounded
+        form.
     Raises:
         ValueError: the shapes, dtypes or devices do not match, the number of taps is even, or an
             explicit `backend` cannot run this input.
     """
+    if gates.dim() == 3:
+        return row_lstm(gates[None], weight, initial_state, backend=backend)[0]
     gates, weight, initial_state = autocast(gates, weight, initial_state)
     _check("row_lstm", gates, weight, initial_state)
     if weight.shape[2] % 2 == 0:
@@ -82,6 +86,10 @@ def diagonal_lstm(
     Raises:
         ValueError: the number of taps is not two, or as in `row_lstm`.
     """
+    if gates.dim() == 3:
+        return diagonal_lstm(gates[None], weight, initial_state, reverse=reverse, backend=backend)[
+            0
+        ]
     gates, weight, initial_state = autocast(gates, weight, initial_state)
     _check_diagonal("diagonal_lstm", gates, weight, initial_state)
     backend = choose(backend, LSTM, gates)
@@ -112,17 +120,22 @@ def diagonal_bilstm(
     to its right, which are not drawn yet.
 
     Args:
-        gates: the gates of both directions, ``[N, 8 h, H, W]``.
+        gates: the gates of both directions, ``[N, 8 h, H, W]`` or ``[8 h, H, W]``.
         weight, initial_state: for the left-to-right direction, as in `diagonal_lstm`.
         weight_reverse, initial_state_reverse: for the right-to-left direction.
         backend: as in `row_lstm`.
     Returns:
-        ``[N, h, H, W]``, dtype of `gates`.
+        ``[N, h, H, W]`` or ``[h, H, W]``, dtype of `gates`.
     Raises:
         ValueError: as in `diagonal_lstm`.
     """
+    if gates.dim() == 3:
+        states = (weight, initial_state, weight_reverse, initial_state_reverse)
+        return diagonal_bilstm(gates[None], *states, backend=backend)[0]
     if gates.dim() != 4 or gates.shape[1] % 8:
-        raise ValueError(f"diagonal_bilstm takes gates [N, 8 h, H, W], got {list(gates.shape)}")
+        raise ValueError(
+            f"diagonal_bilstm takes gates [N, 8 h, H, W] or [8 h, H, W], got {list(gates.shape)}"
+        )
     a, b = gates.chunk(2, 1)
     if choose(backend, LSTM, gates) == "cpu":
         given = autocast(gates, weight, initial_state, weight_reverse, initial_state_reverse)
@@ -149,7 +162,7 @@ def _check_diagonal(name: str, gates: Tensor, weight: Tensor, initial_state: Ten
 def _check(name: str, gates: Tensor, weight: Tensor, initial_state: Tensor) -> None:
     if gates.dim() != 4 or weight.dim() != 3:
         raise ValueError(
-            f"{name} takes gates [N, 4 h, H, W] and weight [4 h, h, taps], got "
+            f"{name} takes gates [N, 4 h, H, W] or [4 h, H, W] and weight [4 h, h, taps], got "
             f"{list(gates.shape)} and {list(weight.shape)}"
         )
     parts, channels, _ = weight.shape

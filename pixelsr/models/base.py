@@ -74,17 +74,42 @@ class PixelModel(nn.Module):
         """
         return None
 
-    def nll(self, images: Tensor) -> Tensor:
-        """Return ``-log p(images)`` under a prior, in nats per image, ``[N]``.
+    def nll(self, images: Tensor, low_res: Tensor | None = None) -> Tensor:
+        """Return ``-log p(images)``, or ``-log p(images | low_res)``, in nats per image, ``[N]``.
+
+        Bits per dimension are ``nll / (C * H * W * math.log(2))``.
 
         Args:
             images: uint8 ``[N, C, H, W]``.
+            low_res: uint8 ``[N, C, h, w]``, for a model with a `scale_factor`; None for
+                `downsample` of the images.
+        Raises:
+            ValueError: low_res is given to a model without a `scale_factor`, or the shape, the
+                dtype or an intensity of the images is wrong.
         """
+        low_res = self._low_res(images, low_res)
+        inputs = (images,) if low_res is None else (images, low_res)
         layers = find_output_layers(self)
         if layers is None:
-            return functional.pixel_cross_entropy_with_logits(self(images), images)[0]
-        output = functional.LogitsHead(self.features(images), *layers)
-        return functional.pixel_cross_entropy(images, output)[0]
+            return functional.pixel_cross_entropy_with_logits(self(*inputs), images)[0]
+        output = functional.LogitsHead(self.features(*inputs), *layers)
+        return functional.pixel_cross_entropy(output, images)[0]
+
+    def loss(self, images: Tensor, low_res: Tensor | None = None) -> Tensor:
+        """Return the loss that training minimizes: the mean of `nll`, in nats per image.
+
+        Args:
+            images, low_res: as for `nll`.
+        """
+        return self.nll(images, low_res).mean()
+
+    def _low_res(self, images: Tensor, low_res: Tensor | None) -> Tensor | None:
+        """Return the small images; None for a model without a scale factor."""
+        if getattr(self, "scale_factor", None) is not None:
+            return self.downsample(images) if low_res is None else low_res
+        if low_res is not None:
+            raise ValueError(f"{type(self).__name__} has no scale_factor, so it takes no low_res")
+        return None
 
     def downsample(self, images: Tensor) -> Tensor:
         """Return the small images that a model with a `scale_factor` is conditioned on in training.

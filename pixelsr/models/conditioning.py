@@ -31,20 +31,44 @@ class ConditioningNetwork(PixelModel):
 
     Its layers are a 3x3 convolution and residual blocks, then for each doubling of the resolution a
     transposed convolution of stride 2 and residual blocks, and a 1x1 convolution to the logits.
+    Alone, its distribution is ``p(y | x) = prod_i softmax(logits_i(x))[y_i]``. Pixel Recursive
+    Super Resolution (1702.00783), section 3.2. The defaults are its sizes for faces.
 
     Args:
-        **options: the fields of `ConditioningNetworkConfig`.
+        channels: the channels of every layer.
+        blocks: the number of residual blocks at each resolution.
+        scale_factor: the ratio of the sides of the large and the small image, a power of two.
+        colors: C, the colors of an image: 3 for RGB, 1 for gray.
+        levels: L, the intensity levels of a color, 2 to 256.
     Shape:
-        low_res, uint8 ``[N, colors, h, w]``, to logits ``[N, levels, colors, H, W]``, where
-        ``H, W`` are ``h, w`` times the scale factor.
+        low_res, uint8 ``[N, C, h, w]`` of any size, to logits ``[N, L, C, H, W]``, where ``H, W``
+        are ``h, w`` times the scale factor.
+    Raises:
+        TypeError: there is no such option.
+        ValueError: a size is not a positive int within its bound, or the scale factor is not a
+            power of two.
     """
 
     Config = ConditioningNetworkConfig
     config: ConditioningNetworkConfig
 
-    def __init__(self, **options: int) -> None:
+    def __init__(
+        self,
+        *,
+        channels: int = ConditioningNetworkConfig.channels,
+        blocks: int = ConditioningNetworkConfig.blocks,
+        scale_factor: int = ConditioningNetworkConfig.scale_factor,
+        colors: int = ConditioningNetworkConfig.colors,
+        levels: int = ConditioningNetworkConfig.levels,
+    ) -> None:
         super().__init__()
-        self.config = c = ConditioningNetworkConfig(**options)
+        self.config = c = ConditioningNetworkConfig(
+            channels=channels,
+            blocks=blocks,
+            scale_factor=scale_factor,
+            colors=colors,
+            levels=levels,
+        )
         body: list[nn.Module] = [nn.Conv2d(c.colors, c.channels, 3, padding=1)]
         body += [ResidualBlock(c.channels) for _ in range(c.blocks)]
         for _ in range(c.scale_factor.bit_length() - 1):
@@ -60,6 +84,7 @@ class ConditioningNetwork(PixelModel):
         return self.config.scale_factor
 
     def forward(self, low_res: Tensor) -> Tensor:
+        """Return the logits of all positions, ``[N, L, C, H, W]``."""
         c = self.config
         return functional.to_logits(self.out(self.features(low_res)), c.colors, c.levels)
 
@@ -68,9 +93,9 @@ class ConditioningNetwork(PixelModel):
 
         Args:
             images: uint8 ``[N, C, H, W]``.
-            low_res: uint8 ``[N, C, h, w]``; None for the result of `downsample`.
+            low_res: uint8 ``[N, C, h, w]``; None for `downsample` of the images.
         """
-        return functional.nll(self(self.downsample(images) if low_res is None else low_res), images)
+        return functional.nll(self(self._low_res(images, low_res)), images)
 
     def output_layers(self) -> Layers | None:
         out = self.out

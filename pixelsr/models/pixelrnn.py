@@ -10,7 +10,7 @@ from pixelsr import functional
 from pixelsr.config.models import DiagonalBiLSTMConfig, PixelRNNConfig, RowLSTMConfig
 from pixelsr.nn import DiagonalBiLSTMLayer, MaskedConv2d, RowLSTMLayer, init
 
-from .base import Layers, PixelModel, find_output_layers, is_plain
+from .base import Layers, PixelModel, is_plain
 from .pixelcnn import Head
 
 
@@ -30,11 +30,13 @@ class PixelRNN(PixelModel, abc.ABC):
     config: Any
     scale_factor: int
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, config: PixelRNNConfig) -> None:
         super().__init__()
-        self.config = c = self.Config(**options)
+        self.config = c = config
         width = 2 * c.channels
-        self.first = MaskedConv2d(c.colors, width, c.first_kernel_size, "A", c.colors)
+        self.first = MaskedConv2d(
+            c.colors, width, c.first_kernel_size, mask_type="A", colors=c.colors
+        )
         init.normal_(self.first)
         self.upsample, conditioning = None, 0
         if c.scale_factor is not None:  # the samplers expect no such attribute otherwise
@@ -50,6 +52,7 @@ class PixelRNN(PixelModel, abc.ABC):
         """Return a new recurrent layer; `conditioning` is as in `nn.RowLSTMLayer`."""
 
     def forward(self, images: Tensor, low_res: Tensor | None = None) -> Tensor:
+        """Return the logits of all positions at once, ``[N, L, C, H, W]``."""
         return self.head(self.features(images, low_res))
 
     def output_layers(self) -> Layers | None:
@@ -69,20 +72,6 @@ class PixelRNN(PixelModel, abc.ABC):
             total = skip(output, add=total)
         return F.relu((x if total is None else total)[..., :-1])
 
-    def nll(self, images: Tensor, low_res: Tensor | None = None) -> Tensor:
-        """Return ``-log p(images | low_res)`` in nats per image, ``[N]``.
-
-        Args:
-            images: uint8 ``[N, C, H, W]``.
-            low_res: uint8 ``[N, C, h, w]``, only for a model with a `scale_factor`.
-        """
-        layers = find_output_layers(self)
-        if layers is None:
-            logits = self(images, low_res)
-            return functional.pixel_cross_entropy_with_logits(logits, images)[0]
-        output = functional.LogitsHead(self.features(images, low_res), *layers)
-        return functional.pixel_cross_entropy(images, output)[0]
-
     def _conditioning(self, images: Tensor, low_res: Tensor | None) -> Tensor | None:
         """Return conditioning features of the padded image's size, or None without low_res."""
         c, name = self.config, type(self).__name__
@@ -99,7 +88,7 @@ class PixelRNN(PixelModel, abc.ABC):
 
 
 def _skip(channels: int, colors: int) -> nn.Module:
-    layer = MaskedConv2d(channels, channels, 1, "B", colors)
+    layer = MaskedConv2d(channels, channels, 1, mask_type="B", colors=colors)
     init.normal_(layer)
     return layer
 
@@ -121,38 +110,117 @@ def _upsampling(c: PixelRNNConfig) -> nn.Module:
 class RowLSTM(PixelRNN):
     """A PixelRNN with Row LSTM layers, which compute row by row and see a triangle above a pixel.
 
+    Its distribution is ``p(y) = prod_i softmax(logits_i(y_<i))[y_i]``, as in `PixelCNN`. PixelRNN
+    paper (1601.06759), section 3.1; the multi-scale form is in section 3.6. The defaults are its
+    sizes for CIFAR-10.
+
     Args:
-        **options: the fields of `RowLSTMConfig`; `channels` is the paper's h, and the residual
-            stream has 2 h channels.
+        channels: h, the channels of a state; the residual stream has 2 h channels.
+        layers: the number of recurrent layers.
+        kernel_size: the width of the convolutions along a row, odd, in pixels.
+        first_kernel_size: the side of the first convolution, odd, in pixels.
+        head_channels: the number of channels of the layer before the logits.
+        colors: C, the colors of an image: 3 for RGB, 1 for gray.
+        levels: L, the intensity levels of a color, 2 to 256.
+        skip: whether each layer is also connected to the output.
+        scale_factor: a power of two for the multi-scale form, which draws an image given one that
+            is smaller by this factor along each side; None for a model of images alone.
     Shape:
-        images, uint8 ``[N, colors, H, W]``, and with `scale_factor` low_res, uint8
-        ``[N, colors, h, w]``, to logits ``[N, levels, colors, H, W]``.
+        images, uint8 ``[N, C, H, W]`` of any size, and with `scale_factor` low_res, uint8
+        ``[N, C, h, w]``, to logits ``[N, L, C, H, W]``.
     Raises:
-        ValueError: low_res is missing, has the wrong size, or is given to a model that takes none.
+        TypeError: there is no such option.
+        ValueError: a size is not a positive int within its bound, or a kernel size is even.
+        ValueError: on a call, low_res is missing, has the wrong size, or is given to a model that
+            takes none.
     """
 
     Config = RowLSTMConfig
 
+    def __init__(
+        self,
+        *,
+        channels: int = RowLSTMConfig.channels,
+        layers: int = RowLSTMConfig.layers,
+        kernel_size: int = RowLSTMConfig.kernel_size,
+        first_kernel_size: int = RowLSTMConfig.first_kernel_size,
+        head_channels: int = RowLSTMConfig.head_channels,
+        colors: int = RowLSTMConfig.colors,
+        levels: int = RowLSTMConfig.levels,
+        skip: bool = RowLSTMConfig.skip,
+        scale_factor: int | None = RowLSTMConfig.scale_factor,
+    ) -> None:
+        config = RowLSTMConfig(
+            channels=channels,
+            layers=layers,
+            kernel_size=kernel_size,
+            first_kernel_size=first_kernel_size,
+            head_channels=head_channels,
+            colors=colors,
+            levels=levels,
+            skip=skip,
+            scale_factor=scale_factor,
+        )
+        super().__init__(config)
+
     def make_layer(self, conditioning: int) -> nn.Module:
         c = self.config
-        return RowLSTMLayer(c.channels, c.kernel_size, c.colors, conditioning)
+        return RowLSTMLayer(c.channels, c.kernel_size, colors=c.colors, conditioning=conditioning)
 
 
 class DiagonalBiLSTM(PixelRNN):
     """A PixelRNN with Diagonal BiLSTM layers; one such layer already sees all of the past.
 
+    Its distribution is ``p(y) = prod_i softmax(logits_i(y_<i))[y_i]``, as in `PixelCNN`. PixelRNN
+    paper (1601.06759), section 3.2; the multi-scale form is in section 3.6. The defaults are its
+    sizes for CIFAR-10.
+
     Args:
-        **options: the fields of `DiagonalBiLSTMConfig`; `channels` is the paper's h, and the
-            residual stream has 2 h channels.
+        channels: h, the channels of a state; the residual stream has 2 h channels.
+        layers: the number of recurrent layers.
+        first_kernel_size: the side of the first convolution, odd, in pixels.
+        head_channels: the number of channels of the layer before the logits.
+        colors: C, the colors of an image: 3 for RGB, 1 for gray.
+        levels: L, the intensity levels of a color, 2 to 256.
+        skip: whether each layer is also connected to the output.
+        scale_factor: a power of two for the multi-scale form, which draws an image given one that
+            is smaller by this factor along each side; None for a model of images alone.
     Shape:
-        images, uint8 ``[N, colors, H, W]``, and with `scale_factor` low_res, uint8
-        ``[N, colors, h, w]``, to logits ``[N, levels, colors, H, W]``.
+        images, uint8 ``[N, C, H, W]`` of any size, and with `scale_factor` low_res, uint8
+        ``[N, C, h, w]``, to logits ``[N, L, C, H, W]``.
     Raises:
-        ValueError: low_res is missing, has the wrong size, or is given to a model that takes none.
+        TypeError: there is no such option.
+        ValueError: a size is not a positive int within its bound, or a kernel size is even.
+        ValueError: on a call, low_res is missing, has the wrong size, or is given to a model that
+            takes none.
     """
 
     Config = DiagonalBiLSTMConfig
 
+    def __init__(
+        self,
+        *,
+        channels: int = DiagonalBiLSTMConfig.channels,
+        layers: int = DiagonalBiLSTMConfig.layers,
+        first_kernel_size: int = DiagonalBiLSTMConfig.first_kernel_size,
+        head_channels: int = DiagonalBiLSTMConfig.head_channels,
+        colors: int = DiagonalBiLSTMConfig.colors,
+        levels: int = DiagonalBiLSTMConfig.levels,
+        skip: bool = DiagonalBiLSTMConfig.skip,
+        scale_factor: int | None = DiagonalBiLSTMConfig.scale_factor,
+    ) -> None:
+        config = DiagonalBiLSTMConfig(
+            channels=channels,
+            layers=layers,
+            first_kernel_size=first_kernel_size,
+            head_channels=head_channels,
+            colors=colors,
+            levels=levels,
+            skip=skip,
+            scale_factor=scale_factor,
+        )
+        super().__init__(config)
+
     def make_layer(self, conditioning: int) -> nn.Module:
         c = self.config
-        return DiagonalBiLSTMLayer(c.channels, c.colors, conditioning)
+        return DiagonalBiLSTMLayer(c.channels, colors=c.colors, conditioning=conditioning)

@@ -23,7 +23,9 @@ class PixelRecursiveSRConfig:
 class PixelRecursiveSR(PixelModel):
     """A model of a large image y given a small image x.
 
-    Its distribution is p(y | x) = prod_i softmax(A_i(x) + B_i(y_<i)).
+    Its distribution is ``p(y | x) = prod_i softmax(A_i(x) + B_i(y_<i))[y_i]``, over the values of
+    an image in raster order: row by row, left to right, color by color. Pixel Recursive Super
+    Resolution (1702.00783), section 3.
 
     Args:
         prior: B, any model from images to logits; None for the paper's `GatedPixelCNN`.
@@ -31,7 +33,7 @@ class PixelRecursiveSR(PixelModel):
             Either may also be a description, as in `config.json`.
     Shape:
         images, uint8 ``[N, C, H, W]``, and low_res, uint8 ``[N, C, h, w]``, to logits
-        ``[N, L, C, H, W]``.
+        ``[N, L, C, H, W]``, where ``H, W`` are ``h, w`` times the scale factor.
     Raises:
         ValueError: the two networks differ in colors or levels, or one is not a `PixelModel`, or
             is itself a `PixelRecursiveSR`.
@@ -70,9 +72,14 @@ class PixelRecursiveSR(PixelModel):
         return int(self.conditioning.config.scale_factor)
 
     def forward(self, images: Tensor, low_res: Tensor) -> Tensor:
-        return functional.add_logits(self.conditioning(low_res), self.prior(images))
+        """Return the logits of all positions at once, ``[N, L, C, H, W]``."""
+        conditioning = self.conditioning(low_res)
+        return functional.add_logits(self.prior(images), conditioning)
 
-    def loss(self, images: Tensor, low_res: Tensor) -> Tensor:
+    def nll(self, images: Tensor, low_res: Tensor | None = None) -> Tensor:
+        return self.terms(images, low_res)[0]
+
+    def loss(self, images: Tensor, low_res: Tensor | None = None) -> Tensor:
         """Return the mean of ``-log softmax(A + B)[y] - log softmax(A)[y]``, in nats per image.
 
         See section 3.3 of the paper. With the first term alone, B would explain the images and A
@@ -80,20 +87,25 @@ class PixelRecursiveSR(PixelModel):
         second term adds softmax(A) - onehot(y) to the gradient of A's logits.
 
         Args:
-            images: uint8 ``[N, C, H, W]``.
-            low_res: uint8 ``[N, C, h, w]``.
+            images, low_res: as for `nll`.
         """
         total, alone = self.terms(images, low_res)
         return (total + alone).mean()
 
     def terms(
-        self, images: Tensor, low_res: Tensor, conditioning_scale: float = 1.0
+        self,
+        images: Tensor,
+        low_res: Tensor | None = None,
+        *,
+        conditioning_scale: float = 1.0,
     ) -> tuple[Tensor, ...]:
         """Return both terms of the loss in nats per image, ``[N]`` each.
 
         Args:
+            images, low_res: as for `nll`.
             conditioning_scale: the divisor of A in the second term.
         """
+        low_res = self.downsample(images) if low_res is None else low_res
         layers = find_output_layers(self.prior), find_output_layers(self.conditioning)
         if layers[0] is None or layers[1] is None:
             conditioning, logits = self.conditioning(low_res), self.prior(images)
@@ -101,8 +113,8 @@ class PixelRecursiveSR(PixelModel):
                 logits, images, conditioning, conditioning_scale=conditioning_scale
             )
         return functional.pixel_cross_entropy(
-            images,
             functional.LogitsHead(self.prior.features(images), *layers[0]),
+            images,
             functional.LogitsHead(self.conditioning.features(low_res), *layers[1]),
             conditioning_scale=conditioning_scale,
         )

@@ -1,5 +1,7 @@
 """The layers of PixelRNN (1601.06759, section 3): Row LSTM and Diagonal BiLSTM."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -9,80 +11,124 @@ from . import init
 from .masked_conv import MaskedConv2d
 
 
-class RowLSTMLayer(nn.Module):
+class _LSTMLayer(nn.Module):
+    """The base of both layers: ``x + out(lstm(input_to_state(x) + condition(conditioning)))``.
+
+    A subclass defines the recurrence in `lstm`, and `directions`, the suffixes of the parameters
+    of each direction.
+    """
+
+    directions: tuple[str, ...]
+
+    def __init__(
+        self,
+        channels: int,
+        kernel_size: tuple[int, int],
+        taps: int,
+        colors: int,
+        conditioning: int,
+        **factory: Any,
+    ) -> None:
+        super().__init__()
+        parts = 4 * len(self.directions)
+        self.input_to_state = MaskedConv2d(
+            2 * channels,
+            parts * channels,
+            kernel_size,
+            mask_type="B",
+            colors=colors,
+            out_parts=parts,
+            **factory,
+        )
+        weights, states = [], []
+        for direction in self.directions:
+            weights.append(nn.Parameter(torch.empty(4 * channels, channels, taps, **factory)))
+            states.append(nn.Parameter(torch.empty(2, channels, **factory)))
+            self.register_parameter(f"state_to_state{direction}", weights[-1])
+            self.register_parameter(f"initial_state{direction}", states[-1])
+        self.condition: nn.Conv2d | None = None
+        if conditioning:
+            self.condition = nn.Conv2d(conditioning, parts * channels, 1, bias=False, **factory)
+            init.normal_(self.condition)
+        self.out = MaskedConv2d(channels, 2 * channels, 1, mask_type="B", colors=colors, **factory)
+        init.lstm_(self.input_to_state, weights, states)
+        init.normal_(self.out, gain=0.5)
+
+    def lstm(self, gates: Tensor) -> Tensor:
+        """Return the hidden states."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, conditioning: Tensor | None = None) -> Tensor:
+        """Return `x` plus the output of the recurrence."""
+        gates = self.input_to_state(x, add=self._contribution(conditioning))
+        return self.out(self.lstm(gates), add=x)
+
+    def _contribution(self, conditioning: Tensor | None) -> Tensor | None:
+        """Return the contribution of a conditioning map to the gates, or None without a map."""
+        layer = self.condition
+        if layer is None and conditioning is None:
+            return None
+        if layer is None or conditioning is None:
+            wants = "takes no" if layer is None else f"needs a {layer.in_channels}-channel"
+            raise ValueError(f"the layer {wants} conditioning map")
+        return layer(conditioning)
+
+
+class RowLSTMLayer(_LSTMLayer):
     """A residual Row LSTM: ``x + out(row_lstm(input_to_state(x) + condition(conditioning)))``.
 
     All columns of a row are computed at once from the row above; the receptive field of a pixel is
     a triangle above it. Input-to-state is a convolution along the row with mask B. State-to-state
     reads only the row above, which is past, so it has no mask. Each of the gate parts o, f, i, g is
-    divided into color groups separately, like the states.
+    divided into color groups separately, like the states. PixelRNN paper (1601.06759), section 3.1.
 
     Args:
         channels: h, the number of state channels; the residual stream has 2 h channels.
-        kernel_size: the width of both convolutions along the row, odd (3 in the paper).
+        kernel_size: the width of both convolutions along the row, odd, in pixels (3 in the paper).
         colors: the number of color groups.
         conditioning: the number of channels of a conditioning map, which an unmasked 1x1
             convolution adds to the gates; 0 for none.
+        device, dtype: of the parameters, as in `nn.LSTM`.
     Shape:
         ``[N, 2 h, H, W]``, with `conditioning` also ``[N, conditioning, H, W]``, to
-        ``[N, 2 h, H, W]``.
+        ``[N, 2 h, H, W]``; or all without N.
     Raises:
         ValueError: the kernel size is even, a conditioning map is missing, or one is given to a
             layer that takes none.
     """
 
+    directions = ("",)
+    state_to_state: nn.Parameter
+    initial_state: nn.Parameter
+
     def __init__(
-        self, channels: int, kernel_size: int = 3, colors: int = 3, conditioning: int = 0
+        self,
+        channels: int,
+        kernel_size: int = 3,
+        *,
+        colors: int = 3,
+        conditioning: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        super().__init__()
-        self.input_to_state = MaskedConv2d(
-            2 * channels, 4 * channels, (1, kernel_size), "B", colors, out_parts=4
+        kernel = (1, kernel_size)
+        super().__init__(
+            channels, kernel, kernel_size, colors, conditioning, device=device, dtype=dtype
         )
-        self.state_to_state = nn.Parameter(torch.empty(4 * channels, channels, kernel_size))
-        self.initial_state = nn.Parameter(torch.empty(2, channels))
-        self.condition = make_condition(conditioning, 4 * channels)
-        self.out = MaskedConv2d(channels, 2 * channels, 1, "B", colors)
-        init.lstm_(self.input_to_state, [self.state_to_state], [self.initial_state])
-        init.normal_(self.out, gain=0.5)
 
-    def forward(self, x: Tensor, conditioning: Tensor | None = None) -> Tensor:
-        add = apply_condition(self.condition, conditioning)
-        gates = self.input_to_state(x, add=add)
-        h = functional.row_lstm(gates, self.state_to_state, self.initial_state)
-        return self.out(h, add=x)
+    def lstm(self, gates: Tensor) -> Tensor:
+        return functional.row_lstm(gates, self.state_to_state, self.initial_state)
 
 
-def make_condition(channels: int, gates: int) -> nn.Conv2d | None:
-    """Return the layer from a conditioning map to the gates, or None for 0 channels."""
-    if channels == 0:
-        return None
-    layer = nn.Conv2d(channels, gates, 1, bias=False)
-    init.normal_(layer)
-    return layer
-
-
-def apply_condition(layer: nn.Conv2d | None, conditioning: Tensor | None) -> Tensor | None:
-    """Return the contribution of the conditioning map to the gates, or None if there is no map.
-
-    Raises:
-        ValueError: only one of layer and map is None.
-    """
-    if layer is None and conditioning is None:
-        return None
-    if layer is None or conditioning is None:
-        wants = "takes no" if layer is None else f"needs a {layer.in_channels}-channel"
-        raise ValueError(f"the layer {wants} conditioning map")
-    return layer(conditioning)
-
-
-class DiagonalBiLSTMLayer(nn.Module):
+class DiagonalBiLSTMLayer(_LSTMLayer):
     """A residual layer: ``x + out(diagonal_bilstm(input_to_state(x) + condition(conditioning)))``.
 
     One recurrence runs along the diagonals from the top left, the other from the top right; the
     output of the second is shifted down by one row and added to the first. So a pixel's receptive
     field is all of the past that the layer's input covers. Input-to-state is one 1x1 convolution
     with mask B for both directions; each of the four gate parts of each direction is divided into
-    color groups separately. State-to-state reads past pixels only and has no mask.
+    color groups separately. State-to-state reads past pixels only and has no mask. PixelRNN paper
+    (1601.06759), section 3.2.
 
     After a layer with mask A, no feature of a row depends on the last value of that row, so that
     value never reaches the row below. To avoid this, run the network on images with one more
@@ -93,36 +139,36 @@ class DiagonalBiLSTMLayer(nn.Module):
         colors: the number of color groups.
         conditioning: the number of channels of a conditioning map, which an unmasked 1x1
             convolution adds to the gates; 0 for none.
+        device, dtype: of the parameters, as in `nn.LSTM`.
     Shape:
         ``[N, 2 h, H, W]``, with `conditioning` also ``[N, conditioning, H, W]``, to
-        ``[N, 2 h, H, W]``.
+        ``[N, 2 h, H, W]``; or all without N.
     Raises:
         ValueError: a conditioning map is missing, or one is given to a layer that takes none.
     """
 
-    def __init__(self, channels: int, colors: int = 3, conditioning: int = 0) -> None:
-        super().__init__()
-        gates = 8 * channels  # of both directions
-        self.input_to_state = MaskedConv2d(2 * channels, gates, 1, "B", colors, out_parts=8)
-        self.state_to_state = nn.Parameter(torch.empty(4 * channels, channels, 2))
-        self.initial_state = nn.Parameter(torch.empty(2, channels))
-        self.state_to_state_reverse = nn.Parameter(torch.empty(4 * channels, channels, 2))
-        self.initial_state_reverse = nn.Parameter(torch.empty(2, channels))
-        self.condition = make_condition(conditioning, gates)
-        self.out = MaskedConv2d(channels, 2 * channels, 1, "B", colors)
-        weights = [self.state_to_state, self.state_to_state_reverse]
-        states = [self.initial_state, self.initial_state_reverse]
-        init.lstm_(self.input_to_state, weights, states)
-        init.normal_(self.out, gain=0.5)
+    directions = ("", "_reverse")
+    state_to_state: nn.Parameter
+    initial_state: nn.Parameter
+    state_to_state_reverse: nn.Parameter
+    initial_state_reverse: nn.Parameter
 
-    def forward(self, x: Tensor, conditioning: Tensor | None = None) -> Tensor:
-        add = apply_condition(self.condition, conditioning)
-        gates = self.input_to_state(x, add=add)
-        h = functional.diagonal_bilstm(
+    def __init__(
+        self,
+        channels: int,
+        *,
+        colors: int = 3,
+        conditioning: int = 0,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(channels, (1, 1), 2, colors, conditioning, device=device, dtype=dtype)
+
+    def lstm(self, gates: Tensor) -> Tensor:
+        return functional.diagonal_bilstm(
             gates,
             self.state_to_state,
             self.initial_state,
             self.state_to_state_reverse,
             self.initial_state_reverse,
         )
-        return self.out(h, add=x)

@@ -1,12 +1,13 @@
 """The masked convolution as a module, with and without a gate."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from pixelsr import functional
 from pixelsr.masks import (
+    MaskType,
     causal_mask,
     channel_groups,
     check_dilation,
@@ -25,48 +26,67 @@ class MaskedConv2d(nn.Conv2d):
 
     Args:
         in_channels, out_channels: the numbers of channels.
-        kernel_size: an odd int, or a pair of them.
+        kernel_size: an odd int, or a pair of them, in pixels.
         mask_type: "A", "B", "V-first" or "V"; see `pixelsr.masks.MaskType`.
         colors: the number of color groups of the channels.
         in_parts, out_parts: the number of equal parts of the input and output channels (gate
             halves, concatenated maps); each part is divided into color groups separately.
-        dilation: the distance between taps.
+        padding: "same", or the equal int or pair. There is no other: a mask is for an output of the
+            input's size.
+        dilation: the distance between taps, in pixels.
         bias: whether to add a bias.
+        device, dtype: of the parameters, as in `nn.Conv2d`.
     Shape:
-        ``[N, in_channels, H, W]`` to ``[N, out_channels, H, W]``. An optional `add` of the output's
-        shape is added to the output.
+        ``[N, in_channels, H, W]`` to ``[N, out_channels, H, W]``, or ``[in_channels, H, W]`` to
+        ``[out_channels, H, W]``. An optional `add` of the output's shape is added to the output.
     Raises:
         ValueError: the mask is unknown, the kernel size is even, the parts do not divide the
-            channels, there are fewer input channels than color groups under mask "A", or a
-            dilation or kernel size is not a positive int.
+            channels, there are fewer input channels than color groups under mask "A", the padding
+            changes the size, or a dilation or kernel size is not a positive int.
     """
+
+    _gate_halves = 1
+    """The number of equal parts of the output that a gate multiplies."""
 
     def __init__(
         self,
         in_channels: int,
         out_channels: int,
         kernel_size: int | tuple[int, int],
-        mask_type: str,
+        *,
+        mask_type: MaskType,
         colors: int = 3,
         in_parts: int = 1,
         out_parts: int = 1,
+        padding: Literal["same"] | int | tuple[int, int] = "same",
         dilation: int = 1,
         bias: bool = True,
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
         height, width = _pair(kernel_size)
-        check_mask(mask_type, (height, width))
+        if out_channels % self._gate_halves:
+            raise ValueError(f"a gate takes an even number of channels, got {out_channels}")
+        check_mask((height, width), mask_type)
         channel_groups(in_channels, colors, in_parts)
         channel_groups(out_channels, colors, out_parts)
-        check_first_groups(mask_type, in_channels, colors, in_parts)
+        check_first_groups(in_channels, mask_type, colors, in_parts)
         check_dilation(dilation)
-        padding = (dilation * (height // 2), dilation * (width // 2))
+        same = (dilation * (height // 2), dilation * (width // 2))
+        if padding not in ("same", same) and (padding, padding) != same:
+            raise ValueError(
+                f'padding must be "same", which is {same} for kernel_size {(height, width)} and '
+                f"dilation {dilation}, got {padding!r}"
+            )
         super().__init__(
             in_channels,
             out_channels,
             (height, width),
-            padding=padding,
+            padding=same,
             dilation=dilation,
             bias=bias,
+            device=device,
+            dtype=dtype,
         )
         self.mask_type = mask_type
         self.colors = colors
@@ -74,6 +94,7 @@ class MaskedConv2d(nn.Conv2d):
         self.out_parts = out_parts
 
     def forward(self, x: Tensor, add: Tensor | None = None) -> Tensor:
+        """Return the convolution of `x`, plus `add` if it is given."""
         return functional.masked_conv2d(x, self.weight, self.bias, add=add, **self.layer())
 
     def layer(self) -> dict[str, Any]:
@@ -93,10 +114,10 @@ class MaskedConv2d(nn.Conv2d):
             device: the mask's device; None for the weight's device.
         """
         return causal_mask(
-            self.out_channels,
             self.in_channels,
+            self.out_channels,
             (self.kernel_size[0], self.kernel_size[1]),
-            self.mask_type,
+            mask_type=self.mask_type,
             colors=self.colors,
             in_parts=self.in_parts,
             out_parts=self.out_parts,
@@ -117,19 +138,17 @@ class GatedMaskedConv2d(MaskedConv2d):
 
     Shape:
         ``[N, in_channels, H, W]`` to ``[N, p, H, W]`` and ``[N, 2 p, H, W]``, where `out_channels`
-        is 2 p.
+        is 2 p; or the same without N.
     Raises:
         ValueError: `out_channels` is odd, or as in `MaskedConv2d`.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *args: Any, **kwargs: Any) -> None:
-        if out_channels % 2:
-            raise ValueError(f"a gate takes an even number of channels, got {out_channels}")
-        super().__init__(in_channels, out_channels, *args, **kwargs)
+    _gate_halves = 2
 
     def forward(  # type: ignore[override]
         self, x: Tensor, add: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
+        """Return the gated output, and the output before the gate."""
         return functional.masked_conv2d_gate(x, self.weight, self.bias, add=add, **self.layer())
 
 

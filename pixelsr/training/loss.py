@@ -22,18 +22,12 @@ def nll_by_term(model: PixelModel, images: Tensor) -> dict[str, Tensor]:
         images: uint8 ``[N, C, H, W]``; low_res is computed from them by the model's `downsample`.
     """
     if not isinstance(model, PixelRecursiveSR):
-        return {"model": _own_nll(model, images)}
+        return {"model": model.nll(images)}
     conditioning = model.conditioning(model.downsample(images))
     prior = model.prior(images)
-    total = functional.add_logits(conditioning, prior)
+    total = functional.add_logits(prior, conditioning)
     every = {"sum": total, "conditioning": conditioning, "prior": prior}
     return {name: functional.nll(logits, images) for name, logits in every.items()}
-
-
-def _own_nll(model: PixelModel, images: Tensor) -> Tensor:
-    return (
-        model.nll(images, model.downsample(images)) if is_multi_scale(model) else model.nll(images)
-    )
 
 
 def is_multi_scale(model: PixelModel) -> TypeGuard[PixelRNN]:
@@ -80,8 +74,8 @@ class TrainingLoss(nn.Module):
         """Return the nll of each term, ``[N]``."""
         model = self.model
         if isinstance(model, PixelRecursiveSR):
-            return model.terms(images, model.downsample(images), self.conditioning_weight)
-        return [_own_nll(model, images)]
+            return model.terms(images, conditioning_scale=self.conditioning_weight)
+        return [model.nll(images)]
 
 
 ALONE = Workers()

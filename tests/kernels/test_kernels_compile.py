@@ -6,7 +6,6 @@ import pytest
 
 pytest.importorskip("triton")
 from pixelsr.kernels.configs import GATED, GRAD_WEIGHT, HALF, IEEE, LSTM, LSTM_GRAD, PRODUCTS, TF32
-
 from tests.support.aot import MOST_SHARED, Job, resources_of
 from tests.support.helpers import slow
 

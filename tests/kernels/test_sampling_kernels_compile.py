@@ -14,7 +14,6 @@ pytest.importorskip("triton")
 from pixelsr.kernels.sampling.faults import LEVELS
 from pixelsr.kernels.sampling.pixels import LEVELS_OF_FOUR
 from pixelsr.kernels.sampling.rows import HALF, IEEE, POINTWISE_LANES, SAMPLES
-
 from tests.support.aot import MOST_SHARED, Job
 from tests.support.helpers import slow
 

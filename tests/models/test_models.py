@@ -1,5 +1,6 @@
 import dataclasses
 import errno
+import inspect
 import math
 import os
 
@@ -9,8 +10,16 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 
 import pixelsr
-from pixelsr import ConditioningNetwork, GatedPixelCNN, PixelCNN, PixelRecursiveSR
+from pixelsr import (
+    ConditioningNetwork,
+    DiagonalBiLSTM,
+    GatedPixelCNN,
+    PixelCNN,
+    PixelRecursiveSR,
+    RowLSTM,
+)
 from pixelsr.models import PixelModel
+from pixelsr.training.loss import bits_per_dimension
 from tests.support.helpers import randomize
 
 PRIORS = [GatedPixelCNN, PixelCNN]
@@ -165,6 +174,39 @@ def test_a_config_that_cannot_be_is_refused(make, message):
 def test_an_unknown_option_is_refused_by_name():
     with pytest.raises(TypeError, match="chanels"):
         GatedPixelCNN(chanels=3)
+
+
+MODELS = [GatedPixelCNN, PixelCNN, RowLSTM, DiagonalBiLSTM, ConditioningNetwork]
+
+
+@pytest.mark.parametrize("make", MODELS, ids=lambda make: make.__name__)
+def test_the_signature_of_a_model_is_its_config(make):
+    signature = inspect.signature(make)
+    fields = {field.name: field for field in dataclasses.fields(make.Config)}
+    assert signature.parameters.keys() == fields.keys()
+    for name, parameter in signature.parameters.items():
+        assert parameter.kind is inspect.Parameter.KEYWORD_ONLY
+        assert parameter.default == fields[name].default
+        assert parameter.annotation == fields[name].type
+        assert f"        {name}: " in make.__doc__ or f", {name}: " in make.__doc__
+
+
+@pytest.mark.parametrize("make", MODELS, ids=lambda make: make.__name__)
+def test_every_option_reaches_the_field_of_its_name(make):
+    options = {
+        "channels": 6,
+        "layers": 2,
+        "blocks": 1,
+        "kernel_size": 5,
+        "first_kernel_size": 3,
+        "head_channels": 7,
+        "colors": 2,
+        "levels": 4,
+        "skip": True,
+        "scale_factor": 8,
+    }
+    options = {name: options[name] for name in inspect.signature(make).parameters}
+    assert dataclasses.asdict(make(**options).config) == options
 
 
 def saved(tmp_path):
@@ -352,6 +394,45 @@ def test_the_loss_is_in_nats_per_image():
         torch.nn.init.zeros_(parameter)
     uniform = 2 * 3 * 16 * math.log(8)
     assert model.loss(images, small).item() == pytest.approx(uniform, rel=1e-12)
+
+
+LOSSES = {
+    "PixelCNN": lambda: PixelCNN(**SMALL, levels=8),
+    "GatedPixelCNN": lambda: GatedPixelCNN(**SMALL, levels=8),
+    "RowLSTM": lambda: RowLSTM(**SMALL, levels=8),
+    "DiagonalBiLSTM": lambda: DiagonalBiLSTM(**SMALL, levels=8),
+    "multi-scale RowLSTM": lambda: RowLSTM(**SMALL, levels=8, scale_factor=2),
+    "ConditioningNetwork": lambda: small_system(levels=8).conditioning,
+    "PixelRecursiveSR": lambda: small_system(levels=8),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_nll_is_of_the_models_own_distribution_and_loss_is_its_mean(name):
+    """Check also that the small images are the downsampled ones unless they are given."""
+    model = randomize(LOSSES[name]()).double()
+    images, low_res = random_images(2, 3, 4, 4, 8), random_images(2, 3, 2, 2, 8)
+    conditions = [low_res] if hasattr(model, "scale_factor") else []
+    inputs = conditions if name == "ConditioningNetwork" else [images, *conditions]
+    nll = model.nll(images, *conditions)
+    expected = F.cross_entropy(model(*inputs), images.long(), reduction="none").flatten(1).sum(1)
+    torch.testing.assert_close(nll, expected, rtol=1e-12, atol=0)
+    if name != "PixelRecursiveSR":  # its loss has a second term
+        assert torch.equal(model.loss(images, *conditions), nll.mean())
+    for call in (model.nll, model.loss) if conditions else ():
+        assert torch.equal(call(images), call(images, model.downsample(images)))
+        assert not torch.equal(call(images), call(images, low_res))
+    bits = bits_per_dimension(model, images, batch=2)
+    in_bits = model.nll(images).detach().mean().item() / (3 * 4 * 4 * math.log(2))
+    assert next(iter(bits.values())) == pytest.approx(in_bits, rel=1e-12)
+
+
+@pytest.mark.parametrize("call", ["nll", "loss"])
+@pytest.mark.parametrize("name", ["PixelCNN", "RowLSTM"])
+def test_a_prior_alone_has_no_loss_given_a_small_image(name, call):
+    images = random_images(1, 3, 4, 4, 8)
+    with pytest.raises(ValueError, match=f"{name} has no scale_factor, so it takes no low_res"):
+        getattr(LOSSES[name](), call)(images, images)
 
 
 @pytest.mark.parametrize(

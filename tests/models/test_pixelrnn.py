@@ -35,7 +35,7 @@ def features(*shape, seed=0):
 
 def masked(module, x, out_parts=1):
     shape = module.weight.shape
-    mask = causal_mask(shape[0], shape[1], tuple(shape[2:]), "B", out_parts=out_parts)
+    mask = causal_mask(shape[1], shape[0], tuple(shape[2:]), mask_type="B", out_parts=out_parts)
     return F.conv2d(x, module.weight * mask, module.bias, padding=module.padding)
 
 
@@ -265,7 +265,9 @@ def is_past(position, size):
 def test_the_field_of_one_diagonal_bilstm_layer_is_all_of_the_past(position):
     size = (7, 9)
     model = randomize(DiagonalBiLSTM(**{**SMALL, "layers": 1}, colors=1))
-    assert torch.equal(pixelsr.receptive_field(model, size, position), is_past(position, size))
+    assert torch.equal(
+        pixelsr.receptive_field(model, size, position=position), is_past(position, size)
+    )
 
 
 @pytest.mark.parametrize("layers", [1, 2])
@@ -277,7 +279,7 @@ def test_the_field_of_a_row_lstm_is_the_triangle_above(position, layers):
     for row in range(size[0]):
         for column in range(size[1]):
             expected[row, column] &= in_triangle(position[0] - row, column - position[1], layers)
-    assert torch.equal(pixelsr.receptive_field(model, size, position), expected)
+    assert torch.equal(pixelsr.receptive_field(model, size, position=position), expected)
 
 
 def test_the_field_of_a_pixelcnn_ends_and_is_blind_above_on_the_right():
@@ -289,7 +291,7 @@ def test_the_field_of_a_pixelcnn_ends_and_is_blind_above_on_the_right():
         for column in range(size[1]):
             up, right = position[0] - row, column - position[1]
             expected[row, column] &= up <= layers and -layers <= right <= up
-    assert torch.equal(pixelsr.receptive_field(model, size, position), expected)
+    assert torch.equal(pixelsr.receptive_field(model, size, position=position), expected)
 
 
 def test_the_field_of_a_later_color_holds_its_own_pixel():

@@ -1,4 +1,6 @@
+import inspect
 import itertools
+from functools import partial
 
 import pytest
 import torch
@@ -7,7 +9,14 @@ from torch import nn
 
 from pixelsr import functional
 from pixelsr.masks import causal_mask
-from pixelsr.nn import GatedLayer, GatedMaskedConv2d, MaskedConv2d, PixelCNNBlock
+from pixelsr.nn import (
+    DiagonalBiLSTMLayer,
+    GatedLayer,
+    GatedMaskedConv2d,
+    MaskedConv2d,
+    PixelCNNBlock,
+    RowLSTMLayer,
+)
 from tests.support.faulty import WeightDataMasked
 from tests.support.helpers import randomize
 
@@ -31,10 +40,10 @@ def layer(kernel, kind, dtype=torch.float64, **options):
 
 def definition(x, conv):
     mask = causal_mask(
-        conv.out_channels,
         conv.in_channels,
+        conv.out_channels,
         conv.kernel_size,
-        conv.mask_type,
+        mask_type=conv.mask_type,
         colors=conv.colors,
         in_parts=conv.in_parts,
         out_parts=conv.out_parts,
@@ -43,11 +52,12 @@ def definition(x, conv):
     return F.conv2d(x, weight, conv.bias, padding=conv.padding, dilation=conv.dilation)
 
 
-def by_backend(x, conv, backend):
+def by_backend(x, conv, backend, add=None):
     return functional.masked_conv2d(
         x,
         conv.weight,
         conv.bias,
+        add=add,
         mask_type=conv.mask_type,
         colors=conv.colors,
         in_parts=conv.in_parts,
@@ -59,12 +69,12 @@ def by_backend(x, conv, backend):
 
 def test_state_dict_is_that_of_conv2d_and_loads_one():
     plain = nn.Conv2d(8, 14, 3, padding=1)
-    masked = MaskedConv2d(8, 14, 3, "B")
+    masked = MaskedConv2d(8, 14, 3, mask_type="B")
     assert list(masked.state_dict()) == list(plain.state_dict()) == ["weight", "bias"]
     masked.load_state_dict(plain.state_dict())
     assert torch.equal(masked.weight, plain.weight)
     assert isinstance(masked, nn.Conv2d)
-    assert list(MaskedConv2d(8, 14, 3, "B", bias=False).state_dict()) == ["weight"]
+    assert list(MaskedConv2d(8, 14, 3, mask_type="B", bias=False).state_dict()) == ["weight"]
 
 
 @pytest.mark.parametrize("size", [(6, 5), (1, 1), (1, 7), (7, 1), (2, 2)], ids=str)
@@ -134,23 +144,23 @@ def test_a_gradient_is_made_where_it_is_wanted_and_only_there(only):
 def test_dead_taps_get_exactly_zero_gradient(kernel, kind, backend):
     conv, x = layer(kernel, kind), normal(2, 8, 6, 5)
     by_backend(x, conv, backend).square().sum().backward()
-    mask = causal_mask(14, 8, kernel, kind, in_parts=2, out_parts=2)
+    mask = causal_mask(8, 14, kernel, mask_type=kind, in_parts=2, out_parts=2)
     assert (conv.weight.grad[~mask] == 0).all()
     reachable = mask & (conv.weight.grad != 0)
     assert torch.equal(reachable, mask)
 
 
 def test_masking_by_weight_data_would_leave_dead_taps_a_gradient():
-    conv, x = randomize(WeightDataMasked(8, 14, 3, "B")).double(), normal(2, 8, 6, 5)
+    conv, x = randomize(WeightDataMasked(8, 14, 3, mask_type="B")).double(), normal(2, 8, 6, 5)
     conv(x).square().sum().backward()
-    assert (conv.weight.grad[~causal_mask(14, 8, (3, 3), "B")] != 0).any()
+    assert (conv.weight.grad[~causal_mask(8, 14, (3, 3), mask_type="B")] != 0).any()
 
 
 @pytest.mark.parametrize("kind", TYPES)
 def test_dead_taps_are_not_read(kind):
     conv, x = layer((3, 3), kind), normal(2, 8, 6, 5)
     before = conv(x)
-    mask = causal_mask(14, 8, (3, 3), kind, in_parts=2, out_parts=2)
+    mask = causal_mask(8, 14, (3, 3), mask_type=kind, in_parts=2, out_parts=2)
     with torch.no_grad():
         conv.weight[~mask] = 1e6
     assert torch.equal(conv(x), before)
@@ -187,7 +197,7 @@ def test_a_changed_future_leaves_the_past_equal_bit_for_bit(kind, backend, dtype
 def test_gradcheck(kind, backend):
     conv = layer((3, 3), kind, in_channels=6, out_channels=6)
     x = normal(2, 6, 3, 4).requires_grad_()
-    mask = causal_mask(6, 6, (3, 3), kind, in_parts=2, out_parts=2)
+    mask = causal_mask(6, 6, (3, 3), mask_type=kind, in_parts=2, out_parts=2)
 
     def run(x, weight, bias):
         options = {"mask_type": kind, "in_parts": 2, "out_parts": 2, "backend": backend}
@@ -210,7 +220,7 @@ def test_the_operator_is_well_registered(kind, grad, last):
 
 
 LAYERS = {
-    "MaskedConv2d": (lambda: MaskedConv2d(7, 7, 3, "A"), 1, 7),
+    "MaskedConv2d": (lambda: MaskedConv2d(7, 7, 3, mask_type="A"), 1, 7),
     "GatedLayer": (lambda: GatedLayer(7, 3), 2, 7),
     "PixelCNNBlock": (lambda: PixelCNNBlock(7, 3), 1, 14),
 }
@@ -256,7 +266,7 @@ def test_autocast_computes_in_bfloat16_and_leaves_float64_alone():
 
 def test_shapes_can_be_had_on_the_meta_device():
     with torch.device("meta"):
-        assert MaskedConv2d(3, 7, 3, "A")(torch.zeros(2, 3, 5, 4)).shape == (2, 7, 5, 4)
+        assert MaskedConv2d(3, 7, 3, mask_type="A")(torch.zeros(2, 3, 5, 4)).shape == (2, 7, 5, 4)
 
 
 def test_gated_layer_is_its_formula():
@@ -265,7 +275,7 @@ def test_gated_layer_is_its_formula():
 
     def conv(module, x, kind, parts, padding):
         shape = module.weight.shape
-        mask = causal_mask(shape[0], shape[1], tuple(shape[2:]), kind, out_parts=parts)
+        mask = causal_mask(shape[1], shape[0], tuple(shape[2:]), mask_type=kind, out_parts=parts)
         return F.conv2d(x, module.weight * mask, module.bias, padding=padding)
 
     v = conv(gated.vertical, vertical, "V", 1, 2)
@@ -285,7 +295,7 @@ def test_pixelcnn_block_is_its_formula():
 
     def conv(module, x, padding):
         shape = module.weight.shape
-        mask = causal_mask(shape[0], shape[1], tuple(shape[2:]), "B")
+        mask = causal_mask(shape[1], shape[0], tuple(shape[2:]), mask_type="B")
         return F.conv2d(F.relu(x), module.weight * mask, module.bias, padding=padding)
 
     h = conv(block.conv, conv(block.down, x, 0), 1)
@@ -297,7 +307,7 @@ def test_pixelcnn_block_is_its_formula():
 @pytest.mark.parametrize("kind", TYPES)
 def test_a_layer_tells_its_mask(kind):
     conv = layer((3, 5), kind)
-    expected = causal_mask(14, 8, (3, 5), kind, in_parts=2, out_parts=2)
+    expected = causal_mask(8, 14, (3, 5), mask_type=kind, in_parts=2, out_parts=2)
     assert torch.equal(conv.mask(), expected)
     assert conv.to("meta").mask().device.type == "meta"
 
@@ -308,7 +318,7 @@ WEIGHT = torch.zeros(6, 3, 3, 3)
 @pytest.mark.parametrize(
     ("x", "weight", "options", "message"),
     [
-        (torch.zeros(3, 4, 4), WEIGHT, {}, r"x \[N, C_in, H, W\].*got \[3, 4, 4\]"),
+        (torch.zeros(3, 4), WEIGHT, {}, r"x \[N, C_in, H, W\] or \[C_in, H, W\].*got \[3, 4\]"),
         (torch.zeros(1, 4, 4, 4), WEIGHT, {}, "x has 4 channels, the weight expects 3"),
         (torch.zeros(1, 3, 4, 4).double(), WEIGHT, {}, "must have one dtype, got"),
         (torch.zeros(1, 3, 4, 4, device="meta"), WEIGHT, {}, "must have one device"),
@@ -340,26 +350,103 @@ def test_a_convolution_that_cannot_be_is_refused(x, weight, options, message):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("options", "message"),
     [
-        ((3, 6, 4, "A"), "kernel_size must be odd"),
-        ((3, 6, 3, "a"), "mask_type must be one of"),
-        ((3, 6, 3, "A", 0), "colors must be positive"),
-        ((3, 6, 3, "A", 3, 2), "3 channels cannot be cut into 2 equal parts"),
-        ((3, 6, 3, "A", 3, 1, 4), "6 channels cannot be cut into 4 equal parts"),
-        ((3, 6, (1, 3), "V-first"), "needs a kernel of 3 rows"),
-        ((3, 6, 3, "A", 3, 1, 1, 0), "dilation must be a positive int, got 0"),
-        ((3, 6, 3, "A", 3, 1, 1, 2.0), r"dilation must be a positive int, got 2\.0"),
-        ((3, 6, 3, "A", 3, 1, 1, (1, 2)), r"dilation must be a positive int, got \(1, 2\)"),
-        ((3, 6, 3.0, "A"), r"kernel_size must be an int or a pair of ints, got 3\.0"),
-        ((3, 6, (3, 3.0), "A"), r"kernel_size must be an int or a pair of ints, got \(3, 3\.0\)"),
-        ((3, 6, (3, 3, 3), "A"), r"kernel_size must be an int or a pair of ints, got \(3, 3, 3\)"),
-        ((3, 6, "3", "A"), "kernel_size must be an int or a pair of ints, got '3'"),
+        ({"kernel_size": 4}, "kernel_size must be odd"),
+        ({"mask_type": "a"}, "mask_type must be one of"),
+        ({"colors": 0}, "colors must be positive"),
+        ({"in_parts": 2}, "3 channels cannot be cut into 2 equal parts"),
+        ({"out_parts": 4}, "6 channels cannot be cut into 4 equal parts"),
+        ({"kernel_size": (1, 3), "mask_type": "V-first"}, "needs a kernel of 3 rows"),
+        ({"dilation": 0}, "dilation must be a positive int, got 0"),
+        ({"dilation": 2.0}, r"dilation must be a positive int, got 2\.0"),
+        ({"dilation": (1, 2)}, r"dilation must be a positive int, got \(1, 2\)"),
+        ({"kernel_size": 3.0}, r"kernel_size must be an int or a pair of ints, got 3\.0"),
+        ({"kernel_size": (3, 3.0)}, r"kernel_size must be .* a pair of ints, got \(3, 3\.0\)"),
+        ({"kernel_size": (3, 3, 3)}, r"kernel_size must be .* a pair of ints, got \(3, 3, 3\)"),
+        ({"kernel_size": "3"}, "kernel_size must be an int or a pair of ints, got '3'"),
+        ({"padding": 0}, r'padding must be "same", which is \(1, 1\) for kernel_size .*, got 0'),
+        ({"padding": (1, 2)}, r"padding must be .*, got \(1, 2\)"),
+        ({"padding": "valid"}, "padding must be .*, got 'valid'"),
+        ({"padding": 1, "dilation": 2}, r"which is \(2, 2\) .* dilation 2, got 1"),
     ],
+    ids=str,
 )
-def test_a_layer_that_cannot_be_is_refused_when_it_is_made(arguments, message):
+def test_a_layer_that_cannot_be_is_refused_when_it_is_made(options, message):
+    sizes = {"in_channels": 3, "out_channels": 6, "kernel_size": 3, "mask_type": "A", **options}
     with pytest.raises(ValueError, match=message):
-        MaskedConv2d(*arguments)
+        MaskedConv2d(**sizes)
+
+
+@pytest.mark.parametrize(
+    ("make", "most"),
+    [
+        (MaskedConv2d, 3),
+        (GatedMaskedConv2d, 3),
+        (GatedLayer, 2),
+        (PixelCNNBlock, 2),
+        (RowLSTMLayer, 2),
+        (DiagonalBiLSTMLayer, 1),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_what_comes_after_the_sizes_is_given_by_keyword(make, most):
+    """Check that a call in the order of `nn.Conv2d`, with a stride, is refused."""
+    kinds = [p.kind for p in inspect.signature(make).parameters.values()]
+    positional, keyword = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
+    assert kinds == [positional] * most + [keyword] * (len(kinds) - most)
+
+
+@pytest.mark.parametrize("padding", ["same", (2, 4)], ids=str)
+def test_the_padding_keeps_the_size(padding):
+    conv = layer((3, 5), "B", padding=padding, dilation=2)
+    x = normal(2, 8, 6, 5)
+    assert conv.padding == (2, 4)
+    torch.testing.assert_close(conv(x), definition(x, conv))
+    assert MaskedConv2d(3, 6, 7, mask_type="A", padding=3).padding == (3, 3)
+
+
+FACTORIES = {
+    "MaskedConv2d": lambda **o: MaskedConv2d(7, 7, 3, mask_type="A", **o),
+    "GatedMaskedConv2d": lambda **o: GatedMaskedConv2d(7, 8, 3, mask_type="A", **o),
+    "GatedLayer": lambda **o: GatedLayer(7, 3, **o),
+    "PixelCNNBlock": lambda **o: PixelCNNBlock(7, **o),
+    "RowLSTMLayer": lambda **o: RowLSTMLayer(7, conditioning=2, **o),
+    "DiagonalBiLSTMLayer": lambda **o: DiagonalBiLSTMLayer(7, conditioning=2, **o),
+}
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+def test_a_layer_is_made_on_a_device_and_of_a_dtype(name):
+    double = FACTORIES[name](dtype=torch.float64)
+    assert {parameter.dtype for parameter in double.parameters()} == {torch.float64}
+    outline = FACTORIES[name](device="meta", dtype=torch.bfloat16)
+    assert {str(parameter.device) for parameter in outline.parameters()} == {"meta"}
+    assert {parameter.dtype for parameter in outline.parameters()} == {torch.bfloat16}
+    names = list(double.state_dict())
+    assert list(outline.state_dict()) == list(FACTORIES[name]().state_dict()) == names
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+def test_an_image_without_a_batch_is_a_batch_of_one(name):
+    module = randomize(FACTORIES[name](dtype=torch.float64))
+    channels = {"MaskedConv2d": [7], "GatedMaskedConv2d": [7], "GatedLayer": [7, 7]}
+    channels |= {"PixelCNNBlock": [14]}
+    inputs = [normal(c, 5, 4, seed=c) for c in channels.get(name, [14, 2])]
+    out, expected = module(*inputs), module(*(x[None] for x in inputs))
+    for one, batch in (
+        zip(out, expected, strict=True) if isinstance(out, tuple) else [(out, expected)]
+    ):
+        assert torch.equal(one, batch[0])
+
+
+def test_the_residual_of_an_image_without_a_batch_has_none_either():
+    conv, x, add = layer((3, 3), "B"), normal(8, 5, 4), normal(14, 5, 4, seed=1)
+    for backend in ("reference", "cropped"):
+        call = partial(by_backend, conv=conv, backend=backend)
+        assert torch.equal(call(x, add=add), call(x[None], add=add[None])[0])
+    with pytest.raises(ValueError, match=r"the output, \[14, 5, 4\], got \[1, 14, 5, 4\]"):
+        conv(x, add=add[None])
 
 
 @pytest.mark.parametrize(
@@ -384,5 +471,5 @@ def test_a_first_layer_without_a_channel_for_each_color_is_refused(sizes, says):
 
 
 def test_a_gray_first_layer_reads_no_own_pixel():
-    layer = MaskedConv2d(1, 16, 7, "A", colors=1)
+    layer = MaskedConv2d(1, 16, 7, mask_type="A", colors=1)
     assert not layer.mask()[:, :, 3, 3].any()

@@ -98,6 +98,13 @@ def test_the_operators_are_well_registered_and_compile():
     assert torch.equal(compiled(x), run(x))
 
 
+def test_an_image_without_a_batch_is_a_batch_of_one():
+    x = normal(6, 4, 3)
+    for backend in ("triton", "reference"):
+        found = functional.gate(x, backend=backend)
+        assert torch.equal(found, functional.gate(x[None], backend=backend)[0])
+
+
 def test_autocast_and_what_the_backend_cannot_run():
     x = normal(1, 4, 2, 2)
     with torch.autocast(DEVICE, dtype=torch.bfloat16):

@@ -239,9 +239,10 @@ def test_dead_taps_are_never_read_and_get_zero_gradient():
     (x, weight, bias, add), layer = case("a horizontal stack")
     kind, colors, in_parts, out_parts, _ = layer
     mask = causal_mask(
-        *weight.shape[:2],
+        weight.shape[1],
+        weight.shape[0],
         tuple(weight.shape[2:]),
-        kind,
+        mask_type=kind,
         colors=colors,
         in_parts=in_parts,
         out_parts=out_parts,
@@ -315,7 +316,7 @@ def test_nothing_in_gives_nothing():
 @pytest.mark.parametrize(("block_out", "block_in"), [(2, 16), (4, 8), (16, 16)])
 @pytest.mark.parametrize("kind", ["A", "B", "V", "V-first"])
 def test_a_block_is_listed_if_and_only_if_it_has_a_live_tap(kind, block_out, block_in):
-    mask = causal_mask(22, 34, (3, 3), kind, in_parts=2, out_parts=2).numpy()
+    mask = causal_mask(34, 22, (3, 3), mask_type=kind, in_parts=2, out_parts=2).numpy()
     products = find_products(mask, 1, block_out, block_in, torch.device("cpu"))
     listed = set()
     for entry, (down, right, block, weight_row) in enumerate(products.table.tolist()):
@@ -331,7 +332,7 @@ def test_a_block_is_listed_if_and_only_if_it_has_a_live_tap(kind, block_out, blo
 
 
 def test_few_channels_fill_their_blocks_with_live_taps_only():
-    mask = causal_mask(4, 3, (7, 7), "A").numpy()
+    mask = causal_mask(3, 4, (7, 7), mask_type="A").numpy()
     products = find_products(mask, 1, 4, 32, torch.device("cpu"))
     assert products.lanes
     used = products.table[products.table[:, 3] >= 0]
@@ -370,8 +371,8 @@ def test_an_operator_computes_in_autocasts_dtype():
 
 
 NETWORKS = {
-    "MaskedConv2d": (lambda: MaskedConv2d(17, 20, 3, "A"), 1, 17),
-    "GatedMaskedConv2d": (lambda: GatedMaskedConv2d(17, 20, 3, "A"), 1, 17),
+    "MaskedConv2d": (lambda: MaskedConv2d(17, 20, 3, mask_type="A"), 1, 17),
+    "GatedMaskedConv2d": (lambda: GatedMaskedConv2d(17, 20, 3, mask_type="A"), 1, 17),
     "GatedLayer": (lambda: GatedLayer(17, 3), 2, 17),
     "PixelCNNBlock": (lambda: PixelCNNBlock(17, 3), 1, 34),
 }
@@ -446,6 +447,18 @@ def test_what_the_backend_cannot_run_it_says(x, says):
     for run in (functional.masked_conv2d, functional.masked_conv2d_gate):
         with pytest.raises(ValueError, match=f"backend 'triton' cannot run this: .*{says}"):
             run(x, weight, mask_type="A", backend="triton")
+
+
+def test_an_image_without_a_batch_is_a_batch_of_one():
+    x, add, weight = normal(3, 5, 4), normal(4, 5, 4, seed=1), normal(4, 3, 3, 3, seed=2)
+    x, add, weight = (tensor.to(DEVICE, torch.float32) for tensor in (x, add, weight))
+    options = {"weight": weight, "mask_type": "A", "backend": "triton"}
+    y = functional.masked_conv2d(x, add=add, **options)
+    batch = functional.masked_conv2d_gate(x[None], add=add[None], **options)
+    found = functional.masked_conv2d_gate(x, add=add, **options)
+    assert y.shape == (4, 5, 4)
+    for one, expected in zip((y, *found), (batch[1], *batch), strict=True):
+        assert torch.equal(one, expected[0])
 
 
 def test_outside_of_the_interpreter_a_cpu_is_refused(monkeypatch):

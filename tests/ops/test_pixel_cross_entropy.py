@@ -53,7 +53,7 @@ def test_the_reference_is_the_cross_entropy_of_masked_convolutions():
         for logits in (a + b, a / 2.5)
     ]
     got = pixel_cross_entropy(
-        images, prior, conditioning, conditioning_scale=2.5, backend="reference"
+        prior, images, conditioning, conditioning_scale=2.5, backend="reference"
     )
     torch.testing.assert_close(list(got), expected)
 
@@ -98,11 +98,11 @@ def test_half_precision_is_no_worse_than_twice_pytorchs(call, hidden, dtype):
 def test_what_is_dead_is_not_read():
     """Check that NaN in dead weights is not read."""
     images, prior, _ = make(Case(channels=9, conditioning=0), torch.float64)
-    expected = pixel_cross_entropy(images, prior)[0]
+    expected = pixel_cross_entropy(prior, images)[0]
     weight = prior.weight.clone()
     weight[:7, 3:], weight[7:14, 6:] = math.nan, math.nan  # red reads 3 channels, green 6
     assert torch.equal(
-        pixel_cross_entropy(images, LogitsHead(prior[0], weight, prior[2]))[0], expected
+        pixel_cross_entropy(LogitsHead(prior[0], weight, prior[2]), images)[0], expected
     )
 
 
@@ -192,7 +192,7 @@ def test_it_compiles_as_one_graph(call):
 
 class Loss(torch.nn.Module):
     def forward(self, images, features, weight, logits):
-        (nll,) = pixel_cross_entropy(images, LogitsHead(features, weight))
+        (nll,) = pixel_cross_entropy(LogitsHead(features, weight), images)
         (more,) = pixel_cross_entropy_with_logits(logits, images)
         return nll + more
 
@@ -261,7 +261,7 @@ PLAIN = PRIOR._replace(weight=PRIOR.weight[:, :5], hidden_weight=None, hidden_bi
 
 
 def call(images=IMAGES, prior=PRIOR, conditioning=CONDITIONING, **options):
-    return pixel_cross_entropy(images, prior, conditioning, **options)
+    return pixel_cross_entropy(prior, images, conditioning, **options)
 
 
 @pytest.mark.parametrize(

@@ -66,10 +66,10 @@ def test_half_precision_is_no_worse_than_twice_pytorchs(call, hidden, dtype):
 
 def test_what_is_dead_is_not_read():
     images, prior, _ = make(Case(channels=9, conditioning=0), torch.float32, DEVICE)
-    expected = pixel_cross_entropy(images, prior, backend="triton")[0]
+    expected = pixel_cross_entropy(prior, images, backend="triton")[0]
     weight = prior.weight.clone()
     weight[:7, 3:], weight[7:14, 6:] = math.nan, math.nan  # red reads 3 channels, green 6
-    got = pixel_cross_entropy(images, prior._replace(weight=weight), backend="triton")[0]
+    got = pixel_cross_entropy(prior._replace(weight=weight), images, backend="triton")[0]
     assert torch.equal(got, expected)
 
 
@@ -154,7 +154,7 @@ def test_it_compiles_as_one_graph(call):
 def test_float64_is_refused_with_the_reason():
     images, prior, conditioning = make(Case(), torch.float64, DEVICE)
     with pytest.raises(ValueError, match="'triton' cannot run this: its kernels take float32"):
-        pixel_cross_entropy(images, prior, conditioning, backend="triton")
+        pixel_cross_entropy(prior, images, conditioning, backend="triton")
 
 
 # Compilation for a GPU that need not be present.

@@ -79,6 +79,15 @@ def test_every_backend_is_the_equations_cell_by_cell(backend, kind, height, widt
     torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_gates_without_a_batch_are_a_batch_of_one(backend, kind):
+    function, taps, options = KINDS[kind]
+    gates, *states = tensors(taps)
+    run = partial(function, **options, backend=backend)
+    assert torch.equal(run(gates[0], *states), run(gates[:1], *states)[0])
+
+
 def test_the_bidirectional_map_is_the_sum_with_the_reverse_one_row_lower():
     a, weight, state = tensors(2)
     b, reverse_weight, reverse_state = (normal(*x.shape, seed=7) for x in (a, weight, state))
@@ -374,7 +383,7 @@ GATES, ROW, DIAGONAL, STATE = (
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ((GATES[0], ROW, STATE), r"takes gates \[N, 4 h, H, W\] and .*got \[12, 5, 4\]"),
+        ((GATES[0, 0], ROW, STATE), r"takes gates \[N, 4 h, H, W\] or .*got \[5, 4\]"),
         ((GATES, ROW[0], STATE), r"and weight \[4 h, h, taps\], got .* and \[3, 3\]"),
         ((GATES, ROW[:9], STATE), r"weight must be \[4 h, h, taps\], got \[9, 3, 3\]"),
         ((GATES[:, :8], ROW, STATE), "gates have 8 channels, the weight 12"),
@@ -402,7 +411,7 @@ def test_another_number_of_taps_or_an_unknown_backend_is_refused():
         functional.diagonal_lstm(GATES, ROW, STATE)
     with pytest.raises(ValueError, match="backend must be auto or one of"):
         functional.row_lstm(GATES, ROW, STATE, backend="gpu")
-    with pytest.raises(ValueError, match=r"takes gates \[N, 8 h, H, W\], got \[2, 12, 5, 4\]"):
+    with pytest.raises(ValueError, match=r"takes gates \[N, 8 h, H, W\] or .* got \[2, 12, 5, 4\]"):
         functional.diagonal_bilstm(GATES, DIAGONAL, STATE, DIAGONAL, STATE)
 
 

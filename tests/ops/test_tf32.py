@@ -7,6 +7,7 @@ from tests.support.tf32_cases import nearest_tf32
 
 triton = pytest.importorskip("triton")
 import triton.language as tl  # noqa: E402
+
 from pixelsr.kernels import precision  # noqa: E402
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"

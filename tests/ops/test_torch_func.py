@@ -149,12 +149,12 @@ OPERATORS = {
     "nats": (LOGITS, lambda t, y: functional.nll(t["logits"], y)),
     "pixel_cross_entropy": (
         OUTPUT,
-        lambda t, y: functional.pixel_cross_entropy(y, output(t))[0],
+        lambda t, y: functional.pixel_cross_entropy(output(t), y)[0],
     ),
     "pixel_cross_entropy-both": (
         {**OUTPUT, **CONDITIONING},
         lambda t, y: sum(
-            functional.pixel_cross_entropy(y, output(t), conditioning(t), conditioning_scale=2.0)
+            functional.pixel_cross_entropy(output(t), y, conditioning(t), conditioning_scale=2.0)
         ),
     ),
     "pixel_cross_entropy_with_logits": (
@@ -245,7 +245,7 @@ def test_values_are_checked_where_they_can_be_read():
 
 def test_a_mask_that_was_made_in_a_transform_is_not_shared():
     masks._cached_mask.cache_clear()
-    layer = randomize(pixelsr.nn.MaskedConv2d(3, 6, 3, "A")).double()
+    layer = randomize(pixelsr.nn.MaskedConv2d(3, 6, 3, mask_type="A")).double()
     x = numbers(2, 3, 4, 5)
     grad(lambda weight: functional_call(layer, {"weight": weight}, (x,)).sum())(layer.weight)
     assert not torch._C._functorch.is_functorch_wrapped_tensor(layer.mask())

@@ -75,7 +75,7 @@ def test_masks_in_the_weights_make_the_same_network(make, cropped):
 
 
 def test_dilated_kernels_are_folded_too():
-    layer = pixelsr.nn.MaskedConv2d(6, 6, 5, "B", dilation=2).double()
+    layer = pixelsr.nn.MaskedConv2d(6, 6, 5, mask_type="B", dilation=2).double()
     x = torch.randn(1, 6, 9, 7, dtype=torch.float64)
     for cropped in (False, True):
         torch.testing.assert_close(passes._Folded(layer, cropped)(x), layer(x))

@@ -68,9 +68,8 @@ def build_without(tmp_path, script, **environment):
     shutil.copytree(ROOT / "csrc", tmp_path / "csrc")
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path)
-    for name in ("pixelsr", "kernels"):
-        (tmp_path / name).mkdir()
-        shutil.copy(ROOT / name / "__init__.py", tmp_path / name)
+    (tmp_path / "pixelsr").mkdir()
+    shutil.copy(ROOT / "pixelsr" / "__init__.py", tmp_path / "pixelsr")
     done = subprocess.run(
         [sys.executable, *script],
         cwd=tmp_path,

@@ -26,10 +26,10 @@ class Uneven(Network):
 
     def __init__(self) -> None:
         super().__init__()
-        self.narrow = MaskedConv2d(3, 6, 1, "A")
-        self.wide = MaskedConv2d(3, 6, 5, "A")
-        self.mix = MaskedConv2d(6, 12, 1, "B", out_parts=2)
-        self.out = MaskedConv2d(12, 24, 1, "B", in_parts=2)
+        self.narrow = MaskedConv2d(3, 6, 1, mask_type="A")
+        self.wide = MaskedConv2d(3, 6, 5, mask_type="A")
+        self.mix = MaskedConv2d(6, 12, 1, mask_type="B", out_parts=2)
+        self.out = MaskedConv2d(12, 24, 1, mask_type="B", in_parts=2)
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.images(images)
@@ -297,8 +297,8 @@ class GreenFromAbove(Network):
 
     def __init__(self) -> None:
         super().__init__()
-        self.above = MaskedConv2d(3, 24, 3, "V-first")
-        self.left = MaskedConv2d(3, 24, 3, "A")
+        self.above = MaskedConv2d(3, 24, 3, mask_type="V-first")
+        self.left = MaskedConv2d(3, 24, 3, mask_type="A")
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.images(images)

@@ -50,8 +50,8 @@ class Offset(nn.Module):
 
     def __init__(self, first: int, out: int, shape: tuple[int, ...]) -> None:
         super().__init__()
-        self.first = MaskedConv2d(1, 8, first, "A", 1)
-        self.out = MaskedConv2d(8, 16, out, "B", 1)
+        self.first = MaskedConv2d(1, 8, first, mask_type="A", colors=1)
+        self.out = MaskedConv2d(8, 16, out, mask_type="B", colors=1)
         self.offset = nn.Parameter(torch.zeros(shape))
 
     def forward(self, images: Tensor) -> Tensor:

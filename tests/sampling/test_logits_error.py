@@ -41,8 +41,8 @@ class Marked(Network):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = MaskedConv2d(3, 7, 3, "A")
-        self.out = MaskedConv2d(7, 24, 3, "B")
+        self.first = MaskedConv2d(3, 7, 3, mask_type="A")
+        self.out = MaskedConv2d(7, 24, 3, mask_type="B")
 
     def forward(self, images: Tensor, low_res: Tensor) -> Tensor:
         features = self.out(torch.relu(self.first(self.images(images))))
@@ -217,7 +217,7 @@ class Vast(Network):
 
     def __init__(self) -> None:
         super().__init__()
-        self.out = MaskedConv2d(3, 24, 3, "A")
+        self.out = MaskedConv2d(3, 24, 3, mask_type="A")
         nn.init.zeros_(self.out.weight)
         self.out.bias.data = torch.tensor([0.0, -3e38, -2e38, *[-3e38] * 5]).repeat(3)
         self.register_buffer("shift", torch.tensor([-INF, *[0.0] * 7]).repeat(3).view(24, 1, 1))
@@ -250,9 +250,9 @@ class Overflowing(Network):
 
     def __init__(self, function) -> None:
         super().__init__()
-        self.first = MaskedConv2d(3, 6, 3, "A")
-        self.second = MaskedConv2d(6, 6, 3, "B")
-        self.out = MaskedConv2d(6, 24, 1, "B")
+        self.first = MaskedConv2d(3, 6, 3, mask_type="A")
+        self.second = MaskedConv2d(6, 6, 3, mask_type="B")
+        self.out = MaskedConv2d(6, 24, 1, mask_type="B")
         self.function = function
 
     def forward(self, images: Tensor) -> Tensor:
@@ -326,7 +326,7 @@ class Extreme(Network):
 
     def __init__(self, function, parts: int) -> None:
         super().__init__()
-        self.zero = MaskedConv2d(3, 24 * parts, 1, "A", out_parts=parts)
+        self.zero = MaskedConv2d(3, 24 * parts, 1, mask_type="A", out_parts=parts)
         nn.init.zeros_(self.zero.weight)
         nn.init.zeros_(self.zero.bias)
         self.function, self.parts = function, parts

@@ -33,12 +33,12 @@ class Unpadded(Network):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = MaskedConv2d(3, 24, 3, "A", out_parts=4)
+        self.first = MaskedConv2d(3, 24, 3, mask_type="A", out_parts=4)
         self.weight = nn.Parameter(torch.zeros(24, 6, 5))
         self.initial = nn.Parameter(torch.zeros(2, 6))
-        self.mix = MaskedConv2d(24, 8, 1, "B", in_parts=4)
+        self.mix = MaskedConv2d(24, 8, 1, mask_type="B", in_parts=4)
         self.layer = RowLSTMLayer(4, kernel_size=1)
-        self.out = MaskedConv2d(8, 24, 1, "B")
+        self.out = MaskedConv2d(8, 24, 1, mask_type="B")
 
     def forward(self, images: Tensor) -> Tensor:
         gates = self.first(self.images(images))
@@ -52,11 +52,11 @@ class OnlyLeft(Network):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = MaskedConv2d(3, 48, 1, "A", out_parts=8)
+        self.first = MaskedConv2d(3, 48, 1, mask_type="A", out_parts=8)
         self.weight = nn.Parameter(torch.zeros(24, 6, 2))
         self.other = nn.Parameter(torch.zeros(24, 6, 2))
         self.initial = nn.Parameter(torch.zeros(2, 6))
-        self.out = MaskedConv2d(6, 24, 1, "B")
+        self.out = MaskedConv2d(6, 24, 1, mask_type="B")
 
     def forward(self, images: Tensor) -> Tensor:
         gates = self.first(F.pad(self.images(images), (0, 2)))
@@ -71,12 +71,12 @@ class ReadAround(Network):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = MaskedConv2d(3, 24, 3, "A", out_parts=4)
+        self.first = MaskedConv2d(3, 24, 3, mask_type="A", out_parts=4)
         self.weight = nn.Parameter(torch.zeros(24, 6, 3))
         self.initial = nn.Parameter(torch.zeros(2, 6))
         self.offset = nn.Parameter(torch.zeros(6, 1, 1))
-        self.wide = MaskedConv2d(6, 6, 3, "B")
-        self.out = MaskedConv2d(6, 24, 3, "B")
+        self.wide = MaskedConv2d(6, 6, 3, mask_type="B")
+        self.out = MaskedConv2d(6, 24, 3, mask_type="B")
 
     def forward(self, images: Tensor) -> Tensor:
         gates = self.first(F.pad(self.images(images), (0, 1)))
@@ -210,10 +210,10 @@ class Faulty(Network):
     def __init__(self, change: Callable[["Faulty", Tensor], Tensor]) -> None:
         super().__init__()
         self.change = change
-        self.first = MaskedConv2d(3, 24, 3, "A", out_parts=4)
+        self.first = MaskedConv2d(3, 24, 3, mask_type="A", out_parts=4)
         self.weight = nn.Parameter(torch.zeros(24, 6, 2))
         self.initial = nn.Parameter(torch.zeros(2, 6))
-        self.out = MaskedConv2d(6, 24, 1, "B")
+        self.out = MaskedConv2d(6, 24, 1, mask_type="B")
 
     def forward(self, images: Tensor) -> Tensor:
         self.raw = images

@@ -34,7 +34,7 @@ def halves_grouped_as_one() -> nn.Module:
 
 def mask_a_twice() -> nn.Module:
     model = gated()
-    again = MaskedConv2d(CHANNELS, CHANNELS, (1, 3), "A")
+    again = MaskedConv2d(CHANNELS, CHANNELS, (1, 3), mask_type="A")
     model.horizontal_first = nn.Sequential(model.horizontal_first, again)
     return model
 
@@ -53,10 +53,10 @@ class CenterRowZeroed(GatedMaskedConv2d):
 
     def forward(self, x: Tensor, add: Tensor) -> tuple[Tensor, Tensor]:
         mask = causal_mask(
-            self.out_channels,
             self.in_channels,
+            self.out_channels,
             self.kernel_size,
-            "B",
+            mask_type="B",
             out_parts=self.out_parts,
         ).clone()
         mask[:, :, self.kernel_size[0] // 2, : self.kernel_size[1] // 2] = False
@@ -67,7 +67,9 @@ class CenterRowZeroed(GatedMaskedConv2d):
 def mask_b_zeroes_the_center_row() -> nn.Module:
     model = gated()
     for layer in model.layers:
-        layer.horizontal = CenterRowZeroed(CHANNELS, 2 * CHANNELS, (1, 3), "B", out_parts=2)
+        layer.horizontal = CenterRowZeroed(
+            CHANNELS, 2 * CHANNELS, (1, 3), mask_type="B", out_parts=2
+        )
     return model
 
 
@@ -79,8 +81,8 @@ class SharedFirstLayer(GatedPixelCNN):
             channels=CHANNELS, layers=3, kernel_size=5, head_channels=25, levels=LEVELS
         )
         self.vertical_first = nn.Identity()
-        self.horizontal_first = MaskedConv2d(3, CHANNELS, 7, "A")
-        self.layers[0].vertical = GatedMaskedConv2d(CHANNELS, 2 * CHANNELS, 5, "V-first")
+        self.horizontal_first = MaskedConv2d(3, CHANNELS, 7, mask_type="A")
+        self.layers[0].vertical = GatedMaskedConv2d(CHANNELS, 2 * CHANNELS, 5, mask_type="V-first")
 
     def forward(self, images: Tensor) -> Tensor:
         x = functional.normalize_images(images, 3, LEVELS, self.dtype)
@@ -107,7 +109,7 @@ class DiagonalLSTM(nn.Module):
     def __init__(self, padded: str = "above", shifted: str = "down") -> None:
         super().__init__()
         self.padded, self.shifted = padded, shifted
-        self.first = MaskedConv2d(1, CHANNELS, 3, "A", 1)
+        self.first = MaskedConv2d(1, CHANNELS, 3, mask_type="A", colors=1)
         self.recurrent = nn.ModuleList(nn.Conv1d(CHANNELS, CHANNELS, 2) for _ in range(2))
         self.out = nn.Conv2d(CHANNELS, LEVELS, 1)
 
@@ -282,7 +284,9 @@ class WeightDataMasked(MaskedConv2d):
     """A layer that masks by writing to `weight.data`, which autograd does not see."""
 
     def forward(self, x: Tensor) -> Tensor:
-        mask = causal_mask(self.out_channels, self.in_channels, self.kernel_size, self.mask_type)
+        mask = causal_mask(
+            self.in_channels, self.out_channels, self.kernel_size, mask_type=self.mask_type
+        )
         self.weight.data *= mask
         return F.conv2d(x, self.weight, self.bias, padding=self.padding)
 

@@ -29,12 +29,12 @@ class Concatenated(Network):
 
     def __init__(self) -> None:
         super().__init__()
-        self.vertical = MaskedConv2d(3, 4, 5, "V-first")
-        self.horizontal = MaskedConv2d(3, 6, (1, 5), "A")
+        self.vertical = MaskedConv2d(3, 4, 5, mask_type="V-first")
+        self.horizontal = MaskedConv2d(3, 6, (1, 5), mask_type="A")
         self.layer = GatedLayer(6, 3)
         self.widen = nn.Conv2d(4, 6, 1)
-        self.mixed = MaskedConv2d(12, 7, 3, "B", in_parts=2)
-        self.out = MaskedConv2d(7, 24, 1, "B")
+        self.mixed = MaskedConv2d(12, 7, 3, mask_type="B", in_parts=2)
+        self.out = MaskedConv2d(7, 24, 1, mask_type="B")
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.images(images)
@@ -48,9 +48,9 @@ class OtherGate(Network):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = MaskedConv2d(3, 7, 3, "A")
-        self.parts = MaskedConv2d(7, 21, 3, "B", out_parts=3)
-        self.out = MaskedConv2d(7, 24, 1, "B")
+        self.first = MaskedConv2d(3, 7, 3, mask_type="A")
+        self.parts = MaskedConv2d(7, 21, 3, mask_type="B", out_parts=3)
+        self.out = MaskedConv2d(7, 24, 1, mask_type="B")
 
     def forward(self, images: Tensor) -> Tensor:
         x = functional.normalize_images(images, 3, 8, self.first.weight.dtype)
@@ -65,11 +65,11 @@ class Dilated(Network):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = MaskedConv2d(3, 6, 3, "A", dilation=2)
-        self.own = MaskedConv2d(3, 6, 1, "A")
-        self.second = MaskedConv2d(6, 6, 3, "B", dilation=3)
-        self.skip = MaskedConv2d(6, 6, 1, "B", bias=False)
-        self.out = MaskedConv2d(6, 24, 1, "B")
+        self.first = MaskedConv2d(3, 6, 3, mask_type="A", dilation=2)
+        self.own = MaskedConv2d(3, 6, 1, mask_type="A")
+        self.second = MaskedConv2d(6, 6, 3, mask_type="B", dilation=3)
+        self.skip = MaskedConv2d(6, 6, 1, mask_type="B", bias=False)
+        self.out = MaskedConv2d(6, 24, 1, mask_type="B")
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.images(images)
@@ -85,9 +85,9 @@ class Conditioned(Network):
     def __init__(self) -> None:
         super().__init__()
         self.up = nn.ConvTranspose2d(3, 6, 2, stride=2)
-        self.first = MaskedConv2d(3, 6, 3, "A")
-        self.second = MaskedConv2d(6, 6, 3, "B")
-        self.out = MaskedConv2d(6, 24, 1, "B")
+        self.first = MaskedConv2d(3, 6, 3, mask_type="A")
+        self.second = MaskedConv2d(6, 6, 3, mask_type="B")
+        self.out = MaskedConv2d(6, 24, 1, mask_type="B")
 
     def forward(self, images: Tensor, low_res: Tensor) -> Tensor:
         hint = torch.fft.fft2(self.up(self.images(low_res))).real  # any operation may be here
@@ -103,8 +103,8 @@ class HintAbove(Network):
     def __init__(self) -> None:
         super().__init__()
         self.up = nn.ConvTranspose2d(3, 6, 2, stride=2)
-        self.first = MaskedConv2d(3, 6, 3, "A")
-        self.mixed = MaskedConv2d(12, 24, 3, "B", in_parts=2)
+        self.first = MaskedConv2d(3, 6, 3, mask_type="A")
+        self.mixed = MaskedConv2d(12, 24, 3, mask_type="B", in_parts=2)
 
     def forward(self, images: Tensor, low_res: Tensor) -> Tensor:
         joined = torch.cat([self.up(self.images(low_res)), self.first(self.images(images))], dim=-3)
@@ -118,9 +118,9 @@ class Broadcast(Network):
         super().__init__()
         self.alpha = nn.Parameter(torch.zeros(()))
         self.offset = nn.Parameter(torch.zeros(6, 1, 1))
-        self.first = MaskedConv2d(3, 6, 3, "A")
-        self.weigh = MaskedConv2d(3, 1, (3, 3), "V-first")
-        self.out = MaskedConv2d(6, 24, 1, "B")
+        self.first = MaskedConv2d(3, 6, 3, mask_type="A")
+        self.weigh = MaskedConv2d(3, 1, (3, 3), mask_type="V-first")
+        self.out = MaskedConv2d(6, 24, 1, mask_type="B")
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.images(images)
@@ -133,11 +133,11 @@ class ReadTwice(Network):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = MaskedConv2d(3, 6, 3, "A")
-        self.again = MaskedConv2d(6, 6, 3, "B")
+        self.first = MaskedConv2d(3, 6, 3, mask_type="A")
+        self.again = MaskedConv2d(6, 6, 3, mask_type="B")
         self.dropout = nn.Dropout(0.5)
         self.relu = nn.ReLU(inplace=True)
-        self.out = MaskedConv2d(6, 24, (1, 1), "B")
+        self.out = MaskedConv2d(6, 24, (1, 1), mask_type="B")
 
     def forward(self, images: Tensor) -> Tensor:
         first = self.dropout(self.again(self.first(self.images(images))))
@@ -152,9 +152,9 @@ class TwoOutputs(Network):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = MaskedConv2d(3, 6, 3, "A")
-        self.low = MaskedConv2d(6, 12, 1, "A")
-        self.high = MaskedConv2d(6, 12, 1, "A")
+        self.first = MaskedConv2d(3, 6, 3, mask_type="A")
+        self.low = MaskedConv2d(6, 12, 1, mask_type="A")
+        self.high = MaskedConv2d(6, 12, 1, mask_type="A")
 
     def forward(self, images: Tensor) -> Tensor:
         x = torch.relu(self.first(self.images(images)))
@@ -171,11 +171,11 @@ class BeforeTheGate(Network):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = GatedMaskedConv2d(3, 14, 3, "A", out_parts=2)
-        self.both = MaskedConv2d(21, 14, 3, "B", in_parts=3, out_parts=2)
-        self.only = GatedMaskedConv2d(14, 12, (3, 1), "B", in_parts=2, out_parts=2)
-        self.unused = GatedMaskedConv2d(6, 6, 1, "B")
-        self.out = MaskedConv2d(6, 24, 1, "B")
+        self.first = GatedMaskedConv2d(3, 14, 3, mask_type="A", out_parts=2)
+        self.both = MaskedConv2d(21, 14, 3, mask_type="B", in_parts=3, out_parts=2)
+        self.only = GatedMaskedConv2d(14, 12, (3, 1), mask_type="B", in_parts=2, out_parts=2)
+        self.unused = GatedMaskedConv2d(6, 6, 1, mask_type="B")
+        self.out = MaskedConv2d(6, 24, 1, mask_type="B")
 
     def forward(self, images: Tensor) -> Tensor:
         gated, before = self.first(self.images(images))

@@ -125,9 +125,9 @@ def make(case, dtype, device="cpu"):
 
 
 def from_features(case, images, tensors, backend):
-    outputs = case.outputs(tensors)
+    prior, conditioning = case.outputs(tensors)
     return functional.pixel_cross_entropy(
-        images, *outputs, conditioning_scale=case.scale, backend=backend
+        prior, images, conditioning, conditioning_scale=case.scale, backend=backend
     )
 
 

@@ -48,7 +48,7 @@ class RandomNetwork(nn.Module):
         self.channels = draw(st.integers(1, 6))
         width, kernel = self.channels, (draw(odd), draw(odd))
         self.first = MaskedConv2d(
-            colors, width, kernel, "A", colors, dilation=draw(st.integers(1, 2))
+            colors, width, kernel, mask_type="A", colors=colors, dilation=draw(st.integers(1, 2))
         )
         self.steps = nn.ModuleList()
         self.kinds: list[tuple[str, str]] = []
@@ -56,7 +56,9 @@ class RandomNetwork(nn.Module):
             self.scale_factor = 2
             self.up = nn.ConvTranspose2d(colors, width, 2, stride=2)
         if draw(st.booleans()):
-            self.above = MaskedConv2d(colors, width, (3, draw(odd)), "V-first", colors)
+            self.above = MaskedConv2d(
+                colors, width, (3, draw(odd)), mask_type="V-first", colors=colors
+            )
             self.link = nn.Conv2d(width, width, 1, bias=draw(st.booleans()))
         for _ in range(draw(st.integers(0, 5))):
             kind = draw(st.sampled_from(["conv", "gate", "pointwise", "concat", "offset", "skip"]))
@@ -64,7 +66,7 @@ class RandomNetwork(nn.Module):
             self.kinds.append((kind, name))
             self.steps.append(self._layer(kind, (draw(odd), draw(odd)), draw(st.integers(1, 3))))
         out = draw(st.sampled_from([1, 3]))
-        self.out = MaskedConv2d(width, colors * levels, out, "B", colors)
+        self.out = MaskedConv2d(width, colors * levels, out, mask_type="B", colors=colors)
 
     def _layer(self, kind: str, kernel: tuple[int, int], dilation: int) -> nn.Module:
         n, colors = self.channels, self.colors

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 
 import torch
 import triton
-from pixelsr.kernels import configs
-from pixelsr.kernels.configs import HALF, Config
 from torch import Tensor
 
 from pixelsr.bench.timing import seconds
+from pixelsr.kernels import configs
+from pixelsr.kernels.configs import HALF, Config
 
 from . import REHEARSES, report
 from .setting import DEVICE

@@ -27,10 +27,10 @@ def masked_conv2d_cropped(
     """
     out_channels, in_channels, height, width = (int(size) for size in weight.shape)
     mask = causal_mask(
-        out_channels,
         in_channels,
+        out_channels,
         (height, width),
-        mask_type,
+        mask_type=mask_type,
         colors=colors,
         in_parts=in_parts,
         out_parts=out_parts,

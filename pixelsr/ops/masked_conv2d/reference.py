@@ -19,10 +19,10 @@ def masked_conv2d_ref(
 ) -> Tensor:
     """Return ``F.conv2d(x, weight * causal_mask(...), bias, padding="same", ...)``."""
     mask = causal_mask(
-        weight.shape[0],
         weight.shape[1],
+        weight.shape[0],
         (weight.shape[2], weight.shape[3]),
-        mask_type,
+        mask_type=mask_type,
         colors=colors,
         in_parts=in_parts,
         out_parts=out_parts,

@@ -30,10 +30,10 @@ def _layer(weight: Tensor, given: tuple[Any, ...]) -> Any:
     mask_type, colors, in_parts, out_parts, dilation = given + _DEFAULTS[len(given) - 1 :]
     out_channels, in_channels, height, width = weight.shape
     mask = causal_mask(
-        out_channels,
         in_channels,
+        out_channels,
         (height, width),
-        mask_type,
+        mask_type=mask_type,
         colors=colors,
         in_parts=in_parts,
         out_parts=out_parts,

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..plan import Buffer, Plan, Pointwise, Product
@@ -77,6 +78,24 @@ def parameters_unsupported_reason(request: Request) -> str | None:
                 "expected one device"
             )
     return None
+
+
+class Packer:
+    """A tensor made of parts, each of which begins at a multiple of `unit` elements."""
+
+    def __init__(self, unit: int) -> None:
+        self.unit, self.parts, self.size = unit, list[Tensor](), 0
+
+    def append(self, part: Tensor) -> int:
+        """Append a flat part, and return its offset."""
+        offset = self.size
+        self.parts.append(F.pad(part, (0, -part.numel() % self.unit)))
+        self.size += self.parts[-1].numel()
+        return offset
+
+    def joined(self, dtype: torch.dtype, device: torch.device) -> Tensor:
+        parts = [part.to(device, dtype) for part in self.parts]
+        return torch.cat([torch.zeros(0, dtype=dtype, device=device), *parts])
 
 
 def padded_width(plan: Plan, buffer: Buffer) -> int:

@@ -138,8 +138,8 @@ class Wide(Network):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = MaskedConv2d(1, 512, 3, "A", colors=1)
-        self.out = MaskedConv2d(512, 16, 1, "B", colors=1)
+        self.first = MaskedConv2d(1, 512, 3, mask_type="A", colors=1)
+        self.out = MaskedConv2d(512, 16, 1, mask_type="B", colors=1)
 
     def forward(self, images: Tensor) -> Tensor:
         return self.logits(self.out(self.first(self.images(images))))
@@ -179,8 +179,8 @@ class Pointwise(Network):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = MaskedConv2d(3, 40, 3, "A")
-        self.out = MaskedConv2d(40, 24, 1, "B")
+        self.first = MaskedConv2d(3, 40, 3, mask_type="A")
+        self.out = MaskedConv2d(40, 24, 1, mask_type="B")
         self.elu = nn.ELU(alpha=0.7)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -204,7 +204,7 @@ class Saturated(Network):
 
     def __init__(self, function) -> None:
         super().__init__()
-        self.first = MaskedConv2d(3, 24, 1, "A")
+        self.first = MaskedConv2d(3, 24, 1, mask_type="A")
         self.function = function
 
     def forward(self, images: Tensor) -> Tensor:
@@ -500,7 +500,7 @@ def test_a_long_formula_is_refused():
     class Long(Network):
         def __init__(self) -> None:
             super().__init__()
-            self.first = MaskedConv2d(3, 24, 1, "A")
+            self.first = MaskedConv2d(3, 24, 1, mask_type="A")
 
         def forward(self, images: Tensor) -> Tensor:
             x = self.first(self.images(images))

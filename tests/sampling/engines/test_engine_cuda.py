@@ -337,7 +337,7 @@ class Silent(Network):
 
     def __init__(self) -> None:
         super().__init__()
-        self.out = pixelsr.nn.MaskedConv2d(2, 512, 1, "A", colors=2)
+        self.out = pixelsr.nn.MaskedConv2d(2, 512, 1, mask_type="A", colors=2)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
@@ -354,7 +354,7 @@ def test_the_noise_is_the_reference_s_bit_for_bit(levels):
     samples, (height, width) = (500 if HAS_GPU else 25), (3, 4)
     model = Silent()
     model.levels = levels
-    model.out = pixelsr.nn.MaskedConv2d(2, 2 * levels, 1, "A", colors=2)
+    model.out = pixelsr.nn.MaskedConv2d(2, 2 * levels, 1, mask_type="A", colors=2)
     model = model.to(DEVICE, torch.float16).eval()
     seed, first_index = 2**63 + 12345, 2**32 - 7
     request = make_request(model, samples, image_size=(height, width), first_index=first_index)
@@ -510,7 +510,7 @@ def test_a_wide_window_is_refused():
     class Wide(Network):
         def __init__(self) -> None:
             super().__init__()
-            self.out = pixelsr.nn.MaskedConv2d(3, 24, (1, 35), "A")
+            self.out = pixelsr.nn.MaskedConv2d(3, 24, (1, 35), mask_type="A")
 
         def forward(self, images: Tensor) -> Tensor:
             return self.logits(self.out(self.images(images)))

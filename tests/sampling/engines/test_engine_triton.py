@@ -54,9 +54,9 @@ class Small(Network):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = MaskedConv2d(2, 5, 3, "A", colors=2)
-        self.second = MaskedConv2d(5, 6, 3, "B", colors=2)
-        self.out = MaskedConv2d(6, 16, 1, "B", colors=2)
+        self.first = MaskedConv2d(2, 5, 3, mask_type="A", colors=2)
+        self.second = MaskedConv2d(5, 6, 3, mask_type="B", colors=2)
+        self.out = MaskedConv2d(6, 16, 1, mask_type="B", colors=2)
 
     def forward(self, images: Tensor) -> Tensor:
         hidden = self.second(torch.relu(self.first(self.images(images))))
@@ -235,7 +235,7 @@ class Indifferent(Network):
     def __init__(self, colors: int, levels: int) -> None:
         super().__init__()
         self.colors, self.levels = colors, levels
-        self.out = MaskedConv2d(colors, colors * levels, 3, "A", colors=colors)
+        self.out = MaskedConv2d(colors, colors * levels, 3, mask_type="A", colors=colors)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 

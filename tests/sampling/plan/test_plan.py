@@ -32,7 +32,9 @@ def live_taps(model: nn.Module, low_res: Tensor | None = None) -> int:
             return
         parts = {name: getattr(layer, name) for name in ("colors", "in_parts", "out_parts")}
         out, into, *kernel = layer.weight.shape
-        total += int(causal_mask(out, into, tuple(kernel), layer.mask_type, **parts).sum())
+        total += int(
+            causal_mask(into, out, tuple(kernel), mask_type=layer.mask_type, **parts).sum()
+        )
 
     layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d)]
     hooks = [layer.register_forward_hook(count) for layer in layers]
@@ -187,9 +189,9 @@ class Faulty(Network):
 
     def __init__(self, wrong: nn.Module, mask_type: str = "A") -> None:
         super().__init__()
-        self.first = MaskedConv2d(3, 6, 3, mask_type)
+        self.first = MaskedConv2d(3, 6, 3, mask_type=mask_type)
         self.wrong = wrong
-        self.out = MaskedConv2d(6, 24, 1, "B")
+        self.out = MaskedConv2d(6, 24, 1, mask_type="B")
 
     def forward(self, images: Tensor) -> Tensor:
         return self.logits(self.out(self.wrong(self.first(self.images(images)))))
@@ -203,7 +205,7 @@ class FlippedColumns(nn.Module):
 class Upsampled(Network):
     def __init__(self) -> None:
         super().__init__()
-        self.first = MaskedConv2d(3, 24, 3, "A")
+        self.first = MaskedConv2d(3, 24, 3, mask_type="A")
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.first(self.images(images))
@@ -266,9 +268,9 @@ class InPlace(Network):
     def __init__(self, how: str) -> None:
         super().__init__()
         self.how = how
-        self.first = MaskedConv2d(3, 6, 3, "A")
+        self.first = MaskedConv2d(3, 6, 3, mask_type="A")
         self.relu = nn.ReLU(inplace=True)
-        self.out = MaskedConv2d(6, 24, 1, "B")
+        self.out = MaskedConv2d(6, 24, 1, mask_type="B")
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.first(self.images(images))
@@ -296,7 +298,7 @@ class Tripled(MaskedConv2d):
 
 def test_a_layer_with_a_forward_of_its_own_is_not_taken_for_its_parent():
     with pytest.raises(PlanError, match=r"does not know masked_conv2d .*ancestral"):
-        plan(Faulty(Tripled(6, 6, 1, "B")), (6, 4))
+        plan(Faulty(Tripled(6, 6, 1, mask_type="B")), (6, 4))
 
 
 def test_a_layer_with_a_hook_is_refused():
@@ -309,7 +311,7 @@ def test_a_layer_with_a_hook_is_refused():
 @pytest.mark.parametrize(
     "change",
     [
-        lambda model: setattr(model, "wrong", MaskedConv2d(6, 6, 3, "B").double()),
+        lambda model: setattr(model, "wrong", MaskedConv2d(6, 6, 3, mask_type="B").double()),
         lambda model: setattr(model.first, "mask_type", "V-first"),
         lambda model: setattr(model.first, "weight", nn.Parameter(2 * model.first.weight)),
         lambda model: model.float(),
@@ -317,7 +319,7 @@ def test_a_layer_with_a_hook_is_refused():
     ids=["another layer", "another mask", "another parameter", "another dtype"],
 )
 def test_a_changed_network_is_planned_anew(change):
-    model = randomize(Faulty(MaskedConv2d(6, 6, 1, "B"))).double()
+    model = randomize(Faulty(MaskedConv2d(6, 6, 1, mask_type="B"))).double()
     images = torch.randint(8, (1, 3, 6, 4), dtype=torch.uint8)
     logits(model, images)
     change(model)
@@ -325,7 +327,7 @@ def test_a_changed_network_is_planned_anew(change):
 
 
 def test_a_reparametrized_layer_is_sampled_as_it_computes():
-    model = randomize(Faulty(MaskedConv2d(6, 6, 1, "B"))).double()
+    model = randomize(Faulty(MaskedConv2d(6, 6, 1, mask_type="B"))).double()
     nn.utils.parametrizations.weight_norm(model.wrong)
     images = torch.randint(8, (1, 3, 6, 4), dtype=torch.uint8)
     torch.testing.assert_close(logits(model, images), model(images))
@@ -334,7 +336,7 @@ def test_a_reparametrized_layer_is_sampled_as_it_computes():
 class ForwardThatBranches(Network):
     def __init__(self) -> None:
         super().__init__()
-        self.first = MaskedConv2d(3, 24, 3, "A")
+        self.first = MaskedConv2d(3, 24, 3, mask_type="A")
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.first(self.images(images))

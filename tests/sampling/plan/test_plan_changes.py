@@ -42,8 +42,8 @@ class Own(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = MaskedConv2d(1, 8, 3, "A", 1)
-        self.out = MaskedConv2d(8, 16, 1, "B", 1)
+        self.first = MaskedConv2d(1, 8, 3, mask_type="A", colors=1)
+        self.out = MaskedConv2d(8, 16, 1, mask_type="B", colors=1)
         self.alpha, self.flag = 1.0, False
         self.options, self.space = Options(), types.SimpleNamespace(shift=[0.0])
         self.tensor = torch.ones(8, 1, 1, dtype=torch.float64)
@@ -261,7 +261,7 @@ def test_values_from_anywhere_are_seen(way):
 class Shared(Own):
     def __init__(self) -> None:
         super().__init__()
-        self.b, self.c = (MaskedConv2d(8, 8, 3, "B", 1) for _ in range(2))
+        self.b, self.c = (MaskedConv2d(8, 8, 3, mask_type="B", colors=1) for _ in range(2))
         self.which = self.b
 
     def forward(self, images: Tensor) -> Tensor:

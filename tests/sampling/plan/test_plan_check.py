@@ -26,8 +26,8 @@ class Small(Network):
 
     def __init__(self, function=torch.tanh) -> None:
         super().__init__()
-        self.first = MaskedConv2d(3, 8, 3, "A")
-        self.out = MaskedConv2d(8, 24, 1, "B")
+        self.first = MaskedConv2d(3, 8, 3, mask_type="A")
+        self.out = MaskedConv2d(8, 24, 1, mask_type="B")
         self.function = function
 
     def forward(self, images: Tensor) -> Tensor:
@@ -242,7 +242,10 @@ class NormalisedHint(Network):
     def __init__(self) -> None:
         super().__init__()
         self.up, self.norm = nn.ConvTranspose2d(3, 6, 2, stride=2), nn.BatchNorm2d(6)
-        self.first, self.out = MaskedConv2d(3, 6, 3, "A"), MaskedConv2d(6, 24, 1, "B")
+        self.first, self.out = (
+            MaskedConv2d(3, 6, 3, mask_type="A"),
+            MaskedConv2d(6, 24, 1, mask_type="B"),
+        )
 
     def forward(self, images: Tensor, low_res: Tensor) -> Tensor:
         hint = self.norm(self.up(self.images(low_res)))
@@ -312,8 +315,8 @@ def test_the_data_of_a_parameter_is_read_when_it_is_drawn(frozen):
 class Indexed(Network):
     def __init__(self, function) -> None:
         super().__init__()
-        self.first = MaskedConv2d(3, 8, 3, "A", out_parts=2)
-        self.out = MaskedConv2d(8, 24, 1, "B", in_parts=2)
+        self.first = MaskedConv2d(3, 8, 3, mask_type="A", out_parts=2)
+        self.out = MaskedConv2d(8, 24, 1, mask_type="B", in_parts=2)
         self.function = function
 
     def forward(self, images: Tensor) -> Tensor:
@@ -411,9 +414,9 @@ class LowResUnread(Network):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = MaskedConv2d(3, 6, 3, "A")
+        self.first = MaskedConv2d(3, 6, 3, mask_type="A")
         self.offset = nn.Parameter(torch.zeros(6, 1, 1))
-        self.out = MaskedConv2d(6, 24, 1, "B")
+        self.out = MaskedConv2d(6, 24, 1, mask_type="B")
 
     def forward(self, images: Tensor, low_res: Tensor) -> Tensor:
         return self.logits(self.out(self.first(self.images(images)) + torch.exp(self.offset)))

@@ -71,7 +71,7 @@ class Table(nn.Module):
         operands = torch.cartesian_prod(*[torch.tensor(numbers)] * arity).view(-1, arity, 1, 1, 1)
         self.register_buffer("first", operands.nan_to_num(inf, inf, -inf))
         self.register_buffer("second", torch.where(operands.isnan(), -inf, 0.0))
-        self.zero = MaskedConv2d(1, len(operands), 3, "A", colors=1, bias=False)
+        self.zero = MaskedConv2d(1, len(operands), 3, mask_type="A", colors=1, bias=False)
         nn.init.zeros_(self.zero.weight)
         self.functions, self.arity = functions, arity
         self.levels = len(functions) * len(operands)
@@ -143,8 +143,8 @@ class Composed(nn.Module):
 
     def __init__(self, function=lambda a, b: a, module=None):
         super().__init__()
-        self.first = MaskedConv2d(1, 6, 3, "A", colors=1)
-        self.out = MaskedConv2d(3, 4, 1, "B", colors=1)
+        self.first = MaskedConv2d(1, 6, 3, mask_type="A", colors=1)
+        self.out = MaskedConv2d(3, 4, 1, mask_type="B", colors=1)
         self.function, self.module = function, module or nn.Identity()
 
     def forward(self, images):

@@ -20,6 +20,7 @@ from ..buffers import feature_dtype
 from ..packing import (
     OPCODES,
     PANEL,
+    Packer,
     bias_of,
     block_of,
     offsets_of,
@@ -32,6 +33,7 @@ from ..packing import (
 from ..program_cache import ProgramCache
 
 MAX_SEGMENTS, MAX_PADDING = 64, 1024
+_CPU = torch.device("cpu")
 _PRODUCT, _POINTWISE = 0, 1
 _NO_SCAN = 0
 
@@ -116,10 +118,9 @@ class _Writer:
     dtype: torch.dtype
     weight_dtype: torch.dtype
     code: list[int] = field(default_factory=list)
-    weights: list[Tensor] = field(default_factory=list)
-    constants: list[Tensor] = field(default_factory=list)
+    weights: Packer = field(default_factory=lambda: Packer(PANEL))
+    constants: Packer = field(default_factory=lambda: Packer(PANEL))
     first_rows: list[int] = field(default_factory=list)
-    positions: dict[int, int] = field(default_factory=dict)
 
     def run(self) -> Program:
         plan = self.plan
@@ -143,8 +144,8 @@ class _Writer:
         self._list([[len(steps), *steps] for steps in lists])
         return Program(
             torch.tensor(self.code, device="cpu"),
-            _joined(self.weights, self.weight_dtype),
-            _joined(self.constants, self.dtype),
+            self.weights.joined(self.weight_dtype, _CPU),
+            self.constants.joined(self.dtype, _CPU),
             offsets,
             size,
             torch.tensor(self.first_rows, dtype=torch.int64, device="cpu"),
@@ -178,8 +179,8 @@ class _Writer:
         )
         self.code += [step.overwrite, step.src is not None, step.add is not None]
         self.code += [
-            self._append(self.constants if of_rows else self.weights, packed),
-            self._append(self.constants, self._bias(step)) if step.overwrite else 0,
+            (self.constants if of_rows else self.weights).append(packed),
+            self.constants.append(self._bias(step)) if step.overwrite else 0,
             sum(length + length % 2 for *_, length in segments),
         ]
         self._list(segments)
@@ -205,21 +206,8 @@ class _Writer:
         code = []
         for opcode, operand in postfix(step.expression):
             if opcode == "const":
-                operand = self._append(
-                    self.constants, torch.tensor([operand], dtype=self.dtype, device="cpu")
+                operand = self.constants.append(
+                    torch.tensor([operand], dtype=self.dtype, device="cpu")
                 )
             code.append([OPCODES[opcode], int(operand)])
         self._list(code)
-
-    def _append(self, parts: list[Tensor], part: Tensor) -> int:
-        """Append a part at the next multiple of a panel, and return its offset."""
-        place = self.positions.get(id(parts), 0)
-        parts.append(F.pad(part, (0, -part.numel() % PANEL)))
-        self.positions[id(parts)] = place + parts[-1].numel()
-        return place
-
-
-def _joined(parts: list[Tensor], dtype: torch.dtype) -> Tensor:
-    return torch.cat(
-        [torch.zeros(0, dtype=dtype, device="cpu"), *(part.to(dtype) for part in parts)]
-    )

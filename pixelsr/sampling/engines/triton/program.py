@@ -19,6 +19,7 @@ from pixelsr.sampling.request import Request
 from ..fusion import Task, tasks
 from ..packing import (
     OPCODES,
+    Packer,
     bias_of,
     block_of,
     offsets_of,
@@ -134,9 +135,8 @@ class _Writer:
     block: int
     device: torch.device
     table: list[int] = field(default_factory=list)
-    weights: list[Tensor] = field(default_factory=list)
-    constants: list[Tensor] = field(default_factory=list)
-    positions: dict[int, int] = field(default_factory=dict)
+    weights: Packer = field(default_factory=lambda: Packer(LANES))
+    constants: Packer = field(default_factory=lambda: Packer(LANES))
 
     def run(self) -> TritonProgram:
         plan = self.plan
@@ -156,8 +156,8 @@ class _Writer:
             self._row(moments.row),
             self._row(moments.known_row),
             tuple(lists + 2 * number for number in range(stages, len(heads))),
-            self._joined(self.weights, self.dtype),
-            self._joined(self.constants, torch.float32),
+            self.weights.joined(self.dtype, self.device),
+            self.constants.joined(torch.float32, self.device),
             self.offsets,
             size,
         )
@@ -210,10 +210,10 @@ class _Writer:
         count = step.out.count // (2 if gated else 1)
         pieces = self._pieces(step)
         padded = count + -count % LANES
-        weight = self._append(self.weights, self._weight(step, count, padded))
+        weight = self.weights.append(self._weight(step, count, padded))
         bias = 0
         if step.overwrite:
-            bias = self._append(self.constants, bias_of(self.model, step, torch.float32))
+            bias = self.constants.append(bias_of(self.model, step, torch.float32))
         spans = [step.out, step.src, step.add, task.result]
         return self._append_to_table(
             [
@@ -252,7 +252,7 @@ class _Writer:
             if opcode == "arg":
                 operand = args[int(operand)]
             if opcode == "const":
-                operand = self._append(self.constants, torch.tensor([operand], device=self.device))
+                operand = self.constants.append(torch.tensor([operand], device=self.device))
             codes += [OPCODES[opcode], int(operand)]
         return [self._append_to_table(codes), len(codes) // 2]
 
@@ -265,17 +265,6 @@ class _Writer:
         weight = block_of(self.model, step.weight)
         inputs = weight.permute(2, 3, 1, 0).flatten(0, 2)  # [K, out]
         return F.pad(inputs.unflatten(1, (-1, count)), (0, padded - count)).flatten()
-
-    def _append(self, parts: list[Tensor], part: Tensor) -> int:
-        """Append a part at the next multiple of `LANES`, and return its offset."""
-        place = self.positions.get(id(parts), 0)
-        parts.append(F.pad(part, (0, -part.numel() % LANES)))
-        self.positions[id(parts)] = place + parts[-1].numel()
-        return place
-
-    def _joined(self, parts: list[Tensor], dtype: torch.dtype) -> Tensor:
-        moved = [part.to(self.device, dtype) for part in parts]
-        return torch.cat([torch.zeros(0, dtype=dtype, device=self.device), *moved])
 
 
 def _row_task(task: Task, record: int) -> RowTask:
