@@ -576,12 +576,13 @@ def _read_elsewhere(step: Step) -> list[str]:
 
 def _parameters_of_leaves(graph: fx.Graph) -> set[fx.Node]:
     """Return the parameters that leaves take, which are no feature maps."""
+    maps = {functional.row_lstm: "gates", functional.diagonal_bilstm: "gates", F.prelu: "input"}
     return {
         operand
         for node in graph.nodes
-        if node.target in (functional.row_lstm, functional.diagonal_bilstm, F.prelu)
+        if node.target in maps
         for operand in node.all_input_nodes
-        if operand.op == "get_attr" and operand is not argument(node, 0, "gates")
+        if operand is not argument(node, 0, maps[node.target])
     }
 
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import inf, nan, nn
 
 from pixelsr import functional, sampling
+from pixelsr.errors import PlanError
 from pixelsr.kernels.sampling import steps
 from pixelsr.nn import MaskedConv2d
 from pixelsr.sampling.engines.cuda import engine as cuda_engine
@@ -199,3 +200,52 @@ def check_planned(model):
     for engine in ("reference", "cpu"):
         found = sampling.logits(model, images, engine=engine)
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+class Weighted(nn.Module):
+    """A network with weights per channel in its pointwise functions, perhaps with more columns."""
+
+    colors, levels = 3, 4
+
+    def __init__(self, padding):
+        super().__init__()
+        self.first = MaskedConv2d(3, 9, 3, mask_type="A")
+        self.prelu = nn.PReLU(9)
+        self.second = MaskedConv2d(9, 9, 3, mask_type="B")
+        self.weight = nn.Parameter(torch.empty(9))
+        self.out = MaskedConv2d(9, 12, 1, mask_type="B")
+        self.padding = padding
+
+    def forward(self, images):
+        x = functional.normalize_images(images, 3, 4, self.first.weight.dtype)
+        x = F.pad(x, (0, 1)) if self.padding else x
+        first = self.prelu(self.first(x))
+        second = F.prelu(self.second(first), self.weight) + first
+        return functional.to_logits(self.out(second[..., :-1] if self.padding else second), 3, 4)
+
+
+@pytest.mark.parametrize("engine", ["reference", "cpu"])
+@pytest.mark.parametrize("padding", [False, True])
+def test_weights_per_channel_are_those_of_each_map(padding, engine):
+    model = randomize(Weighted(padding)).double()
+    known = torch.randint(4, (1, 3, 5, 4), dtype=torch.uint8)
+    mask = torch.zeros_like(known, dtype=torch.bool)
+    mask[:, :, :2], mask[:, :, 3, 1] = True, True
+    for given in ({}, {"known": known, "known_mask": mask}):
+        drawn = sampling.sample(model, 3, image_size=(5, 4), engine=engine, **given)
+        expected = sampling.sample(model, 3, image_size=(5, 4), method="ancestral", **given)
+        assert torch.equal(drawn, expected)
+    if not padding:
+        state = sampling.incremental_logits(model, drawn, engine=engine)
+        state.edit(known.expand_as(drawn), ~mask.expand_as(drawn))
+        torch.testing.assert_close(state.logits, model(state.images), rtol=1e-9, atol=1e-9)
+
+
+def test_a_weight_that_is_no_parameter_is_refused():
+    class Computed(Composed):
+        def forward(self, images):
+            x = self.first(functional.normalize_images(images, 1, 4))
+            return functional.to_logits(self.out(F.prelu(x[:, :3], self.out.bias[:3] * 2)), 1, 4)
+
+    with pytest.raises(PlanError, match="its weight must be a parameter"):
+        sampling.plan(Computed(), (3, 4))
