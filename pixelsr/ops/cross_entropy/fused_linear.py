@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pixelsr.masks import group_sizes
 
+from ..dtypes import accumulator
 from .logits_head import LogitsHead
 
 Where = tuple[slice, slice]
@@ -51,11 +52,6 @@ class Kernels(NamedTuple):
     forward: Callable[[Tensor, Tensor, Tensor, Layer, Layer | None, float], None]
     backward: Callable[[Tensor, Tensor, Tensor, Layer, Layer | None, float], list[Tensor]]
     wants_log_sums: bool
-
-
-def accumulator(dtype: torch.dtype) -> torch.dtype:
-    """Return the dtype in which numbers of a dtype are summed."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def forward_chunked(

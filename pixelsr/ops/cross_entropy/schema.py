@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..dtypes import accumulator
 from ..registry import (
     LIBRARY,
     cast_under_autocast,
@@ -23,7 +24,6 @@ from .fused_linear import (
     PYTORCH,
     Kernels,
     Layer,
-    accumulator,
     backward_chunked,
     forward_chunked,
     with_logits_chunked,
