@@ -86,34 +86,31 @@ def _pixel_cross_entropy_kernel(
         target_color,
         BLOCK_P,
     )
+    x = x_ptr, weight_ptr, bias_ptr, channels, x_pixel, x_channel, weight_output, weight_channel
+    a = (
+        a_ptr,
+        a_weight_ptr,
+        a_bias_ptr,
+        a_channels,
+        a_pixel,
+        a_channel,
+        a_weight_output,
+        a_weight_channel,
+    )
     peak = tl.full([BLOCK_P], float("-inf"), tl.float32)
     total, hit = tl.zeros([BLOCK_P], tl.float32), tl.zeros([BLOCK_P], tl.float32)
     # Addresses hoisted out of the loop would spill registers.
     for first in tl.range(0, levels, BLOCK_L, disable_licm=True):
         level = first + tl.arange(0, BLOCK_L)
         logits = logits_of_tile(
-            x_ptr,
-            weight_ptr,
-            bias_ptr,
-            a_ptr,
-            a_weight_ptr,
-            a_bias_ptr,
+            x,
+            a,
             pixel,
             in_pixels,
             level,
             color,
             levels,
-            channels,
-            a_channels,
             one_over_scale,
-            x_pixel,
-            x_channel,
-            weight_output,
-            weight_channel,
-            a_pixel,
-            a_channel,
-            a_weight_output,
-            a_weight_channel,
             COLORS,
             MASKED,
             HAS_BIAS,
@@ -191,30 +188,27 @@ def _pixel_cross_entropy_grad_kernel(
         target_color,
         BLOCK_P,
     )
-    level = tl.program_id(0) % tiles * BLOCK_L + tl.arange(0, BLOCK_L)
-    logits = logits_of_tile(
-        x_ptr,
-        weight_ptr,
-        bias_ptr,
+    x = x_ptr, weight_ptr, bias_ptr, channels, x_pixel, x_channel, weight_output, weight_channel
+    a = (
         a_ptr,
         a_weight_ptr,
         a_bias_ptr,
+        a_channels,
+        a_pixel,
+        a_channel,
+        a_weight_output,
+        a_weight_channel,
+    )
+    level = tl.program_id(0) % tiles * BLOCK_L + tl.arange(0, BLOCK_L)
+    logits = logits_of_tile(
+        x,
+        a,
         pixel,
         in_pixels,
         level,
         color,
         levels,
-        channels,
-        a_channels,
         one_over_scale,
-        x_pixel,
-        x_channel,
-        weight_output,
-        weight_channel,
-        a_pixel,
-        a_channel,
-        a_weight_output,
-        a_weight_channel,
         COLORS,
         MASKED,
         HAS_BIAS,

@@ -116,34 +116,20 @@ def _scale(grad: Tensor, of_total: Tensor, of_alone: Tensor) -> tuple[Tensor, Te
 # The Triton kernels, which are imported when they are called.
 
 
-def _forward_triton(
-    nll: Tensor,
-    log_sums: Tensor,
-    targets: Tensor,
-    prior: Layer,
-    conditioning: Layer | None,
-    scale: float,
-) -> None:
+def _forward_triton(nll: Tensor, log_sums: Tensor, *chunk: Any) -> None:
     from pixelsr.kernels.cross_entropy.from_features import launch_pixel_cross_entropy
 
-    launch_pixel_cross_entropy(nll, log_sums, targets, prior, conditioning, scale)
+    launch_pixel_cross_entropy(nll, log_sums, *chunk)
 
 
 def _backward_triton(
-    grad: Tensor,
-    log_sums: Tensor,
-    targets: Tensor,
-    prior: Layer,
-    conditioning: Layer | None,
-    scale: float,
+    grad: Tensor, log_sums: Tensor, targets: Tensor, prior: Layer, *chunk: Any
 ) -> list[Tensor]:
     from pixelsr.kernels.cross_entropy.from_features import launch_pixel_cross_entropy_grad
 
     of_logits = [prior.x.new_empty(len(prior.x), len(prior.weight)) for _ in grad]
     with _filled(of_logits) as buffers:
-        launch_pixel_cross_entropy_grad(
-            buffers, grad, log_sums, targets, prior, conditioning, scale
-        )
+        launch_pixel_cross_entropy_grad(buffers, grad, log_sums, targets, prior, *chunk)
     return of_logits
 
 
