@@ -15,6 +15,8 @@ from pixelsr.models.loading import CONFIG, WEIGHTS
 from pixelsr.ops.backends import OPERATORS, Backends
 from pixelsr.sampling.engines import ENGINES, why_not, why_not_auto
 
+from .tables import make_console
+
 Line = tuple[str, str]
 PLAIN_WIDTH = 200
 """Columns if the output is not a terminal: wide, so that each reason fits on one line."""
@@ -22,9 +24,7 @@ PLAIN_WIDTH = 200
 
 def run() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    console = Console(highlight=False, emoji=False, markup=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, emoji=False, markup=False, width=PLAIN_WIDTH)
+    console = make_console(None if Console().is_terminal else PLAIN_WIDTH)
     _show(console, "Versions", _versions())
     _show(console, "Machine", _machine())
     _show(console, f"Sampling engines, on {device.type}", _engines(device))

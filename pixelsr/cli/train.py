@@ -26,7 +26,7 @@ from pixelsr.utils.system import keep_freed_memory
 from .commands.model_options import NAMES
 from .commands.train_options import CONFIG_FIELDS, PAPERS_LR, SIZE
 from .config_file import write_config
-from .distributed import on_main_process, worker_group
+from .distributed import check_device, on_main_process, worker_group
 from .train_model import check_training_memory, describe, make_model
 
 
@@ -87,8 +87,7 @@ def _run(
 
 
 def _check_options(options: dict[str, Any], out: Path) -> None:
-    if options["device"] == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: PyTorch finds no CUDA device on this machine")
+    check_device(options["device"])
     if options["tensorboard"] and not boards.is_installed():
         raise ValueError("--tensorboard: TensorBoard is not installed; pip install tensorboard")
     folders = (real_path(out), *real_path(out).parents)
