@@ -41,6 +41,7 @@ from pixelsr.bench import engine_choices
 from pixelsr.bench.choices import EngineChoice
 from pixelsr.bench.timing import median_ratio, seconds
 from pixelsr.nn import MaskedConv2d
+from pixelsr.utils.atomic_write import write_json
 
 WORKER = Path(__file__).with_name("netket_worker.py")
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
@@ -221,8 +222,7 @@ def main(
         )
     if out:
         written = {"task": dataclasses.asdict(task), "versions": versions, "results": found}
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(written, indent=2) + "\n")
+        write_json(out, written)
 
 
 if __name__ == "__main__":
