@@ -25,15 +25,12 @@ def run(
     batches: list[int],
     engines: list[str],
     rounds: int,
-    threads: int | None,
     out: Path | None,
     image: Path | None,
 ) -> None:
     _check_results(out, image)
     network, image_size = _load(model, size)
     device = find_device("cpu" if engines == ["cpu"] else "auto")
-    if threads:
-        torch.set_num_threads(threads)
     network = network.to(device)
     report = measure(
         network,

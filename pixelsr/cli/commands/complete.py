@@ -11,8 +11,8 @@ from .help import examples
 from .options import (
     PATH,
     box_option,
+    images_out_option,
     model_option,
-    out_option,
     photos_argument,
     samples_option,
     sampling_options,
@@ -31,7 +31,7 @@ LOW_RES_OF = ("visible", "whole")
     ),
 )
 @photos_argument
-@out_option
+@images_out_option
 @samples_option
 @click.option(
     "--keep",

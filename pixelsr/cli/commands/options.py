@@ -31,7 +31,7 @@ def _read_box(context: click.Context, option: click.Parameter, text: str | None)
     return left, top, right, bottom
 
 
-def read_size(context: click.Context, option: click.Parameter, text: str | None) -> Size | None:
+def _read_size(context: click.Context, option: click.Parameter, text: str | None) -> Size | None:
     if text is None:
         return None
     height, by, width = text.partition("x")
@@ -71,19 +71,28 @@ class Filled(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 PATH, TEXT = Filled(Path), Filled()
 photos_argument = click.argument("photos", metavar="PHOTO...", nargs=-1, required=True, type=PATH)
 
-out_option = click.option(
-    "-o",
-    "--out",
-    metavar="OUT",
-    required=True,
-    type=PATH,
-    help="Folder for the images; it is created if needed, and existing files are replaced.",
+
+def out_option(help: str) -> Option:
+    """Return the option --out, the folder to write."""
+    return click.option("-o", "--out", metavar="OUT", required=True, type=PATH, help=help)
+
+
+images_out_option = out_option(
+    "Folder for the images; it is created if needed, and existing files are replaced."
 )
+
+
+def device_option(help: str, option: Callable[..., Option] = click.option) -> Option:
+    """Return the option --device."""
+    choice = click.Choice(["auto", "cpu", "cuda"])
+    return option("--device", type=choice, default="auto", show_default=True, help=help)
+
 
 samples_option = click.option(
     "--samples",
     default=4,
     show_default=True,
+    metavar="N",
     type=click.IntRange(1, 64),
     help="Number of images to draw for each photo.",
 )
@@ -95,12 +104,12 @@ box_option = click.option(
     help="The square of each photo to take, in pixels.  [default: the center square]",
 )
 
-size_option = click.option(
-    "--size",
-    metavar="H or HxW",
-    callback=read_size,
-    help="Height and width of the images, in pixels.  [default: as the model was trained]",
-)
+SIZE: dict[str, Any] = {
+    "metavar": "H or HxW",
+    "callback": _read_size,
+    "help": "Height and width of the images, in pixels.  [default: as the model was trained]",
+}
+"""Attributes of --size."""
 
 seed_option = click.option(
     "--seed",
@@ -160,6 +169,9 @@ max_batch_option = click.option(
 )
 
 
+MODEL_HELP = "A bundled model's name, or a folder such as RUN/model of `pixelsr train -o RUN`."
+
+
 def model_option(default: str | None = None) -> Option:
     """Return the option --model, which is required if there is no default."""
     given: dict[str, Any] = {"required": True} if default is None else {"default": default}
@@ -167,7 +179,7 @@ def model_option(default: str | None = None) -> Option:
         "--model",
         type=TEXT,
         show_default=True,
-        help="A bundled model's name, or a folder such as RUN/model of `pixelsr train -o RUN`.",
+        help=MODEL_HELP,
         **given,
     )
 
@@ -177,6 +189,7 @@ def temperature_options(command: Command) -> Command:
 
     @click.option(
         "--temperature",
+        metavar="T",
         type=click.FloatRange(min=0),
         callback=_finite,
         help="Divisor of the logits: less than 1 is tamer, 0 takes the likeliest value each time.  "
@@ -184,6 +197,7 @@ def temperature_options(command: Command) -> Command:
     )
     @click.option(
         "--tau",
+        metavar="X",
         type=click.FloatRange(min=0, min_open=True),
         callback=_finite,
         help="The paper's multiplier of the logits, 1/temperature; replaces --temperature.",

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from .help import examples
-from .options import model_option, out_option, sampling_options, size_option
+from .options import SIZE, images_out_option, model_option, sampling_options
 from .run import run
 
 
@@ -16,7 +16,7 @@ from .run import run
         "pixelsr sample --model prior/model -n 64 --first-index 64 -o more",
     ),
 )
-@out_option
+@images_out_option
 @click.option(
     "-n",
     "samples",
@@ -26,7 +26,7 @@ from .run import run
     metavar="N",
     help="Images to draw.",
 )
-@size_option
+@click.option("--size", **SIZE)
 @click.option(
     "--first-index",
     default=0,

@@ -14,7 +14,7 @@ from pixelsr.config.training import Intervals, TrainingConfig, find_config
 
 from .help import option_of
 from .model_options import model_options
-from .options import BINARIZE, BINARIZE_HELP, PATH, READERS, TEXT, THREADS
+from .options import BINARIZE, BINARIZE_HELP, PATH, READERS, TEXT, THREADS, device_option
 
 Options = tuple[Callable[..., Any], ...]
 CONFIG_FIELDS = tuple(field.name for field in dataclasses.fields(TrainingConfig))
@@ -219,10 +219,5 @@ def _of_run() -> Options:
             help="Write curves and samples for TensorBoard.  [default: if it is installed]",
         ),
         _run("--threads", **THREADS),
-        _run(
-            "--device",
-            type=click.Choice(["auto", "cpu", "cuda"]),
-            default="auto",
-            help="auto is cuda if there is a GPU.",
-        ),
+        device_option("auto is cuda if there is a GPU.", _run),
     )
