@@ -13,6 +13,8 @@ from pixelsr.training import Budget, Intervals, RunDir, Trainer, TrainingConfig
 from pixelsr.training.run_dir import CHECKPOINT, LOG, MODEL
 from pixelsr.training.run_dir import read_log as read_file
 
+from .config import ExperimentConfig
+from .image_split import ImageSplit
 from .progress import TrainingProgress
 
 
@@ -36,14 +38,28 @@ class TrainingPlan:
     @classmethod
     def of(
         cls,
-        images: Tensor,
-        validation: Tensor,
+        config: ExperimentConfig,
+        images: ImageSplit,
         training_config: TrainingConfig,
         steps: int,
         turns: int,
+        validation: int | None = None,
     ) -> "TrainingPlan":
-        """Return a plan whose steps are split into a number of turns."""
-        return cls(images, validation, training_config, steps, max(1, steps // turns))
+        """Return the plan of an experiment, with its seed and, if it gives them, its steps.
+
+        Args:
+            steps: training steps of each model, unless the experiment's config gives them.
+            turns: the number of turns that the steps are split into.
+            validation: the largest number of held-out images that choose the best step.
+        """
+        steps = config.steps or steps
+        return cls(
+            images.train,
+            images.held_out[:validation],
+            dataclasses.replace(training_config, seed=config.seed),
+            steps,
+            max(1, steps // turns),
+        )
 
     def settings(self) -> dict[str, Any]:
         """Return the budget as JSON values."""
