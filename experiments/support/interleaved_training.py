@@ -10,12 +10,12 @@ from torch import Tensor
 
 from pixelsr.models import PixelModel
 from pixelsr.training import Budget, Intervals, RunDir, Trainer, TrainingConfig
+from pixelsr.training.progress import Display
 from pixelsr.training.run_dir import CHECKPOINT, LOG, MODEL
 from pixelsr.training.run_dir import read_log as read_file
 
 from .config import ExperimentConfig
 from .image_split import ImageSplit
-from .progress import TrainingProgress
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,13 +91,13 @@ def train_in_turns(
     Returns:
         True if all models have taken all steps, False if `stop` ended the training.
     """
-    with TrainingProgress(list(makers), plan.steps) as progress:
+    with Display(list(makers)) as display:
         for target in _targets(plan):
             for name, make in makers.items():
                 if target < min(_validated(out / name), plan.steps):
                     continue  # the checkpoint is from a later turn
-                progress.begin(name)
-                _train(make(), plan, out / name, target, progress, stop)
+                display.begin(name)
+                _train(make(), plan, out / name, target, display, stop)
                 if stop():
                     return False
             after()
@@ -120,7 +120,7 @@ def _train(
     plan: TrainingPlan,
     out: Path,
     target: int,
-    progress: TrainingProgress,
+    display: Display,
     stop: Callable[[], bool],
 ) -> None:
     """Train for one turn, up to `target` steps, unless the model has taken them."""
@@ -132,7 +132,7 @@ def _train(
         plan.training_config,
         Budget(plan.steps),
         Intervals(log=50, validate=plan.turn, checkpoint=plan.turn),
-        progress,
+        display,
         stop=stop,
         pause=target,
     )

@@ -17,7 +17,7 @@ from pixelsr.models import PixelModel, PixelRecursiveSR
 from pixelsr.training import Budget, Intervals, RunDir, Trainer, TrainingConfig
 from pixelsr.training import run_dir as boards
 from pixelsr.training.loss import check_size
-from pixelsr.training.progress import display
+from pixelsr.training.progress import Display
 from pixelsr.utils.atomic_write import real_path
 from pixelsr.utils.distributed import Workers
 from pixelsr.utils.signals import Interrupt
@@ -70,7 +70,7 @@ def _run(
             config,
             budget,
             Intervals(*every),
-            display(workers.is_first),
+            Display(speaks=workers.is_first),
             stop=lambda: interrupt.requested,
             workers=workers,
             grid=options["grid"],
