@@ -185,7 +185,7 @@ def _draw_sheets(
     made = {way.title: columns[way.title] for way in ways if way.publishable}
     _write(config.out / f"{NAME}-draws.png", names, made)
     portraits = free_portraits()
-    originals = torch.stack(list(portraits.testues()))
+    originals = torch.stack(list(portraits.values()))
     low_res = area_average(originals, SCALE_FACTOR)
     free = [way for way in ways if way.publishable or way.title == "bicubic"]
     columns = {way.title: way.enlarge(low_res)[:: way.draws] for way in free}

@@ -35,7 +35,7 @@ class Display:
         self.name = name
 
     def __enter__(self) -> Self:
-        """Start the bars at the first entry; runs that take turns enter again, and the bars stay."""
+        """Start the bars at the first entry; runs that take turns enter again and keep them."""
         self.depth += 1
         if self.depth == 1:
             self.progress.start()
