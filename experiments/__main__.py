@@ -8,6 +8,7 @@ import click
 from pixelsr.cli.commands.help import examples
 from pixelsr.cli.commands.options import (
     PATH,
+    count_option,
     device_option,
     model_option,
     out_option,
@@ -61,21 +62,15 @@ LIST = "\n".join(f"      {name}: {about}" for name, about in EXPERIMENTS.items()
     help="small is for a few CPU cores; paper has the published sizes and is for a GPU.",
 )
 @device_option("Device that trains and draws; auto is cuda if available.")
-@click.option(
-    "--steps",
-    metavar="N",
-    type=click.IntRange(min=1),
-    help="Training steps of each model.  [default: as --scale sets]",
-)
-@click.option(
+@count_option("--steps", help="Training steps of each model.  [default: as --scale sets]")
+@count_option(
     "--seed",
-    metavar="N",
-    type=click.IntRange(0, 2**63 - 1),
     default=0,
-    show_default=True,
+    least=0,
+    most=2**63 - 1,
     help="Seed of initial weights, image order and draws.",
 )
-@threads_option
+@threads_option(expose_value=False)
 def experiment(name: str, out: Path, device: str, **options: Any) -> None:
     # Imported here, since they import torch and the help does not need it.
     from pixelsr.cli.distributed import check_device, find_device

@@ -8,7 +8,7 @@ import click
 from pixelsr.config.choices import ENGINES
 
 from .help import GroupedCommand, examples, option_of
-from .options import MODEL_HELP, PATH, SIZE, THREADS
+from .options import MODEL_HELP, PATH, SIZE, count_option, threads_option
 from .run import run
 
 MAX_BATCH = 4096
@@ -72,14 +72,13 @@ def _read_engine(text: str) -> str:
     callback=_list_of(_read_engine, f"a list of engines, of {', '.join(ENGINES)}"),
     help="Engines; `pixelsr doctor` tells which can run here.",
 )
-@_how(
+@count_option(
     "--rounds",
-    metavar="N",
     default=7,
-    type=click.IntRange(min=1),
     help="Turns of each side; those that take long have 3 at most.",
+    option=_how,
 )
-@_how("--threads", expose_value=False, **THREADS)
+@threads_option(_how, expose_value=False)
 @_results("--out", metavar="FILE", type=PATH, help="JSON of every time.")
 @_results(
     "--plot",

@@ -88,13 +88,25 @@ def device_option(help: str, option: Callable[..., Option] = click.option) -> Op
     return option("--device", type=choice, default="auto", show_default=True, help=help)
 
 
-samples_option = click.option(
-    "--samples",
-    default=4,
-    show_default=True,
-    metavar="N",
-    type=click.IntRange(1, 64),
-    help="Number of images to draw for each photo.",
+def count_option(
+    *names: str,
+    help: str,
+    default: int | None = None,
+    least: int = 1,
+    most: int | None = None,
+    metavar: str = "N",
+    option: Callable[..., Option] = click.option,
+    **attributes: Any,
+) -> Option:
+    """Return an option that is an int from `least` to `most`."""
+    if default is not None:
+        attributes |= {"default": default, "show_default": True}
+    kind = click.IntRange(least, most)
+    return option(*names, metavar=metavar, type=kind, help=help, **attributes)
+
+
+samples_option = count_option(
+    "--samples", default=4, most=64, help="Number of images to draw for each photo."
 )
 
 box_option = click.option(
@@ -111,13 +123,8 @@ SIZE: dict[str, Any] = {
 }
 """Attributes of --size."""
 
-seed_option = click.option(
-    "--seed",
-    default=0,
-    show_default=True,
-    type=click.IntRange(0, 2**64 - 1),
-    metavar="N",
-    help="The same seed draws the same images.",
+seed_option = count_option(
+    "--seed", default=0, least=0, most=2**64 - 1, help="The same seed draws the same images."
 )
 
 engine_option = click.option(
@@ -140,14 +147,14 @@ def _keep_threads(
     return threads
 
 
-THREADS: dict[str, Any] = {
-    "type": click.IntRange(1, 1024),
-    "metavar": "N",
-    "callback": _keep_threads,
-    "help": "CPU threads.  [default: one for each core]",
-}
-"""Attributes of --threads."""
-threads_option = click.option("--threads", expose_value=False, **THREADS)
+def threads_option(option: Callable[..., Option] = click.option, **attributes: Any) -> Option:
+    """Return the option --threads."""
+    help = "CPU threads.  [default: one for each core]"
+    callback = _keep_threads
+    return count_option(
+        "--threads", most=1024, help=help, option=option, callback=callback, **attributes
+    )
+
 
 BINARIZE = click.Choice(BINARIZATIONS)
 """The type of --binarize."""
@@ -156,15 +163,12 @@ BINARIZE_HELP = (
     "value white with probability intensity / 255, drawn once."
 )
 
-READERS = click.IntRange(0, 1024)
-"""The type of --workers, the number of processes that read images."""
+MOST_READERS = 1024
+"""The largest number of processes that read images."""
 
-max_batch_option = click.option(
+max_batch_option = count_option(
     "--max-batch",
     default=MAX_BATCH,
-    show_default=True,
-    type=click.IntRange(min=1),
-    metavar="N",
     help="Largest number of images to draw at once: fewer take less memory, and change no image.",
 )
 
@@ -215,7 +219,8 @@ def temperature_options(command: Command) -> Command:
 
 def sampling_options(command: Command) -> Command:
     """Add seed, temperature, engine and max_batch, with the names of `pixelsr.sample`."""
-    options = (threads_option, max_batch_option, engine_option, temperature_options, seed_option)
+    threads = threads_option(expose_value=False)
+    options = (threads, max_batch_option, engine_option, temperature_options, seed_option)
     for option in options:
         command = option(command)
     return command

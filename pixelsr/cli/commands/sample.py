@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from .help import examples
-from .options import SIZE, images_out_option, model_option, sampling_options
+from .options import SIZE, count_option, images_out_option, model_option, sampling_options
 from .run import run
 
 
@@ -17,22 +17,13 @@ from .run import run
     ),
 )
 @images_out_option
-@click.option(
-    "-n",
-    "samples",
-    default=16,
-    show_default=True,
-    type=click.IntRange(1, 10**6),
-    metavar="N",
-    help="Images to draw.",
-)
+@count_option("-n", "samples", default=16, most=10**6, help="Images to draw.")
 @click.option("--size", **SIZE)
-@click.option(
+@count_option(
     "--first-index",
     default=0,
-    show_default=True,
-    type=click.IntRange(0, 2**63 - 1),
-    metavar="N",
+    least=0,
+    most=2**63 - 1,
     help="Number of the first sample in the noise, from 0, to continue another run.",
 )
 @model_option()
