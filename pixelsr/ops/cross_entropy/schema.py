@@ -22,8 +22,8 @@ from ..registry import (
 )
 from .fused_linear import (
     PYTORCH,
+    Chunk,
     Kernels,
-    Layer,
     backward_chunked,
     forward_chunked,
     with_logits_chunked,
@@ -116,20 +116,19 @@ def _scale(grad: Tensor, of_total: Tensor, of_alone: Tensor) -> tuple[Tensor, Te
 # The Triton kernels, which are imported when they are called.
 
 
-def _forward_triton(nll: Tensor, log_sums: Tensor, *chunk: Any) -> None:
+def _forward_triton(nll: Tensor, log_sums: Tensor, chunk: Chunk) -> None:
     from pixelsr.kernels.cross_entropy.from_features import launch_pixel_cross_entropy
 
     launch_pixel_cross_entropy(nll, log_sums, *chunk)
 
 
-def _backward_triton(
-    grad: Tensor, log_sums: Tensor, targets: Tensor, prior: Layer, *chunk: Any
-) -> list[Tensor]:
+def _backward_triton(grad: Tensor, log_sums: Tensor, chunk: Chunk) -> list[Tensor]:
     from pixelsr.kernels.cross_entropy.from_features import launch_pixel_cross_entropy_grad
 
-    of_logits = [prior.x.new_empty(len(prior.x), len(prior.weight)) for _ in grad]
+    x, weight, _ = chunk.prior
+    of_logits = [x.new_empty(len(x), len(weight)) for _ in grad]
     with _filled(of_logits) as buffers:
-        launch_pixel_cross_entropy_grad(buffers, grad, log_sums, targets, prior, *chunk)
+        launch_pixel_cross_entropy_grad(buffers, grad, log_sums, *chunk)
     return of_logits
 
 

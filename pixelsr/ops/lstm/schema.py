@@ -17,7 +17,8 @@ from .eager import scan_backward, scan_forward
 from .states import Kind, States, empty_grad_gates, empty_states
 from .triton import backward_triton, forward_triton
 
-Two, Three = tuple[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]
+Two = tuple[Tensor, Tensor]
+Three = tuple[Tensor, Tensor, Tensor]
 
 
 class Kernels(NamedTuple):
