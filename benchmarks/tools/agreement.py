@@ -20,6 +20,7 @@ from torch import Tensor, nn
 import pixelsr
 from pixelsr.bench import machine
 from pixelsr.bench.passes import on_backend
+from pixelsr.cli.commands.options import count_option
 from pixelsr.data.load import load_images
 from pixelsr.training.loss import TrainingLoss
 from pixelsr.utils.atomic_write import write_json
@@ -62,8 +63,8 @@ def apart(curves: dict[str, list[float]], one: str, other: str) -> float:
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, path_type=Path))
 @click.option("--model", help="A model to start from. [default: the paper's size, untrained]")
-@click.option("--steps", default=200, show_default=True, type=click.IntRange(min=1))
-@click.option("--batch", default=32, show_default=True, type=click.IntRange(min=1))
+@count_option("--steps", default=200, help="Training steps.")
+@count_option("--batch", default=32, help="Images in a batch.")
 @click.option("--precision", default="bfloat16", type=click.Choice(list(DTYPES)))
 @click.option("--out", type=click.Path(path_type=Path), help="JSON file.")
 def main(

@@ -40,6 +40,7 @@ from pixelsr import functional
 from pixelsr.bench import engine_choices
 from pixelsr.bench.choices import EngineChoice
 from pixelsr.bench.timing import median_ratio, seconds
+from pixelsr.cli.commands.options import count_option
 from pixelsr.nn import MaskedConv2d
 from pixelsr.utils.atomic_write import write_json
 
@@ -199,8 +200,8 @@ def compare(theirs: NetKet, task: Task, sampler: EngineChoice, rounds: int) -> d
 @click.command()
 @click.option("--python", required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--engine", "engines", multiple=True, help="More than once for several.")
-@click.option("--rounds", default=15, show_default=True, type=click.IntRange(min=1))
-@click.option("--threads", default=Task.threads, show_default=True, type=click.IntRange(min=1))
+@count_option("--rounds", default=15, help="Turns of each side.")
+@count_option("--threads", default=Task.threads, help="CPU threads of each side.")
 @click.option("--out", type=click.Path(path_type=Path), help="JSON file.")
 def main(
     python: Path, engines: tuple[str, ...], rounds: int, threads: int, out: Path | None
