@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import click
 import torch
 from rich.table import Table
 
@@ -14,6 +13,7 @@ from pixelsr.utils.atomic_write import real_path, write_json, write_whole
 
 from .commands.options import Size
 from .distributed import find_device
+from .errors import warn
 from .files import check_file
 from .models import load_completer
 from .tables import by, make_console, make_table
@@ -38,7 +38,7 @@ def run(
         image_size=image_size,
         batches=batches,
         rounds=rounds,
-        report=lambda line: click.echo(line, err=True),
+        report=warn,
     )
     if out:
         write_json(out, report.as_json())

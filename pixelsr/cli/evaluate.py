@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import click
 from rich.table import Table
 
 from pixelsr.data.binarize import check_binarize, describe_levels
@@ -20,6 +19,7 @@ from pixelsr.utils.atomic_write import write_json
 
 from .commands.evaluate import SIZE
 from .distributed import find_device
+from .errors import warn
 from .files import check_file
 from .models import trained_binarize
 from .tables import by, make_console, make_table
@@ -54,7 +54,7 @@ def run(
     check_size(network, (size, size))
     binarize = binarize or trained_binarize(model)
     check_binarize(network.levels, binarize)
-    load = partial(load_images, size=size, report=_warn, colors=network.colors, workers=workers)
+    load = partial(load_images, size=size, report=warn, colors=network.colors, workers=workers)
     report = measure(
         network.to(find_device(engine)),
         load(folder),
@@ -67,10 +67,6 @@ def run(
     if json:
         write_json(json, {"model": model, "folder": folder, "train": train, **report.as_json()})
     _show(report)
-
-
-def _warn(sentence: str) -> None:
-    click.echo(sentence, err=True)
 
 
 def _show(report: Report) -> None:

@@ -27,6 +27,7 @@ from .commands.model_options import NAMES
 from .commands.train_options import CONFIG_FIELDS, PAPERS_LR, SIZE
 from .config_file import write_config
 from .distributed import check_device, on_main_process, worker_group
+from .errors import warn
 from .train_model import check_training_memory, describe, make_model
 
 
@@ -102,7 +103,7 @@ def _side(where: str) -> int:
     """Return the side of the images where --size does not give it; say so if it is not `SIZE`."""
     side = common_side(where, SIZE)
     if side != SIZE:
-        _warn(f"--size is {side}: that is the side of all images in {where}")
+        warn(f"--size is {side}: that is the side of all images in {where}")
     return side
 
 
@@ -164,7 +165,7 @@ def _fitted(config: TrainingConfig, images: int, workers: Workers) -> TrainingCo
     if not 1 <= batch < config.batch:  # of none at all, the trainer says what it needs
         return config
     if workers.is_first:
-        _warn(f"--batch {config.batch}: there are {images:,} images, so it is {batch}")
+        warn(f"--batch {config.batch}: there are {images:,} images, so it is {batch}")
     return dataclasses.replace(config, batch=batch)
 
 
@@ -194,7 +195,7 @@ def _load(
         prepared: list[Tensor] = []
 
         def prepare() -> int:
-            prepared.append(read(_warn))
+            prepared.append(read(warn))
             return len(prepared)
 
         on_main_process(workers, prepare)
@@ -203,10 +204,6 @@ def _load(
     val = options["val"]
     validation = spread(load(val, "val"), options["val_images"]) if val else None
     return load(options["images"], "train"), validation
-
-
-def _warn(sentence: str) -> None:
-    click.echo(sentence, err=True)
 
 
 def _ignore(sentence: str) -> None:
