@@ -63,14 +63,16 @@ def engine_choices(
         every = [
             EngineChoice(name, weights) for weights in (WEIGHTS[:1] if name in SLOW else WEIGHTS)
         ]
-        reasons = [None if batch is None else why_not_drawn(sampler, batch) for sampler in every]
+        reasons = [
+            None if batch is None else unsupported_reason(sampler, batch) for sampler in every
+        ]
         if name in engines and all(reasons):
             raise ValueError(f"engine {name!r} cannot run: {reasons[0]}")
         found += [one for one, reason in zip(every, reasons, strict=True) if reason is None]
     return found
 
 
-def why_not_drawn(sampler: EngineChoice, batch: Batch) -> str | None:
+def unsupported_reason(sampler: EngineChoice, batch: Batch) -> str | None:
     """Return the reason why a sampler cannot draw from a batch's model, or None if it can."""
     request = request_of(batch, sampler.weights)
     engine = choose_engine(sampler.engine, batch.device)

@@ -80,7 +80,7 @@ def measure_gpu(
         found["refused"] |= refused
         results += measure_batch(batch, good, turns)
         if timing.uses_graphs(batch.device):
-            found["cached_loop"][count] = cached_loop(batch).why_not_captured
+            found["cached_loop"][count] = cached_loop(batch).uncaptured_reason
         batch.kept.clear()  # free the graphs' memory
         of_cuda = [one for one in good if one.engine == "cuda"]
         if of_cuda:
