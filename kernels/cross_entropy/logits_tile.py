@@ -33,7 +33,8 @@ def _add_layer(
     `live` may be odd, so a load mask that depends on it would prevent wide loads. Instead, the last
     block is loaded with its dead channels, which are then set to zero.
     """
-    x_ptr, weight_ptr, bias_ptr, channels, x_pixel, x_channel, weight_output, weight_channel = layer
+    x_ptr, weight_ptr, bias_ptr, channels, strides = layer
+    x_pixel, x_channel, weight_output, weight_channel = strides
     if HAS_BIAS:
         bias = tl.load(bias_ptr + output, mask=in_levels, other=0).to(tl.float32)
         sums += bias[None, :]
@@ -81,7 +82,8 @@ def logits_of_tile(
     """Return (x @ weight.T + bias + a @ a_weight.T + a_bias) / scale of a tile.
 
     `x` and `a` are layers: pointers of the features, weight and bias, the number of channels, and
-    the strides of the features by pixel and channel and of the weight by output and channel.
+    a tuple of the strides of the features by pixel and channel, and of the weight by output and
+    channel.
     """
     output = color * levels + level
     in_levels = level < levels
