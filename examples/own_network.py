@@ -22,7 +22,7 @@ from pixelsr.data.load import load_images
 from pixelsr.models import Config, PixelModel
 from pixelsr.nn import MaskedConv2d
 from pixelsr.training import Budget, Intervals, RunDir, Trainer, TrainingConfig
-from pixelsr.training.progress import display
+from pixelsr.training.progress import Display
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +85,7 @@ def main(folder: str, out: Path, steps: int, size: int) -> None:
     images = load_images(folder, size, print)
     config, budget = TrainingConfig(batch=16, lr=3e-3, warmup=20), Budget(steps=steps)
     files = RunDir(out)
-    Trainer(model, images, None, files, config, budget, Intervals(), display()).run()
+    Trainer(model, images, None, files, config, budget, Intervals(), Display()).run()
 
     model = DilatedPixelCNN.from_pretrained(out / "model")
     drawn = pixelsr.sample(model, n=4, image_size=(size, size), seed=0)

@@ -7,7 +7,6 @@ writes ``NAME.json`` and PNG files into the output folder. ``docs/results.md`` r
 import importlib
 
 from .support.config import SCALES, ExperimentConfig
-from .support.results import finish
 
 EXPERIMENTS = {
     "corner-digits": "one digit in one of two corners: which models draw exactly one",
@@ -33,5 +32,7 @@ def run(name: str, config: ExperimentConfig) -> bool:
     module = importlib.import_module(f".{name.replace('-', '_')}", __name__)
     finished = bool(module.run(config))
     if finished:
+        from .support.results import finish  # imports torch
+
         finish(config, name)
     return finished

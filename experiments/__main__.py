@@ -4,15 +4,19 @@ from pathlib import Path
 from typing import Any
 
 import click
-import torch
 
 from pixelsr.cli.commands.help import examples
-from pixelsr.cli.commands.options import PATH, model_option, threads_option
-from pixelsr.cli.distributed import find_device
+from pixelsr.cli.commands.options import (
+    PATH,
+    count_option,
+    device_option,
+    model_option,
+    out_option,
+    threads_option,
+)
+from pixelsr.cli.commands.run import set_threads
 from pixelsr.cli.errors import EndsWithSentence
-from pixelsr.cli.files import check_folder
 from pixelsr.utils.signals import Interrupt
-from pixelsr.utils.system import keep_freed_memory
 
 from . import EXPERIMENTS, SCALES, ExperimentConfig, run
 
@@ -41,14 +45,7 @@ LIST = "\n".join(f"      {name}: {about}" for name, about in EXPERIMENTS.items()
     ),
 )
 @click.argument("name", metavar="NAME", type=click.Choice(list(EXPERIMENTS)))
-@click.option(
-    "-o",
-    "--out",
-    metavar="OUT",
-    required=True,
-    type=PATH,
-    help="Output folder.",
-)
+@out_option("Output folder.")
 @click.option(
     "--data",
     metavar="FOLDER",
@@ -64,32 +61,25 @@ LIST = "\n".join(f"      {name}: {about}" for name, about in EXPERIMENTS.items()
     show_default=True,
     help="small is for a few CPU cores; paper has the published sizes and is for a GPU.",
 )
-@click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
-    default="auto",
-    show_default=True,
-    help="Device that trains and draws; auto is cuda if available.",
-)
-@click.option(
-    "--steps",
-    metavar="N",
-    type=click.IntRange(min=1),
-    help="Training steps of each model.  [default: as --scale sets]",
-)
-@click.option(
+@device_option("Device that trains and draws; auto is cuda if available.")
+@count_option("--steps", help="Training steps of each model.  [default: as --scale sets]")
+@count_option(
     "--seed",
-    metavar="N",
-    type=click.IntRange(0, 2**63 - 1),
     default=0,
-    show_default=True,
+    least=0,
+    most=2**63 - 1,
     help="Seed of initial weights, image order and draws.",
 )
-@threads_option
+@threads_option(expose_value=False)
 def experiment(name: str, out: Path, device: str, **options: Any) -> None:
+    # Imported here, since they import torch and the help does not need it.
+    from pixelsr.cli.distributed import check_device, find_device
+    from pixelsr.cli.files import check_folder
+    from pixelsr.utils.system import keep_freed_memory
+
+    set_threads()
     keep_freed_memory()
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: PyTorch finds no CUDA device on this machine")
+    check_device(device)
     check_folder(out)
     with Interrupt() as interrupt:
         chosen = find_device(device)

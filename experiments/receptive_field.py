@@ -24,7 +24,8 @@ from pixelsr.training import TrainingConfig
 from pixelsr.utils.progress import track
 
 from .support.config import ExperimentConfig
-from .support.digits import BINARIZATION, BINARIZE, SIDE, Digits, load_digits
+from .support.digits import BINARIZATION, BINARIZE, SIDE, load_digits
+from .support.image_split import ImageSplit
 from .support.interleaved_training import TrainingPlan, read_log, train_in_turns, trained
 from .support.plots import COLORS, canvas, check_installed, tidy, write_plot
 from .support.results import FINISHED, Results, begin, write_results
@@ -75,8 +76,10 @@ def run(config: ExperimentConfig) -> bool:
     """Train, measure and draw; see `experiments.run`."""
     check_installed()
     digits, scale = load_digits(config.images(NAME)), BUDGETS[config.scale]
-    scale = dataclasses.replace(scale, steps=config.steps or scale.steps)
-    plan = _plan(config, scale, digits)
+    training_config = TrainingConfig(batch=16, lr=LR, floor=0, flip=False, binarize=BINARIZE)
+    plan = TrainingPlan.of(
+        config, digits, training_config, scale.steps, scale.turns, scale.validation
+    )
     path = config.out / f"{NAME}.json"
     results = begin(config, NAME, _settings(config, plan, digits))
     if FINISHED in results:
@@ -100,15 +103,7 @@ def run(config: ExperimentConfig) -> bool:
     return True
 
 
-def _plan(config: ExperimentConfig, scale: Scale, digits: Digits) -> TrainingPlan:
-    training_config = TrainingConfig(
-        batch=16, lr=LR, floor=0, flip=False, seed=config.seed, binarize=BINARIZE
-    )
-    validation = digits.held_out[: scale.validation]
-    return TrainingPlan.of(digits.train, validation, training_config, scale.steps, scale.turns)
-
-
-def _settings(config: ExperimentConfig, plan: TrainingPlan, digits: Digits) -> Results:
+def _settings(config: ExperimentConfig, plan: TrainingPlan, digits: ImageSplit) -> Results:
     """Return all that the results depend on, except the machine and the models."""
     return {
         "scale": config.scale,

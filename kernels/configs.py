@@ -22,6 +22,16 @@ class Config:
     stages: int
     reason: str
 
+    def launch_options(self) -> dict[str, int]:
+        """Return the block sizes as compile-time arguments of a kernel, with warps and stages."""
+        return {
+            "BLOCK_P": self.pixels,
+            "BLOCK_OUT": self.out,
+            "BLOCK_IN": self.inputs,
+            "num_warps": self.warps,
+            "num_stages": self.stages,
+        }
+
 
 HALF, TF32, IEEE = "half", "tf32", "ieee"
 
@@ -94,11 +104,11 @@ launch. Without matrix instructions one multiprocessor is too slow for more.
 
 LSTM: dict[tuple[str, str], Config] = {
     (HALF, "alone"): Config(64, 32, 32, 8, 4, "two rows of 32; more outputs or inputs spill"),
-    (HALF, "front"): Config(64, 16, 64, 4, 4, "many programs; 16 KB a stage"),
+    (HALF, "wavefront"): Config(64, 16, 64, 4, 4, "many programs; 16 KB a stage"),
     (TF32, "alone"): Config(64, 32, 32, 8, 4, "the bytes of 16 bits, half as many inputs"),
-    (TF32, "front"): Config(64, 16, 32, 4, 4, "the bytes of 16 bits, half as many inputs"),
+    (TF32, "wavefront"): Config(64, 16, 32, 4, 4, "the bytes of 16 bits, half as many inputs"),
     (IEEE, "alone"): Config(32, 16, 16, 4, 2, "no matrix instructions: 16 sums a thread"),
-    (IEEE, "front"): Config(32, 16, 16, 4, 2, "no matrix instructions: 16 sums a thread"),
+    (IEEE, "wavefront"): Config(32, 16, 16, 4, 2, "no matrix instructions: 16 sums a thread"),
 }
 """The configs of a recurrence forward, by precision and by the way to run the wavefronts: each
 program runs all of them alone, or many programs share one wavefront. `out` counts the outputs of
@@ -107,22 +117,22 @@ each of the four gates.
 
 LSTM_GRAD: dict[tuple[str, str], Config] = {
     (HALF, "alone"): Config(64, 64, 64, 8, 4, "two rows of 32; 16 KB a stage"),
-    (HALF, "front"): Config(64, 32, 64, 4, 4, "many programs; 12 KB a stage"),
+    (HALF, "wavefront"): Config(64, 32, 64, 4, 4, "many programs; 12 KB a stage"),
     (TF32, "alone"): Config(64, 32, 64, 8, 3, "more outputs spill"),
-    (TF32, "front"): Config(64, 32, 32, 8, 4, "many programs; four warps spill"),
+    (TF32, "wavefront"): Config(64, 32, 32, 8, 4, "many programs; four warps spill"),
     (IEEE, "alone"): Config(32, 32, 16, 4, 3, "no matrix instructions: 8 sums a thread"),
-    (IEEE, "front"): Config(32, 32, 16, 4, 3, "no matrix instructions: 8 sums a thread"),
+    (IEEE, "wavefront"): Config(32, 32, 16, 4, 3, "no matrix instructions: 8 sums a thread"),
 }
 """The configs of a recurrence's gradient; `inputs` counts gates."""
 
 
 def choose_lstm(precision: str, alone: bool, channels: int) -> Config:
-    return _for_channels(LSTM[precision, "alone" if alone else "front"], channels, channels)
+    return _for_channels(LSTM[precision, "alone" if alone else "wavefront"], channels, channels)
 
 
 def choose_lstm_grad(precision: str, alone: bool, channels: int) -> Config:
     return _for_channels(
-        LSTM_GRAD[precision, "alone" if alone else "front"], channels, 4 * channels
+        LSTM_GRAD[precision, "alone" if alone else "wavefront"], channels, 4 * channels
     )
 
 

@@ -3,7 +3,11 @@
 import statistics
 import subprocess
 import sys
-import time
+from functools import partial
+
+import torch
+
+from .turns import time_in_turns
 
 COMMAND = (sys.executable, "-m", "pixelsr")
 ANSWERS = {
@@ -17,15 +21,11 @@ ROUNDS = 9
 
 
 def test_the_command_line_answers(benchmark) -> None:
-    seconds: dict[str, list[float]] = {name: [] for name in ANSWERS}
-
-    def measure_each() -> None:
-        for name, command in ANSWERS.items():
-            start = time.perf_counter()
-            subprocess.run(command, capture_output=True)
-            seconds[name].append(time.perf_counter() - start)
-
-    benchmark.pedantic(measure_each, rounds=ROUNDS, warmup_rounds=1)
-    medians = {name: round(statistics.median(times[1:]), 3) for name, times in seconds.items()}
+    sides = {
+        name: partial(subprocess.run, command, capture_output=True)
+        for name, command in ANSWERS.items()
+    }
+    times = time_in_turns(benchmark, torch.device("cpu"), sides, ROUNDS)
+    medians = {name: round(statistics.median(own), 3) for name, own in times.items()}
     benchmark.extra_info["seconds"] = medians
     print("\ncommand line:", medians)

@@ -4,15 +4,15 @@ The C++ engine draws both. A third side completes the images with the earlier sc
 every step in all known rows that any step needs; it gives the same images. All three take turns.
 """
 
-from collections.abc import Callable
-
 import pytest
 import torch
 
 import pixelsr
-from pixelsr.bench.timing import median_ratio, seconds
+from pixelsr.bench.timing import median_ratio
 from pixelsr.sampling import plan
 from pixelsr.sampling.plan import Plan, Schedule, macs_with_known
+
+from .turns import time_in_turns
 
 IMAGES, ROUNDS = 16, 7
 NETWORKS: dict[str, dict[str, int]] = {
@@ -44,22 +44,15 @@ def test_completion(benchmark, monkeypatch: pytest.MonkeyPatch, name: str) -> No
             return half()
 
     assert torch.equal(half(), half_before())
-    work: dict[str, Callable[[], object]] = {"whole": draw, "half": half, "before": half_before}
-    times: dict[str, list[float]] = {key: [] for key in work}
-
-    def measure_once() -> None:
-        for key, one in work.items():
-            times[key].append(seconds(model.device, one))
-
-    benchmark.pedantic(measure_once, rounds=ROUNDS, warmup_rounds=1)
-    whole, after, before = (own[-ROUNDS:] for own in times.values())
+    sides = {"whole": draw, "half": half, "before": half_before}
+    whole, after, before = time_in_turns(benchmark, model.device, sides, ROUNDS).values()
     made = plan(model, (side, side))
-    told = benchmark.extra_info
-    told["multiply-adds, of a whole image"] = round(macs_with_known(made, ~known[0]) / made.macs, 3)
-    told["time, of a whole image"] = round(median_ratio(after, whole), 3)
-    told["time with every step, of a whole image"] = round(median_ratio(before, whole), 3)
-    told["time, of that with every step"] = round(median_ratio(after, before), 3)
-    print("\n", name, dict(told))
+    info = benchmark.extra_info
+    info["multiply-adds, of a whole image"] = round(macs_with_known(made, ~known[0]) / made.macs, 3)
+    info["time, of a whole image"] = round(median_ratio(after, whole), 3)
+    info["time with every step, of a whole image"] = round(median_ratio(before, whole), 3)
+    info["time, of that with every step"] = round(median_ratio(after, before), 3)
+    print("\n", name, dict(info))
 
 
 def _of_the_plan(schedule: Schedule, made: Plan, needed: object) -> tuple[int, ...]:

@@ -6,14 +6,17 @@ logits of both, adds them, and takes the cross-entropy of the sum and of A.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from pixelsr import functional
-from pixelsr.bench.timing import median_ratio, seconds
+from pixelsr.bench.timing import median_ratio
 from pixelsr.functional import LogitsHead
+
+from .turns import time_in_turns
 
 Loss = Callable[[], Tensor]
 COLORS, LEVELS, CHANNELS, HIDDEN, CONDITIONING = 3, 256, 64, 1024, 32
@@ -83,13 +86,8 @@ def test_loss_from_features(benchmark, device: torch.device) -> None:
     for ours, theirs in zip(*(turn(loss) for loss in run.values()), strict=True):
         error = (ours.double() - theirs.double()).abs().max() / theirs.double().abs().max()
         assert error <= TOLERANCE
-    times: dict[str, list[float]] = {name: [] for name in run}
-
-    def measure_once() -> None:
-        for name, loss in run.items():
-            times[name].append(seconds(device, turn, loss))
-
-    benchmark.pedantic(measure_once, rounds=ROUNDS, warmup_rounds=1)
+    sides = {name: partial(turn, loss) for name, loss in run.items()}
+    times = time_in_turns(benchmark, device, sides, ROUNDS)
     ratio = median_ratio(times["plain"], times["ours"])
     benchmark.extra_info["times faster than plain"] = round(ratio, 2)
     print("\nloss from features:", dict(benchmark.extra_info))

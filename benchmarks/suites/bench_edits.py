@@ -6,13 +6,13 @@ are 12 maps: the least favorable case, because the overhead of an edit weighs mo
 """
 
 import statistics
-import time
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from pixelsr import functional, sampling
+from pixelsr.bench.timing import seconds
 from pixelsr.nn import MaskedConv2d
 
 COLORS, SIZE, CHANNELS = 3, (64, 64), 64
@@ -61,17 +61,9 @@ def test_an_edit_against_the_forward_pass(
     state = sampling.incremental_logits(model, images, engine=engine)
     ratios = []
 
-    def seconds(work) -> float:
-        start = time.perf_counter()
-        work()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        return time.perf_counter() - start
-
     def measure_once() -> None:
-        edit = one_pixel(levels)
-        times = seconds(lambda: state.edit(*edit)), seconds(lambda: model(state.images))
-        ratios.append(times[1] / times[0])
+        edit = seconds(device, state.edit, *one_pixel(levels))
+        ratios.append(seconds(device, model, state.images) / edit)
 
     for _ in range(5):
         state.edit(*one_pixel(levels))

@@ -13,8 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from pixelsr import functional
-from pixelsr.bench.timing import median_ratio, seconds
+from pixelsr.bench.timing import median_ratio
 from pixelsr.masks import causal_mask, live_rectangle
+
+from .turns import time_in_turns
 
 Side = Callable[[], Tensor]
 SHAPES = [
@@ -86,13 +88,8 @@ def test_forward_and_backward(
         for one, other in zip(results["ours"], found, strict=True):
             error = (one.double() - other.double()).abs().max() / other.double().abs().max()
             assert error <= TOLERANCE, f"{name} differs"
-    times: dict[str, list[float]] = {name: [] for name in run}
-
-    def measure_once() -> None:
-        for name, forward in run.items():
-            times[name].append(seconds(x.device, turn, forward))
-
-    benchmark.pedantic(measure_once, rounds=ROUNDS, warmup_rounds=0)
+    sides = {name: partial(turn, forward) for name, forward in run.items()}
+    times = time_in_turns(benchmark, x.device, sides, ROUNDS, warm_ups=0)
     for name in run.keys() - {"ours"}:
         ratio = median_ratio(times[name], times["ours"])
         benchmark.extra_info[f"times faster than {name}"] = round(ratio, 2)

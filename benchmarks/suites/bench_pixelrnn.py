@@ -25,6 +25,8 @@ from pixelsr.bench.passes import on_backend
 from pixelsr.bench.timing import median_ratio, seconds
 from pixelsr.nn import DiagonalBiLSTMLayer, RowLSTMLayer
 
+from .turns import time_in_turns
+
 CHANNELS, IMAGES, SIZE, ROUNDS = 64, 16, 32, 9
 COMPILE_SECONDS = 300
 KINDS = {"row": RowLSTMLayer, "diagonal": DiagonalBiLSTMLayer}
@@ -142,7 +144,7 @@ def compiled_loop(layer: Layer) -> Run:
     return turn(loop, layer.initial_state, torch.contiguous_format)
 
 
-def why_not_compiled(kind: str, device: torch.device, dtype: torch.dtype) -> str | None:
+def uncompiled_reason(kind: str, device: torch.device, dtype: torch.dtype) -> str | None:
     """Compile the loop in a child process with a time limit, which fills the compile cache.
 
     Returns:
@@ -175,7 +177,7 @@ def check(name: str, found: list[Tensor], expected: list[Tensor]) -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_layer(benchmark, device: torch.device, kind: str) -> None:
     dtype = torch.float32
-    layer, told = make_layer(kind, device, dtype), benchmark.extra_info
+    layer, info = make_layer(kind, device, dtype), benchmark.extra_info
     last, plain, like = torch.channels_last, torch.contiguous_format, layer.initial_state
     run = {
         "ours": turn(copy.deepcopy(layer).to(memory_format=last), like, last),
@@ -185,32 +187,25 @@ def test_layer(benchmark, device: torch.device, kind: str) -> None:
     expected = run["loop"]()
     for name, side in run.items():
         check(name, side(), expected)
-    reason = why_not_compiled(kind, device, dtype)
+    reason = uncompiled_reason(kind, device, dtype)
     if reason is None:
         run["loop, compiled"] = compiled_loop(layer)
         check("loop, compiled", run["loop, compiled"](), expected)
     else:
-        told["loop, compiled"] = reason
-    times: dict[str, list[float]] = {name: [] for name in run}
-
-    def measure_once() -> None:
-        for name, side in run.items():
-            times[name].append(seconds(device, side))
-
-    benchmark.pedantic(measure_once, rounds=ROUNDS, warmup_rounds=1)
-    times = {name: own[-ROUNDS:] for name, own in times.items()}
+        info["loop, compiled"] = reason
+    times = time_in_turns(benchmark, device, run, ROUNDS)
     pixels = IMAGES * SIZE * SIZE
     # The forward pass and two gradients.
     floor = 3 * pixels * products_of_a_pixel(layer) / peak_products(device, dtype)
-    told["floor, milliseconds"] = round(1e3 * floor, 1)
+    info["floor, milliseconds"] = round(1e3 * floor, 1)
     for name, own in times.items():
-        told[f"{name}: milliseconds"] = round(1e3 * statistics.median(own), 1)
-        told[f"{name}: fastest and slowest"] = [round(1e3 * end(own), 1) for end in (min, max)]
-        told[f"{name}: share of the floor"] = round(floor / statistics.median(own), 2)
+        info[f"{name}: milliseconds"] = round(1e3 * statistics.median(own), 1)
+        info[f"{name}: fastest and slowest"] = [round(1e3 * end(own), 1) for end in (min, max)]
+        info[f"{name}: share of the floor"] = round(floor / statistics.median(own), 2)
         for rival in run.keys() & {"loop", "loop, compiled"} - {name}:
             ratio = median_ratio(times[rival], own)
-            told[f"{name}: times faster than the {rival}"] = round(ratio, 2)
-    print("\nlayer, forward and backward:", dict(told))
+            info[f"{name}: times faster than the {rival}"] = round(ratio, 2)
+    print("\nlayer, forward and backward:", dict(info))
 
 
 if __name__ == "__main__":

@@ -10,7 +10,9 @@ import pytest
 import torch
 
 import pixelsr
-from pixelsr.bench.timing import median_ratio, seconds
+from pixelsr.bench.timing import median_ratio
+
+from .turns import time_in_turns
 
 CHANNELS, IMAGES, SIZE, ROUNDS = 64, 16, 32, 5
 
@@ -18,10 +20,8 @@ CHANNELS, IMAGES, SIZE, ROUNDS = 64, 16, 32, 5
 @pytest.mark.parametrize("make", [pixelsr.RowLSTM, pixelsr.DiagonalBiLSTM])
 def test_sampling(benchmark, make: type[pixelsr.RowLSTM] | type[pixelsr.DiagonalBiLSTM]) -> None:
     torch.manual_seed(0)
-    device = torch.device("cpu")
     model = make(channels=CHANNELS).eval()
     images = torch.randint(256, (IMAGES, 3, SIZE, SIZE), dtype=torch.uint8)
-    times: dict[str, list[float]] = {"drawing": [], "forward pass": []}
 
     def draw() -> None:
         pixelsr.sample(model, IMAGES, image_size=(SIZE, SIZE), engine="cpu")
@@ -30,14 +30,10 @@ def test_sampling(benchmark, make: type[pixelsr.RowLSTM] | type[pixelsr.Diagonal
     def forward() -> None:
         model(images)
 
-    def measure_once() -> None:
-        times["drawing"].append(seconds(device, draw))
-        times["forward pass"].append(seconds(device, forward))
-
-    benchmark.pedantic(measure_once, rounds=ROUNDS, warmup_rounds=1)
-    sampler, passing = (own[-ROUNDS:] for own in times.values())
-    told = benchmark.extra_info
-    told["forward passes an image"] = round(median_ratio(sampler, passing), 2)
-    for name, own in (("drawing", sampler), ("forward pass", passing)):
-        told[f"{name}: milliseconds an image"] = round(1e3 * statistics.median(own) / IMAGES, 1)
-    print("\n", make.__name__, dict(told))
+    sides = {"drawing": draw, "forward pass": forward}
+    times = time_in_turns(benchmark, torch.device("cpu"), sides, ROUNDS)
+    info = benchmark.extra_info
+    info["forward passes an image"] = round(median_ratio(*times.values()), 2)
+    for name, own in times.items():
+        info[f"{name}: milliseconds an image"] = round(1e3 * statistics.median(own) / IMAGES, 1)
+    print("\n", make.__name__, dict(info))

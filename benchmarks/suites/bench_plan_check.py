@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 
 import pixelsr
-from pixelsr.bench.timing import median_ratio, seconds
+from pixelsr.bench.timing import median_ratio
 from pixelsr.sampling import plan
 from pixelsr.sampling.plan_check import check_plan
 from pixelsr.sampling.signature import traced_signature
+
+from .turns import time_in_turns
 
 ROUNDS, SIDE = 7, 32
 
@@ -54,21 +56,14 @@ def test_before_the_first_value(benchmark, name: str) -> None:
         source = {"low_res": low_res[:1]} if takes_low_res else {"image_size": (SIDE, SIDE)}
         return pixelsr.sample(model, 1, **source, engine="cpu")
 
-    work: dict[str, Callable[[], object]] = {
+    sides: dict[str, Callable[[], object]] = {
         "forward": lambda: double(images, low_res) if takes_low_res else double(images),
         "check": lambda: check_plan(made, model, low_res_size),
         "comparison": lambda: traced_signature(model, takes_low_res),
         "draw": draw,
     }
-    times: dict[str, list[float]] = {key: [] for key in work}
-
-    def measure_once() -> None:
-        for key, one in work.items():
-            times[key].append(seconds(model.device, one))
-
-    benchmark.pedantic(measure_once, rounds=ROUNDS, warmup_rounds=1)
-    last = {key: own[-ROUNDS:] for key, own in times.items()}
+    times = time_in_turns(benchmark, model.device, sides, ROUNDS)
     info = benchmark.extra_info
-    info["check, in forward passes"] = round(median_ratio(last["check"], last["forward"]), 2)
-    info["comparison, of a draw"] = round(median_ratio(last["comparison"], last["draw"]), 3)
-    print("\n", name, dict(info), {key: round(min(own), 3) for key, own in last.items()})
+    info["check, in forward passes"] = round(median_ratio(times["check"], times["forward"]), 2)
+    info["comparison, of a draw"] = round(median_ratio(times["comparison"], times["draw"]), 3)
+    print("\n", name, dict(info), {key: round(min(own), 3) for key, own in times.items()})

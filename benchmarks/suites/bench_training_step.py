@@ -6,6 +6,7 @@ logits. Both end in a step of AdamW.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -14,16 +15,18 @@ from torch.utils.flop_counter import FlopCounterMode
 import pixelsr
 from pixelsr import functional
 from pixelsr.bench.passes import on_backend
-from pixelsr.bench.timing import median_ratio, seconds
+from pixelsr.bench.timing import median_ratio
 from pixelsr.data.downsample import area_average
 from pixelsr.training.loss import TrainingLoss
+
+from .turns import time_in_turns
 
 IMAGES, ROUNDS = 8, 5
 TOLERANCE = 2e-2
 """The largest difference of the loss, in nats per value."""
 
 
-class PlainObjective(nn.Module):
+class PlainLoss(nn.Module):
     """The paper's loss, computed from the full logits."""
 
     def __init__(self, model: pixelsr.PixelRecursiveSR) -> None:
@@ -37,18 +40,18 @@ class PlainObjective(nn.Module):
         return torch.stack(terms) / images[0].numel()
 
 
-def make_step(objective: nn.Module, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
+def make_step(loss_module: nn.Module, dtype: torch.dtype) -> Callable[[Tensor], Tensor]:
     """Return a function that takes a training step on images.
 
     It returns the loss before the step: the sum of its terms, in nats per value.
     """
-    optimizer = torch.optim.AdamW(objective.parameters(), 3e-4)
+    optimizer = torch.optim.AdamW(loss_module.parameters(), 3e-4)
 
     def step(images: Tensor) -> Tensor:
         optimizer.zero_grad()
         enabled = dtype != torch.float32
         with torch.autocast(images.device.type, dtype=dtype, enabled=enabled):
-            loss = objective(images).sum()
+            loss = loss_module(images).sum()
         loss.backward()
         optimizer.step()
         return loss.detach()
@@ -73,20 +76,15 @@ def test_training_step(benchmark, device: torch.device) -> None:
     model = model.to(device, memory_format=torch.channels_last).train()
     images = torch.randint(256, (IMAGES, 3, 32, 32), dtype=torch.uint8, device=device)
     images = images.contiguous(memory_format=torch.channels_last)
-    plain = PlainObjective(on_backend(model, "reference"))
+    plain = PlainLoss(on_backend(model, "reference"))
     run = {
         "ours": make_step(TrainingLoss(model), torch.float32),
         "plain": make_step(plain, torch.float32),
     }
     losses = [step(images) for step in run.values()]
     assert (losses[0] - losses[1]).abs() <= TOLERANCE
-    times: dict[str, list[float]] = {name: [] for name in run}
-
-    def measure_once() -> None:
-        for name, step in run.items():
-            times[name].append(seconds(device, step, images))
-
-    benchmark.pedantic(measure_once, rounds=ROUNDS, warmup_rounds=2)
+    sides = {name: partial(step, images) for name, step in run.items()}
+    times = time_in_turns(benchmark, device, sides, ROUNDS, warm_ups=2)
     ratio = median_ratio(times["plain"], times["ours"])
     benchmark.extra_info["ours: times faster than plain"] = round(ratio, 2)
     print("\ntraining step:", dict(benchmark.extra_info))

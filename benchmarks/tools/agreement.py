@@ -20,19 +20,21 @@ from torch import Tensor, nn
 import pixelsr
 from pixelsr.bench import machine
 from pixelsr.bench.passes import on_backend
+from pixelsr.cli.commands.options import count_option
 from pixelsr.data.load import load_images
 from pixelsr.training.loss import TrainingLoss
+from pixelsr.utils.atomic_write import write_json
 
-from ..suites.bench_training_step import PlainObjective, make_step
+from ..suites.bench_training_step import PlainLoss, make_step
 
 WINDOW = 20
 """The number of steps that one point of a curve averages, or all steps if there are fewer."""
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
-def curve(objective: nn.Module, batches: Sequence[Tensor], dtype: torch.dtype) -> list[float]:
+def curve(loss_module: nn.Module, batches: Sequence[Tensor], dtype: torch.dtype) -> list[float]:
     """Return the loss during training in bits per value: the loss of A + B plus the loss of A."""
-    step = make_step(objective, dtype)
+    step = make_step(loss_module, dtype)
     losses = torch.stack([step(batch) for batch in batches]).cpu() / math.log(2)
     window = min(WINDOW, len(losses))
     return losses.unfold(0, window, window).mean(1).tolist()
@@ -48,8 +50,8 @@ def compare(
     contiguous = copy.deepcopy(plain).to(memory_format=torch.contiguous_format)
     return {
         "triton": curve(TrainingLoss(ours), batches, dtype),
-        "plain": curve(PlainObjective(plain), batches, dtype),
-        "plain, contiguous": curve(PlainObjective(contiguous), batches, dtype),
+        "plain": curve(PlainLoss(plain), batches, dtype),
+        "plain, contiguous": curve(PlainLoss(contiguous), batches, dtype),
     }
 
 
@@ -61,8 +63,8 @@ def apart(curves: dict[str, list[float]], one: str, other: str) -> float:
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, path_type=Path))
 @click.option("--model", help="A model to start from. [default: the paper's size, untrained]")
-@click.option("--steps", default=200, show_default=True, type=click.IntRange(min=1))
-@click.option("--batch", default=32, show_default=True, type=click.IntRange(min=1))
+@count_option("--steps", default=200, help="Training steps.")
+@count_option("--batch", default=32, help="Images in a batch.")
 @click.option("--precision", default="bfloat16", type=click.Choice(list(DTYPES)))
 @click.option("--out", type=click.Path(path_type=Path), help="JSON file.")
 def main(
@@ -82,9 +84,8 @@ def main(
     }
     click.echo(f"bits per value, means of {WINDOW} steps: {json.dumps(curves)}\n{found}")
     if out:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        told = {"machine": machine(device), "precision": precision, "curves": curves, **found}
-        out.write_text(json.dumps(told, indent=2) + "\n")
+        results = {"machine": machine(device), "precision": precision, "curves": curves, **found}
+        write_json(out, results)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import torch
 import pixelsr
 from pixelsr.bench.choices import EngineChoice, request_of
 from pixelsr.bench.inputs import Batch
-from pixelsr.bench.timing import seconds
+from pixelsr.bench.timing import in_turns, seconds
 from pixelsr.sampling.engines.buffers import packed_conditioning
 from pixelsr.sampling.engines.cuda.engine import EVENTS, CudaEngine
 from pixelsr.sampling.methods import plan_of
@@ -102,10 +102,7 @@ def break_down(batch: Batch, weights: str, rounds: int) -> Breakdown:
     }
     for part in parts.values():
         part()
-    times: dict[str, list[float]] = {name: [] for name in parts}
-    for _ in range(rounds):
-        for name, part in parts.items():
-            times[name].append(seconds(batch.device, part))
+    times = in_turns(batch.device, parts, rounds)
     found = {name: statistics.median(own) for name, own in times.items()}
     found[TICKING], clocks = events_of(engine)
     tile = {

@@ -40,7 +40,9 @@ from pixelsr import functional
 from pixelsr.bench import engine_choices
 from pixelsr.bench.choices import EngineChoice
 from pixelsr.bench.timing import median_ratio, seconds
+from pixelsr.cli.commands.options import count_option
 from pixelsr.nn import MaskedConv2d
+from pixelsr.utils.atomic_write import write_json
 
 WORKER = Path(__file__).with_name("netket_worker.py")
 SELU_SCALE, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
@@ -204,8 +206,8 @@ def compare(theirs: NetKet, task: Task, sampler: EngineChoice, rounds: int) -> d
 @click.command()
 @click.option("--python", required=True, type=click.Path(exists=True, path_type=Path))
 @click.option("--engine", "engines", multiple=True, help="More than once for several.")
-@click.option("--rounds", default=15, show_default=True, type=click.IntRange(min=1))
-@click.option("--threads", default=Task.threads, show_default=True, type=click.IntRange(min=1))
+@count_option("--rounds", default=15, help="Turns of each side.")
+@count_option("--threads", default=Task.threads, help="CPU threads of each side.")
 @click.option("--out", type=click.Path(path_type=Path), help="JSON file.")
 def main(
     python: Path, engines: tuple[str, ...], rounds: int, threads: int, out: Path | None
@@ -227,8 +229,7 @@ def main(
         )
     if out:
         written = {"task": dataclasses.asdict(task), "versions": versions, "results": found}
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(json.dumps(written, indent=2) + "\n")
+        write_json(out, written)
 
 
 if __name__ == "__main__":

@@ -47,22 +47,22 @@ def table(report: Report) -> str:
 
 
 def _rows(results: list[Measurement]) -> Iterable[str]:
-    by_method = {figure.method: figure for figure in results}
+    by_method = {result.method: result for result in results}
     naive, cropped = by_method[NAIVE_LOOP], by_method[CROPPED_LOOP]
-    for figure in results:
-        if figure.method == CACHED:
+    for result in results:
+        if result.method == CACHED:
             yield (
-                f"| {figure.batch} | {_engine(figure)} | {figure.forward_passes:.2f} | "
-                f"{times_faster(figure, naive):,.0f} times faster | "
-                f"{times_faster(figure, cropped):,.0f} times faster |"
+                f"| {result.batch} | {_engine(result)} | {result.forward_passes:.2f} | "
+                f"{times_faster(result, naive):,.0f} times faster | "
+                f"{times_faster(result, cropped):,.0f} times faster |"
             )
     passes = by_method[CROPPED].forward_passes
     yield f"| {results[0].batch} | a forward pass, cropped | {passes:.2f} | | |"
 
 
-def _engine(figure: Measurement | Growth) -> str:
-    weights = "" if figure.weights == "model" else f", {figure.weights}"
-    return f"`{figure.engine}`{weights}"
+def _engine(result: Measurement | Growth) -> str:
+    weights = "" if result.weights == "model" else f", {result.weights}"
+    return f"`{result.engine}`{weights}"
 
 
 def _growth(growth: Growth) -> str:

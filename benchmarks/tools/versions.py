@@ -9,7 +9,6 @@ of three draws counts. A ratio is this version's time divided by the other's.
 
 import argparse
 import contextlib
-import json
 import statistics
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from pathlib import Path
 import torch
 
 from pixelsr.bench import machine
+from pixelsr.utils.atomic_write import write_json
 
 BATCHES, TURNS = (1, 8, 16), 15
 ROOT = Path(__file__).parents[2]
@@ -89,8 +89,7 @@ def main() -> None:
     versions = {"this": commit(ROOT), "other": commit(given.other)}
     machine_info = machine(torch.device("cpu"))
     report = {"machine": machine_info, "versions": versions, "turns": TURNS, "ratios": results}
-    given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(report, indent=1) + "\n")
+    write_json(given.out, report, indent=1)
 
 
 if __name__ == "__main__":

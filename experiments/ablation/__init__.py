@@ -5,6 +5,4 @@ the second stack of the Gated PixelCNN (1606.05328) are left out one at a time. 
 trained on one budget with three seeds, and compared with the complete model seed by seed.
 """
 
-from .experiment import run
-
-__all__ = ["run"]
+from .experiment import run as run

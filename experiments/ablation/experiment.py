@@ -18,7 +18,8 @@ from pixelsr.utils.progress import track
 
 from ..receptive_field import live_parameters
 from ..support.config import ExperimentConfig
-from ..support.faces import Portraits, free_portraits, load_portraits
+from ..support.faces import free_portraits, load_portraits
+from ..support.image_split import ImageSplit
 from ..support.interleaved_training import TrainingPlan, read_log, train_in_turns, trained
 from ..support.plots import COLORS, canvas, check_installed, tidy, write_plot, write_sheet
 from ..support.results import FINISHED, Results, begin, write_results
@@ -38,11 +39,14 @@ def run(config: ExperimentConfig) -> bool:
     """Train, measure and draw; see `experiments.run`."""
     check_installed()
     scale = SCALES[config.scale]
-    scale = dataclasses.replace(scale, steps=config.steps or scale.steps)
     faces = load_portraits(config.images(NAME), scale.side)
-    if len(faces.val) < 2:
-        raise ValueError(f"{config.data} holds {len(faces.val)} face in val/, expected at least 2")
-    plans = {config.seed + k: _plan(scale, faces, config.seed + k) for k in range(SEEDS)}
+    if len(faces.test) < 2:
+        raise ValueError(f"{config.data} holds {len(faces.test)} face in val/, expected at least 2")
+    budget = scale.training_config, scale.steps, scale.turns
+    plans = {
+        seed: TrainingPlan.of(dataclasses.replace(config, seed=seed), faces, *budget)
+        for seed in range(config.seed, config.seed + SEEDS)
+    }
     path = config.out / f"{NAME}.json"
     results = begin(config, NAME, _settings(config, plans[config.seed], faces))
     if FINISHED in results:
@@ -55,28 +59,23 @@ def run(config: ExperimentConfig) -> bool:
         if str(seed) not in results["arms"]["prior"]["seeds"]:
             if not _train(config, scale, plan):
                 return False
-            _measure(results, config, seed, faces.val)
+            _measure(results, config, seed, faces.test)
             write_results(path, results)
     compare(results)
     write_results(path, results)
     write_plot(path.with_suffix(".png"), draw_arms(results))
-    _draw_samples(config, faces.val)
+    _draw_samples(config, faces.test)
     return True
 
 
-def _plan(scale: Scale, faces: Portraits, seed: int) -> TrainingPlan:
-    training_config = dataclasses.replace(scale.training_config, seed=seed)
-    return TrainingPlan.of(faces.train, faces.held_out, training_config, scale.steps, scale.turns)
-
-
-def _settings(config: ExperimentConfig, plan: TrainingPlan, faces: Portraits) -> Results:
+def _settings(config: ExperimentConfig, plan: TrainingPlan, faces: ImageSplit) -> Results:
     """Return all that the results depend on, except the machine and the models."""
     return {
         "scale": config.scale,
         **plan.settings(),
         "seeds": SEEDS,
-        "test_images": len(faces.val),
-        "size": list(faces.val.shape[2:]),
+        "test_images": len(faces.test),
+        "size": list(faces.test.shape[2:]),
         "scale_factor": SCALE_FACTOR,
         "checksum": faces.checksum,
     }

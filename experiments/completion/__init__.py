@@ -5,6 +5,4 @@ not drawn but read, so one model completes whatever is hidden. A prior of digits
 faces are trained; a model that was trained before completes faces too.
 """
 
-from .experiment import run
-
-__all__ = ["run"]
+from .experiment import run as run

@@ -11,8 +11,9 @@ from pixelsr.training import TrainingConfig
 from pixelsr.training.loss import check_size, is_multi_scale
 
 from ..support.config import ExperimentConfig
-from ..support.digits import Digits, load_gray
-from ..support.faces import SIDE, Portraits, check_trained_size, load_portraits
+from ..support.digits import load_gray
+from ..support.faces import SIDE, check_face_model, load_portraits
+from ..support.image_split import ImageSplit
 from ..support.interleaved_training import TrainingPlan, read_log, train_in_turns, trained
 from ..support.plots import check_installed, write_plot
 from ..support.results import FINISHED, Results, begin, write_results
@@ -39,7 +40,6 @@ ROUNDS = 9
 """The number of rounds of time measurements."""
 VALIDATION = 1_000
 """The number of held-out images that choose the best step."""
-Parts = Digits | Portraits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,13 +81,17 @@ def run(config: ExperimentConfig) -> bool:
     check_installed()
     data = config.images(NAME)
     digits, faces, model = load_gray(data), load_portraits(data, SIDE), load_faces_model(config)
-    images: dict[str, Parts] = {DIGITS: digits, FACES: faces}
-    if min(len(digits.test), len(faces.val)) < 2:
+    images = {DIGITS: digits, FACES: faces}
+    if min(len(digits.test), len(faces.test)) < 2:
         raise ValueError(
-            f"{data} holds {len(digits.test)} test digits and {len(faces.val)} faces in val/, "
+            f"{data} holds {len(digits.test)} test digits and {len(faces.test)} faces in val/, "
             "expected at least 2 of each"
         )
-    plans = {name: _plan(config, name, some) for name, some in images.items()}
+    plans = {}
+    for name, some in images.items():
+        budget = SCALES[config.scale][name]
+        limits = budget.training_config, budget.steps, budget.turns, VALIDATION
+        plans[name] = TrainingPlan.of(config, some, *limits)
     results = begin(config, NAME, _settings(config, plans, images))
     if FINISHED in results:
         return True
@@ -99,8 +103,8 @@ def run(config: ExperimentConfig) -> bool:
         write_results(config.out / f"{NAME}.json", results)
     ways = {
         DIGITS: Way(trained(config.out / DIGITS, config.device), digits.test),
-        FACES: Way(trained(config.out / FACES, config.device), faces.val),
-        MODEL: Way(model, faces.val),
+        FACES: Way(trained(config.out / FACES, config.device), faces.test),
+        MODEL: Way(model, faces.test),
     }
     return _complete_all(config, ways, results)
 
@@ -118,16 +122,11 @@ def load_faces_model(config: ExperimentConfig) -> PixelModel:
             f"model {config.model} is a {type(model).__name__} that draws from a small image, "
             "expected a prior or a PixelRecursiveSR"
         )
-    if (model.colors, model.levels) != (3, 256):
-        raise ValueError(
-            f"model {config.model} draws {model.levels} levels of {model.colors} colors, expected "
-            "256 levels of 3 colors"
-        )
+    check_face_model(config.model, model)
     try:
         check_size(model, (SIDE, SIDE))
     except ValueError as error:
         raise ValueError(f"model {config.model} does not fit the faces: {error}") from None
-    check_trained_size(config.model)
     return model.to(config.device)
 
 
@@ -138,16 +137,8 @@ def make_prior(name: str, config: ExperimentConfig) -> PixelModel:
     return GatedPixelCNN(colors=colors, **SCALES[config.scale][name].options).to(config.device)
 
 
-def _plan(config: ExperimentConfig, name: str, images: Parts) -> TrainingPlan:
-    budget = SCALES[config.scale][name]
-    training_config = dataclasses.replace(budget.training_config, seed=config.seed)
-    validation = images.held_out[:VALIDATION]
-    steps = config.steps or budget.steps
-    return TrainingPlan.of(images.train, validation, training_config, steps, budget.turns)
-
-
 def _settings(
-    config: ExperimentConfig, plans: Mapping[str, TrainingPlan], images: Mapping[str, Parts]
+    config: ExperimentConfig, plans: Mapping[str, TrainingPlan], images: Mapping[str, ImageSplit]
 ) -> Results:
     """Return all that the results depend on, except the machine and the models."""
     priors = {

@@ -5,6 +5,4 @@ are trained on one budget: L2 regression, a network of independent pixels, a Pix
 of the logits of the last two. A program classifies what they draw.
 """
 
-from .experiment import run
-
-__all__ = ["run"]
+from .experiment import run as run

@@ -14,7 +14,7 @@ from pixelsr.utils.progress import track
 
 from ..support.binomial import binomial_test, wilson
 from ..support.config import ExperimentConfig
-from ..support.digits import Digits
+from ..support.image_split import ImageSplit
 from ..support.interleaved_training import TrainingPlan, read_log, train_in_turns, trained
 from ..support.plots import COLORS, canvas, check_installed, tidy, write_plot, write_sheet
 from ..support.results import FINISHED, Results, begin, write_results
@@ -85,7 +85,10 @@ def run(config: ExperimentConfig) -> bool:
     """Train, draw and classify; see `experiments.run`."""
     check_installed()
     images, scale = load_corners(config.images(NAME), config.seed), SCALES[config.scale]
-    plan = _plan(config, scale, images)
+    training_config = TrainingConfig(batch=scale.batch, lr=scale.lr, floor=0, ema=0.99, flip=False)
+    plan = TrainingPlan.of(
+        config, images, training_config, scale.steps, scale.turns, scale.validation
+    )
     path = config.out / f"{NAME}.json"
     results = begin(config, NAME, _settings(config, scale, plan, images))
     if FINISHED in results:
@@ -108,17 +111,8 @@ def run(config: ExperimentConfig) -> bool:
     return True
 
 
-def _plan(config: ExperimentConfig, scale: Scale, images: Digits) -> TrainingPlan:
-    training_config = TrainingConfig(
-        batch=scale.batch, lr=scale.lr, floor=0, ema=0.99, flip=False, seed=config.seed
-    )
-    validation = images.held_out[: scale.validation]
-    steps = config.steps or scale.steps
-    return TrainingPlan.of(images.train, validation, training_config, steps, scale.turns)
-
-
 def _settings(
-    config: ExperimentConfig, scale: Scale, plan: TrainingPlan, images: Digits
+    config: ExperimentConfig, scale: Scale, plan: TrainingPlan, images: ImageSplit
 ) -> Results:
     """Return all that the results depend on, except the machine and the models."""
     return {
@@ -171,7 +165,7 @@ def _draw(
 
 
 def _classify(
-    results: Results, drawn: dict[str, Tensor], data: Digits, truth: Tensor, seed: int
+    results: Results, drawn: dict[str, Tensor], data: ImageSplit, truth: Tensor, seed: int
 ) -> None:
     """Classify each model's images, and images of known class to measure the classifier."""
     levels = results["settings"]["levels"]

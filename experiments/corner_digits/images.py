@@ -8,13 +8,14 @@ from torch import Tensor
 
 from pixelsr.data.downsample import area_average
 
-from ..support.digits import Digits, load_gray
+from ..support.digits import load_gray
+from ..support.image_split import ImageSplit
 
 SCALE_FACTOR = 2
 """The scale factor from the models' input to an image."""
 
 
-def load_corners(folder: Path, seed: int) -> Digits:
+def load_corners(folder: Path, seed: int) -> ImageSplit:
     """Return all digits of MNIST, halved by area averages, each in a corner chosen by a coin.
 
     Raises:

@@ -5,6 +5,4 @@ conditioning network alone, the prior alone and their sum are trained on one bud
 with a model that was trained for longer.
 """
 
-from .experiment import run
-
-__all__ = ["run"]
+from .experiment import run as run

@@ -15,7 +15,8 @@ from pixelsr.training import TrainingConfig
 
 from ..support.baselines import Regression
 from ..support.config import ExperimentConfig
-from ..support.faces import SIDE, Portraits, check_trained_size, free_portraits, load_portraits
+from ..support.faces import SIDE, check_face_model, free_portraits, load_portraits
+from ..support.image_split import ImageSplit
 from ..support.interleaved_training import TrainingPlan, read_log, train_in_turns, trained
 from ..support.plots import COLORS, canvas, check_installed, tidy, write_plot, write_sheet
 from ..support.results import FINISHED, Results, begin, write_results
@@ -69,7 +70,8 @@ def run(config: ExperimentConfig) -> bool:
     check_installed()
     scale, portraits = SCALES[config.scale], load_portraits(config.images(NAME))
     other = _load(config)
-    plan = _plan(config, scale, portraits)
+    budget = scale.training_config, scale.steps, scale.turns
+    plan = TrainingPlan.of(config, portraits, *budget)
     results = begin(config, NAME, _settings(config, scale, plan, portraits))
     if FINISHED in results:
         return True
@@ -81,17 +83,17 @@ def run(config: ExperimentConfig) -> bool:
     results["models"] = {
         name: {
             "parameters": sum(weight.numel() for weight in model.parameters()),
-            "bits_per_dimension": methods.bits(model, portraits.val),
+            "bits_per_dimension": methods.bits(model, portraits.test),
             "seconds": None if name == "other" else read_log(config.out / name)[-1]["seconds"],
         }
         for name, model in models.items()
     }
     ways = _methods(models, portraits.train, config)
-    answers = _measure(ways, portraits.val, results, config)
+    answers = _measure(ways, portraits.test, results, config)
     if len(answers) < len(ways):
         return False
     write_results(path, results)
-    _draw_sheets(ways, answers, portraits.val, config)
+    _draw_sheets(ways, answers, portraits.test, config)
     write_plot(path.with_suffix(".png"), draw_scores(results))
     return True
 
@@ -103,30 +105,19 @@ def _load(config: ExperimentConfig) -> PixelRecursiveSR:
             f"--model {config.model} is a {type(model).__name__}, expected a PixelRecursiveSR with "
             f"scale factor {SCALE_FACTOR}"
         )
-    if (model.colors, model.levels) != (3, 256):
-        raise ValueError(
-            f"--model {config.model} has {model.colors} colors of {model.levels} levels, expected "
-            "3 of 256"
-        )
-    check_trained_size(config.model)
+    check_face_model(config.model, model)
     return model.to(config.device)
 
 
-def _plan(config: ExperimentConfig, scale: Scale, portraits: Portraits) -> TrainingPlan:
-    training_config = dataclasses.replace(scale.training_config, seed=config.seed)
-    steps = config.steps or scale.steps
-    return TrainingPlan.of(portraits.train, portraits.held_out, training_config, steps, scale.turns)
-
-
 def _settings(
-    config: ExperimentConfig, scale: Scale, plan: TrainingPlan, portraits: Portraits
+    config: ExperimentConfig, scale: Scale, plan: TrainingPlan, portraits: ImageSplit
 ) -> Results:
     return {
         "scale": config.scale,
         **plan.settings(),
         "prior": scale.prior,
         "conditioning": scale.conditioning,
-        "images": len(portraits.val),
+        "images": len(portraits.test),
         "checksum": portraits.checksum,
         "model": config.model,
     }

@@ -5,6 +5,4 @@ for anybody to take: the page shows a photo and a sample drawn from the photo ma
 which one a camera took.
 """
 
-from .experiment import run
-
-__all__ = ["run"]
+from .experiment import run as run

@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import zlib
 from pathlib import Path
 
 import torch
@@ -19,6 +18,7 @@ from pixelsr.utils.atomic_write import write_whole
 
 from ..support.config import ExperimentConfig
 from ..support.faces import find_folder, free_portraits
+from ..support.image_split import checksum
 from ..support.plots import write_sheet
 from ..support.results import Results, begin
 
@@ -50,7 +50,7 @@ def run(config: ExperimentConfig) -> bool:
         "temperature": TEMPERATURE,
         "seed": config.seed,
         "held_out_images": len(held_out),
-        "checksum": f"{zlib.crc32(held_out.numpy().data):08x}",
+        "checksum": checksum(held_out),
         "images": chosen.tolist(),
     }
     results = begin(config, NAME, settings)

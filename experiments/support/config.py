@@ -3,8 +3,10 @@
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 SCALES = ("small", "paper")
 MODEL = "faces-8x32"
@@ -31,7 +33,7 @@ class ExperimentConfig:
     data: Path | None = None
     scale: str = "small"
     model: str = MODEL
-    device: str | torch.device = "cpu"
+    device: "str | torch.device" = "cpu"
     steps: int | None = None
     seed: int = 0
     stop: Callable[[], bool] = lambda: False

@@ -1,14 +1,11 @@
 """The digits of MNIST, gray or binarized, in three parts."""
 
-import dataclasses
-import zlib
 from pathlib import Path
-
-import torch
-from torch import Tensor
 
 from pixelsr.data.binarize import SEED, binarized
 from pixelsr.data.load import load_images
+
+from .image_split import ImageSplit
 
 SIDE = 28
 FILES = {"train": "train-images-idx3-ubyte", "test": "t10k-images-idx3-ubyte"}
@@ -19,28 +16,6 @@ BINARIZATION = (
     f"each pixel once Bernoulli(intensity / 255), by pixelsr.data.binarize.binarize with seed "
     f"{SEED}, the test images numbered on after the training images"
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Digits:
-    """The images of digits in MNIST's order, uint8 ``[N, 1, S, S]``, with 8-bit intensities."""
-
-    train: Tensor
-    held_out: Tensor
-    test: Tensor
-
-    @property
-    def checksum(self) -> str:
-        """The CRC-32 of all values; it identifies the images on any machine."""
-        return f"{zlib.crc32(self.joined().contiguous().numpy().data):08x}"
-
-    def joined(self) -> Tensor:
-        """Return all images, one part after the other."""
-        return torch.cat((self.train, self.held_out, self.test))
-
-    def replaced(self, images: Tensor) -> "Digits":
-        """Return a copy with other images in the order of `joined`, split into the same parts."""
-        return Digits(*images.split([len(self.train), len(self.held_out), len(self.test)]))
 
 
 def find_files(folder: Path) -> dict[str, Path]:
@@ -64,7 +39,7 @@ def find_files(folder: Path) -> dict[str, Path]:
     return found
 
 
-def load_gray(folder: Path) -> Digits:
+def load_gray(folder: Path) -> ImageSplit:
     """Return all digits of MNIST; 255 is ink.
 
     Raises:
@@ -77,10 +52,10 @@ def load_gray(folder: Path) -> Digits:
         raise ValueError(
             f"{files['train']} holds {len(train)} images, expected at least {HELD_OUT}"
         )
-    return Digits(train[:-held_out], train[-held_out:], test)
+    return ImageSplit(train[:-held_out], train[-held_out:], test)
 
 
-def load_digits(folder: Path) -> Digits:
+def load_digits(folder: Path) -> ImageSplit:
     """Return all digits of MNIST, binarized."""
     gray = load_gray(folder)
     return gray.replaced(binarized(gray.joined(), 2, BINARIZE))

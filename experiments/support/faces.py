@@ -1,17 +1,17 @@
 """Faces: two folders of images that show different people."""
 
-import dataclasses
-import zlib
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 import pixelsr
 from pixelsr.data.crop import small_image
 from pixelsr.data.image_io import open_image
 from pixelsr.data.load import load_images
+from pixelsr.models.base import PixelModel
 from pixelsr.models.sizes import trained_size
+
+from .image_split import ImageSplit
 
 SIDE = 32
 PARTS = "train", "val"
@@ -19,21 +19,6 @@ HELD_OUT = 500
 """The number of last training images that are held out to choose the best step."""
 FREE = Path(pixelsr.__file__).parent / "samples"
 """The folder of portraits that are free to publish, unlike the photos of most data sets."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Portraits:
-    """The images of faces, uint8 ``[N, 3, S, S]``; no person in val should be in another part."""
-
-    train: Tensor
-    held_out: Tensor
-    val: Tensor
-
-    @property
-    def checksum(self) -> str:
-        """The CRC-32 of all values; it identifies the images on any machine."""
-        every = torch.cat((self.train, self.held_out, self.val))
-        return f"{zlib.crc32(every.numpy().data):08x}"
 
 
 def find_folder(folder: Path) -> Path:
@@ -51,8 +36,10 @@ def find_folder(folder: Path) -> Path:
     )
 
 
-def load_portraits(folder: Path, side: int = SIDE) -> Portraits:
+def load_portraits(folder: Path, side: int = SIDE) -> ImageSplit:
     """Return all images of both folders, ``[N, 3, side, side]``, without unreadable ones.
+
+    The images in val are the test images: no person in them should be in another part.
 
     Raises:
         OSError, ValueError: a folder is missing, or holds no image of the size.
@@ -62,19 +49,24 @@ def load_portraits(folder: Path, side: int = SIDE) -> Portraits:
     held_out = min(HELD_OUT, len(train) // 2)
     if not held_out:
         raise ValueError(f"{parent / PARTS[0]} holds {len(train)} image, expected at least 2")
-    return Portraits(train[:-held_out], train[-held_out:], val)
+    return ImageSplit(train[:-held_out], train[-held_out:], val)
 
 
-def check_trained_size(model: str) -> None:
-    """Check that a saved or bundled model was trained on images of `SIDE` pixels.
+def check_face_model(name: str, model: PixelModel) -> None:
+    """Check that a saved or bundled model draws RGB images, and was trained on `SIDE` pixels.
 
     Raises:
-        ValueError: its `training.toml` gives another size.
+        ValueError: it draws others, or its `training.toml` gives another size.
     """
-    side = trained_size(model)
+    if (model.colors, model.levels) != (3, 256):
+        raise ValueError(
+            f"model {name} draws {model.levels} levels of {model.colors} colors, expected 256 "
+            "levels of 3 colors"
+        )
+    side = trained_size(name)
     if side not in (None, SIDE):
         raise ValueError(
-            f"model {model} was trained on {side}x{side} images; the faces are {SIDE}x{SIDE}"
+            f"model {name} was trained on {side}x{side} images; the faces are {SIDE}x{SIDE}"
         )
 
 

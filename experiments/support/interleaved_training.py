@@ -10,10 +10,12 @@ from torch import Tensor
 
 from pixelsr.models import PixelModel
 from pixelsr.training import Budget, Intervals, RunDir, Trainer, TrainingConfig
+from pixelsr.training.progress import Display
 from pixelsr.training.run_dir import CHECKPOINT, LOG, MODEL
 from pixelsr.training.run_dir import read_log as read_file
 
-from .progress import TrainingProgress
+from .config import ExperimentConfig
+from .image_split import ImageSplit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,14 +38,28 @@ class TrainingPlan:
     @classmethod
     def of(
         cls,
-        images: Tensor,
-        validation: Tensor,
+        config: ExperimentConfig,
+        images: ImageSplit,
         training_config: TrainingConfig,
         steps: int,
         turns: int,
+        validation: int | None = None,
     ) -> "TrainingPlan":
-        """Return a plan whose steps are split into a number of turns."""
-        return cls(images, validation, training_config, steps, max(1, steps // turns))
+        """Return the plan of an experiment, with its seed and, if it gives them, its steps.
+
+        Args:
+            steps: training steps of each model, unless the experiment's config gives them.
+            turns: the number of turns that the steps are split into.
+            validation: the largest number of held-out images that choose the best step.
+        """
+        steps = config.steps or steps
+        return cls(
+            images.train,
+            images.held_out[:validation],
+            dataclasses.replace(training_config, seed=config.seed),
+            steps,
+            max(1, steps // turns),
+        )
 
     def settings(self) -> dict[str, Any]:
         """Return the budget as JSON values."""
@@ -75,13 +91,13 @@ def train_in_turns(
     Returns:
         True if all models have taken all steps, False if `stop` ended the training.
     """
-    with TrainingProgress(list(makers), plan.steps) as progress:
+    with Display(list(makers)) as display:
         for target in _targets(plan):
             for name, make in makers.items():
                 if target < min(_validated(out / name), plan.steps):
                     continue  # the checkpoint is from a later turn
-                progress.begin(name)
-                _train(make(), plan, out / name, target, progress, stop)
+                display.begin(name)
+                _train(make(), plan, out / name, target, display, stop)
                 if stop():
                     return False
             after()
@@ -104,7 +120,7 @@ def _train(
     plan: TrainingPlan,
     out: Path,
     target: int,
-    progress: TrainingProgress,
+    display: Display,
     stop: Callable[[], bool],
 ) -> None:
     """Train for one turn, up to `target` steps, unless the model has taken them."""
@@ -116,7 +132,7 @@ def _train(
         plan.training_config,
         Budget(plan.steps),
         Intervals(log=50, validate=plan.turn, checkpoint=plan.turn),
-        progress,
+        display,
         stop=stop,
         pause=target,
     )

@@ -1,6 +1,5 @@
 """Plots and sheets of images, written as PNG files."""
 
-import importlib.util
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
+from pixelsr.bench.plot import is_installed
 from pixelsr.data.crop import from_tensor
 from pixelsr.data.image_io import decode_image
 from pixelsr.utils.atomic_write import write_whole
@@ -23,7 +23,7 @@ def check_installed() -> None:
     Raises:
         ValueError: it is not installed.
     """
-    if importlib.util.find_spec("matplotlib") is None:
+    if not is_installed():
         raise ValueError(
             "the plots need matplotlib, which is not installed; pip install matplotlib"
         )

@@ -8,7 +8,7 @@ import torch
 
 from pixelsr.bench.timing import machine
 from pixelsr.config.training import difference
-from pixelsr.utils.atomic_write import write_whole
+from pixelsr.utils.atomic_write import write_json
 
 from .config import ExperimentConfig
 
@@ -34,8 +34,7 @@ def read_results(path: Path) -> Results:
 
 def write_results(path: Path, results: Results) -> None:
     """Write a file atomically; create its folder if necessary."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, (json.dumps(results, indent=1, allow_nan=False) + "\n").encode())
+    write_json(path, results, indent=1)
 
 
 def begin(config: ExperimentConfig, name: str, settings: Results) -> Results:

@@ -77,43 +77,28 @@ def _pixel_cross_entropy_kernel(
     masked, and the second may be missing.
     """
     color = tl.program_id(0) % COLORS
+    tile = tl.program_id(0) // COLORS
     pixel, in_pixels, target = position_of_tile(
-        tl.program_id(0) // COLORS,
-        color,
-        targets_ptr,
-        pixels,
-        target_pixel,
-        target_color,
-        BLOCK_P,
+        tile, color, targets_ptr, pixels, target_pixel, target_color, BLOCK_P
     )
+    strides = x_pixel, x_channel, weight_output, weight_channel
+    a_strides = a_pixel, a_channel, a_weight_output, a_weight_channel
+    x = x_ptr, weight_ptr, bias_ptr, channels, strides
+    a = a_ptr, a_weight_ptr, a_bias_ptr, a_channels, a_strides
     peak = tl.full([BLOCK_P], float("-inf"), tl.float32)
     total, hit = tl.zeros([BLOCK_P], tl.float32), tl.zeros([BLOCK_P], tl.float32)
     # Addresses hoisted out of the loop would spill registers.
     for first in tl.range(0, levels, BLOCK_L, disable_licm=True):
         level = first + tl.arange(0, BLOCK_L)
         logits = logits_of_tile(
-            x_ptr,
-            weight_ptr,
-            bias_ptr,
-            a_ptr,
-            a_weight_ptr,
-            a_bias_ptr,
+            x,
+            a,
             pixel,
             in_pixels,
             level,
             color,
             levels,
-            channels,
-            a_channels,
             one_over_scale,
-            x_pixel,
-            x_channel,
-            weight_output,
-            weight_channel,
-            a_pixel,
-            a_channel,
-            a_weight_output,
-            a_weight_channel,
             COLORS,
             MASKED,
             HAS_BIAS,
@@ -182,39 +167,24 @@ def _pixel_cross_entropy_grad_kernel(
     """
     tiles = tl.cdiv(levels, BLOCK_L)
     color = tl.program_id(0) // tiles % COLORS
+    tile = tl.program_id(0) // tiles // COLORS
     pixel, in_pixels, target = position_of_tile(
-        tl.program_id(0) // tiles // COLORS,
-        color,
-        targets_ptr,
-        pixels,
-        target_pixel,
-        target_color,
-        BLOCK_P,
+        tile, color, targets_ptr, pixels, target_pixel, target_color, BLOCK_P
     )
+    strides = x_pixel, x_channel, weight_output, weight_channel
+    a_strides = a_pixel, a_channel, a_weight_output, a_weight_channel
+    x = x_ptr, weight_ptr, bias_ptr, channels, strides
+    a = a_ptr, a_weight_ptr, a_bias_ptr, a_channels, a_strides
     level = tl.program_id(0) % tiles * BLOCK_L + tl.arange(0, BLOCK_L)
     logits = logits_of_tile(
-        x_ptr,
-        weight_ptr,
-        bias_ptr,
-        a_ptr,
-        a_weight_ptr,
-        a_bias_ptr,
+        x,
+        a,
         pixel,
         in_pixels,
         level,
         color,
         levels,
-        channels,
-        a_channels,
         one_over_scale,
-        x_pixel,
-        x_channel,
-        weight_output,
-        weight_channel,
-        a_pixel,
-        a_channel,
-        a_weight_output,
-        a_weight_channel,
         COLORS,
         MASKED,
         HAS_BIAS,

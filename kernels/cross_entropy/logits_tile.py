@@ -17,19 +17,12 @@ def _dot(x, weight, sums, WIDEN: tl.constexpr, PRECISION: tl.constexpr):
 @triton.jit
 def _add_layer(
     sums,
-    x_ptr,
-    weight_ptr,
-    bias_ptr,
+    layer,
     pixel,
     output,
     in_pixels,
     in_levels,
-    channels,
     live,
-    x_pixel,
-    x_channel,
-    weight_output,
-    weight_channel,
     HAS_BIAS: tl.constexpr,
     BLOCK_K: tl.constexpr,
     WIDEN: tl.constexpr,
@@ -40,6 +33,8 @@ def _add_layer(
     `live` may be odd, so a load mask that depends on it would prevent wide loads. Instead, the last
     block is loaded with its dead channels, which are then set to zero.
     """
+    x_ptr, weight_ptr, bias_ptr, channels, strides = layer
+    x_pixel, x_channel, weight_output, weight_channel = strides
     if HAS_BIAS:
         bias = tl.load(bias_ptr + output, mask=in_levels, other=0).to(tl.float32)
         sums += bias[None, :]
@@ -65,28 +60,14 @@ def _add_layer(
 
 @triton.jit
 def logits_of_tile(
-    x_ptr,
-    weight_ptr,
-    bias_ptr,
-    a_ptr,
-    a_weight_ptr,
-    a_bias_ptr,
+    x,
+    a,
     pixel,
     in_pixels,
     level,
     color,
     levels,
-    channels,
-    a_channels,
     one_over_scale,
-    x_pixel,
-    x_channel,
-    weight_output,
-    weight_channel,
-    a_pixel,
-    a_channel,
-    a_weight_output,
-    a_weight_channel,
     COLORS: tl.constexpr,
     MASKED: tl.constexpr,
     HAS_BIAS: tl.constexpr,
@@ -98,54 +79,23 @@ def logits_of_tile(
     WIDEN: tl.constexpr,
     PRECISION: tl.constexpr,
 ):
-    """Return (x @ weight.T + bias + a @ a_weight.T + a_bias) / scale of a tile."""
+    """Return (x @ weight.T + bias + a @ a_weight.T + a_bias) / scale of a tile.
+
+    `x` and `a` are layers: pointers of the features, weight and bias, the number of channels, and
+    a tuple of the strides of the features by pixel and channel, and of the weight by output and
+    channel.
+    """
     output = color * levels + level
     in_levels = level < levels
+    at = pixel, output, in_pixels, in_levels
+    channels = x[3]
     live = channels
     if MASKED:  # the channels of the colors up to this one
         live = (color + 1) * (channels // COLORS) + tl.minimum(color + 1, channels % COLORS)
     sums = tl.zeros([BLOCK_P, BLOCK_L], tl.float32)
-    sums = _add_layer(
-        sums,
-        x_ptr,
-        weight_ptr,
-        bias_ptr,
-        pixel,
-        output,
-        in_pixels,
-        in_levels,
-        channels,
-        live,
-        x_pixel,
-        x_channel,
-        weight_output,
-        weight_channel,
-        HAS_BIAS,
-        BLOCK_K,
-        WIDEN,
-        PRECISION,
-    )
+    sums = _add_layer(sums, x, *at, live, HAS_BIAS, BLOCK_K, WIDEN, PRECISION)
     if HAS_A:
-        sums = _add_layer(
-            sums,
-            a_ptr,
-            a_weight_ptr,
-            a_bias_ptr,
-            pixel,
-            output,
-            in_pixels,
-            in_levels,
-            a_channels,
-            a_channels,
-            a_pixel,
-            a_channel,
-            a_weight_output,
-            a_weight_channel,
-            HAS_A_BIAS,
-            BLOCK_K,
-            WIDEN,
-            PRECISION,
-        )
+        sums = _add_layer(sums, a, *at, a[3], HAS_A_BIAS, BLOCK_K, WIDEN, PRECISION)
     return sums * one_over_scale
 
 

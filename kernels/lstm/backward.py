@@ -8,19 +8,18 @@ from torch import Tensor
 
 from ..configs import choose_lstm_grad
 from ..gate import tanh
+from ..image import is_inside, strides
 from ..precision import dot, matmul_precision
 from .wavefronts import (
     SHARE,
+    cells_of,
     is_alone,
-    is_inside,
     load,
     options,
     position_of,
     samples_of,
     shares,
     store,
-    strides,
-    tile_of,
     wavefront_of,
 )
 
@@ -72,21 +71,19 @@ def _lstm_grad_kernel(
         _, count = wavefront_of(wavefront, height, width, DIAGONAL)
         all_works = tl.cdiv(own_samples * count, BLOCK_P) * out_blocks
         for work in range(tl.program_id(0) % works, all_works, works):
-            tile = work // out_blocks
-            sample, state, row, col, exists = tile_of(
+            sample, state, row, col, pixel, exists, out, written = cells_of(
+                work,
                 wavefront,
-                tile,
                 first_sample,
                 own_samples,
                 height,
                 width,
+                channels,
                 DIAGONAL,
                 REVERSE,
                 BLOCK_P,
+                BLOCK_OUT,
             )
-            pixel = (sample * height + row) * width + col
-            out = work % out_blocks * BLOCK_OUT + tl.arange(0, BLOCK_OUT)
-            written = out < channels
             of_hidden = tl.zeros([BLOCK_P, BLOCK_OUT], tl.float32)
             for step in range(taps * in_blocks):
                 tap = step // in_blocks

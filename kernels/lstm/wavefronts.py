@@ -43,20 +43,28 @@ def samples_of(samples, works, batch):
 
 
 @triton.jit
-def tile_of(
+def cells_of(
+    work,
     wavefront,
-    tile,
     first_sample,
     samples,
     height,
     width,
+    channels,
     DIAGONAL: tl.constexpr,
     REVERSE: tl.constexpr,
-    BLOCK: tl.constexpr,
+    BLOCK_P: tl.constexpr,
+    BLOCK_OUT: tl.constexpr,
 ):
-    """Return sample, state, row, column and mask of the cells of a tile, [BLOCK] each."""
+    """Return the cells and the channels of a work item.
+
+    Returns:
+        sample, state, row, column, number over all samples and mask of the cells, [BLOCK_P] each;
+        the channels and their mask, [BLOCK_OUT] each.
+    """
+    out_blocks = tl.cdiv(channels, BLOCK_OUT)
     first, count = wavefront_of(wavefront, height, width, DIAGONAL)
-    number = tile * BLOCK + tl.arange(0, BLOCK)
+    number = work // out_blocks * BLOCK_P + tl.arange(0, BLOCK_P)
     exists = number < samples * count
     sample = first_sample + number // count
     state = first + number % count
@@ -68,7 +76,9 @@ def tile_of(
     else:
         row = state * 0 + wavefront
         col = state
-    return sample, state, row, col, exists
+    pixel = (sample * height + row) * width + col
+    out = work % out_blocks * BLOCK_OUT + tl.arange(0, BLOCK_OUT)
+    return sample, state, row, col, pixel, exists, out, out < channels
 
 
 @triton.jit
@@ -81,11 +91,6 @@ def position_of(tap, border, DIAGONAL: tl.constexpr, REVERSE: tl.constexpr):
         down = tap * 0 - 1
         right = tap - border
     return down, right
-
-
-@triton.jit
-def is_inside(row, col, exists, height, width):
-    return exists & (row >= 0) & (row < height) & (col >= 0) & (col < width)
 
 
 @triton.jit
@@ -148,13 +153,9 @@ def options(x: Tensor, config: Config, diagonal: bool, reverse: bool) -> dict[st
     return {
         "DIAGONAL": diagonal,
         "REVERSE": reverse,
-        "BLOCK_P": config.pixels,
-        "BLOCK_OUT": config.out,
-        "BLOCK_IN": config.inputs,
         "OPERANDS": _operands(x.dtype),
         "PRECISION": input_precision(matmul_precision(x)),
-        "num_warps": config.warps,
-        "num_stages": config.stages,
+        **config.launch_options(),
     }
 
 
@@ -168,9 +169,3 @@ def _operands(dtype: torch.dtype) -> tl.dtype:
         torch.bfloat16: tl.bfloat16,
     }
     return kinds[dtype]
-
-
-def strides(x: Tensor) -> tuple[int, int, int]:
-    """Return the strides of samples, rows and columns; the stride of channels is 1."""
-    sample, _, row, col = x.stride()
-    return sample, row, col

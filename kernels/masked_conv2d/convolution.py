@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..configs import Config, choose_grad_weight, choose_product
 from ..gate import tanh
+from ..image import is_inside, positions_of_tile, strides
 from ..precision import conv_precision, dot, input_precision
 from .live_blocks import (
     Layer,
@@ -18,15 +19,6 @@ from .live_blocks import (
 
 PROGRAMS = 512
 """The approximate number of programs of a weight gradient: several for each multiprocessor."""
-
-
-@triton.jit
-def _positions(tile, pixels, height, width, BLOCK_P: tl.constexpr, INDEX: tl.constexpr):
-    """Return pixel numbers over all images, images, rows and columns of a tile, and their mask."""
-    pixel = (tl.zeros([BLOCK_P], INDEX) + tile) * BLOCK_P + tl.arange(0, BLOCK_P)
-    col, line = pixel % width, pixel // width
-    image = (line // height).to(tl.int64)
-    return pixel.to(tl.int64), image, (line % height).to(tl.int32), col.to(tl.int32), pixel < pixels
 
 
 @triton.jit
@@ -47,12 +39,6 @@ def _entry(table_ptr, entry, in_channels, BLOCK_IN: tl.constexpr, LANES: tl.cons
         weight_row = tl.load(at + 3) + lane
         used = channel < in_channels
     return tl.load(at), tl.load(at + 1), channel, weight_row, used
-
-
-@triton.jit
-def _seen(row, col, exists, height, width):
-    """Return True where the row and column are in the image; the padding around it is zero."""
-    return exists & (row >= 0) & (row < height) & (col >= 0) & (col < width)
 
 
 @triton.jit
@@ -102,7 +88,7 @@ def _masked_conv2d_kernel(
     half = out_channels // 2 if GATED else out_channels
     out_blocks = tl.cdiv(half, BLOCK_OUT)
     tile, block = tl.program_id(0) // out_blocks, tl.program_id(0) % out_blocks
-    pixel, image, row, col, exists = _positions(tile, pixels, height, width, BLOCK_P, INDEX)
+    pixel, image, row, col, exists = positions_of_tile(tile, pixels, height, width, BLOCK_P, INDEX)
     x_at = (x_ptr + image * x_n + row * x_h + col * x_w)[:, None]  # [P, 1]
     out = block * BLOCK_OUT + tl.arange(0, BLOCK_OUT)
     written = out < half
@@ -114,7 +100,7 @@ def _masked_conv2d_kernel(
         )
         if LANES:
             down, right = down[None, :], right[None, :]
-        seen = _seen(row[:, None] + down, col[:, None] + right, exists[:, None], height, width)
+        seen = is_inside(row[:, None] + down, col[:, None] + right, exists[:, None], height, width)
         at = x_at + (down * x_h + right * x_w) + channel[None, :]
         x = tl.load(at, mask=seen & used[None, :], other=0.0)
         weight_at = weight_ptr + (weight_row * out_channels)[:, None] + out[None, :]
@@ -173,8 +159,10 @@ def _masked_conv2d_grad_weight_kernel(
     out = tl.load(owner_ptr + entry) * BLOCK_OUT + tl.arange(0, BLOCK_OUT)
     total = tl.zeros([BLOCK_IN, BLOCK_OUT], tl.float32)
     for tile in range(split * tiles_a_split, (split + 1) * tiles_a_split):
-        pixel, image, row, col, exists = _positions(tile, pixels, height, width, BLOCK_P, INDEX)
-        seen = _seen(row[None, :] + down, col[None, :] + right, exists[None, :], height, width)
+        pixel, image, row, col, exists = positions_of_tile(
+            tile, pixels, height, width, BLOCK_P, INDEX
+        )
+        seen = is_inside(row[None, :] + down, col[None, :] + right, exists[None, :], height, width)
         x_at = x_ptr + (image * x_n + row * x_h + col * x_w)[None, :] + step
         x = tl.load(x_at, mask=seen & used[:, None], other=0.0)  # [BLOCK_IN, P]
         grad_at = grad_ptr + (pixel * out_channels)[:, None] + out[None, :]
@@ -198,12 +186,6 @@ def _packed(weight: Tensor, layer: Layer, order: tuple[int, int, int, int]) -> T
 def _index(pixels: int) -> tl.dtype:
     """Return the dtype of pixel numbers: 32 bits if they are enough, as they are faster."""
     return tl.int32 if pixels < 2**30 else tl.int64
-
-
-def _image_row_and_column(x: Tensor) -> tuple[int, int, int]:
-    """Return the strides of images, rows and columns; the stride of channels is 1."""
-    image, _, row, col = x.stride()
-    return image, row, col
 
 
 def _launch_products(
@@ -234,18 +216,14 @@ def _launch_products(
         width,
         in_channels,
         out.shape[1],
-        *_image_row_and_column(x),
+        *strides(x),
         HAS_BIAS=bias is not None,
         HAS_ADD=add is not None,
         GATED=gated is not None,
         LANES=products.lanes,
-        BLOCK_P=config.pixels,
-        BLOCK_OUT=config.out,
-        BLOCK_IN=config.inputs,
         INDEX=_index(pixels),
         PRECISION=input_precision(conv_precision(x)),
-        num_warps=config.warps,
-        num_stages=config.stages,
+        **config.launch_options(),
     )
 
 
@@ -266,8 +244,7 @@ def launch_masked_conv2d(
     out_channels, in_channels = weight.shape[:2]
     halves = 1 if gated is None else 2
     config = choose_product(conv_precision(x), in_channels, out_channels, gated is not None)
-    sizes = halves, config.out, config.inputs
-    products = forward_products(layer, *sizes)
+    products = forward_products(layer, halves, config.out, config.inputs)
     packed = _packed(weight, layer, (2, 3, 1, 0))
     _launch_products(x, packed, bias, add, out, gated, products, config)
 
@@ -279,8 +256,7 @@ def launch_grad_input(grad: Tensor, weight: Tensor, out: Tensor, layer: Layer) -
     """
     out_channels, in_channels = weight.shape[:2]
     config = choose_product(conv_precision(grad), out_channels, in_channels)
-    sizes = config.out, config.inputs
-    products = grad_input_products(layer, *sizes)
+    products = grad_input_products(layer, config.out, config.inputs)
     packed = _packed(weight, layer, (2, 3, 0, 1))
     _launch_products(grad, packed, None, None, out, None, products, config)
 
@@ -317,15 +293,11 @@ def launch_grad_weight(x: Tensor, grad: Tensor, out: Tensor, layer: Layer) -> No
             width,
             in_channels,
             grad.shape[1],
-            *_image_row_and_column(x),
+            *strides(x),
             LANES=products.lanes,
-            BLOCK_P=config.pixels,
-            BLOCK_OUT=config.out,
-            BLOCK_IN=config.inputs,
             INDEX=_index(pixels),
             PRECISION=input_precision(precision),
-            num_warps=config.warps,
-            num_stages=config.stages,
+            **config.launch_options(),
         )
     place, live = positions_in_products(layer, *sizes)
     out.copy_(torch.where(live, partial.sum(0).flatten()[place], 0) if partial.numel() else 0)

@@ -42,22 +42,7 @@ class Growth:
 
     def as_json(self) -> dict[str, Any]:
         """Return the growth as JSON values."""
-        return {
-            "engine": self.engine,
-            "weights": self.weights,
-            "image_sizes": [list(size) for size in self.image_sizes],
-            "seconds": [list(times) for times in self.seconds],
-            "time_per_pixel": self.time_per_pixel,
-            "cache_bytes": list(self.cache_bytes),
-        }
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "Growth":
-        """Build a growth from the output of `as_json`."""
-        small, large = (tuple(size) for size in values["image_sizes"])
-        times = tuple(values["seconds"][0]), tuple(values["seconds"][1])
-        first, second = values["cache_bytes"]
-        return cls(values["engine"], values["weights"], (small, large), times, (first, second))
+        return {**dataclasses.asdict(self), "time_per_pixel": self.time_per_pixel}
 
 
 def measure_growth(

@@ -100,19 +100,19 @@ class CachedLoop:
     """The timed parts of the cached loop.
 
     Attributes:
-        why_not_captured: None if CUDA graphs are timed; otherwise the reason why plain calls are
+        uncaptured_reason: None if CUDA graphs are timed; otherwise the reason why plain calls are
             timed instead.
     """
 
     def __init__(self, batch: Batch) -> None:
-        self.why_not_captured: str | None = None
+        self.uncaptured_reason: str | None = None
         self.pixel: Callable[[], None] | None = None
         self.turn: Callable[[], None] | None = None
         self.noise: Tensor | None = None
         try:
             self.pixel, self.turn = self._capture(batch)
         except RuntimeError as error:
-            self.why_not_captured = str(error).partition("\n")[0]
+            self.uncaptured_reason = str(error).partition("\n")[0]
 
     def _capture(self, batch: Batch) -> tuple[Callable[[], None], Callable[[], None]]:
         """Return graphs of one pixel, and of the last pixel of a row with the first of the next."""

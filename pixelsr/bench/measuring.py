@@ -98,11 +98,11 @@ def measure_batch(
             if turn < side.rounds:
                 times.append((side.turn(), seconds(batch.device, dense)))
     results = [
-        _figure(side.method, side.engine, side.weights, batch, times)
+        _measurement(side.method, side.engine, side.weights, batch, times)
         for side, times in zip(sides, taken, strict=True)
     ]
     passes = [(forward, forward) for times in taken for _, forward in times]
-    return [*results, _figure(DENSE, None, None, batch, passes)]
+    return [*results, _measurement(DENSE, None, None, batch, passes)]
 
 
 def _sides(
@@ -120,7 +120,7 @@ def _sides(
     yield _Side(CROPPED, None, None, rounds, partial(seconds, batch.device, cropped))
 
 
-def _figure(
+def _measurement(
     method: str,
     engine: str | None,
     weights: str | None,

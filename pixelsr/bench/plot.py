@@ -21,32 +21,32 @@ def is_installed() -> bool:
 
 def draw_plot(report: Report) -> bytes:
     """Plot the report as PNG data: a line for each method and engine, both axes logarithmic."""
-    from matplotlib.figure import Figure as Canvas  # takes half a second to import
+    from matplotlib.figure import Figure  # takes half a second to import
 
-    canvas = Canvas(figsize=(9, 5.2), dpi=150, layout="constrained")
-    axes = canvas.add_subplot()
+    figure = Figure(figsize=(9, 5.2), dpi=150, layout="constrained")
+    axes = figure.add_subplot()
     for line in _lines(report):
         _draw(axes, line)
     _decorate(axes, report)
     file = io.BytesIO()
-    canvas.savefig(file, format="png")
+    figure.savefig(file, format="png")
     return file.getvalue()
 
 
 def _lines(report: Report) -> Iterator[list[Measurement]]:
     """Yield a line per method, engine and weights, the fastest at the largest batch first."""
     last = report.of_batch(max(report.batches))
-    for figure in sorted(last, key=lambda figure: -figure.images_per_second):
-        line = [other for other in report.results if other.name == figure.name]
-        yield sorted(line, key=lambda figure: figure.batch)
+    for result in sorted(last, key=lambda result: -result.images_per_second):
+        line = [other for other in report.results if other.name == result.name]
+        yield sorted(line, key=lambda result: result.batch)
 
 
 def _draw(axes: Any, line: list[Measurement]) -> None:
     first = line[0]
     forward = first.method in FORWARDS
     axes.plot(
-        [figure.batch for figure in line],
-        [figure.images_per_second for figure in line],
+        [result.batch for result in line],
+        [result.images_per_second for result in line],
         label=_label(first),
         color=GRAYS.get(first.method) or COLORS.get(first.engine or "", "#333333"),
         linestyle="-." if forward else STYLES[first.weights],
@@ -56,10 +56,10 @@ def _draw(axes: Any, line: list[Measurement]) -> None:
     )
 
 
-def _label(figure: Measurement) -> str:
-    if figure.method in FORWARDS:
-        return f"one {figure.name.replace('forward,', 'forward pass,')}"
-    return figure.name + (" (from its steps)" if figure.method in LOOPS else "")
+def _label(result: Measurement) -> str:
+    if result.method in FORWARDS:
+        return f"one {result.name.replace('forward,', 'forward pass,')}"
+    return result.name + (" (from its steps)" if result.method in LOOPS else "")
 
 
 def _decorate(axes: Any, report: Report) -> None:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import statistics
-from typing import Any
+from typing import Any, TypeVar
 
 from .growth import Growth
 from .timing import median_ratio
@@ -11,6 +11,9 @@ CACHED, CROPPED_LOOP, NAIVE_LOOP = "cached", "row-cropped loop", "naive loop"
 CACHED_LOOP = "cached loop"
 DENSE, CROPPED = "forward, dense", "forward, cropped"
 LOOPS, FORWARDS = (CACHED_LOOP, CROPPED_LOOP, NAIVE_LOOP), (DENSE, CROPPED)
+
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,19 +56,10 @@ class Measurement:
         """Return the measurement as JSON values."""
         return {
             **dataclasses.asdict(self),
-            "seconds": list(self.seconds),
-            "forward_seconds": list(self.forward_seconds),
             "forward_passes": self.forward_passes,
             "images_per_second": self.images_per_second,
             "extrapolated": self.method in LOOPS,
         }
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "Measurement":
-        """Build a measurement from the output of `as_json`."""
-        given = {field.name: values[field.name] for field in dataclasses.fields(cls)}
-        times = {name: tuple(given[name]) for name in ("seconds", "forward_seconds")}
-        return cls(**{**given, **times})
 
 
 def times_faster(result: Measurement, rival: Measurement) -> float:
@@ -105,10 +99,7 @@ class Report:
     def as_json(self) -> dict[str, Any]:
         """Return the report as JSON values."""
         return {
-            "machine": self.machine,
-            "date": self.date,
-            "model": self.model,
-            "image_size": list(self.image_size),
+            **dataclasses.asdict(self),
             "results": [result.as_json() for result in self.results],
             "growth": [growth.as_json() for growth in self.growth],
         }
@@ -116,12 +107,17 @@ class Report:
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "Report":
         """Build a report from the output of `as_json`."""
-        height, width = values["image_size"]
-        return cls(
-            values["machine"],
-            values["date"],
-            values["model"],
-            (height, width),
-            tuple(map(Measurement.from_json, values["results"])),
-            tuple(map(Growth.from_json, values["growth"])),
-        )
+        results = tuple(_from_json(Measurement, each) for each in values["results"])
+        growth = tuple(_from_json(Growth, each) for each in values["growth"])
+        return _from_json(cls, {**values, "results": results, "growth": growth})
+
+
+def _from_json(kind: type[T], values: dict[str, Any]) -> T:
+    """Build a dataclass from JSON values, with tuples in place of lists."""
+    return kind(
+        **{field.name: _frozen(values[field.name]) for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    )
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value

@@ -5,7 +5,7 @@ import dataclasses
 import platform
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import torch
@@ -20,6 +20,17 @@ def seconds(device: torch.device, work: Callable[..., object], *arguments: objec
     work(*arguments)
     _wait(device)
     return time.perf_counter() - start
+
+
+def in_turns(
+    device: torch.device, sides: Mapping[str, Callable[[], object]], rounds: int
+) -> dict[str, list[float]]:
+    """Return the seconds of each side in each round; in a round, every side runs once."""
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for _ in range(rounds):
+        for name, side in sides.items():
+            times[name].append(seconds(device, side))
+    return times
 
 
 def median_ratio(above: Sequence[float], below: Sequence[float]) -> float:

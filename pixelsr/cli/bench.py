@@ -1,24 +1,22 @@
 """The work of `pixelsr bench`."""
 
-import json
 from pathlib import Path
 
-import click
 import torch
-from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from pixelsr.bench import Report, engine_choices, make_batch, measure, plot
 from pixelsr.bench.report import LOOPS, Measurement
 from pixelsr.models import PixelModel, PixelRecursiveSR
 from pixelsr.models.sizes import SMALL_SIDE, drawn_side
-from pixelsr.utils.atomic_write import real_path, write_whole
+from pixelsr.utils.atomic_write import real_path, write_json, write_whole
 
 from .commands.options import Size
 from .distributed import find_device
-from .files import check_files, check_folder
+from .errors import warn
+from .files import check_file
 from .models import load_completer
+from .tables import by, make_console, make_table
 
 
 def run(
@@ -27,15 +25,12 @@ def run(
     batches: list[int],
     engines: list[str],
     rounds: int,
-    threads: int | None,
     out: Path | None,
     image: Path | None,
 ) -> None:
     _check_results(out, image)
     network, image_size = _load(model, size)
     device = find_device("cpu" if engines == ["cpu"] else "auto")
-    if threads:
-        torch.set_num_threads(threads)
     network = network.to(device)
     report = measure(
         network,
@@ -43,12 +38,13 @@ def run(
         image_size=image_size,
         batches=batches,
         rounds=rounds,
-        report=lambda line: click.echo(line, err=True),
+        report=warn,
     )
     if out:
-        _write(out, (json.dumps(report.as_json(), indent=2, allow_nan=False) + "\n").encode())
+        write_json(out, report.as_json())
     if image:
-        _write(image, plot.draw_plot(report))
+        image.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(image, plot.draw_plot(report))
     _show(report)
 
 
@@ -59,8 +55,7 @@ def _check_results(out: Path | None, image: Path | None) -> None:
         raise ValueError(f"--plot {image}: a plot is a PNG; expected a name that ends in .png")
     for path in (out, image):
         if path:
-            check_folder(path.parent)
-            check_files([path], [])
+            check_file(path)
     if out and image and real_path(out) == real_path(image):
         raise ValueError(f"--out and --plot are both {out}; expected two files")
 
@@ -79,16 +74,9 @@ def _load(model: str | None, size: Size | None) -> tuple[PixelModel, Size]:
     return loaded, (side, side)
 
 
-def _write(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, data)
-
-
 def _show(report: Report) -> None:
-    console = Console(highlight=False, emoji=False, markup=False)
-    machine = report.machine
-    height, width = report.image_size
-    console.print(f"{report.model['class']}, images of {width}x{height}", style="bold")
+    console, machine = make_console(), report.machine
+    console.print(f"{report.model['class']}, images of {by(report.image_size)}", style="bold")
     console.print(
         f"{machine['device']}, {machine['threads']} threads, torch {machine['torch']}, "
         f"{report.date[:10]}"
@@ -100,7 +88,7 @@ def _show(report: Report) -> None:
 
 
 def _speeds(report: Report) -> Table:
-    table = _table("batch", "method", "forward passes an image", "images a second")
+    table = make_table("batch", "method", "forward passes an image", "images a second", names=1)
     for batch in report.batches:
         table.add_section()
         for result in report.of_batch(batch):
@@ -115,23 +103,14 @@ def _cells(result: Measurement) -> tuple[str, str, str]:
 
 
 def _growth(report: Report) -> Table:
-    (height, width), (large_height, large_width) = report.growth[0].image_sizes
-    small, large = f"{width}x{height}", f"{large_width}x{large_height}"
+    small, large = map(by, report.growth[0].image_sizes)
     heads = (f"time a pixel, {large} / {small}", f"cache, {small}", f"cache, {large}")
-    table = _table("method", *heads)
+    table = make_table("method", *heads)
     for growth in report.growth:
         weights = "" if growth.weights == "model" else f", {growth.weights}"
         megabytes = (f"{size / 1e6:.2f} MB" for size in growth.cache_bytes)
         name = f"cached, {growth.engine}{weights}"
         table.add_row(name, f"{growth.time_per_pixel:.2f}", *megabytes)
-    return table
-
-
-def _table(*heads: str) -> Table:
-    """Return an empty table with numbers aligned right and names aligned left."""
-    table = Table(box=box.SIMPLE_HEAD)
-    for head in heads:
-        table.add_column(head, justify="left" if head == "method" else "right")
     return table
 
 

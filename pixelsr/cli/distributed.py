@@ -69,6 +69,16 @@ def on_main_process(group: Workers, work: Callable[[], T]) -> T:
     return made
 
 
+def check_device(wanted: str) -> None:
+    """Check the option --device.
+
+    Raises:
+        ValueError: it is "cuda", and there is no GPU.
+    """
+    if wanted == "cuda" and not torch.cuda.is_available():
+        raise ValueError("--device cuda: PyTorch finds no CUDA device on this machine")
+
+
 def find_device(wanted: str) -> torch.device:
     """Return the device of this worker: a GPU of its own, or the CPU if there is none or if wanted.
 

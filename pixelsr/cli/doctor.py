@@ -1,7 +1,7 @@
 """The work of `pixelsr doctor`."""
 
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 
 import torch
@@ -12,28 +12,24 @@ import pixelsr
 from pixelsr import ops
 from pixelsr.models.base import BUNDLED
 from pixelsr.models.loading import CONFIG, WEIGHTS
-from pixelsr.ops import backends
-from pixelsr.sampling.engines import ENGINES, unsupported_reason
+from pixelsr.ops.backends import OPERATORS, Backends
+from pixelsr.sampling.engines import ENGINES, auto_reason, unsupported_reason
+
+from .tables import make_console
 
 Line = tuple[str, str]
-OPERATORS: Mapping[str, Mapping[str, backends.Backend]] = {
-    "masked_conv2d": backends.MASKED_CONV2D,
-    "gate": backends.GATE,
-}
 PLAIN_WIDTH = 200
 """Columns if the output is not a terminal: wide, so that each reason fits on one line."""
 
 
 def run() -> None:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    console = Console(highlight=False, emoji=False, markup=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, emoji=False, markup=False, width=PLAIN_WIDTH)
+    console = make_console(None if Console().is_terminal else PLAIN_WIDTH)
     _show(console, "Versions", _versions())
     _show(console, "Machine", _machine())
     _show(console, f"Sampling engines, on {device.type}", _engines(device))
-    for name, operator in OPERATORS.items():
-        _show(console, f"Backends of {name}, on {device.type}", _backends(operator, device))
+    for name, backends in OPERATORS.items():
+        _show(console, f"Backends of {name}, on {device.type}", _backends(backends, device))
     _show(console, "Bundled models", _models())
 
 
@@ -76,14 +72,32 @@ def _machine() -> Iterator[Line]:
 
 
 def _engines(device: torch.device) -> Iterator[Line]:
-    for name in ENGINES:
-        yield name, _verdict(unsupported_reason(name, device))
+    return _choices(
+        (name, unsupported_reason(name, device), auto_reason(name, device)) for name in ENGINES
+    )
 
 
-def _backends(operator: Mapping[str, backends.Backend], device: torch.device) -> Iterator[Line]:
+def _backends(backends: Backends, device: torch.device) -> Iterator[Line]:
     x = torch.zeros(1, 3, 8, 8, device=device)
-    for name, backend in operator.items():
-        yield name, _verdict(backend.can_run(x))
+    return _choices(
+        (name, backend.unsupported_reason(x), backend.auto_reason(x))
+        for name, backend in backends.items()
+    )
+
+
+def _choices(candidates: Iterable[tuple[str, str | None, str | None]]) -> Iterator[Line]:
+    """Yield a line for each candidate, the best first; "auto" takes the first that it may take.
+
+    A candidate is a name, the reason why it cannot run, and the reason why "auto" does not take it.
+    """
+    taken = False
+    for name, unsupported, skipped in candidates:
+        if unsupported is None and skipped is not None:
+            yield name, f"ready; auto skips it: {skipped}"
+            continue
+        is_taken = skipped is None and not taken
+        yield name, _verdict(unsupported) + ("; auto takes it" if is_taken else "")
+        taken = taken or is_taken
 
 
 def _models() -> Iterator[Line]:
@@ -96,5 +110,5 @@ def _models() -> Iterator[Line]:
         yield folder.name, f"{weights.stat().st_size / 1e6:.1f} MB" if whole else "weights missing"
 
 
-def _verdict(why_not_here: str | None) -> str:
-    return "ready" if why_not_here is None else f"no: {why_not_here}"
+def _verdict(unsupported: str | None) -> str:
+    return "ready" if unsupported is None else f"no: {unsupported}"

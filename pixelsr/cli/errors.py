@@ -42,6 +42,11 @@ class SentenceGroup(EndsWithSentence, click.Group):
     """A group whose commands end with a sentence."""
 
 
+def warn(sentence: str) -> None:
+    """Show a sentence on stderr."""
+    click.echo(sentence, err=True)
+
+
 def is_out_of_memory(error: Exception) -> bool:
     """Return True if memory ran out; torch has no exception of its own for CPU memory."""
     torch = sys.modules.get("torch")  # an error of torch comes after its import

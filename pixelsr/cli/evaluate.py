@@ -1,14 +1,10 @@
 """The work of `pixelsr evaluate`."""
 
-import json as json_format
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import click
-from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from pixelsr.data.binarize import check_binarize, describe_levels
@@ -19,12 +15,14 @@ from pixelsr.evaluation.metrics import MS_SSIM_SIDE, SSIM_SIDE
 from pixelsr.models import PixelModel, PixelRecursiveSR
 from pixelsr.models.sizes import trained_size
 from pixelsr.training.loss import check_size
-from pixelsr.utils.atomic_write import write_whole
+from pixelsr.utils.atomic_write import write_json
 
 from .commands.evaluate import SIZE
 from .distributed import find_device
-from .files import check_files, check_folder
+from .errors import warn
+from .files import check_file
 from .models import trained_binarize
+from .tables import by, make_console, make_table
 
 METHODS = {
     "model": "drawn by the model",
@@ -37,20 +35,15 @@ def run(
     folder: str,
     model: str,
     train: str | None,
-    samples: int,
-    max_images: int | None,
-    batch: int,
-    seed: int,
-    temperature: float,
     engine: str,
     size: int | None,
     binarize: str | None,
     workers: int,
     json: Path | None,
+    **options: Any,
 ) -> None:
     if json:
-        check_folder(json.parent)
-        check_files([json], [])
+        check_file(json)
     network = PixelModel.from_pretrained(model)
     if train and not isinstance(network, PixelRecursiveSR):
         raise ValueError(
@@ -61,40 +54,25 @@ def run(
     check_size(network, (size, size))
     binarize = binarize or trained_binarize(model)
     check_binarize(network.levels, binarize)
-    load = partial(load_images, size=size, report=_warn, colors=network.colors, workers=workers)
+    load = partial(load_images, size=size, report=warn, colors=network.colors, workers=workers)
     report = measure(
         network.to(find_device(engine)),
         load(folder),
         train=load(train) if train else None,
-        samples=samples,
-        max_images=max_images,
-        batch=batch,
-        seed=seed,
-        temperature=temperature,
         engine=engine,
         binarize=binarize,
         progress=True,
+        **options,
     )
     if json:
-        _write(json, {"model": model, "folder": folder, "train": train, **report.as_json()})
+        write_json(json, {"model": model, "folder": folder, "train": train, **report.as_json()})
     _show(report)
 
 
-def _warn(sentence: str) -> None:
-    click.echo(sentence, err=True)
-
-
-def _write(path: Path, values: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, (json_format.dumps(values, indent=2, allow_nan=False) + "\n").encode())
-
-
 def _show(report: Report) -> None:
-    console = Console(highlight=False, emoji=False, markup=False)
-    size = _by(report.size)
-    table = _table(
-        f"{_count(report.images, 'image')} of {size}", "bits per dimension", "nats per image"
-    )
+    console = make_console()
+    images = f"{_count(report.images, 'image')} of {by(report.size)}"
+    table = make_table(images, "bits per dimension", "nats per image")
     for name, bits in report.bits_per_dimension.items():
         table.add_row(name, f"{bits:.4f}", f"{report.nats_per_image[name]:.2f}")
     console.print(table)
@@ -109,7 +87,7 @@ def _show(report: Report) -> None:
 
 
 def _scores(enlargement: Enlargement) -> Table:
-    table = _table(
+    table = make_table(
         _count(enlargement.images, "image") + ", enlarged",
         "pSNR, dB",
         "SSIM",
@@ -136,26 +114,13 @@ def _notes(enlargement: Enlargement, size: tuple[int, int]) -> Iterator[str]:
     )
     for name, side in {"SSIM": SSIM_SIDE, "MS-SSIM": MS_SSIM_SIDE}.items():
         if min(size) < side:
-            yield f"{name} is not defined at {_by(size)}: it needs {side} pixels a side"
+            yield f"{name} is not defined at {by(size)}: it needs {side} pixels a side"
     if enlargement.train is None:
         yield "no nearest neighbor: --train names the images to look for it in"
 
 
-def _table(*heads: str) -> Table:
-    """Return an empty table with names aligned left and numbers aligned right."""
-    table = Table(box=box.SIMPLE_HEAD)
-    for k, head in enumerate(heads):
-        table.add_column(head, justify="right" if k else "left")
-    return table
-
-
 def _similarity(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"
-
-
-def _by(size: tuple[int, int]) -> str:
-    height, width = size
-    return f"{width}x{height}"
 
 
 def _count(count: int, noun: str) -> str:

@@ -117,6 +117,16 @@ def check_files(outputs: Iterable[Path], inputs: Sequence[Path]) -> None:
             raise FileExistsError(f"{path} is one of the inputs, and would be written over")
 
 
+def check_file(path: Path) -> None:
+    """Check that one file can be written; its folder may be missing.
+
+    Raises:
+        OSError: as `check_folder` and `check_files`.
+    """
+    check_folder(path.parent)
+    check_files([path], [])
+
+
 def photo_files(
     out: Path, photos: Sequence[Path], samples: int, inputs: Sequence[Path]
 ) -> list[Path]:

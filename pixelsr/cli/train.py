@@ -17,7 +17,7 @@ from pixelsr.models import PixelModel, PixelRecursiveSR
 from pixelsr.training import Budget, Intervals, RunDir, Trainer, TrainingConfig
 from pixelsr.training import run_dir as boards
 from pixelsr.training.loss import check_size
-from pixelsr.training.progress import display
+from pixelsr.training.progress import Display
 from pixelsr.utils.atomic_write import real_path
 from pixelsr.utils.distributed import Workers
 from pixelsr.utils.signals import Interrupt
@@ -26,7 +26,8 @@ from pixelsr.utils.system import keep_freed_memory
 from .commands.model_options import NAMES
 from .commands.train_options import CONFIG_FIELDS, PAPERS_LR, SIZE
 from .config_file import write_config
-from .distributed import on_main_process, worker_group
+from .distributed import check_device, on_main_process, worker_group
+from .errors import warn
 from .train_model import check_training_memory, describe, make_model
 
 
@@ -70,7 +71,7 @@ def _run(
             config,
             budget,
             Intervals(*every),
-            display(workers.is_first),
+            Display(speaks=workers.is_first),
             stop=lambda: interrupt.requested,
             workers=workers,
             grid=options["grid"],
@@ -87,8 +88,7 @@ def _run(
 
 
 def _check_options(options: dict[str, Any], out: Path) -> None:
-    if options["device"] == "cuda" and not torch.cuda.is_available():
-        raise ValueError("--device cuda: PyTorch finds no CUDA device on this machine")
+    check_device(options["device"])
     if options["tensorboard"] and not boards.is_installed():
         raise ValueError("--tensorboard: TensorBoard is not installed; pip install tensorboard")
     folders = (real_path(out), *real_path(out).parents)
@@ -103,7 +103,7 @@ def _side(where: str) -> int:
     """Return the side of the images where --size does not give it; say so if it is not `SIZE`."""
     side = common_side(where, SIZE)
     if side != SIZE:
-        _warn(f"--size is {side}: that is the side of all images in {where}")
+        warn(f"--size is {side}: that is the side of all images in {where}")
     return side
 
 
@@ -165,7 +165,7 @@ def _fitted(config: TrainingConfig, images: int, workers: Workers) -> TrainingCo
     if not 1 <= batch < config.batch:  # of none at all, the trainer says what it needs
         return config
     if workers.is_first:
-        _warn(f"--batch {config.batch}: there are {images:,} images, so it is {batch}")
+        warn(f"--batch {config.batch}: there are {images:,} images, so it is {batch}")
     return dataclasses.replace(config, batch=batch)
 
 
@@ -195,7 +195,7 @@ def _load(
         prepared: list[Tensor] = []
 
         def prepare() -> int:
-            prepared.append(read(_warn))
+            prepared.append(read(warn))
             return len(prepared)
 
         on_main_process(workers, prepare)
@@ -204,10 +204,6 @@ def _load(
     val = options["val"]
     validation = spread(load(val, "val"), options["val_images"]) if val else None
     return load(options["images"], "train"), validation
-
-
-def _warn(sentence: str) -> None:
-    click.echo(sentence, err=True)
 
 
 def _ignore(sentence: str) -> None:

@@ -6,6 +6,8 @@ from torch import Tensor
 from pixelsr.config.choices import BINARIZATIONS
 from pixelsr.ops.gumbel_noise.reference import philox4x32_ref
 
+from .downsample import check_bytes
+
 SEED = 0
 """The seed of "bernoulli": one fixed binarization, independent of the seed of a run."""
 _CHUNK = 100  # images whose random words are in memory at once
@@ -85,10 +87,7 @@ def binarize(images: Tensor, seed: int = 0, first_index: int = 0) -> Tensor:
     Raises:
         ValueError: the dtype or rank is wrong, or the seed or the index is out of range.
     """
-    if images.dtype != torch.uint8 or images.dim() != 4:
-        raise ValueError(
-            f"images must be uint8 [N, C, H, W], got {images.dtype} {list(images.shape)}"
-        )
+    check_bytes(images)
     for name, value, limit in (("seed", seed, 64), ("first_index", first_index, 62)):
         if type(value) is not int or not 0 <= value < 2**limit:
             raise ValueError(f"{name} must be an int from 0 to 2^{limit} - 1, got {value!r}")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from pixelsr.utils.atomic_write import write_whole
+from pixelsr.utils.atomic_write import naming, write_whole
 
 
 class RawFile:
@@ -66,15 +66,6 @@ def map_file(file: FileIO, shape: tuple[int, ...], offset: int = 0) -> np.ndarra
     The file may be closed and removed while the array exists.
     """
     return np.memmap(file, np.uint8, "c", offset, shape)
-
-
-@contextlib.contextmanager
-def naming(where: str | Path) -> Iterator[None]:
-    """Turn an OSError into one sentence that names the file that cannot be written."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(f"{where} cannot be written: {error.strerror or error}") from None
 
 
 class Prepared(NamedTuple):

@@ -5,6 +5,18 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+def check_bytes(images: Tensor) -> None:
+    """Check that images are uint8 ``[N, C, H, W]``.
+
+    Raises:
+        ValueError: the dtype or rank is wrong.
+    """
+    if images.dtype != torch.uint8 or images.dim() != 4:
+        raise ValueError(
+            f"images must be uint8 [N, C, H, W], got {images.dtype} {list(images.shape)}"
+        )
+
+
 def area_average(images: Tensor, factor: int) -> Tensor:
     """Return the exact mean of every ``factor`` x ``factor`` block, rounded half to even.
 
@@ -16,10 +28,7 @@ def area_average(images: Tensor, factor: int) -> Tensor:
     Raises:
         ValueError: the dtype or rank is wrong, or `factor` does not divide the size.
     """
-    if images.dtype != torch.uint8 or images.dim() != 4:
-        raise ValueError(
-            f"images must be uint8 [N, C, H, W], got {images.dtype} {list(images.shape)}"
-        )
+    check_bytes(images)
     n, colors, height, width = images.shape
     if factor < 1 or height % factor or width % factor:
         raise ValueError(f"{height}x{width} images cannot be cut into {factor}x{factor} blocks")

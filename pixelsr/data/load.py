@@ -7,9 +7,10 @@ from pathlib import Path
 
 import PIL
 import torch
-from rich.console import Console
-from rich.progress import MofNCompleteColumn, Progress
+from rich.progress import MofNCompleteColumn
 from torch import Tensor
+
+from pixelsr.utils.progress import progress_bar
 
 from . import image_formats
 from .cache import Prepared, RawFile, Store
@@ -68,11 +69,8 @@ def load_images(
     if store is None:
         with RawFile.temporary() as file:
             return prepare(file).images
-    versions = (
-        _VERSION,
-        PIL.__version__,
-        image_formats.is_installed(),
-    )  # they determine which images can be read
+    # The versions determine which images can be read.
+    versions = _VERSION, PIL.__version__, image_formats.is_installed()
     facts = (*versions, size, colors, type(source).__name__, source.fingerprint())
     shelf = Store(store, fingerprint(facts))
     kept = shelf.read()
@@ -99,7 +97,8 @@ def _prepare(
     squares: Squares, workers: int, report: Callable[[str], None], file: RawFile, where: str
 ) -> Prepared:
     total, skipped = len(squares), []
-    with contextlib.closing(batches(squares, workers)) as made, _bar() as bar:
+    bar = progress_bar(MofNCompleteColumn())
+    with contextlib.closing(batches(squares, workers)) as made, bar:
         task = bar.add_task("preparing images", total=total)
         for batch in made:
             file.append(batch.values)
@@ -112,12 +111,6 @@ def _prepare(
         raise ValueError(f"{where} holds no image of at least {side}x{side} pixels")
     images = torch.from_numpy(file.map((usable, squares.colors, side, side)))
     return Prepared(images, skipped)
-
-
-def _bar() -> Progress:
-    console = Console(stderr=True)
-    columns = (*Progress.get_default_columns(), MofNCompleteColumn())
-    return Progress(*columns, console=console, disable=not console.is_terminal, transient=True)
 
 
 def spread(images: Tensor, count: int | None) -> Tensor:

@@ -12,6 +12,7 @@ from pixelsr.data.downsample import area_average
 from pixelsr.data.quantize import from_levels, to_levels
 from pixelsr.models import PixelRecursiveSR
 from pixelsr.sampling import sample
+from pixelsr.utils.modules import in_eval_mode
 from pixelsr.utils.progress import track
 
 from . import metrics
@@ -47,19 +48,17 @@ def measure_enlargements(
 
 def _draw(model: PixelRecursiveSR, low_res: Tensor, draws: Draws, progress: bool) -> Tensor:
     """Draw samples in eval mode, uint8 ``[M * samples, C, H, W]``, on the CPU."""
-    was_training = model.training
-    model.eval()
-    drawn = sample(
-        model,
-        n=draws.samples,
-        low_res=low_res,
-        seed=draws.seed,
-        temperature=draws.temperature,
-        engine=draws.engine,
-        max_batch=draws.batch,
-        progress=progress,
-    )
-    model.train(was_training)
+    with in_eval_mode(model):
+        drawn = sample(
+            model,
+            n=draws.samples,
+            low_res=low_res,
+            seed=draws.seed,
+            temperature=draws.temperature,
+            engine=draws.engine,
+            max_batch=draws.batch,
+            progress=progress,
+        )
     return drawn.cpu()
 
 

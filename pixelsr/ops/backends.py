@@ -1,7 +1,4 @@
-"""The backends of each operator and the choice between them.
-
-A predicate returns None if the backend can run an input, otherwise the reason why it cannot.
-"""
+"""The backends of each operator and the choice between them."""
 
 import json
 import logging
@@ -24,18 +21,32 @@ _FASTEST: dict[str, dict[str, str]] = json.loads(
 )
 """The fastest backend by GPU and operator, measured by `benchmarks.tools.fastest`."""
 
-Predicate = Callable[[Tensor], str | None]
 
-
-def can_run_reference(x: Tensor) -> str | None:
+def _no_reason(x: Tensor) -> None:
     return None
 
 
-def can_run_cropped(x: Tensor) -> str | None:
+class Backend(NamedTuple):
+    """A backend of an operator, as two functions that return a reason or None.
+
+    Attributes:
+        unsupported_reason: the reason why the backend cannot run an input.
+        skip_reason: the reason why "auto" skips the backend although it can run an input.
+    """
+
+    unsupported_reason: Callable[[Tensor], str | None] = _no_reason
+    skip_reason: Callable[[Tensor], str | None] = _no_reason
+
+    def auto_reason(self, x: Tensor) -> str | None:
+        """Return the reason why "auto" does not take the backend for an input, or None."""
+        return self.unsupported_reason(x) or self.skip_reason(x)
+
+
+def _cropped_unsupported(x: Tensor) -> str | None:
     return None if x.is_floating_point() else f"it takes floating-point input, got {x.dtype}"
 
 
-def can_run_triton(x: Tensor) -> str | None:
+def _triton_unsupported(x: Tensor) -> str | None:
     if not HAS_TRITON:
         return "triton is not installed"
     if x.dtype not in (torch.float32, torch.float16, torch.bfloat16):
@@ -48,7 +59,15 @@ def can_run_triton(x: Tensor) -> str | None:
     return None if major >= 8 else f"its kernels need compute capability 8.0, got {major}.x"
 
 
-def is_not_interpreted(x: Tensor) -> str | None:
+def _cpu_unsupported(x: Tensor) -> str | None:
+    if x.device.type != "cpu":
+        return f"its kernels are for the CPU, got {x.device}"
+    if x.dtype not in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
+        return f"its kernels take float64, float32, float16 or bfloat16, got {x.dtype}"
+    return WHY_NOT_COMPILED
+
+
+def _skip_interpreter(x: Tensor) -> str | None:
     return None if x.device.type == "cuda" else "the interpreter is for tests"
 
 
@@ -61,64 +80,51 @@ def fastest(operator: str, device: torch.device) -> str | None:
 fastest._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
-def is_fastest_convolution(x: Tensor) -> str | None:
-    """Return None if Triton's convolution was measured to be the fastest, otherwise the reason."""
+def _skip_unmeasured(x: Tensor) -> str | None:
     if x.device.type != "cuda" or fastest("masked_conv2d", x.device) == "triton":
-        return is_not_interpreted(x)
+        return _skip_interpreter(x)
     return "no benchmark shows that it is the fastest on this GPU"
 
 
-def can_run_cpu(x: Tensor) -> str | None:
-    if x.device.type != "cpu":
-        return f"its kernels are for the CPU, got {x.device}"
-    if x.dtype not in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
-        return f"its kernels take float64, float32, float16 or bfloat16, got {x.dtype}"
-    return WHY_NOT_COMPILED
+Backends = Mapping[str, Backend]
+_REFERENCE = Backend()
+_TRITON = Backend(_triton_unsupported, _skip_interpreter)
 
-
-class Backend(NamedTuple):
-    """A backend of an operator.
-
-    Attributes:
-        can_run: returns None, or the reason why the backend cannot run an input.
-        is_worth_it: returns None, or the reason why "auto" does not choose the backend.
-    """
-
-    can_run: Predicate
-    is_worth_it: Predicate = can_run_reference
-
-
-TRITON = Backend(can_run_triton, is_not_interpreted)
-CROPPED = Backend(can_run_cropped)
-REFERENCE = Backend(can_run_reference)
-
-MASKED_CONV2D: Mapping[str, Backend] = {
-    "triton": Backend(can_run_triton, is_fastest_convolution),
-    "cropped": CROPPED,
-    "reference": REFERENCE,
+MASKED_CONV2D: Backends = {
+    "triton": Backend(_triton_unsupported, _skip_unmeasured),
+    "cropped": Backend(_cropped_unsupported),
+    "reference": _REFERENCE,
 }
 """The backends of masked_conv2d and masked_conv2d_gate, the best first."""
 
-GATE: Mapping[str, Backend] = {"triton": TRITON, "reference": REFERENCE}
+GATE: Backends = {"triton": _TRITON, "reference": _REFERENCE}
 """The backends of gate, the best first."""
 
-PIXEL_CROSS_ENTROPY: Mapping[str, Backend] = {
-    "triton": TRITON,
-    "chunked": Backend(can_run_reference),
-    "reference": REFERENCE,
+PIXEL_CROSS_ENTROPY: Backends = {
+    "triton": _TRITON,
+    "chunked": Backend(),
+    "reference": _REFERENCE,
 }
 """The backends of pixel_cross_entropy and pixel_cross_entropy_with_logits, the best first."""
 
-LSTM: Mapping[str, Backend] = {
-    "triton": TRITON,
-    "cpu": Backend(can_run_cpu),
-    "scan": Backend(can_run_reference),
-    "reference": REFERENCE,
+LSTM: Backends = {
+    "triton": _TRITON,
+    "cpu": Backend(_cpu_unsupported),
+    "scan": Backend(),
+    "reference": _REFERENCE,
 }
 """The backends of row_lstm and diagonal_lstm, the best first."""
 
+OPERATORS: Mapping[str, Backends] = {
+    "masked_conv2d": MASKED_CONV2D,
+    "gate": GATE,
+    "pixel_cross_entropy": PIXEL_CROSS_ENTROPY,
+    "row_lstm and diagonal_lstm": LSTM,
+}
+"""All tables of backends, by operator."""
 
-def choose(backend: str, backends: Mapping[str, Backend], x: Tensor) -> str:
+
+def choose(backend: str, backends: Backends, x: Tensor) -> str:
     """Return the named backend, or for "auto" the first that can run and is worth it.
 
     Inside the transforms of `torch.func`, "auto" is "reference", because registered operators have
@@ -137,15 +143,15 @@ def choose(backend: str, backends: Mapping[str, Backend], x: Tensor) -> str:
             )
         return "reference"
     if backend != "auto":
-        if why_not := backends[backend].can_run(x):
-            raise ValueError(f"backend {backend!r} cannot run this: {why_not}")
+        if reason := backends[backend].unsupported_reason(x):
+            raise ValueError(f"backend {backend!r} cannot run this: {reason}")
         return backend
     for name, candidate in backends.items():
-        why_not = candidate.can_run(x) or candidate.is_worth_it(x)
-        if why_not is None:
+        reason = candidate.auto_reason(x)
+        if reason is None:
             return name
         if not torch.compiler.is_compiling():
-            _log.debug("backend %r passed over: %s", name, why_not)
-            if why_not is WHY_NOT_COMPILED:
+            _log.debug("backend %r passed over: %s", name, reason)
+            if reason is WHY_NOT_COMPILED:
                 warn_of_missing_kernels()
     raise ValueError(f"no backend can run this input of dtype {x.dtype} on {x.device}")

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from pixelsr import functional
 from pixelsr.models import PixelModel, PixelRecursiveSR, PixelRNN
 from pixelsr.utils.distributed import Workers
+from pixelsr.utils.modules import in_eval_mode
 
 
 def nll_by_term(model: PixelModel, images: Tensor) -> dict[str, Tensor]:
@@ -102,12 +103,8 @@ def bits_per_dimension(
         Bits by name. For `PixelRecursiveSR`: "sum" for softmax(A + B), "conditioning" for
         softmax(A), "prior" for softmax(B); for any other model "model".
     """
-    was_training = model.training
-    model.eval()
-    try:
+    with in_eval_mode(model):
         totals = _sums(model, images, batch, workers, advance)
-    finally:
-        model.train(was_training)
     every = workers.gather(totals)
     names = max(every, key=len)  # a worker without an image has no names
     sums = {name: sum(totals.get(name, 0.0) for totals in every) for name in names}

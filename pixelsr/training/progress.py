@@ -1,86 +1,66 @@
 """The progress display of a run: a bar on a terminal, occasional lines elsewhere."""
 
 import sys
-from typing import Protocol
+from collections.abc import Sequence
 
 from typing_extensions import Self
 
 from .meters import Reading
 
 
-class Display(Protocol):
-    """The display that a run reports its progress to."""
+class Display:
+    """The display of one run, or of the runs of several models that take turns.
 
-    def __enter__(self) -> Self: ...
-    def __exit__(self, *exception: object) -> None: ...
+    Args:
+        names: the names of the models, each with a bar of its own; a single model needs no name.
+        speaks: False to show nothing, for all workers but the first.
+    """
+
+    def __init__(self, names: Sequence[str] = ("",), speaks: bool = True) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn  # lazy, as in sampling/api.py
+
+        on_terminal = sys.stdout is not None and sys.stdout.isatty()
+        self.progress = Progress(
+            *([TextColumn("{task.fields[name]}")] if any(names) else []),
+            BarColumn(16),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TextColumn("{task.description}"),
+            disable=not (speaks and on_terminal),
+        )
+        self.tasks = {name: self.progress.add_task("", total=1.0, name=name) for name in names}
+        self.speaks, self.name, self.depth = speaks, names[0], 0
+
+    def begin(self, name: str) -> None:
+        """Begin the turn of a model."""
+        self.name = name
+
+    def __enter__(self) -> Self:
+        """Start the bars at the first entry; runs that take turns enter again and keep them."""
+        self.depth += 1
+        if self.depth == 1:
+            self.progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.depth -= 1
+        if self.depth == 0:
+            self.progress.stop()
 
     def update(self, reading: Reading, logged: bool) -> None:
         """Show a reading; called after every step, with `logged` if the step is also logged."""
-
-    def validate(self, done: float) -> None:
-        """Show the progress of a validation; `done` is the fraction that is finished."""
-
-    def say(self, sentence: str) -> None:
-        """Show a sentence permanently."""
-
-
-class Bar:
-    """A progress bar on a terminal."""
-
-    def __init__(self) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn  # lazy, as in sampling/api.py
-
-        self.progress = Progress(
-            BarColumn(16), TextColumn("{task.percentage:>3.0f}%"), TextColumn("{task.description}")
-        )
-        self.task = self.progress.add_task("", total=1.0)
-
-    def __enter__(self) -> Self:
-        self.progress.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.progress.stop()
-
-    def update(self, reading: Reading, logged: bool) -> None:
-        self.progress.update(self.task, completed=reading.used, description=str(reading))
-
-    def validate(self, done: float) -> None:
-        self.progress.update(self.task, description=f"validating: {done:.0%}")
-
-    def say(self, sentence: str) -> None:
-        self.progress.console.print(sentence, highlight=False, markup=False)
-
-
-class Lines:
-    """Plain lines, for a file or a pipe."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        pass
-
-    def update(self, reading: Reading, logged: bool) -> None:
-        if logged:
+        task = self.tasks[self.name]
+        self.progress.update(task, completed=reading.used, description=str(reading))
+        if logged and self.progress.disable:
             self.say(str(reading))
 
     def validate(self, done: float) -> None:
-        pass
+        """Show the progress of a validation; `done` is the fraction that is finished."""
+        self.progress.update(self.tasks[self.name], description=f"validating: {done:.0%}")
 
     def say(self, sentence: str) -> None:
-        print(sentence, flush=True)
-
-
-class Silence(Lines):
-    """A display that shows nothing, for all workers but the first."""
-
-    def say(self, sentence: str) -> None:
-        pass
-
-
-def display(speaks: bool = True) -> Display:
-    """Return a bar if stdout is a terminal, else lines; `Silence` unless `speaks`."""
-    if not speaks:
-        return Silence()
-    return Bar() if sys.stdout is not None and sys.stdout.isatty() else Lines()
+        """Show a sentence permanently."""
+        line = f"{self.name}  {sentence}" if self.name else sentence
+        if not self.progress.disable:
+            self.progress.console.print(line, highlight=False, markup=False)
+        elif self.speaks:
+            print(line, flush=True)

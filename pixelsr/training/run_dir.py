@@ -20,7 +20,7 @@ from pixelsr.config.training import CHECKPOINT, MODEL, TRAINING, find_config
 from pixelsr.data.image_io import save_image
 from pixelsr.models import PixelModel
 from pixelsr.utils import strict_files
-from pixelsr.utils.atomic_write import check_makeable, remove_partials, write_whole
+from pixelsr.utils.atomic_write import check_makeable, naming, remove_partials, write_whole
 
 from .checkpoint import write_checkpoint
 
@@ -171,12 +171,9 @@ def _remove(path: Path) -> None:
 def _check_writable(folder: Path) -> None:
     """Check that a folder can be written, now rather than after hours of training."""
     check_makeable(folder, "the run")
-    try:
+    with naming(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OSError(f"{folder} cannot be written: {error.strerror or error}") from None
+        tempfile.TemporaryFile(dir=folder).close()
 
 
 class Log:
@@ -201,11 +198,8 @@ class Log:
 
     def write(self, **entry: Any) -> None:
         """Append one entry."""
-        try:
-            with open(self.path, "a") as file:
-                file.write(json.dumps(entry) + "\n")
-        except OSError as error:
-            raise OSError(f"{self.path} cannot be written: {error.strerror or error}") from None
+        with naming(self.path), open(self.path, "a") as file:
+            file.write(json.dumps(entry) + "\n")
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -1,9 +1,12 @@
 """Atomic writing of files, and early checks of output paths."""
 
+import contextlib
+import json
 import os
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 PARTIAL = ".partial"
 
@@ -11,6 +14,26 @@ PARTIAL = ".partial"
 def write_whole(path: Path, data: bytes) -> None:
     """Write one file atomically; see `write_all_whole`."""
     write_all_whole({path: data})
+
+
+def write_json(path: Path, values: Any, indent: int = 2) -> None:
+    """Write JSON atomically; create the folder if it is missing.
+
+    Raises:
+        ValueError: a number is not finite.
+        OSError: the file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, (json.dumps(values, indent=indent, allow_nan=False) + "\n").encode())
+
+
+@contextlib.contextmanager
+def naming(where: str | Path) -> Iterator[None]:
+    """Turn an OSError into one sentence that names the path that cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(f"{where} cannot be written: {error.strerror or error}") from None
 
 
 def write_all_whole(files: Mapping[Path, bytes]) -> None:
@@ -24,17 +47,15 @@ def write_all_whole(files: Mapping[Path, bytes]) -> None:
     """
     # Temporary names do not extend the file's name, which may already have the maximum length.
     partials = {path: path.with_name(f".{uuid.uuid4().hex}{PARTIAL}") for path in files}
-    path = Path()
     try:
         for path, data in files.items():
-            with open(partials[path], "wb") as file:
+            with naming(path), open(partials[path], "wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
         for path, partial in partials.items():
-            os.replace(partial, path)
-    except OSError as error:
-        raise OSError(f"{path} cannot be written: {error.strerror or error}") from None
+            with naming(path):
+                os.replace(partial, path)
     finally:
         for partial in partials.values():
             partial.unlink(missing_ok=True)

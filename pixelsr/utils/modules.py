@@ -1,9 +1,11 @@
 """Unwrapping and copying of `nn.Module`s, including reparametrized ones."""
 
+import contextlib
 import copy
 import functools
 import types
 import weakref
+from collections.abc import Iterator
 from typing import Any, TypeVar
 
 import torch
@@ -31,6 +33,17 @@ def unwrap(model: Any) -> Any:
         else:
             break
     return model
+
+
+@contextlib.contextmanager
+def in_eval_mode(model: nn.Module) -> Iterator[None]:
+    """Put a model into eval mode within the context; its own mode is restored afterwards."""
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)
 
 
 Model = TypeVar("Model", bound=nn.Module)

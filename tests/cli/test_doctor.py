@@ -10,6 +10,8 @@ import pixelsr
 from pixelsr import ops
 from pixelsr.cli import doctor, main
 from pixelsr.models import base
+from pixelsr.ops import backends
+from pixelsr.ops.backends import OPERATORS, Backend
 from pixelsr.ops.compiled import REBUILD
 
 
@@ -52,24 +54,46 @@ def test_says_whether_the_cuda_kernels_are_loaded(report, monkeypatch):
 
 
 def test_says_which_engines_can_run_and_why_the_rest_cannot(report, monkeypatch):
-    reasons = {"reference": None, "cuda": "no GPU was found"}
+    reasons = {"cuda": "no GPU was found", "triton": None, "cpu": None, "reference": None}
+    skipped = reasons | {"triton": "the interpreter is for tests"}
     monkeypatch.setattr(doctor, "ENGINES", reasons)
     monkeypatch.setattr(doctor, "unsupported_reason", lambda name, device: reasons[name])
+    monkeypatch.setattr(doctor, "auto_reason", lambda name, device: skipped[name])
     monkeypatch.setattr(doctor, "OPERATORS", {})
     lines = report()
-    assert lines["reference"] == "ready"
     assert lines["cuda"] == "no: no GPU was found"
+    assert lines["triton"] == "ready; auto skips it: the interpreter is for tests"
+    assert lines["cpu"] == "ready; auto takes it"
+    assert lines["reference"] == "ready"
 
 
-def test_every_known_engine_is_listed(report):
+def test_every_known_engine_is_listed(report, monkeypatch):
+    monkeypatch.setattr(doctor, "OPERATORS", {})
     lines = report()
     for name in ("reference", "cpu", "triton", "cuda"):
-        assert lines[name] == "ready" or lines[name].startswith("no: ")
-    assert lines["reference"] == "ready"
+        assert lines[name].startswith(("ready", "no: "))
 
 
-def test_backends_of_the_operators_are_listed(report):
-    assert report()["cropped"] == "ready"
+def test_every_table_of_backends_is_listed():
+    def is_table(value):
+        return isinstance(value, dict) and isinstance(next(iter(value.values()), None), Backend)
+
+    tables = [value for value in vars(backends).values() if is_table(value)]
+    assert len(tables) == 4
+    assert all(any(table is own for own in OPERATORS.values()) for table in tables)
+    output = CliRunner().invoke(main, ["doctor"]).stdout
+    for operator, table in OPERATORS.items():
+        section = output.split(f"Backends of {operator}, on ")[1].split("\n\n")[0]
+        assert re.findall(r"^  (\S+)", section, re.MULTILINE) == list(table)
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_auto_takes_the_backend_that_is_said_to_be_taken(report, monkeypatch, operator):
+    monkeypatch.setattr(doctor, "OPERATORS", {operator: OPERATORS[operator]})
+    monkeypatch.setattr(doctor, "ENGINES", {})
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    chosen = backends.choose("auto", OPERATORS[operator], torch.zeros(1, 3, 8, 8, device=device))
+    assert [k for k, line in report().items() if line.endswith("auto takes it")] == [chosen]
 
 
 def test_bundled_models_come_with_their_size(report, monkeypatch, tmp_path):

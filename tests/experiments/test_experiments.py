@@ -136,3 +136,14 @@ def test_make_does_every_experiment():
     makefile = MAKEFILE.read_text().replace("\\\n", " ")
     names = re.search(r"addprefix experiment-,(.*?)\)", makefile)[1].split()
     assert names == list(EXPERIMENTS)
+
+
+def test_an_experiment_runs_on_as_many_threads_as_its_option_says(tmp_path, monkeypatch):
+    threads = []
+    monkeypatch.setattr(
+        command, "run", lambda name, config: not threads.append(torch.get_num_threads())
+    )
+    for count in (3, 1):
+        result = run("--out", tmp_path, "--threads", count)
+        assert result.exit_code == 0, result.output
+    assert threads == [3, 1]

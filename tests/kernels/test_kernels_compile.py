@@ -204,7 +204,7 @@ def lstm_jobs(capability):
 
 def hard(name):
     """Return True for some jobs, of every kernel and kind, where registers are scarce."""
-    return "alone row half bf16" in name or "front diagonal half bf16" in name
+    return "alone row half bf16" in name or "wavefront diagonal half bf16" in name
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ pytest.importorskip("triton")
 from pixelsr.kernels.configs import ALONE
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-WAYS = {"alone": 2**40, "front": 0}
+WAYS = {"alone": 2**40, "wavefront": 0}
 """The bytes of weights up to which one program walks all wavefronts."""
 LSTMS = ["row", "diagonal", "reverse"]
 needs_gpu = pytest.mark.skipif(DEVICE == "cpu", reason="there is no GPU")

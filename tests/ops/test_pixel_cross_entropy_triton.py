@@ -8,7 +8,7 @@ import torch
 
 from pixelsr.functional import pixel_cross_entropy
 from pixelsr.ops.cross_entropy import fused_linear
-from pixelsr.ops.cross_entropy.fused_linear import Layer
+from pixelsr.ops.cross_entropy.fused_linear import Chunk, Layer
 from tests.support.aot import MOST_SHARED, Job, resources_of
 from tests.support.helpers import slow
 from tests.support.pixel_cross_entropy_cases import (
@@ -79,20 +79,19 @@ def test_the_kernels_fill_the_slices_that_they_are_given_and_nothing_else():
     layers = [Layer(*(tensor.float().to(DEVICE) for tensor in layer)) for layer in layers]
     buffers = torch.full((2, 2, 9, 2), math.nan, device=DEVICE)
     nll, log_sums = buffers[:, :, 2:7]
-    kernels.launch_pixel_cross_entropy(nll, log_sums, targets, *layers, 1.5)
+    chunk = Chunk(targets, *layers, 1.5)
+    kernels.launch_pixel_cross_entropy(nll, log_sums, *chunk)
     assert buffers.isnan().sum() == 2 * 2 * 4 * 2
     scratch = torch.full((2, 7, 14), math.nan, device=DEVICE)
     of_logits = list(scratch[:, 1:6])
     grad = torch.tensor([[1.0, 2, 3, 4, 5], [5.0, 4, 3, 2, 1]], device=DEVICE)
-    given = (of_logits, grad, log_sums, targets, *layers, 1.5)
-    kernels.launch_pixel_cross_entropy_grad(*given)
+    kernels.launch_pixel_cross_entropy_grad(of_logits, grad, log_sums, *chunk)
     assert scratch.isnan().sum() == 2 * 2 * 14
     expected = torch.empty_like(nll)
-    fused_linear.PYTORCH.forward(expected, log_sums, targets, *layers, 1.5)
+    fused_linear.PYTORCH.forward(expected, log_sums, chunk)
     torch.testing.assert_close(nll, expected)
-    for ours, theirs in zip(
-        of_logits, fused_linear.PYTORCH.backward(grad, *given[2:]), strict=True
-    ):
+    plain = fused_linear.PYTORCH.backward(grad, log_sums, chunk)
+    for ours, theirs in zip(of_logits, plain, strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-6)
 
 

@@ -210,7 +210,7 @@ def test_a_pixel_and_the_turn_of_a_row_are_captured(monkeypatch):
     with torch.no_grad():
         loop = loops.CachedLoop(batch)
     assert spans == [((1, 1, 0), (1, 2, 0)), ((1, 7, 0), (2, 1, 0))]
-    assert loop.why_not_captured is None
+    assert loop.uncaptured_reason is None
     times = {loop.pixel: 0.5, loop.turn: 4.0}
     monkeypatch.setattr(loops, "seconds", lambda device, work: times[work])
     assert loop.seconds(batch) == 6 * (6 * 0.5 + 4)
@@ -221,7 +221,7 @@ def test_what_cannot_be_captured_is_timed_plainly_and_says_why(monkeypatch):
     monkeypatch.setattr(loops, "seconds", lambda device, work, count: drawn.append(count) or 2)
     assert loops.cached_loop_seconds(batch) == 6 * 2
     assert drawn == [4 * 3]
-    assert "need a GPU" in loops.cached_loop(batch).why_not_captured
+    assert "need a GPU" in loops.cached_loop(batch).uncaptured_reason
     before = torch.get_float32_matmul_precision()
     assert before != "high"
     small = make_batch(network(), 1, (2, 2))

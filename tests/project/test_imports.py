@@ -91,13 +91,23 @@ def test_the_package_imports_nothing_from_outside_it():
 
 @pytest.mark.parametrize("arguments", QUICK, ids=" ".join)
 def test_help_and_usage_errors_import_no_torch(arguments):
+    assert answers_without_torch("from pixelsr.cli import main", arguments)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["faces"], ["none", "-o", "x"]], ids=" ".join)
+def test_help_and_usage_errors_of_the_experiments_import_no_torch(arguments):
+    assert answers_without_torch("from experiments.__main__ import experiment as main", arguments)
+
+
+def answers_without_torch(command: str, arguments: list[str]) -> bool:
+    """Return True if a command answers, with the status of help or of a usage error."""
     script = (
-        "import sys\nfrom pixelsr.cli import main\n"
+        f"import sys\n{command}\n"
         f"try:\n    main({arguments!r})\n"
         "except SystemExit as end:\n    print(end.code, 'torch' in sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
-    assert done.stdout.splitlines()[-1] == f"{0 if '--help' in arguments else 2} False", done.stderr
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
+    return done.stdout.splitlines()[-1] == f"{0 if '--help' in arguments else 2} False"
 
 
 def test_help_takes_less_than_four_tenths_of_a_second():

@@ -10,7 +10,7 @@ import pixelsr
 from pixelsr.data.binarize import binarize
 from pixelsr.evaluation import evaluate
 from pixelsr.training import Budget, Intervals, RunDir, Trainer
-from pixelsr.training.progress import Lines
+from pixelsr.training.progress import Display
 from tests.support.networks import inputs, network
 from tests.training.test_training import CONFIG, random_images, small_model
 
@@ -113,7 +113,7 @@ def test_training_takes_the_same_steps(default, tmp_path):
 
     def run(out, model) -> dict[str, torch.Tensor]:
         budget, files = Budget(steps=3), RunDir(tmp_path / out)
-        trainer = Trainer(model, images, held_out, files, CONFIG, budget, intervals, Lines())
+        trainer = Trainer(model, images, held_out, files, CONFIG, budget, intervals, Display())
         trainer.run()
         return trainer.state.model.state_dict()
 

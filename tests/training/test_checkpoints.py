@@ -11,7 +11,7 @@ import torch
 import pixelsr
 from pixelsr.training import Budget, Intervals, RunDir, Trainer, TrainingConfig
 from pixelsr.training.checkpoint import read_checkpoint, write_checkpoint
-from pixelsr.training.progress import Lines
+from pixelsr.training.progress import Display
 from tests.support.mutations import changed, positions
 
 CHECKPOINT, LOG = "checkpoint.safetensors", "log.jsonl"
@@ -43,7 +43,7 @@ def train(out, steps, *, resume=False, config=CONFIG, make=pixelsr.PixelCNN):
         config,
         Budget(steps=8),
         Intervals(log=1, validate=2, checkpoint=100),
-        Lines(),
+        Display(),
         stop=lambda: trainer.state.step >= steps,
     )
     trainer.run()

@@ -17,7 +17,7 @@ from pixelsr.training import checkpoint as checkpoints
 from pixelsr.training.data_order import DataOrder
 from pixelsr.training.loss import TrainingLoss
 from pixelsr.training.optimizer import learning_rate
-from pixelsr.training.progress import Lines
+from pixelsr.training.progress import Display
 from pixelsr.training.state import Ema
 from pixelsr.utils.atomic_write import write_whole
 from pixelsr.utils.signals import Interrupt
@@ -59,7 +59,7 @@ def make_trainer(out, steps, *, model=None, config=CONFIG, validation=None, **op
         config,
         options.pop("budget", Budget(steps=steps)),
         options.pop("intervals", intervals),
-        Lines(),
+        Display(),
         **options,
     )
 
@@ -126,7 +126,7 @@ def test_a_model_of_two_levels_is_trained_on_and_validated_with_what_is_chosen(t
         config = dataclasses.replace(CONFIG, binarize=choice)
         files = RunDir(tmp_path / name)
         Trainer(
-            small_model(2), images, held_out, files, config, Budget(3), Intervals(log=1), Lines()
+            small_model(2), images, held_out, files, config, Budget(3), Intervals(log=1), Display()
         ).run()
         weights[name] = load_file(tmp_path / name / "model" / "model.safetensors")
         lines = (tmp_path / name / "log.jsonl").read_text().splitlines()

@@ -1,6 +1,5 @@
 """The time of each backend's masked convolution, beside the dense one: forward and gradients."""
 
-import statistics
 from collections.abc import Callable
 from functools import partial
 
@@ -9,10 +8,9 @@ from torch import Tensor
 
 from benchmarks.suites.bench_masked_conv import SHAPES, dense
 from pixelsr import functional
-from pixelsr.bench.timing import seconds
 
 from . import REHEARSES, report
-from .setting import DEVICE
+from .setting import DEVICE, median_seconds, name_of
 
 IMAGES, SIDE, ROUNDS, REPEATS = (1, 4, 2, 1) if REHEARSES else (128, 32, 10, 10)
 LAYERS = [SHAPES[2]] if REHEARSES else SHAPES
@@ -36,13 +34,10 @@ def compare(layer: tuple[int, int, int, str], part: str, dtype: torch.dtype) -> 
     results = {name: work() for name, work in sides.items()}  # this also compiles every side
     exact = results["dense"].double()
     apart = {name: float((y.double() - exact).norm() / exact.norm()) for name, y in results.items()}
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(ROUNDS):
-        for name, work in sides.items():
-            times[name].append(seconds(DEVICE, _repeat, work) / REPEATS)
-    medians = {name: statistics.median(own) for name, own in times.items()}
-    name = str(dtype).removeprefix("torch.")
-    report(what=part, layer=list(layer), dtype=name, seconds=medians, from_dense=apart)
+    repeated = {name: partial(_repeat, work) for name, work in sides.items()}
+    medians = {name: own / REPEATS for name, own in median_seconds(repeated, ROUNDS).items()}
+    own = {"layer": list(layer), "dtype": name_of(dtype)}
+    report(what=part, **own, seconds=medians, from_dense=apart)
 
 
 def works(layer: tuple[int, int, int, str], part: str, dtype: torch.dtype) -> dict[str, Work]:

@@ -80,7 +80,7 @@ def measure_gpu(
         found["refused"] |= refused
         results += measure_batch(batch, good, turns)
         if timing.uses_graphs(batch.device):
-            found["cached_loop"][count] = cached_loop(batch).why_not_captured
+            found["cached_loop"][count] = cached_loop(batch).uncaptured_reason
         batch.kept.clear()  # free the graphs' memory
         of_cuda = [one for one in good if one.engine == "cuda"]
         if of_cuda:
@@ -140,7 +140,7 @@ def run() -> None:
 def join(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Join the results of single batches into those of one `measure_gpu` call for all batches."""
     last, gpus = parts[-1], [part["gpu"] for part in parts]
-    results = [figure for part in parts for figure in part["report"]["results"]]
+    results = [one for part in parts for one in part["report"]["results"]]
     gpu = {
         **gpus[-1],
         "breakdown": [one for found in gpus for one in found["breakdown"]],

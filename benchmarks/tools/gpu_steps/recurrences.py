@@ -1,15 +1,13 @@
 """The time of a training step of one recurrent layer, beside an eager PyTorch loop."""
 
 import copy
-import statistics
 
 import torch
 
 from benchmarks.suites.bench_pixelrnn import KINDS, Loop, make_layer, products_of_a_pixel, turn
-from pixelsr.bench.timing import seconds
 
 from . import REHEARSES, report
-from .setting import DEVICE
+from .setting import DEVICE, median_seconds, name_of
 
 IMAGES, SIZE, ROUNDS = (1, 4, 1) if REHEARSES else (16, 32, 9)
 DTYPES = [torch.float32] if REHEARSES else [torch.bfloat16, torch.float32]
@@ -34,17 +32,12 @@ def measure(kind: str, dtype: torch.dtype) -> None:
     results = {name: side()[0] for name, side in sides.items()}
     exact = results["loop"].double()
     apart = {name: float((y.double() - exact).norm() / exact.norm()) for name, y in results.items()}
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(ROUNDS):
-        for name, side in sides.items():
-            times[name].append(seconds(DEVICE, side))
-    medians = {name: statistics.median(own) for name, own in times.items()}
     products = 3 * IMAGES * SIZE**2 * products_of_a_pixel(layer)  # forward and two gradients
     report(
         what="step of a layer",
         kind=kind,
-        dtype=str(dtype).removeprefix("torch."),
+        dtype=name_of(dtype),
         multiply_adds=products,
-        seconds=medians,
+        seconds=median_seconds(sides, ROUNDS),
         from_the_loop=apart,
     )

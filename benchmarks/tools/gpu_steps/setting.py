@@ -1,9 +1,13 @@
 """The model that the steps measure: paper-size on the GPU, or a small one in rehearsals."""
 
+import statistics
+from collections.abc import Callable, Mapping
+
 import torch
 
 import pixelsr
 from pixelsr.bench import Batch, make_batch
+from pixelsr.bench.timing import in_turns
 
 from . import REHEARSES
 
@@ -20,6 +24,16 @@ def make_model() -> pixelsr.PixelRecursiveSR:
     prior = pixelsr.GatedPixelCNN(**sizes, head_channels=12, first_kernel_size=5)
     conditioning = pixelsr.ConditioningNetwork(channels=4, blocks=1, levels=16, scale_factor=2)
     return pixelsr.PixelRecursiveSR(prior, conditioning).to(DEVICE)
+
+
+def median_seconds(sides: Mapping[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """Return the median seconds of each side, timed in turns."""
+    times = in_turns(DEVICE, sides, rounds)
+    return {name: statistics.median(own) for name, own in times.items()}
+
+
+def name_of(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def batch_of(model: pixelsr.PixelRecursiveSR, count: int) -> Batch:

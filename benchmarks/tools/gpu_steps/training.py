@@ -1,7 +1,6 @@
 """The time of the loss and of one training step, both eager, beside plain PyTorch."""
 
 import copy
-import statistics
 from collections.abc import Callable
 from functools import partial
 
@@ -9,14 +8,13 @@ import torch
 from torch import Tensor
 
 from benchmarks.suites.bench_cross_entropy import hidden_maps, layers, our_loss, plain_loss
-from benchmarks.suites.bench_training_step import PlainObjective, live_products, make_step
+from benchmarks.suites.bench_training_step import PlainLoss, live_products, make_step
 from pixelsr.bench.passes import on_backend
-from pixelsr.bench.timing import seconds
 from pixelsr.functional import LogitsHead
 from pixelsr.training.loss import TrainingLoss
 
 from . import REHEARSES, report
-from .setting import DEVICE, SIZE, make_model
+from .setting import DEVICE, SIZE, make_model, median_seconds, name_of
 
 IMAGES, ROUNDS = (2, 2) if REHEARSES else (128, 10)
 DTYPES = [torch.float32] if REHEARSES else [torch.bfloat16, torch.float32]
@@ -37,14 +35,9 @@ def measure(what: str, sides: Sides, dtype: torch.dtype) -> None:
     """Warm up all sides, time them in turns, then measure the peak memory of each."""
     for side in sides.values():
         side()
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(ROUNDS):
-        for name, side in sides.items():
-            times[name].append(seconds(DEVICE, side))
-    medians = {name: statistics.median(own) for name, own in times.items()}
-    name = str(dtype).removeprefix("torch.")
+    medians = median_seconds(sides, ROUNDS)
     memory = {name: peak_memory(side) for name, side in sides.items()}
-    report(what=what, dtype=name, images=IMAGES, seconds=medians, peak_bytes=memory)
+    report(what=what, dtype=name_of(dtype), images=IMAGES, seconds=medians, peak_bytes=memory)
 
 
 def peak_memory(work: Callable[[], object]) -> int | None:
@@ -83,10 +76,10 @@ def steps(model: torch.nn.Module, dtype: torch.dtype) -> Sides:
     """Return an AdamW step under autocast for "auto", for each named backend, and for plain."""
     images = torch.randint(model.levels, (IMAGES, 3, *SIZE), dtype=torch.uint8, device=DEVICE)
     images = images.contiguous(memory_format=torch.channels_last)
-    objectives = {
+    loss_modules = {
         "auto": TrainingLoss(copy.deepcopy(model)),
         "triton": TrainingLoss(on_backend(model, "triton")),
         "cropped": TrainingLoss(on_backend(model, "cropped")),
-        "plain": PlainObjective(on_backend(model, "reference")),
+        "plain": PlainLoss(on_backend(model, "reference")),
     }
-    return {name: partial(make_step(one, dtype), images) for name, one in objectives.items()}
+    return {name: partial(make_step(one, dtype), images) for name, one in loss_modules.items()}

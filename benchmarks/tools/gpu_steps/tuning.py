@@ -87,7 +87,7 @@ def recurrences(
     operator, backward = getattr(OURS, name), getattr(OURS, f"{name}_grad")
     states = operator(gates, weight, initial, *options, True, "triton")
     shipped = configs.ALONE[HALF]
-    for way, most in (("alone", 2**40), ("front", 0)):
+    for way, most in (("alone", 2**40), ("wavefront", 0)):
         configs.ALONE[HALF] = most
         try:
             yield (

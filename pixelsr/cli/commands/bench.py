@@ -8,7 +8,7 @@ import click
 from pixelsr.config.choices import ENGINES
 
 from .help import GroupedCommand, examples, option_of
-from .options import PATH, read_size
+from .options import MODEL_HELP, PATH, SIZE, count_option, threads_option
 from .run import run
 
 MAX_BATCH = 4096
@@ -53,15 +53,9 @@ def _read_engine(text: str) -> str:
 @_what(
     "--model",
     show_default="the paper-size PixelRecursiveSR, random weights",
-    help="A bundled model's name, or a folder such as RUN/model of `pixelsr train -o RUN`.",
+    help=MODEL_HELP,
 )
-@_what(
-    "--size",
-    metavar="H or HxW",
-    callback=read_size,
-    show_default="as the model was trained",
-    help="Height and width of the images, in pixels.",
-)
+@_what("--size", **SIZE)
 @_what(
     "--batch",
     "batches",
@@ -78,20 +72,13 @@ def _read_engine(text: str) -> str:
     callback=_list_of(_read_engine, f"a list of engines, of {', '.join(ENGINES)}"),
     help="Engines; `pixelsr doctor` tells which can run here.",
 )
-@_how(
+@count_option(
     "--rounds",
-    metavar="N",
     default=7,
-    type=click.IntRange(min=1),
     help="Turns of each side; those that take long have 3 at most.",
+    option=_how,
 )
-@_how(
-    "--threads",
-    metavar="N",
-    type=click.IntRange(1, 1024),
-    show_default="as torch chooses",
-    help="Threads of the CPU.",
-)
+@threads_option(_how, expose_value=False)
 @_results("--out", metavar="FILE", type=PATH, help="JSON of every time.")
 @_results(
     "--plot",

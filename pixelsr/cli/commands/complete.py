@@ -11,8 +11,9 @@ from .help import examples
 from .options import (
     PATH,
     box_option,
+    count_option,
+    images_out_option,
     model_option,
-    out_option,
     photos_argument,
     samples_option,
     sampling_options,
@@ -31,7 +32,7 @@ LOW_RES_OF = ("visible", "whole")
     ),
 )
 @photos_argument
-@out_option
+@images_out_option
 @samples_option
 @click.option(
     "--keep",
@@ -45,10 +46,9 @@ LOW_RES_OF = ("visible", "whole")
     help="An image, white where pixels are to be drawn and black where they are kept, of the "
     "size of the photo or of --size; instead of --keep.",
 )
-@click.option(
+@count_option(
     "--size",
-    metavar="N",
-    type=click.IntRange(1, MAX_SIDE),
+    most=MAX_SIDE,
     help="Side of the images, in pixels.  [default: as the model was trained]",
 )
 @click.option(

@@ -7,8 +7,8 @@ import click
 from .help import examples
 from .options import (
     box_option,
+    images_out_option,
     model_option,
-    out_option,
     photos_argument,
     samples_option,
     sampling_options,
@@ -24,7 +24,7 @@ from .run import run
     ),
 )
 @photos_argument
-@out_option
+@images_out_option
 @samples_option
 @model_option("faces-8x32")
 @box_option

@@ -8,9 +8,10 @@ from .help import examples
 from .options import (
     BINARIZE,
     BINARIZE_HELP,
+    MOST_READERS,
     PATH,
-    READERS,
     TEXT,
+    count_option,
     engine_option,
     model_option,
     seed_option,
@@ -38,38 +39,22 @@ SIZE = 32
     type=TEXT,
     help="Images that the model was trained on: the nearest of them is a baseline.",
 )
-@click.option(
-    "--samples",
-    default=1,
-    show_default=True,
-    metavar="K",
-    type=click.IntRange(min=1),
-    help="Number of samples for each enlarged image.",
+@count_option(
+    "--samples", default=1, metavar="K", help="Number of samples for each enlarged image."
 )
-@click.option(
+@count_option(
     "--max-images",
     default=64,
-    show_default=True,
-    metavar="N",
-    type=click.IntRange(min=1),
     help="Largest number of images to enlarge, spread evenly over FOLDER.",
 )
-@click.option(
-    "--batch",
-    default=32,
-    show_default=True,
-    metavar="B",
-    type=click.IntRange(min=1),
-    help="Images at once: fewer save memory.",
-)
+@count_option("--batch", default=32, metavar="B", help="Images at once: fewer save memory.")
 @seed_option
 @temperature_options
 @engine_option
-@threads_option
-@click.option(
+@threads_option(expose_value=False)
+@count_option(
     "--size",
     metavar="S",
-    type=click.IntRange(min=1),
     help=f"Side of the images, in pixels.  [default: as the model was trained, or {SIZE}]",
 )
 @click.option(
@@ -77,12 +62,12 @@ SIZE = 32
     type=BINARIZE,
     help=f"{BINARIZE_HELP}  [default: as the images that the model was trained on]",
 )
-@click.option(
+@count_option(
     "--workers",
     default=0,
-    show_default=True,
+    least=0,
+    most=MOST_READERS,
     metavar="W",
-    type=READERS,
     help="Processes that read the images; 0 reads them in this one.",
 )
 @click.option(

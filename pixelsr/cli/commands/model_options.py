@@ -15,7 +15,7 @@ from pixelsr.config.models import (
 )
 
 from .help import option_of
-from .options import TEXT
+from .options import TEXT, count_option
 
 PRIORS: dict[str, type[Config]] = {
     "GatedPixelCNN": GatedPixelCNNConfig,
@@ -57,7 +57,7 @@ def _of_a(flag: str, field: str, help: str) -> Callable[..., Any]:
 
 
 def _size(flag: str, help: str, **attributes: Any) -> Callable[..., Any]:
-    return _option(flag, metavar="N", type=click.IntRange(min=1), help=help, **attributes)
+    return count_option(flag, help=help, option=_option, **attributes)
 
 
 def _defaults(field: str) -> str:

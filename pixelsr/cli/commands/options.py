@@ -31,7 +31,7 @@ def _read_box(context: click.Context, option: click.Parameter, text: str | None)
     return left, top, right, bottom
 
 
-def read_size(context: click.Context, option: click.Parameter, text: str | None) -> Size | None:
+def _read_size(context: click.Context, option: click.Parameter, text: str | None) -> Size | None:
     if text is None:
         return None
     height, by, width = text.partition("x")
@@ -71,21 +71,42 @@ class Filled(click.ParamType):  # type: ignore[type-arg, unused-ignore]
 PATH, TEXT = Filled(Path), Filled()
 photos_argument = click.argument("photos", metavar="PHOTO...", nargs=-1, required=True, type=PATH)
 
-out_option = click.option(
-    "-o",
-    "--out",
-    metavar="OUT",
-    required=True,
-    type=PATH,
-    help="Folder for the images; it is created if needed, and existing files are replaced.",
+
+def out_option(help: str) -> Option:
+    """Return the option --out, the folder to write."""
+    return click.option("-o", "--out", metavar="OUT", required=True, type=PATH, help=help)
+
+
+images_out_option = out_option(
+    "Folder for the images; it is created if needed, and existing files are replaced."
 )
 
-samples_option = click.option(
-    "--samples",
-    default=4,
-    show_default=True,
-    type=click.IntRange(1, 64),
-    help="Number of images to draw for each photo.",
+
+def device_option(help: str, option: Callable[..., Option] = click.option) -> Option:
+    """Return the option --device."""
+    choice = click.Choice(["auto", "cpu", "cuda"])
+    return option("--device", type=choice, default="auto", show_default=True, help=help)
+
+
+def count_option(
+    *names: str,
+    help: str,
+    default: int | None = None,
+    least: int = 1,
+    most: int | None = None,
+    metavar: str = "N",
+    option: Callable[..., Option] = click.option,
+    **attributes: Any,
+) -> Option:
+    """Return an option that is an int from `least` to `most`."""
+    if default is not None:
+        attributes |= {"default": default, "show_default": True}
+    kind = click.IntRange(least, most)
+    return option(*names, metavar=metavar, type=kind, help=help, **attributes)
+
+
+samples_option = count_option(
+    "--samples", default=4, most=64, help="Number of images to draw for each photo."
 )
 
 box_option = click.option(
@@ -95,20 +116,15 @@ box_option = click.option(
     help="The square of each photo to take, in pixels.  [default: the center square]",
 )
 
-size_option = click.option(
-    "--size",
-    metavar="H or HxW",
-    callback=read_size,
-    help="Height and width of the images, in pixels.  [default: as the model was trained]",
-)
+SIZE: dict[str, Any] = {
+    "metavar": "H or HxW",
+    "callback": _read_size,
+    "help": "Height and width of the images, in pixels.  [default: as the model was trained]",
+}
+"""Attributes of --size."""
 
-seed_option = click.option(
-    "--seed",
-    default=0,
-    show_default=True,
-    type=click.IntRange(0, 2**64 - 1),
-    metavar="N",
-    help="The same seed draws the same images.",
+seed_option = count_option(
+    "--seed", default=0, least=0, most=2**64 - 1, help="The same seed draws the same images."
 )
 
 engine_option = click.option(
@@ -131,14 +147,14 @@ def _keep_threads(
     return threads
 
 
-THREADS: dict[str, Any] = {
-    "type": click.IntRange(1, 1024),
-    "metavar": "N",
-    "callback": _keep_threads,
-    "help": "CPU threads.  [default: one for each core]",
-}
-"""Attributes of --threads."""
-threads_option = click.option("--threads", expose_value=False, **THREADS)
+def threads_option(option: Callable[..., Option] = click.option, **attributes: Any) -> Option:
+    """Return the option --threads."""
+    help = "CPU threads.  [default: one for each core]"
+    callback = _keep_threads
+    return count_option(
+        "--threads", most=1024, help=help, option=option, callback=callback, **attributes
+    )
+
 
 BINARIZE = click.Choice(BINARIZATIONS)
 """The type of --binarize."""
@@ -147,17 +163,17 @@ BINARIZE_HELP = (
     "value white with probability intensity / 255, drawn once."
 )
 
-READERS = click.IntRange(0, 1024)
-"""The type of --workers, the number of processes that read images."""
+MOST_READERS = 1024
+"""The largest number of processes that read images."""
 
-max_batch_option = click.option(
+max_batch_option = count_option(
     "--max-batch",
     default=MAX_BATCH,
-    show_default=True,
-    type=click.IntRange(min=1),
-    metavar="N",
     help="Largest number of images to draw at once: fewer take less memory, and change no image.",
 )
+
+
+MODEL_HELP = "A bundled model's name, or a folder such as RUN/model of `pixelsr train -o RUN`."
 
 
 def model_option(default: str | None = None) -> Option:
@@ -167,7 +183,7 @@ def model_option(default: str | None = None) -> Option:
         "--model",
         type=TEXT,
         show_default=True,
-        help="A bundled model's name, or a folder such as RUN/model of `pixelsr train -o RUN`.",
+        help=MODEL_HELP,
         **given,
     )
 
@@ -177,6 +193,7 @@ def temperature_options(command: Command) -> Command:
 
     @click.option(
         "--temperature",
+        metavar="T",
         type=click.FloatRange(min=0),
         callback=_finite,
         help="Divisor of the logits: less than 1 is tamer, 0 takes the likeliest value each time.  "
@@ -184,6 +201,7 @@ def temperature_options(command: Command) -> Command:
     )
     @click.option(
         "--tau",
+        metavar="X",
         type=click.FloatRange(min=0, min_open=True),
         callback=_finite,
         help="The paper's multiplier of the logits, 1/temperature; replaces --temperature.",
@@ -201,7 +219,8 @@ def temperature_options(command: Command) -> Command:
 
 def sampling_options(command: Command) -> Command:
     """Add seed, temperature, engine and max_batch, with the names of `pixelsr.sample`."""
-    options = (threads_option, max_batch_option, engine_option, temperature_options, seed_option)
+    threads = threads_option(expose_value=False)
+    options = (threads, max_batch_option, engine_option, temperature_options, seed_option)
     for option in options:
         command = option(command)
     return command

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from .help import examples
-from .options import model_option, out_option, sampling_options, size_option
+from .options import SIZE, count_option, images_out_option, model_option, sampling_options
 from .run import run
 
 
@@ -16,23 +16,14 @@ from .run import run
         "pixelsr sample --model prior/model -n 64 --first-index 64 -o more",
     ),
 )
-@out_option
-@click.option(
-    "-n",
-    "samples",
-    default=16,
-    show_default=True,
-    type=click.IntRange(1, 10**6),
-    metavar="N",
-    help="Images to draw.",
-)
-@size_option
-@click.option(
+@images_out_option
+@count_option("-n", "samples", default=16, most=10**6, help="Images to draw.")
+@click.option("--size", **SIZE)
+@count_option(
     "--first-index",
     default=0,
-    show_default=True,
-    type=click.IntRange(0, 2**63 - 1),
-    metavar="N",
+    least=0,
+    most=2**63 - 1,
     help="Number of the first sample in the noise, from 0, to continue another run.",
 )
 @model_option()

@@ -14,7 +14,16 @@ from pixelsr.config.training import Intervals, TrainingConfig, find_config
 
 from .help import option_of
 from .model_options import model_options
-from .options import BINARIZE, BINARIZE_HELP, PATH, READERS, TEXT, THREADS
+from .options import (
+    BINARIZE,
+    BINARIZE_HELP,
+    MOST_READERS,
+    PATH,
+    TEXT,
+    count_option,
+    device_option,
+    threads_option,
+)
 
 Options = tuple[Callable[..., Any], ...]
 CONFIG_FIELDS = tuple(field.name for field in dataclasses.fields(TrainingConfig))
@@ -30,7 +39,7 @@ _images, _config, _run = option_of("Images"), option_of("How to train"), option_
 
 def _count(option: Callable[..., Any], name: str, help: str, default: int | None = None) -> Any:
     """Return an option that is a positive int."""
-    return option(name, metavar="N", type=click.IntRange(min=1), default=default, help=help)
+    return count_option(name, help=help, default=default, option=option)
 
 
 def _number(name: str, default: float | None, help: str, kind: Any = float) -> Any:
@@ -72,7 +81,7 @@ def _of_images() -> Options:
         _images(
             "--workers",
             metavar="N",
-            type=READERS,
+            type=click.IntRange(0, MOST_READERS),
             default=DEFAULT_READERS,
             show_default="one for each core, at most 4",
             help="Processes that read the images; 0 reads them in this process.",
@@ -206,23 +215,19 @@ def _of_run() -> Options:
         _count(_run, "--log-every", "Steps between two lines of the log.", Intervals.log),
         _count(_run, "--validate-every", "Steps between two validations.", Intervals.validate),
         _count(_run, "--checkpoint-every", "Steps between two checkpoints.", Intervals.checkpoint),
-        _run(
+        count_option(
             "--grid",
-            metavar="N",
-            type=click.IntRange(0, 64),
             default=4,
+            least=0,
+            most=64,
             help="Number of images that each validation draws samples of; 0 draws none.",
+            option=_run,
         ),
         _run(
             "--tensorboard/--no-tensorboard",
             default=None,
             help="Write curves and samples for TensorBoard.  [default: if it is installed]",
         ),
-        _run("--threads", **THREADS),
-        _run(
-            "--device",
-            type=click.Choice(["auto", "cpu", "cuda"]),
-            default="auto",
-            help="auto is cuda if there is a GPU.",
-        ),
+        threads_option(_run),
+        device_option("auto is cuda if there is a GPU.", _run),
     )

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pixelsr.masks import group_sizes
 
+from ..dtypes import accumulator
 from .logits_head import LogitsHead
 
 Where = tuple[slice, slice]
@@ -36,26 +37,36 @@ class Layer(NamedTuple):
     bias: Tensor | None
 
 
+class Chunk(NamedTuple):
+    """A chunk of P pixels.
+
+    Attributes:
+        targets: uint8 ``[P, C]``.
+        prior: the output layer of B, after its hidden layer.
+        conditioning: the output layer of A; None if there is no A.
+        scale: the divisor of A's logits in the term of A alone.
+    """
+
+    targets: Tensor
+    prior: Layer
+    conditioning: Layer | None
+    scale: float
+
+
 class Kernels(NamedTuple):
     """The functions for a chunk of P pixels and T terms (A + B, and A alone if there is A).
 
     Attributes:
-        forward: ``(nll, log_sums, targets, prior, conditioning, scale)`` fills `nll` and `log_sums`
-            ``[T, P, C]`` with the nll of each value and the log of its sum of exponentials.
-        backward: ``(grad, log_sums, targets, prior, conditioning, scale)`` takes the gradient of
-            the nll, ``[T, P]``, and returns the gradients of B's logits and, if there is A, of A's
-            logits, ``[P, C * L]`` each.
+        forward: ``(nll, log_sums, chunk)`` fills `nll` and `log_sums` ``[T, P, C]`` with the nll of
+            each value and the log of its sum of exponentials.
+        backward: ``(grad, log_sums, chunk)`` takes the gradient of the nll, ``[T, P]``, and returns
+            the gradients of B's logits and, if there is A, of A's logits, ``[P, C * L]`` each.
         wants_log_sums: True if `backward` reads `log_sums`; otherwise they are empty.
     """
 
-    forward: Callable[[Tensor, Tensor, Tensor, Layer, Layer | None, float], None]
-    backward: Callable[[Tensor, Tensor, Tensor, Layer, Layer | None, float], list[Tensor]]
+    forward: Callable[[Tensor, Tensor, Chunk], None]
+    backward: Callable[[Tensor, Tensor, Chunk], list[Tensor]]
     wants_log_sums: bool
-
-
-def accumulator(dtype: torch.dtype) -> torch.dtype:
-    """Return the dtype in which numbers of a dtype are summed."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def forward_chunked(
@@ -71,9 +82,8 @@ def forward_chunked(
     nll = prior.features.new_empty(shape, dtype=accumulator(prior.features.dtype))
     log_sums = torch.empty_like(nll) if kernels.wants_log_sums else nll.new_empty(0)
     for where in chunks(images):
-        layers = _layers(prior, conditioning, where, colors)
-        buffers = _of_terms(nll, where), _of_terms(log_sums, where)
-        kernels.forward(*buffers, rows(images, where), *layers, scale)
+        chunk = _chunk(images, prior, conditioning, scale, where)
+        kernels.forward(_of_terms(nll, where), _of_terms(log_sums, where), chunk)
     return nll.flatten(2).sum(2), log_sums
 
 
@@ -101,10 +111,11 @@ def backward_chunked(
     if conditioning is not None:
         parts.append(_Gradients(conditioning, needs[1], 1))
     for where in chunks(images):
-        layers = _layers(prior, conditioning, where, colors)
-        targets = rows(images, where)
-        each = grad[:, where[0]].repeat_interleave(len(targets) // grad[0, where[0]].numel(), 1)
-        of_logits = kernels.backward(each, _of_terms(log_sums, where), targets, *layers, scale)
+        chunk = _chunk(images, prior, conditioning, scale, where)
+        pixels = len(chunk.targets) // grad[0, where[0]].numel()
+        each = grad[:, where[0]].repeat_interleave(pixels, 1)
+        of_logits = kernels.backward(each, _of_terms(log_sums, where), chunk)
+        layers = chunk.prior, chunk.conditioning
         for part, of_some, layer in zip(parts, of_logits, layers, strict=False):
             if layer is not None:
                 part.add(of_some, layer.x, where)
@@ -176,19 +187,24 @@ def _of_terms(buffer: Tensor, where: Where) -> Tensor:
     return buffer[:, where[0], where[1]].flatten(1, 3) if buffer.numel() else buffer
 
 
-def _layers(
-    prior: LogitsHead, conditioning: LogitsHead | None, where: Where, colors: int
-) -> tuple[Layer, Layer | None]:
-    """Return the output layers of a chunk, after computing the prior's hidden layer."""
-    x = rows(prior.features, where)
+def _chunk(
+    images: Tensor,
+    prior: LogitsHead,
+    conditioning: LogitsHead | None,
+    scale: float,
+    where: Where,
+) -> Chunk:
+    """Return a chunk, after computing the prior's hidden layer."""
+    targets, x = rows(images, where), rows(prior.features, where)
     if prior.hidden_weight is not None:
         hidden = Layer(x, prior.hidden_weight[:, :, 0, 0], prior.hidden_bias)
-        x = masked_product(hidden, colors).relu_()
+        x = masked_product(hidden, images.shape[1]).relu_()
     layer = Layer(x, prior.weight[:, :, 0, 0], prior.bias)
     if conditioning is None:
-        return layer, None
+        return Chunk(targets, layer, None, scale)
     a = rows(conditioning.features, where)
-    return layer, Layer(a, conditioning.weight[:, :, 0, 0], conditioning.bias)
+    alone = Layer(a, conditioning.weight[:, :, 0, 0], conditioning.bias)
+    return Chunk(targets, layer, alone, scale)
 
 
 def _groups(out_channels: int, in_channels: int, colors: int) -> Iterator[tuple[slice, slice]]:
@@ -246,8 +262,10 @@ def _add_product(out: Tensor, a: Tensor, b: Tensor) -> None:
         out += a @ b
 
 
-def _logits(prior: Layer, conditioning: Layer | None, scale: float, colors: int) -> list[Tensor]:
+def _logits(chunk: Chunk) -> list[Tensor]:
     """Return the logits A + B and, if there is A, A / scale, ``[P, C, L]`` each."""
+    targets, prior, conditioning, scale = chunk
+    colors = targets.shape[1]
     shape = (len(prior.x), colors, -1)
     dtype = accumulator(prior.x.dtype)
     total = masked_product(prior, colors).to(dtype).view(shape)
@@ -257,36 +275,22 @@ def _logits(prior: Layer, conditioning: Layer | None, scale: float, colors: int)
     return [total.add_(alone), alone if scale == 1 else alone.div_(scale)]
 
 
-def _forward(
-    nll: Tensor,
-    log_sums: Tensor,
-    targets: Tensor,
-    prior: Layer,
-    conditioning: Layer | None,
-    scale: float,
-) -> None:
-    index = targets.long().unsqueeze(2)  # [P, C, 1]
-    for term, logits in enumerate(_logits(prior, conditioning, scale, targets.shape[1])):
+def _forward(nll: Tensor, log_sums: Tensor, chunk: Chunk) -> None:
+    index = chunk.targets.long().unsqueeze(2)  # [P, C, 1]
+    for term, logits in enumerate(_logits(chunk)):
         torch.neg(logits.log_softmax(2).gather(2, index).squeeze(2), out=nll[term])
 
 
-def _backward(
-    grad: Tensor,
-    log_sums: Tensor,
-    targets: Tensor,
-    prior: Layer,
-    conditioning: Layer | None,
-    scale: float,
-) -> list[Tensor]:
-    index = targets.long().unsqueeze(2)
+def _backward(grad: Tensor, log_sums: Tensor, chunk: Chunk) -> list[Tensor]:
+    index = chunk.targets.long().unsqueeze(2)
     grads = []
-    for term, logits in enumerate(_logits(prior, conditioning, scale, targets.shape[1])):
+    for term, logits in enumerate(_logits(chunk)):
         some = _minus_onehot(logits.softmax(2), index)
-        each = grad[term] if term == 0 or scale == 1 else grad[term] / scale
+        each = grad[term] if term == 0 or chunk.scale == 1 else grad[term] / chunk.scale
         grads.append(some.mul_(each[:, None, None]).flatten(1))
-    if conditioning is not None:
+    if chunk.conditioning is not None:
         grads[1] += grads[0]
-    return [some.to(prior.x.dtype) for some in grads]
+    return [some.to(chunk.prior.x.dtype) for some in grads]
 
 
 # PyTorch's softmax in backward does not need the sums from forward.

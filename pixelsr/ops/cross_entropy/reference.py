@@ -6,13 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..dtypes import accumulator
 from ..masked_conv2d.reference import masked_conv2d_ref
 from .logits_head import LogitsHead
 
 
 def nll_ref(logits: Tensor, images: Tensor) -> Tensor:
     """Return the cross-entropy of each image, ``[N]``, summed in float32 or float64."""
-    logits = logits if logits.dtype == torch.float64 else logits.float()
+    logits = logits.to(accumulator(logits.dtype))
     rows = logits.permute(0, 3, 4, 2, 1).flatten(0, 3)  # [N H W C, L], a view in channels_last
     targets = images.permute(0, 2, 3, 1).flatten().long()
     nll = F.cross_entropy(rows, targets, reduction="none")

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..dtypes import accumulator
 from ..registry import (
     LIBRARY,
     cast_under_autocast,
@@ -21,9 +22,8 @@ from ..registry import (
 )
 from .fused_linear import (
     PYTORCH,
+    Chunk,
     Kernels,
-    Layer,
-    accumulator,
     backward_chunked,
     forward_chunked,
     with_logits_chunked,
@@ -116,34 +116,19 @@ def _scale(grad: Tensor, of_total: Tensor, of_alone: Tensor) -> tuple[Tensor, Te
 # The Triton kernels, which are imported when they are called.
 
 
-def _forward_triton(
-    nll: Tensor,
-    log_sums: Tensor,
-    targets: Tensor,
-    prior: Layer,
-    conditioning: Layer | None,
-    scale: float,
-) -> None:
+def _forward_triton(nll: Tensor, log_sums: Tensor, chunk: Chunk) -> None:
     from pixelsr.kernels.cross_entropy.from_features import launch_pixel_cross_entropy
 
-    launch_pixel_cross_entropy(nll, log_sums, targets, prior, conditioning, scale)
+    launch_pixel_cross_entropy(nll, log_sums, *chunk)
 
 
-def _backward_triton(
-    grad: Tensor,
-    log_sums: Tensor,
-    targets: Tensor,
-    prior: Layer,
-    conditioning: Layer | None,
-    scale: float,
-) -> list[Tensor]:
+def _backward_triton(grad: Tensor, log_sums: Tensor, chunk: Chunk) -> list[Tensor]:
     from pixelsr.kernels.cross_entropy.from_features import launch_pixel_cross_entropy_grad
 
-    of_logits = [prior.x.new_empty(len(prior.x), len(prior.weight)) for _ in grad]
+    x, weight, _ = chunk.prior
+    of_logits = [x.new_empty(len(x), len(weight)) for _ in grad]
     with _filled(of_logits) as buffers:
-        launch_pixel_cross_entropy_grad(
-            buffers, grad, log_sums, targets, prior, conditioning, scale
-        )
+        launch_pixel_cross_entropy_grad(buffers, grad, log_sums, *chunk)
     return of_logits
 
 
@@ -166,21 +151,6 @@ def _filled(outputs: list[Tensor]) -> Iterator[list[Tensor]]:
     yield (buffers := [output.float() for output in outputs])
     for output, buffer in zip(outputs, buffers, strict=True):
         output.copy_(buffer)
-
-
-TRITON = Kernels(_forward_triton, _backward_triton, wants_log_sums=True)
-_RUN: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
-    "pixel_cross_entropy": (_forward_by(PYTORCH), _forward_by(TRITON)),
-    "pixel_cross_entropy_grad": (_grad_by(PYTORCH), _grad_by(TRITON)),
-    "pixel_cross_entropy_with_logits": (
-        _with_logits_by(with_logits_chunked),
-        _with_logits_by(_with_logits_triton),
-    ),
-}
-for _name, (_anywhere, _by_triton) in _RUN.items():
-    LIBRARY.impl(_name, _anywhere, "CompositeExplicitAutograd")
-    register_triton(f"{_name}_triton", _by_triton)
-LIBRARY.impl("pixel_cross_entropy_with_logits_grad", _scale, "CompositeExplicitAutograd")
 
 
 # Fakes.
@@ -267,28 +237,38 @@ def _backward_with_logits(ctx: Any, grad: Tensor | None, *_: None) -> tuple[Any,
     return None, to_prior, to_alone if has_alone else None, None, None
 
 
-for _end, _kernels in (("", PYTORCH), ("_triton", TRITON)):
-    _fakes: dict[str, Callable[..., Any]] = {
-        f"pixel_cross_entropy{_end}": _forward_fake_by(_kernels),
-        f"pixel_cross_entropy_grad{_end}": _grad_fake,
-        f"pixel_cross_entropy_with_logits{_end}": _with_logits_fake,
-    }
-    for _name, _fake in _fakes.items():
-        torch.library.register_fake(f"pixelsr::{_name}", _fake, lib=LIBRARY)
-    torch.library.register_autograd(
-        f"pixelsr::pixel_cross_entropy{_end}",
-        _backward_by(f"pixel_cross_entropy_grad{_end}"),
-        setup_context=_keep,
-        lib=LIBRARY,
-    )
-    refuse_second_derivatives(f"pixel_cross_entropy_grad{_end}")
-    torch.library.register_autograd(
-        f"pixelsr::pixel_cross_entropy_with_logits{_end}",
-        _backward_with_logits,
-        setup_context=_keep_with_logits,
-        lib=LIBRARY,
-    )
-    cast_under_autocast(f"pixel_cross_entropy{_end}")
-torch.library.register_fake(
-    "pixelsr::pixel_cross_entropy_with_logits_grad", _scale_fake, lib=LIBRARY
+# The registration of both forms.
+
+
+def _register(end: str, kernels: Kernels, fill_with_logits: Callable[..., None]) -> None:
+    """Register the operators of a form, whose names have this end."""
+    loss, grad = f"pixel_cross_entropy{end}", f"pixel_cross_entropy_grad{end}"
+    with_logits = f"pixel_cross_entropy_with_logits{end}"
+    for name, run, fake in (
+        (loss, _forward_by(kernels), _forward_fake_by(kernels)),
+        (grad, _grad_by(kernels), _grad_fake),
+        (with_logits, _with_logits_by(fill_with_logits), _with_logits_fake),
+    ):
+        if kernels is PYTORCH:
+            LIBRARY.impl(name, run, "CompositeExplicitAutograd")
+        else:
+            register_triton(name, run)
+        torch.library.register_fake(f"pixelsr::{name}", fake, lib=LIBRARY)
+    for name, backward, keep in (
+        (loss, _backward_by(grad), _keep),
+        (with_logits, _backward_with_logits, _keep_with_logits),
+    ):
+        torch.library.register_autograd(
+            f"pixelsr::{name}", backward, setup_context=keep, lib=LIBRARY
+        )
+    refuse_second_derivatives(grad)
+    cast_under_autocast(loss)
+
+
+_register("", PYTORCH, with_logits_chunked)
+_register(
+    "_triton", Kernels(_forward_triton, _backward_triton, wants_log_sums=True), _with_logits_triton
 )
+_SCALE = "pixel_cross_entropy_with_logits_grad"
+LIBRARY.impl(_SCALE, _scale, "CompositeExplicitAutograd")
+torch.library.register_fake(f"pixelsr::{_SCALE}", _scale_fake, lib=LIBRARY)

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ..registry import LIBRARY, cast_under_autocast, refuse_second_derivatives
-from .cpu import empty, forward_cpu, grad_into, outputs_cpu
-from .eager import Kind
+from .schema import CPU
+from .states import Kind, States, empty_grad_gates, empty_states
 
 # Inputs: gates [N, 8 h, H, W], and for each direction weight [4 h, h, 2] and initial [2, h].
 # Outputs: out [N, h, H, W], and with keep for each direction hidden and cell [N, h, H, W] and
@@ -33,8 +33,8 @@ def _directions(gates: Tensor) -> tuple[Tensor, Tensor]:
     return left, right[:, :, :-1]
 
 
-def _kept(outs: tuple[Tensor, Tensor, Tensor], keep: bool) -> tuple[Tensor, ...]:
-    return outs if keep else (outs[0].new_empty(0), *outs[1:])
+def _kept(states: States, keep: bool) -> tuple[Tensor, ...]:
+    return states if keep else (states.hidden.new_empty(0), *states[1:])
 
 
 @torch.library.impl(LIBRARY, "diagonal_bilstm", "CPU")
@@ -47,11 +47,11 @@ def _forward(
     keep: bool,
 ) -> tuple[Tensor, ...]:
     a, b = _directions(gates)
-    left = forward_cpu(Kind(True), a, weight, initial, keep)
-    right = forward_cpu(Kind(True, True), b, weight_reverse, initial_reverse, keep)
-    out = torch.empty_like(left[0])
-    out[:, :, :1] = left[0][:, :, :1]
-    torch.add(left[0][:, :, 1:], right[0], out=out[:, :, 1:])
+    left = CPU.run(Kind(True), a, weight, initial, keep)
+    right = CPU.run(Kind(True, True), b, weight_reverse, initial_reverse, keep)
+    out = torch.empty_like(left.hidden)
+    out[:, :, :1] = left.hidden[:, :, :1]
+    torch.add(left.hidden[:, :, 1:], right.hidden, out=out[:, :, 1:])
     return out, *_kept(left, keep), *_kept(right, keep)
 
 
@@ -64,29 +64,23 @@ def _grad(
     initial_reverse: Tensor,
     *kept: Tensor,
 ) -> tuple[Tensor, ...]:
-    of_gates = _empty_grad(grad, kept[0])
+    of_gates = empty_grad_gates(kept[0], 2)
     left, right = _directions(of_gates)
-    of_left = grad_into(left, Kind(True), grad, weight, initial, *kept[:3])
-    below = grad[:, :, 1:]
-    reverse = (weight_reverse, initial_reverse)
-    of_right = grad_into(right, Kind(True, True), below, *reverse, *kept[3:])
+    given = grad, weight, initial, States(*kept[:3])
+    of_left = CPU.grad(Kind(True), *given, left)
+    given = grad[:, :, 1:], weight_reverse, initial_reverse, States(*kept[3:])
+    of_right = CPU.grad(Kind(True, True), *given, right)
     of_gates[:, grad.shape[1] * 4 :, -1:] = 0
     return of_gates, *of_left, *of_right
 
 
-def _empty_grad(grad: Tensor, hidden: Tensor) -> Tensor:
-    """Return an empty gradient in the memory format of the hidden states and the gates."""
-    n, h, height, width = grad.shape
-    return empty(hidden, (n, 8 * h, height, width), grad.dtype)
-
-
 def _forward_fake(gates: Tensor, *given: Any) -> tuple[Tensor, ...]:
-    left, right = (outputs_cpu(x, given[-1]) for x in _directions(gates))
-    return torch.empty_like(left[0]), *_kept(left, given[-1]), *_kept(right, given[-1])
+    left, right = (empty_states(x, given[-1]) for x in _directions(gates))
+    return torch.empty_like(left.hidden), *_kept(left, given[-1]), *_kept(right, given[-1])
 
 
 def _grad_fake(grad: Tensor, *given: Tensor) -> tuple[Tensor, ...]:
-    return _empty_grad(grad, given[4]), *(x.new_empty(x.shape) for x in given[:4])
+    return empty_grad_gates(given[4], 2), *(x.new_empty(x.shape) for x in given[:4])
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:

@@ -11,42 +11,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..dtypes import accumulator
+from .states import Kind, States
+
 _LEAST_CELLS, _MOST_PRODUCTS = 64, 32  # bounds for the partial sums of a weight gradient
-
-
-class Kind(NamedTuple):
-    """A kind of recurrence.
-
-    Attributes:
-        diagonal: True for a Diagonal LSTM, whose cells read the cells above and beside them; False
-            for a Row LSTM, whose cells read a centered window of the row above.
-        reverse: True for the direction from right to left.
-    """
-
-    diagonal: bool = False
-    reverse: bool = False
-
-    def border(self, taps: int) -> int:
-        """Return the tap that reads the predecessor, whose cell state the cell continues."""
-        return 1 if self.diagonal else taps // 2
-
-    def states(self, height: int, width: int) -> int:
-        """Return the number of states that are carried from wavefront to wavefront."""
-        return height if self.diagonal else width
-
-
-class States(NamedTuple):
-    """The outputs of a recurrence.
-
-    Attributes:
-        hidden: ``[N, h, H, W]``, in the dtype of the gates.
-        cell: ``[N, h, H, W]``, in the accumulator's dtype; empty if not kept for gradients.
-        activations: the gates after sigmoid and tanh, ``[N, 4 h, H, W]``; empty likewise.
-    """
-
-    hidden: Tensor
-    cell: Tensor
-    activations: Tensor
 
 
 class Wavefront(NamedTuple):
@@ -154,11 +122,6 @@ def of_weight(kind: Kind, grad_gates: Tensor, hidden: Tensor, initial: Tensor, t
     total = sum(gates.T @ states for gates, states in pairs)
     assert isinstance(total, Tensor)  # there is a cell
     return total.unflatten(1, (taps, -1)).transpose(1, 2).contiguous()
-
-
-def accumulator(dtype: torch.dtype) -> torch.dtype:
-    """Return the dtype of sums and of the cell state."""
-    return torch.float64 if dtype == torch.float64 else torch.float32
 
 
 def scan_forward(

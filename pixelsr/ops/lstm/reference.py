@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..dtypes import accumulator
+
 
 def row_lstm_ref(gates: Tensor, weight: Tensor, initial_state: Tensor) -> Tensor:
     """Run a Row LSTM row by row, with an ``F.conv1d`` of the row above.
@@ -70,5 +72,4 @@ def _step(inputs: Tensor, sums: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _exact(x: Tensor) -> Tensor:
-    """Convert to the dtype of sums and of the cell state: float32, or float64 for float64."""
-    return x if x.dtype == torch.float64 else x.float()
+    return x.to(accumulator(x.dtype))

@@ -12,61 +12,73 @@ import torch
 from torch import Tensor
 
 from ..registry import LIBRARY, cast_under_autocast, refuse_second_derivatives
-from .cpu import empty, forward_cpu, grad_cpu, outputs_cpu
-from .eager import Kind, States, scan_backward, scan_forward
-from .triton import forward_triton, grad_triton
+from .cpu import backward_cpu, forward_cpu
+from .eager import scan_backward, scan_forward
+from .states import Kind, States, empty_grad_gates, empty_states
+from .triton import backward_triton, forward_triton
 
+Two = tuple[Tensor, Tensor]
 Three = tuple[Tensor, Tensor, Tensor]
 
 
-def _forward_scan(kind: Kind, gates: Tensor, weight: Tensor, initial: Tensor, keep: bool) -> Three:
-    states = States(*outputs_cpu(gates, keep))
-    if states.hidden.numel():
-        scan_forward(kind, gates, weight, initial, states)
-    return states
+class Kernels(NamedTuple):
+    """The functions of a backend. Both fill their last argument, of maps that are not empty.
+
+    Attributes:
+        forward: fills the states.
+        backward: fills the gradient of the gates, and returns the gradients of the weight and of
+            the initial state.
+    """
+
+    forward: Callable[[Kind, Tensor, Tensor, Tensor, States], None]
+    backward: Callable[[Kind, Tensor, Tensor, Tensor, States, Tensor], Two]
+
+    def run(self, kind: Kind, gates: Tensor, weight: Tensor, initial: Tensor, keep: bool) -> States:
+        """Return the states."""
+        states = empty_states(gates, keep)
+        if states.hidden.numel():
+            self.forward(kind, gates, weight, initial, states)
+        return states
+
+    def grad(
+        self,
+        kind: Kind,
+        grad: Tensor,
+        weight: Tensor,
+        initial: Tensor,
+        states: States,
+        grad_gates: Tensor,
+    ) -> Two:
+        """Fill `grad_gates` and return the gradients of the weight and of the initial state."""
+        if not grad.numel():
+            return weight.new_zeros(weight.shape), initial.new_zeros(initial.shape)
+        return self.backward(kind, grad, weight, initial, states, grad_gates)
 
 
-def _grad_scan(kind: Kind, grad: Tensor, weight: Tensor, initial: Tensor, states: States) -> Three:
-    grad_gates = _empty_grad_gates(states)
-    if not grad.numel():
-        return grad_gates, torch.zeros_like(weight), torch.zeros_like(initial)
-    return grad_gates, *scan_backward(kind, grad, weight, initial, states, grad_gates)
-
-
-def _grad_cpu(kind: Kind, grad: Tensor, weight: Tensor, initial: Tensor, states: States) -> Three:
-    return grad_cpu(kind, grad, weight, initial, *states)
-
-
-def _empty_grad_gates(states: States) -> Tensor:
-    """Return an empty gradient in the memory format of the hidden states and the gates."""
-    return empty(states.hidden, states.activations.shape, states.hidden.dtype)
-
-
-class _Kernels(NamedTuple):
-    forward: Callable[[Kind, Tensor, Tensor, Tensor, bool], Three]
-    grad: Callable[[Kind, Tensor, Tensor, Tensor, States], Three]
-
-
+CPU = Kernels(forward_cpu, backward_cpu)
 _BACKENDS = {
-    "triton": _Kernels(forward_triton, grad_triton),
-    "cpu": _Kernels(forward_cpu, _grad_cpu),
-    "scan": _Kernels(_forward_scan, _grad_scan),
+    "triton": Kernels(forward_triton, backward_triton),
+    "cpu": CPU,
+    "scan": Kernels(scan_forward, scan_backward),
 }
 
 
-def _kernels(backend: str) -> _Kernels:
+def _kernels(backend: str) -> Kernels:
     if backend not in _BACKENDS:
         raise ValueError(f"backend must be one of {list(_BACKENDS)}, got {backend!r}")
     return _BACKENDS[backend]
 
 
 def _forward_fake(gates: Tensor, weight: Tensor, initial: Tensor, *options: Any) -> Three:
-    return outputs_cpu(gates, keep=options[-2])
+    return empty_states(gates, keep=options[-2])
 
 
 def _grad_fake(grad: Tensor, weight: Tensor, initial: Tensor, *given: Any) -> Three:
-    grad_gates = _empty_grad_gates(States(*given[:3]))
-    return grad_gates, weight.new_empty(weight.shape), initial.new_empty(initial.shape)
+    return (
+        empty_grad_gates(given[0]),
+        weight.new_empty(weight.shape),
+        initial.new_empty(initial.shape),
+    )
 
 
 def _register(name: str, options: str, kind_of: Callable[..., Kind]) -> None:
@@ -91,11 +103,13 @@ def _register(name: str, options: str, kind_of: Callable[..., Kind]) -> None:
 
     def forward(gates: Tensor, weight: Tensor, initial: Tensor, *options: Any) -> Three:
         *of_kind, keep, backend = options
-        return _kernels(backend).forward(kind_of(*of_kind), gates, weight, initial, keep)
+        return _kernels(backend).run(kind_of(*of_kind), gates, weight, initial, keep)
 
     def grad(grad: Tensor, weight: Tensor, initial: Tensor, *given: Any) -> Three:
-        *states, of_kind, backend = *given[:3], given[3:-1], given[-1]
-        return _kernels(backend).grad(kind_of(*of_kind), grad, weight, initial, States(*states))
+        states, of_kind, backend = States(*given[:3]), given[3:-1], given[-1]
+        grad_gates = empty_grad_gates(states.hidden)
+        kind, kept = kind_of(*of_kind), (states, grad_gates)
+        return grad_gates, *_kernels(backend).grad(kind, grad, weight, initial, *kept)
 
     def keep(ctx: Any, inputs: tuple[Any, ...], output: Three) -> None:
         _, weight, initial, *ctx.of_kind, ctx.keep, ctx.backend = inputs

@@ -7,16 +7,14 @@ from torch import Tensor
 
 from ..memory_format import dense, side_by_side
 from ..registry import interprets
-from .cpu import empty, outputs_cpu
-from .eager import Kind, States, from_initial_hidden, of_initial_hidden, of_weight, wavefronts
+from .eager import from_initial_hidden, of_initial_hidden, of_weight, wavefronts
+from .states import Kind, States
 
 
 def forward_triton(
-    kind: Kind, gates: Tensor, weight: Tensor, initial: Tensor, keep: bool
-) -> States:
-    states = States(*outputs_cpu(gates, keep))
-    if not states.hidden.numel():
-        return states
+    kind: Kind, gates: Tensor, weight: Tensor, initial: Tensor, states: States
+) -> None:
+    """Fill `states`, except for empty tensors."""
     with _its_gpu(gates):
         from pixelsr.kernels.lstm.forward import launch_lstm
 
@@ -27,16 +25,12 @@ def forward_triton(
         launch_lstm(*given, edge, written, states.cell, states.activations, *_geometry(kind, gates))
     if written is not states.hidden:
         states.hidden.copy_(written)
-    return states
 
 
-def grad_triton(
-    kind: Kind, grad: Tensor, weight: Tensor, initial: Tensor, states: States
-) -> tuple[Tensor, Tensor, Tensor]:
-    # The gradient has the memory format of the hidden states and the gates.
-    grad_gates = empty(states.hidden, states.activations.shape, grad.dtype)
-    if not grad.numel():
-        return grad_gates, weight.new_zeros(weight.shape), initial.new_zeros(initial.shape)
+def backward_triton(
+    kind: Kind, grad: Tensor, weight: Tensor, initial: Tensor, states: States, grad_gates: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Fill `grad_gates` and return the gradients of the weight and of the initial state."""
     with _its_gpu(grad):
         from pixelsr.kernels.lstm.backward import launch_lstm_grad
 
@@ -49,7 +43,7 @@ def grad_triton(
     of_weights = of_weight(kind, written, states.hidden, initial[0], weight.shape[2])
     if written is not grad_gates:
         grad_gates.copy_(written)
-    return grad_gates, of_weights, of_initial
+    return of_weights, of_initial
 
 
 def _geometry(kind: Kind, x: Tensor) -> tuple[list[int], bool, bool]:

@@ -8,7 +8,9 @@ nothing. The mask zeroes the dead taps that remain inside the rectangle.
 import torch.nn.functional as F
 from torch import Tensor
 
-from pixelsr.masks import causal_mask, live_rectangle
+from pixelsr.masks import live_rectangle
+
+from .reference import mask_of
 
 
 def masked_conv2d_cropped(
@@ -25,17 +27,8 @@ def masked_conv2d_cropped(
 
     Autograd derives the gradients, which are cropped in the same way.
     """
-    out_channels, in_channels, height, width = (int(size) for size in weight.shape)
-    mask = causal_mask(
-        in_channels,
-        out_channels,
-        (height, width),
-        mask_type=mask_type,
-        colors=colors,
-        in_parts=in_parts,
-        out_parts=out_parts,
-        device=weight.device,
-    )
+    height, width = (int(size) for size in weight.shape[2:])
+    mask = mask_of(weight, mask_type, colors, in_parts, out_parts)
     rows, cols = live_rectangle((height, width), mask_type)
     live = weight[:, :, :rows, :cols] * mask[:, :, :rows, :cols]
     top, left = dilation * (height // 2), dilation * (width // 2)

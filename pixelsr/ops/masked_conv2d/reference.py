@@ -7,6 +7,21 @@ from torch import Tensor
 from pixelsr.masks import causal_mask
 
 
+def mask_of(weight: Tensor, mask_type: str, colors: int, in_parts: int, out_parts: int) -> Tensor:
+    """Return the mask of a weight, on its device."""
+    out_channels, in_channels, height, width = (int(size) for size in weight.shape)
+    return causal_mask(
+        in_channels,
+        out_channels,
+        (height, width),
+        mask_type=mask_type,
+        colors=colors,
+        in_parts=in_parts,
+        out_parts=out_parts,
+        device=weight.device,
+    )
+
+
 def masked_conv2d_ref(
     x: Tensor,
     weight: Tensor,
@@ -18,16 +33,7 @@ def masked_conv2d_ref(
     dilation: int = 1,
 ) -> Tensor:
     """Return ``F.conv2d(x, weight * causal_mask(...), bias, padding="same", ...)``."""
-    mask = causal_mask(
-        weight.shape[1],
-        weight.shape[0],
-        (weight.shape[2], weight.shape[3]),
-        mask_type=mask_type,
-        colors=colors,
-        in_parts=in_parts,
-        out_parts=out_parts,
-        device=weight.device,
-    )
+    mask = mask_of(weight, mask_type, colors, in_parts, out_parts)
     padding = (dilation * (weight.shape[2] // 2), dilation * (weight.shape[3] // 2))
     return F.conv2d(x, weight * mask, bias, padding=padding, dilation=dilation)
 

@@ -5,10 +5,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pixelsr.masks import causal_mask
-
 from ..memory_format import as_convolutions_do, dense, empty_dense, side_by_side
 from ..registry import LIBRARY, cast_under_autocast, refuse_second_derivatives, register_triton
+from .reference import mask_of
 from .schema import LAYER
 
 _FORWARD = f"Tensor x, Tensor weight, Tensor? bias, Tensor? add, {LAYER}"
@@ -28,17 +27,7 @@ def _layer(weight: Tensor, given: tuple[Any, ...]) -> Any:
     from pixelsr.kernels.masked_conv2d.live_blocks import Layer
 
     mask_type, colors, in_parts, out_parts, dilation = given + _DEFAULTS[len(given) - 1 :]
-    out_channels, in_channels, height, width = weight.shape
-    mask = causal_mask(
-        in_channels,
-        out_channels,
-        (height, width),
-        mask_type=mask_type,
-        colors=colors,
-        in_parts=in_parts,
-        out_parts=out_parts,
-        device=weight.device,
-    )
+    mask = mask_of(weight, mask_type, colors, in_parts, out_parts)
     key = tuple(weight.shape), *given, weight.device
     return Layer(key, mask, dilation)
 
@@ -46,25 +35,33 @@ def _layer(weight: Tensor, given: tuple[Any, ...]) -> Any:
 def _conv(
     x: Tensor, weight: Tensor, bias: Tensor | None, add: Tensor | None, *layer: Any
 ) -> Tensor:
-    from pixelsr.kernels.masked_conv2d.convolution import launch_masked_conv2d
-
-    out = empty_dense(x, weight.shape[0])
-    if out.numel():
-        add = None if add is None else dense(add)
-        launch_masked_conv2d(side_by_side(x), weight, bias, add, out, None, _layer(weight, layer))
-    return as_convolutions_do(out, x, weight)
+    return _convolve(x, weight, bias, add, layer, None)
 
 
 def _conv_gate(
     x: Tensor, weight: Tensor, bias: Tensor | None, add: Tensor | None, *layer: Any
 ) -> tuple[Tensor, Tensor]:
+    gated = empty_dense(x, weight.shape[0] // 2)
+    out = _convolve(x, weight, bias, add, layer, gated)
+    return as_convolutions_do(gated, x, weight), out
+
+
+def _convolve(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    add: Tensor | None,
+    layer: tuple[Any, ...],
+    gated: Tensor | None,
+) -> Tensor:
+    """Return the convolution, and fill `gated` with its gate."""
     from pixelsr.kernels.masked_conv2d.convolution import launch_masked_conv2d
 
-    out, gated = empty_dense(x, weight.shape[0]), empty_dense(x, weight.shape[0] // 2)
+    out = empty_dense(x, weight.shape[0])
     if out.numel():
         add = None if add is None else dense(add)
         launch_masked_conv2d(side_by_side(x), weight, bias, add, out, gated, _layer(weight, layer))
-    return as_convolutions_do(gated, x, weight), as_convolutions_do(out, x, weight)
+    return as_convolutions_do(out, x, weight)
 
 
 def _grad_input(grad: Tensor, weight: Tensor, *layer: Any) -> Tensor:

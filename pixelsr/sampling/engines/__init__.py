@@ -26,9 +26,9 @@ def unsupported_reason(name: str, device: torch.device) -> str | None:
     return ENGINES[name].device_unsupported_reason(device)
 
 
-def auto_skips_reason(name: str, device: torch.device) -> str | None:
-    """Return the reason why "auto" skips the named engine on a device, or None."""
-    return unsupported_reason(name, device) or ENGINES[name].auto_skips_reason(device)
+def auto_reason(name: str, device: torch.device) -> str | None:
+    """Return the reason why "auto" does not take the named engine on a device, or None."""
+    return unsupported_reason(name, device) or ENGINES[name].skip_reason(device)
 
 
 def choose_engine(
@@ -45,7 +45,7 @@ def choose_engine(
     """
     if name not in ("auto", *ENGINES):
         raise ValueError(f"engine must be auto or one of {list(ENGINES)}, got {name!r}")
-    reason_on = auto_skips_reason if name == "auto" else unsupported_reason
+    reason_on = auto_reason if name == "auto" else unsupported_reason
     for candidate in ENGINES if name == "auto" else [name]:
         reason = reason_on(candidate, device) or more_reasons(ENGINES[candidate])
         if reason is None:

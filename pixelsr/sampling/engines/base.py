@@ -91,7 +91,7 @@ class PlanEngine(Engine):
         """Return the reason why the engine cannot run on a device, or None if it can."""
 
     @staticmethod
-    def auto_skips_reason(device: torch.device) -> str | None:
+    def skip_reason(device: torch.device) -> str | None:
         """Return the reason why "auto" skips the engine on a device that it supports, or None."""
         return None
 

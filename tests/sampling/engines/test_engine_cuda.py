@@ -535,7 +535,7 @@ def test_a_model_on_the_cpu_is_refused(monkeypatch):
 def test_auto_passes_the_emulated_machine_over():
     if HAS_GPU:
         pytest.skip("there is no emulated machine")
-    assert CudaEngine.auto_skips_reason(DEVICE) == "the emulated machine is for tests"
+    assert CudaEngine.skip_reason(DEVICE) == "the emulated machine is for tests"
 
 
 def test_the_operator_is_well_registered(monkeypatch):

@@ -94,7 +94,7 @@ class CudaEngine(PlanEngine):
         return None
 
     @staticmethod
-    def auto_skips_reason(device: torch.device) -> str | None:
+    def skip_reason(device: torch.device) -> str | None:
         return "the emulated machine is for tests" if _is_emulated(device) else None
 
     @staticmethod

@@ -80,7 +80,7 @@ class TritonEngine(PlanEngine):
         )
 
     @staticmethod
-    def auto_skips_reason(device: torch.device) -> str | None:
+    def skip_reason(device: torch.device) -> str | None:
         return None if device.type == "cuda" else "the interpreter is for tests"
 
     @staticmethod
