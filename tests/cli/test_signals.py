@@ -7,12 +7,11 @@ import sys
 import time
 
 import pytest
-from click.testing import CliRunner
 
 import pixelsr
-from pixelsr.cli import errors, main
+from pixelsr.cli import errors
 from pixelsr.utils.signals import end_signals, signals_raise
-from tests.cli.test_enlarge import save_photo, tiny
+from tests.support.command_cases import invoke, save_photo, tiny
 from tests.support.helpers import slow
 
 SLOW = """
@@ -83,8 +82,7 @@ def test_another_full_disk_is_not_taken_for_standard_output(monkeypatch):
         raise OSError(28, "No space left on device", "some/file")
 
     monkeypatch.setattr(pixelsr.models.PixelModel, "from_pretrained", full)
-    arguments = ["evaluate", "photos", "--model", "faces-8x32"]
-    result = CliRunner().invoke(main, arguments)
+    result = invoke("evaluate", "photos", "--model", "faces-8x32")
     assert result.exit_code == 1
     assert result.stderr == "Error: some/file: No space left on device\n"
     assert errors.sentence(OSError(28, "No space left on device")) == "No space left on device"

@@ -10,47 +10,23 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import load_file
 
 import pixelsr
-from pixelsr.cli import main
 from pixelsr.cli.errors import sentence
 from pixelsr.data.crop import from_tensor
 from pixelsr.training import checkpoint as checkpoints
 from pixelsr.training import run_dir as boards
+from tests.support.command_cases import BINARY, TINY, invoke
 from tests.support.helpers import slow
-from tests.training.test_training import CHECKPOINT, random_images
+from tests.support.training_cases import CHECKPOINT, random_images
 
 tomlkit = pytest.importorskip("tomlkit")
 
-TINY_MODEL = {"channels": 4, "layers": 1, "head-channels": 8, "conditioning-channels": 4}
-TINY_RUN = {"size": 8, "scale-factor": 2, "conditioning-blocks": 1, "batch": 4, "threads": 1}
-QUIET_RUN = {"log-every": 1, "grid": 0, "workers": 0}
-TINY = [f"--{key}={value}" for key, value in (TINY_MODEL | TINY_RUN | QUIET_RUN).items()]
-TINY.append("--no-tensorboard")
-
-
-@pytest.fixture(autouse=True)
-def _threads_as_they_were():
-    """Restore the number of threads, which the command sets for the whole process."""
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    path = tmp_path / "images"
-    path.mkdir()
-    for k, image in enumerate(random_images(6)):
-        Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(path / f"{k}.png")
-    return path
-
 
 def run(*arguments):
-    return CliRunner().invoke(main, ["train", *map(str, arguments)])
+    return invoke("train", *arguments)
 
 
 def test_the_command_trains_and_resumes(folder, tmp_path):
@@ -247,9 +223,6 @@ def test_a_run_is_not_resumed_with_another_file(folder, tmp_path):
 
 # Fewer levels than 256.
 
-BINARY = [*TINY, "--model=PixelCNN", "--levels=2", "--colors=1"]
-BINARY = [option for option in BINARY if "conditioning" not in option and "scale" not in option]
-
 
 @pytest.mark.parametrize("choice", ["threshold", "bernoulli"])
 def test_the_choice_of_a_binarization_is_kept_printed_and_followed(folder, tmp_path, choice):
@@ -266,7 +239,7 @@ def test_the_choice_of_a_binarization_is_kept_printed_and_followed(folder, tmp_p
     bits, nll = map(float, found.groups())
     assert nll == pytest.approx(bits * 64 * math.log(2), abs=0.01)
     assert tomlkit.parse((out / "model" / "training.toml").read_text())["binarize"] == choice
-    evaluated = CliRunner().invoke(main, ["evaluate", str(folder), "--model", str(out / "model")])
+    evaluated = invoke("evaluate", folder, "--model", out / "model")
     assert evaluated.exit_code == 0, evaluated.output
     assert f"model  {bits:.4f}  {nll:.2f}" in re.sub(" +", "  ", evaluated.stdout)
     assert f"the images were binarized by {choice}: " in evaluated.stdout

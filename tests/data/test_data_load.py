@@ -22,8 +22,7 @@ from pixelsr.data.cache import Prepared, Store
 from pixelsr.data.load import load_images
 from pixelsr.data.preprocessing import Squares, batches
 from pixelsr.data.sources import open_source
-from tests.data.test_data_folder import draw, refuse
-from tests.data.test_data_idx import WHOLE
+from tests.support.data_cases import WHOLE, draw, refuse
 
 COUNT = 40
 

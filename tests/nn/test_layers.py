@@ -9,7 +9,7 @@ from pixelsr import functional
 from pixelsr.masks import causal_mask
 from pixelsr.nn import GatedLayer, GatedMaskedConv2d, MaskedConv2d, PixelCNNBlock
 from tests.support.faulty import WeightDataMasked
-from tests.support.helpers import randomize
+from tests.support.helpers import normal, randomize
 
 TYPES = ["A", "B", "V-first", "V"]
 EVERY = [
@@ -17,11 +17,6 @@ EVERY = [
     for kernel, kind in itertools.product([(3, 3), (5, 3), (1, 5), (5, 1), (1, 1)], TYPES)
     if kind != "V-first" or kernel[0] > 1
 ]
-
-
-def normal(*shape, dtype=torch.float64, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
 
 
 def layer(kernel, kind, dtype=torch.float64, **options):

@@ -7,14 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from pixelsr import functional, ops
+from tests.support.helpers import normal
 
 pytestmark = pytest.mark.skipif(ops.WHY_NOT_COMPILED is not None, reason="no C++ kernels")
 FORMATS = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last}
-
-
-def normal(*shape, seed=0, dtype=torch.float64):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
 
 
 def parameters(h, taps, seed, dtype=torch.float64):

@@ -12,6 +12,7 @@ import pixelsr
 from pixelsr import functional
 from pixelsr.functional import LogitsHead, pixel_cross_entropy, pixel_cross_entropy_with_logits
 from pixelsr.ops.cross_entropy import fused_linear
+from tests.support.helpers import random_images
 from tests.support.pixel_cross_entropy_cases import (
     CASES,
     Case,
@@ -21,7 +22,6 @@ from tests.support.pixel_cross_entropy_cases import (
     leaves,
     make,
     no_worse_than_pytorch,
-    random_images,
 )
 
 OURS = torch.ops.pixelsr

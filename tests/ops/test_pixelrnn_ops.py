@@ -11,8 +11,8 @@ import torch
 
 from pixelsr import functional, ops
 from pixelsr.ops.lstm.reference import diagonal_lstm_ref, row_lstm_ref
-from tests.support.helpers import slow
-from tests.support.lstm_cases import KINDS, loop, normal, operator_of, tensors, with_gradients
+from tests.support.helpers import normal, slow
+from tests.support.lstm_cases import KINDS, loop, operator_of, tensors, with_gradients
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 needs_kernels = pytest.mark.skipif(ops.WHY_NOT_COMPILED is not None, reason="no C++ kernels")

@@ -19,17 +19,9 @@ from pixelsr.training.optimizer import learning_rate
 from pixelsr.training.sample_grid import draw_grid
 from pixelsr.training.state import State
 from pixelsr.utils.distributed import Workers
-from tests.training.test_training import CONFIG, make_trainer, random_images, small_model, stop_at
+from tests.support.training_cases import CONFIG, make_trainer, random_images, small_model, stop_at
 
-pytestmark = pytest.mark.usefixtures("_one_thread")
-
-
-@pytest.fixture
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def make_state(model=None, **config):

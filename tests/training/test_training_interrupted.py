@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 
 from pixelsr.data.crop import from_tensor
 from pixelsr.training.checkpoint import read_checkpoint
-from tests.cli.test_train_command import TINY
+from tests.support.command_cases import TINY
 from tests.support.helpers import slow
-from tests.training.test_training import random_images
+from tests.support.training_cases import random_images
 
 STEPS = 150
 OPTIONS = [

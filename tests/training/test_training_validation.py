@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from pixelsr.training import Budget, Intervals, bits_per_dimension
 from pixelsr.training.checkpoint import read_checkpoint
 from pixelsr.utils.distributed import Workers
-from tests.training.test_training import (
+from tests.support.training_cases import (
     CHECKPOINT,
     CONFIG,
     make_trainer,

@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 from pixelsr.data.crop import from_tensor
 from pixelsr.training.checkpoint import read_checkpoint
 from pixelsr.utils.distributed import Workers
-from tests.cli.test_train_command import TINY
 from tests.support.advance_state import advance
+from tests.support.command_cases import TINY
 from tests.support.helpers import slow
-from tests.training.test_training import random_images
+from tests.support.training_cases import random_images
 
 ROOT = Path(__file__).parents[2]
 TORCHRUN = ("--standalone", "--nproc-per-node")
