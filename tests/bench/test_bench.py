@@ -5,8 +5,6 @@ import itertools
 import json
 import re
 import statistics
-import subprocess
-import sys
 from io import BytesIO
 from pathlib import Path
 
@@ -43,6 +41,8 @@ from pixelsr.sampling.noise import draw, gumbel_noise
 from pixelsr.sampling.plan import Buffer
 from tests.support.bench_cases import figure, growth, network, prior, report
 from tests.support.command_cases import invoke
+from tests.support.processes import run as run_process
+from tests.support.processes import script
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
@@ -409,11 +409,7 @@ def test_a_plot_without_matplotlib_is_refused_before_the_work(monkeypatch, folde
 
 
 def test_matplotlib_is_imported_only_for_a_plot(folder):
-    script = (
-        "import sys; from pixelsr.cli import main; import pixelsr.cli.bench;"
-        "print('matplotlib' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    done = run_process(script, "import sys, pixelsr.cli.bench; print('matplotlib' in sys.modules)")
     assert done.stdout.strip() == "False", done.stderr
 
 

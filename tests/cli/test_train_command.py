@@ -4,8 +4,6 @@ import math
 import re
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -20,6 +18,7 @@ from pixelsr.training import checkpoint as checkpoints
 from pixelsr.training import run_dir as boards
 from tests.support.command_cases import BINARY, TINY, invoke
 from tests.support.helpers import slow
+from tests.support.processes import Process, command
 from tests.support.training_cases import CHECKPOINT, random_images
 
 tomlkit = pytest.importorskip("tomlkit")
@@ -452,18 +451,11 @@ def test_a_device_that_is_not_there_gives_one_sentence(folder, tmp_path):
     assert result.stderr == "Error: --device cuda: PyTorch finds no CUDA device on this machine\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, slow(signal.SIGTERM), slow(signal.SIGHUP)])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, slow(signal.SIGHUP)])
 def test_a_signal_saves_and_ends_the_command(folder, tmp_path, number):
     out = tmp_path / "out"
     options = [folder, "-o", out, *TINY, "--steps", 10**6]
-    command = [sys.executable, "-m", "pixelsr.cli", "train", *options]
-    with subprocess.Popen(
-        list(map(str, command)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
-    ) as process:
+    with Process(command, "train", *options) as process:
         while not process.stdout.readline().startswith("step 3"):
             assert process.poll() is None, process.stderr.read()
         process.send_signal(number)

@@ -13,7 +13,7 @@ pytest.importorskip("triton")
 from pixelsr.kernels.configs import ALONE
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-pytestmark = pytest.mark.usefixtures("poisoned", "ieee", "one_thread")
+pytestmark = pytest.mark.usefixtures("poisoned", "ieee", "one_thread", "quick_interpreter")
 WAYS = {"alone": 2**40, "front": 0}
 """The bytes of weights up to which one program walks all wavefronts."""
 LSTMS = ["row", "diagonal", "reverse"]

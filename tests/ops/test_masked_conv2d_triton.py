@@ -19,7 +19,7 @@ from pixelsr.kernels.masked_conv2d.live_blocks import find_products
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 OURS = torch.ops.pixelsr
-pytestmark = pytest.mark.usefixtures("poisoned")
+pytestmark = pytest.mark.usefixtures("poisoned", "quick_interpreter")
 HALVES = [torch.float16, torch.bfloat16] + [torch.float32] * (DEVICE == "cuda")
 """The dtypes whose products round; on a GPU also float32, where both sides round to TF32."""
 

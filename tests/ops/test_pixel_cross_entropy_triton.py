@@ -29,7 +29,7 @@ from pixelsr.kernels.cross_entropy import from_logits as kernels_with_logits
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 OURS = torch.ops.pixelsr
-pytestmark = pytest.mark.usefixtures("poisoned", "ieee")
+pytestmark = pytest.mark.usefixtures("poisoned", "ieee", "quick_interpreter")
 
 
 @pytest.fixture(autouse=True)
