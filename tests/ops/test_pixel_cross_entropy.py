@@ -1,6 +1,5 @@
 """Tests of the pixel cross-entropy from features and from logits: results, memory and bad input."""
 
-import dataclasses
 import itertools
 import math
 
@@ -151,10 +150,12 @@ def test_a_second_derivative_is_refused():
 # Operators.
 
 
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
-@pytest.mark.parametrize("case", [Case(hidden=7), Case(conditioning=0, bias=False)], ids=str)
-def test_the_operators_pass_opcheck(case, layout):
-    case = dataclasses.replace(case, layout=layout)
+@pytest.mark.parametrize(
+    "case",
+    [Case(hidden=7, layout=torch.channels_last), Case(conditioning=0, bias=False)],
+    ids=str,
+)
+def test_the_operators_pass_opcheck(case):
     images, tensors = leaves(case, torch.float32)
     prior, conditioning = case.outputs(tensors)
     alone = conditioning[:3] if conditioning else (None, None, None)

@@ -98,7 +98,7 @@ def test_precision_is_that_of_the_computation_alone(precision):
     layer = state.model.prior.layers[0].link
     layer.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
     first = state.advance([random_images(8)], lr=0.01)
-    for _ in range(10):
+    for _ in range(4):
         last = state.advance([random_images(8)], lr=0.01)
     assert seen == {getattr(torch, precision)}
     assert {tensor.dtype for tensor in weights(state).values()} == {torch.float32}
