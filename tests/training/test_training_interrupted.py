@@ -20,7 +20,7 @@ from tests.support.helpers import slow
 from tests.support.processes import Process, command, run, with_small_files
 from tests.support.training_cases import random_images
 
-STEPS = 150
+STEPS = 60
 OPTIONS = [
     *TINY,
     "--steps",
@@ -91,7 +91,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_weights(folder, whole
         with start(folder, out, *resume) as process:
             lives = kills < times and process.stdout.readline()  # it has started
             if lives:
-                time.sleep(moments.uniform(0.05, 1.0))
+                time.sleep(moments.uniform(0.02, 0.2))
                 process.send_signal(signal.SIGKILL)
             _, errors = process.communicate()
         if process.returncode == 0:

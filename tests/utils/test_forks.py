@@ -18,7 +18,7 @@ model = pixelsr.GatedPixelCNN(channels=32, layers=2, head_channels=32, levels=8)
 
 
 def draw(method):
-    return pixelsr.sample(model, 2, image_size=(3, 3), method=method).tolist()
+    return pixelsr.sample(model, 2, image_size=(2, 2), method=method).tolist()
 
 
 def child(queue):
