@@ -47,6 +47,6 @@ print(threads)
 )
 @pytest.mark.parametrize("parent", ["sampled", slow("multiplied")])
 def test_a_forked_child_draws_with_one_thread(parent):
-    done = run(script, SCRIPT, parent)
+    done = run(script, SCRIPT, parent, timeout=200)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "1\n"
