@@ -57,11 +57,11 @@ $(INSTALLED): $(TORCH) pyproject.toml setup.py $(SOURCES)
 demo: venv  ## enlarge the bundled sample faces into out/demo
 	$(BIN)/pixelsr enlarge pixelsr/samples/*.png -o out/demo --samples 4
 
-test: venv  ## run the tests, each file on one of the processors
-	PIXELSR_EXPECT_EXTENSION=1 $(PY) -m pytest -q -n auto --dist loadfile
+test: venv  ## run the tests, on all processors
+	PIXELSR_EXPECT_EXTENSION=1 $(PY) -m pytest -q -n auto --dist worksteal
 
 test-slow: venv  ## run the tests that take minutes
-	PIXELSR_EXPECT_EXTENSION=1 $(PY) -m pytest -q -m slow -n auto --dist loadfile
+	PIXELSR_EXPECT_EXTENSION=1 $(PY) -m pytest -q -m slow -n auto --dist worksteal
 
 SANITIZED := build/sanitized
 sanitize: venv  ## run the tests with the C++ kernels under AddressSanitizer and UBSan

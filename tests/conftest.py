@@ -56,6 +56,24 @@ def quick_interpreter(monkeypatch):
     monkeypatch.setattr(interpreter_builder, "options", options)
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """Use one thread, because more threads only slow down small work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def ieee():
+    """Turn TF32 off in PyTorch's convolutions, which otherwise may use it on a GPU."""
+    switch = torch.backends.cudnn.conv
+    before, switch.fp32_precision = switch.fp32_precision, "ieee"
+    yield
+    switch.fp32_precision = before
+
+
 @pytest.fixture
 def own_class(monkeypatch):
     """Register the model classes that a test defines, and forget them after the test."""

@@ -21,7 +21,7 @@ from pixelsr.training.state import State
 from pixelsr.utils.distributed import Workers
 from tests.support.helpers import randomize
 from tests.support.networks import NETWORKS, inputs
-from tests.training.test_training import CONFIG, random_images, small_model
+from tests.support.training_cases import CONFIG, random_images, small_model
 
 GOLDEN = Path(__file__).parent / "golden.json"
 RECURRENT = {

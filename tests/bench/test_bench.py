@@ -5,14 +5,12 @@ import itertools
 import json
 import re
 import statistics
-import subprocess
-import sys
 from io import BytesIO
 from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from click.testing import Result
 from PIL import Image
 from torch import Tensor
 
@@ -21,14 +19,11 @@ from benchmarks.tools.registry import SUITES
 from pixelsr.bench import (
     Batch,
     EngineChoice,
-    Growth,
-    Measurement,
     Report,
     choices,
     engine_choices,
     inputs,
     loops,
-    machine,
     make_batch,
     measure,
     measure_batch,
@@ -40,28 +35,19 @@ from pixelsr.bench import (
 )
 from pixelsr.bench.growth import cache_bytes
 from pixelsr.bench.report import CACHED, CROPPED, CROPPED_LOOP, DENSE, LOOPS, NAIVE_LOOP
-from pixelsr.cli import bench, main
+from pixelsr.cli import bench
 from pixelsr.sampling import engines
 from pixelsr.sampling.noise import draw, gumbel_noise
 from pixelsr.sampling.plan import Buffer
-from tests.support.helpers import randomize
+from tests.support.bench_cases import figure, growth, network, prior, report
+from tests.support.command_cases import invoke
+from tests.support.processes import run as run_process
+from tests.support.processes import script
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
 REFERENCE = EngineChoice("reference")
 TEMPERATURE = 0.1  # the temperature of a check: low, so that the past matters
-
-
-def network() -> pixelsr.PixelRecursiveSR:
-    sizes = {"channels": 9, "layers": 2, "levels": 16, "kernel_size": 3}
-    prior = pixelsr.GatedPixelCNN(**sizes, head_channels=12, first_kernel_size=5)
-    conditioning = pixelsr.ConditioningNetwork(channels=4, blocks=1, levels=16, scale_factor=2)
-    return randomize(pixelsr.PixelRecursiveSR(prior, conditioning)).eval()
-
-
-def prior() -> pixelsr.PixelCNN:
-    sizes = {"channels": 6, "layers": 3, "head_channels": 8, "levels": 16}
-    return randomize(pixelsr.PixelCNN(**sizes)).eval()
 
 
 # The sides of the comparison.
@@ -211,22 +197,11 @@ def test_a_dense_forward_pass_follows_each_turn(monkeypatch):
     assert len(dense.seconds) == len(forwards)
 
 
-def figure(method=CACHED, engine="cpu", weights="model", batch=4, scale=1.0) -> Measurement:
-    own, forward = (6.0, 20.0, 8.0), (2.0, 4.0, 4.0)  # ratios 3, 5, 2
-    if method != CACHED:
-        engine = weights = None
-    return Measurement(method, engine, weights, batch, tuple(scale * time for time in own), forward)
-
-
 def test_a_figure_is_the_median_of_ratios_not_the_ratio_of_medians():
     assert figure().forward_passes == 3
     assert figure().images_per_second == 4 / 8
     rival = dataclasses.replace(figure(NAIVE_LOOP), seconds=(60.0, 100.0))
     assert times_faster(figure(), rival) == statistics.median([10, 5])
-
-
-def growth() -> Growth:
-    return Growth("cpu", "float16", ((4, 4), (16, 16)), ((1.0, 1.0), (20.0, 24.0)), (1000, 4000))
 
 
 def test_growth_is_the_time_of_a_pixel():
@@ -252,18 +227,6 @@ def test_the_cache_is_the_rows_that_the_plans_buffers_keep():
         },
     )
     assert cache_bytes(plan) == 4 * (3 * (1 + 6 + 2) * 3 + 1 * 6 * 1)
-
-
-def report(**changes: object) -> Report:
-    results = [
-        figure(method, batch=batch, scale=scale)
-        for batch in (4, 1)
-        for method, scale in ((CACHED, 1), (CROPPED_LOOP, 50), (NAIVE_LOOP, 900), (DENSE, 0.4))
-    ]
-    made = Report(
-        machine(CPU), "2026-01-02T03:04:05+00:00", prior().describe(), (4, 6), tuple(results), ()
-    )
-    return dataclasses.replace(made, **changes)
 
 
 def test_a_report_outlives_json():
@@ -341,7 +304,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, ["bench", *(str(argument) for argument in arguments)])
+    return invoke("bench", *arguments)
 
 
 def refusal(*arguments: object, status: int = 1) -> str:
@@ -447,11 +410,7 @@ def test_a_plot_without_matplotlib_is_refused_before_the_work(monkeypatch, folde
 
 
 def test_matplotlib_is_imported_only_for_a_plot(folder):
-    script = (
-        "import sys; from pixelsr.cli import main; import pixelsr.cli.bench;"
-        "print('matplotlib' in sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    done = run_process(script, "import sys, pixelsr.cli.bench; print('matplotlib' in sys.modules)")
     assert done.stdout.strip() == "False", done.stderr
 
 

@@ -5,17 +5,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from click.testing import Result
 from PIL import Image
 
 import pixelsr
-from pixelsr.cli import main
 from pixelsr.data.binarize import binarize
 from pixelsr.data.crop import area_resize, center_square, to_tensor
 from pixelsr.data.downsample import area_average, visible_average
 from pixelsr.data.quantize import from_levels, to_levels
-from tests.cli.test_enlarge import holds, read_image, refusal, save_photo, tiny, words, written
-from tests.cli.test_sample_command import prior
+from tests.support.command_cases import (
+    holds,
+    invoke,
+    prior,
+    read_image,
+    refusal,
+    save_photo,
+    tiny,
+    words,
+    written,
+)
 
 SIDE = 7
 
@@ -25,16 +33,6 @@ def model(tmp_path) -> Path:
     return save(prior(), tmp_path / "model")
 
 
-@pytest.fixture
-def photo(tmp_path) -> Path:
-    return save_photo(tmp_path / "photo.png")  # 40 wide, 30 high
-
-
-@pytest.fixture
-def out(tmp_path) -> Path:
-    return tmp_path / "out"
-
-
 def save(network: pixelsr.models.PixelModel, folder: Path) -> Path:
     network.save_pretrained(folder)
     (folder / "training.toml").write_text(f"size = {SIDE}\n")
@@ -42,7 +40,7 @@ def save(network: pixelsr.models.PixelModel, folder: Path) -> Path:
 
 
 def complete(*arguments: object) -> Result:
-    return CliRunner().invoke(main, ["complete", *(str(argument) for argument in arguments)])
+    return invoke("complete", *arguments)
 
 
 def square(

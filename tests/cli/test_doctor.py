@@ -4,15 +4,15 @@ import re
 
 import pytest
 import torch
-from click.testing import CliRunner
 
 import pixelsr
 from pixelsr import ops
-from pixelsr.cli import doctor, main
+from pixelsr.cli import doctor
 from pixelsr.models import base
 from pixelsr.ops import backends
 from pixelsr.ops.backends import OPERATORS, Backend
 from pixelsr.ops.compiled import REBUILD
+from tests.support.command_cases import invoke
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def report():
     """
 
     def run() -> dict[str, str]:
-        result = CliRunner().invoke(main, ["doctor"])
+        result = invoke("doctor")
         assert result.exit_code == 0, result.output
         found = re.findall(r"^  (\S+(?: \S+)*) {2,}(\S.*?) *$", result.stdout, re.MULTILINE)
         return dict(found)

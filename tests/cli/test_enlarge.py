@@ -15,34 +15,25 @@ from pixelsr.cli import main
 from pixelsr.cli.files import unique_names
 from pixelsr.data.crop import from_tensor, small_image, to_tensor
 from pixelsr.utils.contact_sheet import Row, draw_sheet
+from tests.support.command_cases import (
+    holds,
+    invoke,
+    read_image,
+    refusal,
+    save_photo,
+    tiny,
+    words,
+    written,
+)
 
 SAMPLES = Path(pixelsr.__file__).parent / "samples"
 SAMPLER = "pixelsr.cli.enlarge.sample_distributed"
-
-
-def tiny(scale_factor: int = 2, **options: int) -> pixelsr.PixelRecursiveSR:
-    """Return a random model that draws 16x16 images quickly."""
-    torch.manual_seed(0)
-    return pixelsr.PixelRecursiveSR(
-        pixelsr.GatedPixelCNN(channels=4, layers=1, head_channels=8, **options),
-        pixelsr.ConditioningNetwork(channels=4, blocks=1, scale_factor=scale_factor, **options),
-    ).eval()
 
 
 @pytest.fixture
 def model(tmp_path) -> Path:
     tiny().save_pretrained(tmp_path / "model")
     return tmp_path / "model"
-
-
-@pytest.fixture
-def photo(tmp_path) -> Path:
-    return save_photo(tmp_path / "photo.png")
-
-
-@pytest.fixture
-def out(tmp_path) -> Path:
-    return tmp_path / "out"
 
 
 @pytest.fixture
@@ -63,35 +54,8 @@ def calls(monkeypatch) -> list[dict]:
     return asked
 
 
-def save_photo(path: Path, height: int = 30, width: int = 40, seed: int = 0) -> Path:
-    values = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    path.parent.mkdir(exist_ok=True)
-    Image.fromarray(values).save(path)
-    return path
-
-
 def enlarge(*arguments: object) -> Result:
-    return CliRunner().invoke(main, ["enlarge", *(str(argument) for argument in arguments)])
-
-
-def read_image(path: Path) -> torch.Tensor:
-    return to_tensor(Image.open(path))
-
-
-def written(out: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
-
-
-def refusal(result: Result, out: Path) -> str:
-    """Return the one error sentence of a command that failed and wrote nothing."""
-    assert isinstance(result.exception, SystemExit), result.exception  # else: a traceback
-    assert result.exit_code != 0
-    assert not out.is_dir() or not list(out.iterdir())
-    assert "Traceback" not in result.output
-    lines = result.stderr.strip().splitlines()
-    assert lines[-1].startswith("Error: ")
-    assert sum(line.startswith("Error: ") for line in lines) == 1
-    return lines[-1]
+    return invoke("enlarge", *arguments)
 
 
 # --- the written images ---
@@ -209,14 +173,6 @@ def sheet_row(count: int, seed: int = 0) -> Row:
 def draw(*rows: Row, scale: int = 2) -> Image.Image:
     captions = CAPTIONS[: max(len(row.tiles) for row in rows)]
     return draw_sheet(captions, rows, (32, 32), scale)
-
-
-def holds(sheet: Image.Image, tile: torch.Tensor, scale: int) -> bool:
-    """Return True if the tile, enlarged to squares of `scale` pixels, is somewhere on the sheet."""
-    large = np.kron(tile.permute(1, 2, 0).numpy(), np.ones((scale, scale, 1), dtype=np.uint8))
-    values, (height, width) = np.asarray(sheet), large.shape[:2]
-    starts = np.argwhere((values == large[0, 0]).all(-1))
-    return any(np.array_equal(values[y : y + height, x : x + width], large) for y, x in starts)
 
 
 def test_the_sheet_holds_input_samples_and_original(calls, model, photo, out):
@@ -374,10 +330,6 @@ def empty(path: Path) -> None:
 def truncated(path: Path) -> None:
     save_photo(path)
     path.write_bytes(path.read_bytes()[:1000])
-
-
-def words(path: Path) -> None:
-    path.write_text("not an image\n" * 100)
 
 
 def wide(path: Path) -> None:

@@ -5,15 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 import pixelsr
-from pixelsr.cli import main
 from pixelsr.data.crop import from_tensor
 from pixelsr.data.image_io import save_image
 from pixelsr.evaluation import evaluate
-from tests.cli.test_enlarge import tiny
-from tests.evaluation.test_evaluate import model, noise
+from tests.support.command_cases import invoke, tiny
+from tests.support.evaluation_cases import model, noise
 
 
 def save(folder: Path, images: torch.Tensor) -> Path:
@@ -40,7 +39,7 @@ def train(tmp_path) -> Path:
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(main, ["evaluate", *(str(argument) for argument in arguments)])
+    return invoke("evaluate", *arguments)
 
 
 def row(output: str, name: str) -> list[str]:

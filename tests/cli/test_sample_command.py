@@ -4,20 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner, Result
+from click.testing import Result
 from PIL import Image
 
 import pixelsr
-from pixelsr.cli import main
 from pixelsr.data.crop import from_tensor
 from pixelsr.utils.contact_sheet import draw_grid
-from tests.cli.test_enlarge import holds, read_image, refusal, tiny, written
+from tests.support.command_cases import holds, invoke, prior, read_image, refusal, tiny, written
 from tests.support.helpers import randomize
-
-
-def prior(**options: int) -> pixelsr.GatedPixelCNN:
-    options = {"channels": 6, "layers": 1, "head_channels": 8, **options}
-    return randomize(pixelsr.GatedPixelCNN(**options)).eval()
 
 
 @pytest.fixture
@@ -26,13 +20,8 @@ def model(tmp_path) -> Path:
     return tmp_path / "model"
 
 
-@pytest.fixture
-def out(tmp_path) -> Path:
-    return tmp_path / "out"
-
-
 def sample(*arguments: object) -> Result:
-    return CliRunner().invoke(main, ["sample", *(str(argument) for argument in arguments)])
+    return invoke("sample", *arguments)
 
 
 def drawn(out: Path) -> torch.Tensor:

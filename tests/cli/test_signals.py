@@ -7,13 +7,12 @@ import sys
 import time
 
 import pytest
-from click.testing import CliRunner
 
 import pixelsr
-from pixelsr.cli import errors, main
+from pixelsr.cli import errors
 from pixelsr.utils.signals import end_signals, signals_raise
-from tests.cli.test_enlarge import save_photo, tiny
-from tests.support.helpers import slow
+from tests.support.command_cases import invoke, save_photo, tiny
+from tests.support.processes import Process, script
 
 SLOW = """
 import sys, time
@@ -34,25 +33,9 @@ def command(tmp_path):
     return ["enlarge", photo, "-o", tmp_path / "out", "--model", tmp_path / "model"]
 
 
-def _heed_signals():
-    """Restore the signals that `nohup`, or a shell for a background command, sets to ignored."""
-    for number in (signal.SIGHUP, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
-
-
-def popen(program, command, **options):
-    return subprocess.Popen(
-        [sys.executable, *program, *map(str, command)],
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=_heed_signals,
-        **options,
-    )
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, slow(signal.SIGTERM), signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_drawing_with_one_sentence(command, number):
-    with popen(["-c", SLOW], command) as process:
+    with Process(script, SLOW, *command) as process:
         assert process.stderr.readline() == "drawing\n"
         began = time.perf_counter()
         process.send_signal(number)
@@ -67,12 +50,12 @@ def test_a_standard_output_that_is_lost_gives_one_sentence(command, tmp_path, lo
     read, write = os.pipe()
     os.close(read)
     stdout = open("/dev/full", "w") if lost == "full" else write  # noqa: SIM115
-    with popen(["-m", "pixelsr.cli"], command, stdout=stdout) as process:
-        os.close(write)
-        _, said = process.communicate(timeout=60)
+    line = [sys.executable, "-m", "pixelsr", *map(str, command)]
+    done = subprocess.run(line, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=60)
+    os.close(write)
     reason = "No space left on device" if lost == "full" else "Broken pipe"
-    assert process.returncode == 1
-    assert said == f"Error: standard output cannot be written: {reason}\n"
+    assert done.returncode == 1
+    assert done.stderr == f"Error: standard output cannot be written: {reason}\n"
     assert len(list((tmp_path / "out").iterdir())) == 5  # written before
 
 
@@ -81,8 +64,7 @@ def test_another_full_disk_is_not_taken_for_standard_output(monkeypatch):
         raise OSError(28, "No space left on device", "some/file")
 
     monkeypatch.setattr(pixelsr.models.PixelModel, "from_pretrained", full)
-    arguments = ["evaluate", "photos", "--model", "faces-8x32"]
-    result = CliRunner().invoke(main, arguments)
+    result = invoke("evaluate", "photos", "--model", "faces-8x32")
     assert result.exit_code == 1
     assert result.stderr == "Error: some/file: No space left on device\n"
     assert errors.sentence(OSError(28, "No space left on device")) == "No space left on device"

@@ -4,53 +4,28 @@ import math
 import re
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import load_file
 
 import pixelsr
-from pixelsr.cli import main
 from pixelsr.cli.errors import sentence
 from pixelsr.data.crop import from_tensor
 from pixelsr.training import checkpoint as checkpoints
 from pixelsr.training import run_dir as boards
+from tests.support.command_cases import BINARY, TINY, invoke
 from tests.support.helpers import slow
-from tests.training.test_training import CHECKPOINT, random_images
+from tests.support.processes import Process, command
+from tests.support.training_cases import CHECKPOINT, random_images
 
 tomlkit = pytest.importorskip("tomlkit")
 
-TINY_MODEL = {"channels": 4, "layers": 1, "head-channels": 8, "conditioning-channels": 4}
-TINY_RUN = {"size": 8, "scale-factor": 2, "conditioning-blocks": 1, "batch": 4, "threads": 1}
-QUIET_RUN = {"log-every": 1, "grid": 0, "workers": 0}
-TINY = [f"--{key}={value}" for key, value in (TINY_MODEL | TINY_RUN | QUIET_RUN).items()]
-TINY.append("--no-tensorboard")
-
-
-@pytest.fixture(autouse=True)
-def _threads_as_they_were():
-    """Restore the number of threads, which the command sets for the whole process."""
-    threads = torch.get_num_threads()
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    path = tmp_path / "images"
-    path.mkdir()
-    for k, image in enumerate(random_images(6)):
-        Image.fromarray(image.permute(1, 2, 0).contiguous().numpy()).save(path / f"{k}.png")
-    return path
-
 
 def run(*arguments):
-    return CliRunner().invoke(main, ["train", *map(str, arguments)])
+    return invoke("train", *arguments)
 
 
 def test_the_command_trains_and_resumes(folder, tmp_path):
@@ -247,9 +222,6 @@ def test_a_run_is_not_resumed_with_another_file(folder, tmp_path):
 
 # Fewer levels than 256.
 
-BINARY = [*TINY, "--model=PixelCNN", "--levels=2", "--colors=1"]
-BINARY = [option for option in BINARY if "conditioning" not in option and "scale" not in option]
-
 
 @pytest.mark.parametrize("choice", ["threshold", "bernoulli"])
 def test_the_choice_of_a_binarization_is_kept_printed_and_followed(folder, tmp_path, choice):
@@ -266,7 +238,7 @@ def test_the_choice_of_a_binarization_is_kept_printed_and_followed(folder, tmp_p
     bits, nll = map(float, found.groups())
     assert nll == pytest.approx(bits * 64 * math.log(2), abs=0.01)
     assert tomlkit.parse((out / "model" / "training.toml").read_text())["binarize"] == choice
-    evaluated = CliRunner().invoke(main, ["evaluate", str(folder), "--model", str(out / "model")])
+    evaluated = invoke("evaluate", folder, "--model", out / "model")
     assert evaluated.exit_code == 0, evaluated.output
     assert f"model  {bits:.4f}  {nll:.2f}" in re.sub(" +", "  ", evaluated.stdout)
     assert f"the images were binarized by {choice}: " in evaluated.stdout
@@ -479,18 +451,11 @@ def test_a_device_that_is_not_there_gives_one_sentence(folder, tmp_path):
     assert result.stderr == "Error: --device cuda: PyTorch finds no CUDA device on this machine\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, slow(signal.SIGTERM), slow(signal.SIGHUP)])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, slow(signal.SIGHUP)])
 def test_a_signal_saves_and_ends_the_command(folder, tmp_path, number):
     out = tmp_path / "out"
     options = [folder, "-o", out, *TINY, "--steps", 10**6]
-    command = [sys.executable, "-m", "pixelsr.cli", "train", *options]
-    with subprocess.Popen(
-        list(map(str, command)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
-    ) as process:
+    with Process(command, "train", *options) as process:
         while not process.stdout.readline().startswith("step 3"):
             assert process.poll() is None, process.stderr.read()
         process.send_signal(number)

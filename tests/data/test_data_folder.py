@@ -1,25 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from pixelsr.data.downsample import area_average
 from pixelsr.data.load import load_images
 from pixelsr.data.sources import Folder
-
-
-def draw(path, width, height, mode="RGB", seed=0):
-    """Write a noise image, and return its values."""
-    channels = len(Image.new(mode, (1, 1)).getbands())
-    shape = (height, width, channels) if channels > 1 else (height, width)
-    values = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(values, mode).save(path)
-    return values
-
-
-def refuse(sentence):
-    raise AssertionError(f"nothing should be skipped: {sentence}")
+from tests.support.data_cases import draw, refuse
 
 
 def test_area_average_is_the_exact_mean_of_each_block():

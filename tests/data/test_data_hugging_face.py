@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from pixelsr.data.load import load_images
-from tests.data.test_data_folder import draw, refuse
+from tests.support.data_cases import draw, refuse
 
 datasets = pytest.importorskip("datasets")
 

@@ -1,26 +1,13 @@
 """Tests of idx files, the format of MNIST."""
 
 import gzip
-import struct
 import tempfile
 
-import numpy as np
 import pytest
 import torch
 
 from pixelsr.data.load import load_images
-from tests.data.test_data_folder import refuse
-
-SHAPE = (5, 9, 8)
-VALUES = np.random.default_rng(0).integers(0, 256, SHAPE, dtype=np.uint8)
-BODY = VALUES.tobytes()
-
-
-def header(*counts, kind=8):
-    return struct.pack(f">HBB{len(counts)}I", 0, kind, len(counts), *counts)
-
-
-WHOLE = header(*SHAPE) + BODY
+from tests.support.data_cases import BODY, SHAPE, VALUES, WHOLE, header, refuse
 
 
 @pytest.fixture(params=["plain", "gzipped"])

@@ -7,8 +7,6 @@ import os
 import pickle
 import resource
 import signal
-import subprocess
-import sys
 import tempfile
 
 import numpy as np
@@ -22,8 +20,8 @@ from pixelsr.data.cache import Prepared, Store
 from pixelsr.data.load import load_images
 from pixelsr.data.preprocessing import Squares, batches
 from pixelsr.data.sources import open_source
-from tests.data.test_data_folder import draw, refuse
-from tests.data.test_data_idx import WHOLE
+from tests.support.data_cases import WHOLE, draw, refuse
+from tests.support.processes import Process, script
 
 COUNT = 40
 
@@ -394,13 +392,7 @@ except KeyboardInterrupt:
 def test_ctrl_c_ends_all_processes_at_once_and_leaves_nothing(folder, store, workers):
     for k in range(100, 400):
         (folder / f"{k}.png").symlink_to(folder / "00.png")
-    with subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED, folder, store, str(workers)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as process:
+    with Process(script, INTERRUPTED, folder, store, workers) as process:
         assert "07.png" in process.stdout.readline(), process.stderr.read()
         os.killpg(process.pid, signal.SIGINT)
         stdout, stderr = process.communicate(timeout=20)

@@ -16,19 +16,9 @@ from pixelsr.data.downsample import area_average
 from pixelsr.data.quantize import from_levels, to_levels
 from pixelsr.evaluation import evaluate, metrics
 from pixelsr.evaluation.super_resolution import bicubic, nearest_neighbors
-from tests.cli.test_enlarge import tiny
+from tests.support.command_cases import tiny
+from tests.support.evaluation_cases import model, noise
 from tests.support.helpers import randomize
-
-
-def noise(count: int, side: int = 8, colors: int = 3, seed: int = 0) -> torch.Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    shape = (count, colors, side, side)
-    return torch.randint(256, shape, generator=generator, dtype=torch.uint8)
-
-
-def model(**options: int) -> pixelsr.PixelRecursiveSR:
-    """Return a model for which the past matters, in float64 so that batching flips no draw."""
-    return randomize(tiny(**options)).double()
 
 
 def direct_psnr(answers: torch.Tensor, truth: torch.Tensor) -> float:

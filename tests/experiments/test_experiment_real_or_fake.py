@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from pixelsr import GatedPixelCNN
-from tests.cli.test_enlarge import tiny
+from tests.support.command_cases import tiny
 from tests.support.experiment_cases import read_results, run
 from tests.support.study_cases import NAME, PAIRS, SIDE, decode, make_study
 

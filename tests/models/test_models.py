@@ -20,16 +20,10 @@ from pixelsr import (
 )
 from pixelsr.models import PixelModel
 from pixelsr.training.loss import bits_per_dimension
-from tests.support.helpers import randomize
+from tests.support.helpers import random_images, randomize
 
 PRIORS = [GatedPixelCNN, PixelCNN]
 SMALL = {"channels": 6, "layers": 2, "head_channels": 8}
-
-
-def random_images(n, colors, height, width, levels=256, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    shape = (n, colors, height, width)
-    return torch.randint(0, levels, shape, generator=generator, dtype=torch.uint8)
 
 
 def small_system(colors=3, levels=8, scale_factor=2):

@@ -1,6 +1,5 @@
 """Tests that impossible sizes are refused by one sentence before memory is allocated."""
 
-import subprocess
 import sys
 
 import pytest
@@ -10,6 +9,7 @@ import pixelsr
 from pixelsr.cli import main
 from pixelsr.utils import system
 from tests.support.networks import network
+from tests.support.processes import run, script
 
 
 @pytest.fixture
@@ -38,9 +38,10 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 
 
 def test_the_order_of_a_large_image_is_not_held_in_lists():
-    run = subprocess.run([sys.executable, "-c", PEAK], capture_output=True, text=True, check=True)
+    done = run(script, PEAK)
+    assert done.returncode == 0, done.stderr
     unit = 1 if sys.platform == "darwin" else 1024  # the unit of ru_maxrss, in bytes
-    assert int(run.stdout) * unit < 120 * 2048**2
+    assert int(done.stdout) * unit < 120 * 2048**2
 
 
 def test_training_a_model_that_does_not_fit_is_refused(monkeypatch, tmp_path):

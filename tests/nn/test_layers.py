@@ -18,7 +18,7 @@ from pixelsr.nn import (
     RowLSTMLayer,
 )
 from tests.support.faulty import WeightDataMasked
-from tests.support.helpers import randomize
+from tests.support.helpers import normal, randomize
 
 TYPES = ["A", "B", "V-first", "V"]
 EVERY = [
@@ -26,11 +26,6 @@ EVERY = [
     for kernel, kind in itertools.product([(3, 3), (5, 3), (1, 5), (5, 1), (1, 1)], TYPES)
     if kind != "V-first" or kernel[0] > 1
 ]
-
-
-def normal(*shape, dtype=torch.float64, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
 
 
 def layer(kernel, kind, dtype=torch.float64, **options):

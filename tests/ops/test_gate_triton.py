@@ -5,31 +5,24 @@ import torch
 
 from pixelsr import functional
 from pixelsr.ops.masked_conv2d.reference import gate_ref
+from tests.support.helpers import normal
 
 pytest.importorskip("triton")
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 OURS = torch.ops.pixelsr
+pytestmark = pytest.mark.usefixtures("poisoned")
 
 
-@pytest.fixture(autouse=True)
-def _poisoned():
-    """Fill allocated memory with NaN until it is written."""
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    yield
-    torch.use_deterministic_algorithms(False)
-
-
-def normal(*shape, dtype=torch.float32, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return (3 * torch.randn(shape, generator=generator)).to(DEVICE, dtype)
+def wide(*shape, dtype=torch.float32, seed=0):
+    return (3 * normal(*shape, seed=seed)).to(DEVICE, dtype)
 
 
 @pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last], ids=str)
 @pytest.mark.parametrize("shape", [(2, 14, 5, 3), (1, 2, 1, 1), (3, 256, 4, 7)], ids=str)
 def test_the_gate_and_its_gradient_equal_the_reference(shape, order):
-    x = normal(*shape).to(memory_format=order)
-    grad = normal(shape[0], shape[1] // 2, *shape[2:], seed=1)
+    x = wide(*shape).to(memory_format=order)
+    grad = wide(shape[0], shape[1] // 2, *shape[2:], seed=1)
     results = []
     for run, given in ((OURS.gate_triton, x), (gate_ref, x.double())):
         y = run(given.requires_grad_())
@@ -41,9 +34,9 @@ def test_the_gate_and_its_gradient_equal_the_reference(shape, order):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
 def test_half_precision_errs_at_most_twice_as_much_as_pytorch(dtype):
-    x = normal(2, 64, 7, 5, dtype=dtype).requires_grad_()
+    x = wide(2, 64, 7, 5, dtype=dtype).requires_grad_()
     exact = x.detach().double().requires_grad_()
-    grad = normal(2, 32, 7, 5, dtype=dtype, seed=1)
+    grad = wide(2, 32, 7, 5, dtype=dtype, seed=1)
 
     def results(run, given):
         y = run(given)
@@ -64,20 +57,20 @@ def test_large_values_saturate(value):
 
 
 def test_the_gradient_adds_that_of_what_is_before_the_gate():
-    x, grad, add = normal(2, 6, 4, 3), normal(2, 3, 4, 3, seed=1), normal(2, 6, 4, 3, seed=2)
+    x, grad, add = wide(2, 6, 4, 3), wide(2, 3, 4, 3, seed=1), wide(2, 6, 4, 3, seed=2)
     alone = OURS.gate_grad_triton(x, grad, None)
     torch.testing.assert_close(OURS.gate_grad_triton(x, grad, add), alone + add)
 
 
 def test_second_derivatives_are_refused_rather_than_wrong():
-    x = normal(1, 4, 2, 3).requires_grad_()
+    x = wide(1, 4, 2, 3).requires_grad_()
     (grad,) = torch.autograd.grad(OURS.gate_triton(x).sum(), x, create_graph=True)
     with pytest.raises(RuntimeError, match="second derivatives need another backend"):
         torch.autograd.grad(grad.sum(), x)
 
 
 def test_slices_and_expanded_gradients():
-    buffer = normal(3, 20, 6, 5)
+    buffer = wide(3, 20, 6, 5)
     view = buffer[1:, 3:15, ::2, 1:].requires_grad_()
     y = OURS.gate_triton(view)
     torch.testing.assert_close(y, gate_ref(view))
@@ -89,7 +82,7 @@ def test_slices_and_expanded_gradients():
 
 def test_the_operators_are_well_registered_and_compile():
     torch.use_deterministic_algorithms(False)
-    x = normal(2, 6, 4, 3).requires_grad_()
+    x = wide(2, 6, 4, 3).requires_grad_()
     torch.library.opcheck(OURS.gate_triton, (x,))
     detached = x.detach()
     torch.library.opcheck(OURS.gate_grad_triton, (detached, detached[:, :3], None))
@@ -106,7 +99,7 @@ def test_an_image_without_a_batch_is_a_batch_of_one():
 
 
 def test_autocast_and_what_the_backend_cannot_run():
-    x = normal(1, 4, 2, 2)
+    x = wide(1, 4, 2, 2)
     with torch.autocast(DEVICE, dtype=torch.bfloat16):
         assert OURS.gate_triton(x).dtype == torch.bfloat16
     with pytest.raises(ValueError, match=r"cannot run this: .* got torch.float64"):

@@ -7,14 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from pixelsr import functional, ops
+from tests.support.helpers import normal
 
 pytestmark = pytest.mark.skipif(ops.WHY_NOT_COMPILED is not None, reason="no C++ kernels")
 FORMATS = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last}
-
-
-def normal(*shape, seed=0, dtype=torch.float64):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
 
 
 def parameters(h, taps, seed, dtype=torch.float64):
@@ -95,8 +91,11 @@ def test_the_gradient_of_the_weight_is_the_same_again():
             assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize(
+    ("keep", "dtype"),
+    [(True, torch.float64), (True, torch.bfloat16), (False, torch.float32)],
+    ids=str,
+)
 def test_the_operator_of_both_directions_is_well_registered(keep, dtype):
     gates = normal(2, 24, 5, 4, dtype=dtype).requires_grad_(keep)
     torch.library.opcheck(torch.ops.pixelsr.diagonal_bilstm.default, (gates, *both(3, dtype), keep))

@@ -6,34 +6,18 @@ import pytest
 import torch
 
 from pixelsr import functional
-from tests.support.helpers import slow
-from tests.support.lstm_cases import KINDS, loop, normal, operator_of, tensors, with_gradients
+from tests.support.helpers import normal, slow
+from tests.support.lstm_cases import KINDS, loop, operator_of, tensors, with_gradients
 
 pytest.importorskip("triton")
 from pixelsr.kernels.configs import ALONE
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+pytestmark = pytest.mark.usefixtures("poisoned", "ieee", "one_thread", "quick_interpreter")
 WAYS = {"alone": 2**40, "wavefront": 0}
 """The bytes of weights up to which one program walks all wavefronts."""
 LSTMS = ["row", "diagonal", "reverse"]
 needs_gpu = pytest.mark.skipif(DEVICE == "cpu", reason="there is no GPU")
-
-
-@pytest.fixture(autouse=True)
-def _poisoned():
-    """Fill allocated memory with NaN until it is written, and use one thread for these small sizes.
-
-    TF32 is off for the reference's convolutions, which otherwise may use it on a GPU.
-    """
-    switch = torch.backends.cudnn.conv
-    before, switch.fp32_precision = switch.fp32_precision, "ieee"
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    yield
-    switch.fp32_precision = before
-    torch.use_deterministic_algorithms(False)
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(params=WAYS)

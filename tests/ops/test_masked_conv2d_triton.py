@@ -11,7 +11,7 @@ from pixelsr import functional
 from pixelsr.masks import causal_mask
 from pixelsr.nn import GatedLayer, GatedMaskedConv2d, MaskedConv2d, PixelCNNBlock
 from pixelsr.ops.masked_conv2d.reference import gate_ref, masked_conv2d_ref
-from tests.support.helpers import randomize, slow
+from tests.support.helpers import normal, randomize, slow
 from tests.support.tf32_cases import nearest_tf32
 
 pytest.importorskip("triton")
@@ -19,6 +19,7 @@ from pixelsr.kernels.masked_conv2d.live_blocks import find_products
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 OURS = torch.ops.pixelsr
+pytestmark = pytest.mark.usefixtures("poisoned", "quick_interpreter")
 HALVES = [torch.float16, torch.bfloat16] + [torch.float32] * (DEVICE == "cuda")
 """The dtypes whose products round; on a GPU also float32, where both sides round to TF32."""
 
@@ -36,14 +37,6 @@ CASES = {
 SIZES = {"a first layer": (2, 4, 6), "an output layer": (3, 7, 9), "a vertical stack": (1, 6, 5)}
 
 
-@pytest.fixture(autouse=True)
-def _poisoned():
-    """Fill allocated memory with NaN until it is written."""
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    yield
-    torch.use_deterministic_algorithms(False)
-
-
 @pytest.fixture(params=["ieee"])
 def _precision(request):
     """Set the precision of float32 convolutions in PyTorch, which ours follow.
@@ -56,11 +49,6 @@ def _precision(request):
     switch.fp32_precision = before
 
 
-def normal(*shape, seed=0, scale=1.0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64).mul_(scale)
-
-
 def case(name, dtype=torch.float32, channels_last=True):
     """Return the tensors x, weight, bias and add, and the layer's options.
 
@@ -70,7 +58,7 @@ def case(name, dtype=torch.float32, channels_last=True):
     images, height, width = SIZES.get(name, (2, 5, 4))
     tensors = (
         normal(images, in_channels, height, width),
-        normal(out_channels, in_channels, *kernel, scale=1 / math.sqrt(in_channels), seed=1),
+        normal(out_channels, in_channels, *kernel, seed=1) / math.sqrt(in_channels),
         normal(out_channels, seed=2),
         normal(images, out_channels, height, width, seed=3),
     )

@@ -1,10 +1,8 @@
 """Tests that an installation without C++ kernels warns once, at the first use that needs them."""
 
-import os
-import subprocess
-import sys
-
 import pytest
+
+from tests.support.processes import run, script
 
 SCRIPT = """
 import warnings
@@ -26,14 +24,9 @@ print(*(str(warning.message) for warning in caught), sep="\\n")
     [({"PIXELSR_EXTENSION": "/no/such/file.so"}, 1), ({"PIXELSR_NO_EXTENSION": "1"}, 0)],
 )
 def test_missing_kernels_are_said_once_unless_they_were_switched_off(environment, count):
-    run = subprocess.run(
-        [sys.executable, "-c", SCRIPT],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    lines = [line for line in run.stdout.splitlines() if line]
+    done = run(script, SCRIPT, environment=environment)
+    assert done.returncode == 0, done.stderr
+    lines = [line for line in done.stdout.splitlines() if line]
     assert len(lines) == count
     assert all("without its C++ kernels, many times slower" in line for line in lines)
 

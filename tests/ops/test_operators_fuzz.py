@@ -1,9 +1,6 @@
 """Tests of C++ operators with damaged arguments: they may raise, but never kill or hang."""
 
 import random
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +13,8 @@ from pixelsr.sampling.engines.cpu import program as cpu_program
 from tests.sampling.test_sampling import sample
 from tests.support import fuzz_operators
 from tests.support.networks import network
+from tests.support.processes import module
+from tests.support.processes import run as run_process
 
 pytestmark = pytest.mark.skipif(ops.WHY_NOT_COMPILED is not None, reason=str(ops.WHY_NOT_COMPILED))
 
@@ -25,12 +24,7 @@ RUN_PLAN = [a.name for a in torch.ops.pixelsr.run_plan_.default._schema.argument
 
 
 def test_no_damaged_argument_kills_the_process_or_hangs():
-    command = [sys.executable, "-m", "tests.support.fuzz_operators", "0", str(CASES)]
-    root = Path(__file__).parents[2]
-    try:
-        child = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=SECONDS)
-    except subprocess.TimeoutExpired as hung:
-        pytest.fail(f"it hangs: {_last(hung.stdout.decode())}")
+    child = run_process(module, "tests.support.fuzz_operators", 0, CASES, timeout=SECONDS)
     assert child.returncode == 0, f"{_last(child.stdout)}\n{child.stderr[-3000:]}"
 
 

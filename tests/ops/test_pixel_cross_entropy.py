@@ -1,6 +1,5 @@
 """Tests of the pixel cross-entropy from features and from logits: results, memory and bad input."""
 
-import dataclasses
 import itertools
 import math
 
@@ -12,6 +11,7 @@ import pixelsr
 from pixelsr import functional
 from pixelsr.functional import LogitsHead, pixel_cross_entropy, pixel_cross_entropy_with_logits
 from pixelsr.ops.cross_entropy import fused_linear
+from tests.support.helpers import random_images
 from tests.support.pixel_cross_entropy_cases import (
     CASES,
     Case,
@@ -21,7 +21,6 @@ from tests.support.pixel_cross_entropy_cases import (
     leaves,
     make,
     no_worse_than_pytorch,
-    random_images,
 )
 
 OURS = torch.ops.pixelsr
@@ -151,10 +150,12 @@ def test_a_second_derivative_is_refused():
 # Operators.
 
 
-@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
-@pytest.mark.parametrize("case", [Case(hidden=7), Case(conditioning=0, bias=False)], ids=str)
-def test_the_operators_pass_opcheck(case, layout):
-    case = dataclasses.replace(case, layout=layout)
+@pytest.mark.parametrize(
+    "case",
+    [Case(hidden=7, layout=torch.channels_last), Case(conditioning=0, bias=False)],
+    ids=str,
+)
+def test_the_operators_pass_opcheck(case):
     images, tensors = leaves(case, torch.float32)
     prior, conditioning = case.outputs(tensors)
     alone = conditioning[:3] if conditioning else (None, None, None)

@@ -10,7 +10,7 @@ from pixelsr.functional import pixel_cross_entropy
 from pixelsr.ops.cross_entropy import fused_linear
 from pixelsr.ops.cross_entropy.fused_linear import Chunk, Layer
 from tests.support.aot import MOST_SHARED, Job, resources_of
-from tests.support.helpers import slow
+from tests.support.helpers import normal, random_images, slow
 from tests.support.pixel_cross_entropy_cases import (
     CASES,
     Case,
@@ -20,8 +20,6 @@ from tests.support.pixel_cross_entropy_cases import (
     leaves,
     make,
     no_worse_than_pytorch,
-    normal,
-    random_images,
 )
 
 pytest.importorskip("triton")
@@ -31,19 +29,14 @@ from pixelsr.kernels.cross_entropy import from_logits as kernels_with_logits
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 OURS = torch.ops.pixelsr
+pytestmark = pytest.mark.usefixtures("poisoned", "ieee", "quick_interpreter")
 
 
 @pytest.fixture(autouse=True)
-def _several_poisoned_chunks(monkeypatch):
-    """Use several chunks, the last one partial, and fill allocated memory with NaN."""
+def _several_chunks(monkeypatch):
+    """Use several chunks, the last one partial."""
     monkeypatch.setattr(fused_linear, "CPU_CHUNK", 32)
     monkeypatch.setattr(fused_linear, "GPU_CHUNK", 32)
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    switch = torch.backends.cudnn.conv
-    before, switch.fp32_precision = switch.fp32_precision, "ieee"
-    yield
-    switch.fp32_precision = before
-    torch.use_deterministic_algorithms(False)
 
 
 WIDE = Case(levels=200, channels=203, conditioning=70, size=(1, 9, 9))

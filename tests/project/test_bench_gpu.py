@@ -33,19 +33,11 @@ from pixelsr.sampling.engines.cuda import engine as cuda_engine
 from pixelsr.sampling.engines.cuda.engine import EVENTS, CudaEngine
 from pixelsr.sampling.methods import plan_of
 from pixelsr.sampling.plan import Product
-from tests.bench.test_bench import network, prior
+from tests.support.bench_cases import network, prior
 from tests.support.emulator.build import HERE, build
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _one_thread():
-    """Use one thread, because more threads only slow down such small work."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -12,16 +12,13 @@ import setuptools
 import torch
 from torch.utils import cpp_extension
 
+from tests.support import processes
+
 ROOT = Path(__file__).parents[2]
 
 
-def run(script, **environment):
-    done = subprocess.run(
-        [sys.executable, "-c", script],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-    )
+def run(text, **environment):
+    done = processes.run(processes.script, text, environment=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -60,30 +57,35 @@ def test_importing_the_package_does_not_import_dynamo():
     assert run("import sys, pixelsr; print('torch._dynamo' in sys.modules)") == "False"
 
 
+BUILD = """
+import os, runpy, sys, torch
+os.chdir({folder!r})
+{prepare}
+sys.argv = ["setup.py", "build_ext", "--inplace"]
+runpy.run_path("setup.py", run_name="__main__")
+"""
+
+
 in_source_tree = pytest.mark.skipif(not (ROOT / "setup.py").exists(), reason="not in a source tree")
 
 
-def build_without(tmp_path, script, **environment):
-    """Return the stderr of `script` in a source tree without a working compiler."""
+def build_without_compiler(tmp_path, prepare="", **environment):
+    """Return the stderr of a build where no compiler works, after a script has prepared it."""
     shutil.copytree(ROOT / "csrc", tmp_path / "csrc")
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path)
     (tmp_path / "pixelsr").mkdir()
     shutil.copy(ROOT / "pixelsr" / "__init__.py", tmp_path / "pixelsr")
-    done = subprocess.run(
-        [sys.executable, *script],
-        cwd=tmp_path,
-        env={**os.environ, "CXX": "false", "PIXELSR_NO_EXTENSION": "0", **environment},
-        capture_output=True,
-        text=True,
-    )
+    environment = {"CXX": "false", "PIXELSR_NO_EXTENSION": "0", **environment}
+    text = BUILD.format(folder=str(tmp_path), prepare=prepare)
+    done = processes.run(processes.script, text, environment=environment)
     assert done.returncode == 0, done.stderr
     return done.stderr
 
 
 @in_source_tree
 def test_a_compiler_that_fails_does_not_fail_the_install(tmp_path):
-    said = build_without(tmp_path, ["setup.py", "build_ext", "--inplace"])
+    said = build_without_compiler(tmp_path)
     assert "installed without its C++ kernels: the compiler failed: " in said
 
 
@@ -93,14 +95,11 @@ def test_a_cuda_compiler_that_fails_does_not_fail_the_install(tmp_path):
     (tmp_path / "toolkit" / "bin").mkdir(parents=True)
     (tmp_path / "toolkit" / "bin" / "nvcc").write_text("#!/bin/sh\nexit 1\n")
     (tmp_path / "toolkit" / "bin" / "nvcc").chmod(0o755)
-    script = """
-import runpy, sys, torch
+    prepare = """
 torch.version.cuda = "13.0"
 torch.cuda._is_compiled, torch.cuda.is_available = lambda: True, lambda: False
-sys.argv = ["setup.py", "build_ext", "--inplace"]
-runpy.run_path("setup.py", run_name="__main__")
 """
-    said = build_without(tmp_path, ["-c", script], CUDA_HOME=str(tmp_path / "toolkit"))
+    said = build_without_compiler(tmp_path, prepare, CUDA_HOME=str(tmp_path / "toolkit"))
     for language in ("C++", "CUDA"):
         assert f"installed without its {language} kernels: the compiler failed: " in said
 

@@ -11,7 +11,7 @@ from PIL import Image
 from docs.commands import pages
 from pixelsr.cli import COMMANDS, main
 from pixelsr.data.crop import from_tensor
-from tests.training.test_training import random_images
+from tests.support.training_cases import random_images
 
 ROOT = Path(__file__).parents[2]
 PAGES = [

@@ -10,7 +10,7 @@ from PIL import Image
 
 import pixelsr
 from pixelsr.data.crop import from_tensor
-from tests.training.test_training import random_images
+from tests.support.training_cases import random_images
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -134,7 +134,7 @@ def test_a_failure_among_the_tests_is_a_result_of_its_own(tmp_path):
     red = tmp_path / "test_red.py"
     red.write_text("def test_green(): pass\ndef test_red(): assert 1 == 2, 'not equal'\n")
     script = (
-        "from benchmarks.tools.gpu_steps import tests; tests.REHEARSES = False; tests.WORKERS = 2; "
+        "from benchmarks.tools.gpu_steps import tests; tests.REHEARSES = False; tests.WORKERS = 1; "
         f"tests.FILES = [{str(red)!r}]; tests.run()"
     )
     lines = []

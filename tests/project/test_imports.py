@@ -1,4 +1,7 @@
-"""Imports run one way, from a short list of layers; a command's help imports no torch."""
+"""Imports run one way, from a short list of layers; a command's help imports no torch.
+
+No test imports a module of other tests.
+"""
 
 import ast
 import subprocess
@@ -89,6 +92,18 @@ def test_the_package_imports_nothing_from_outside_it():
             assert name[0] not in ("kernels", "experiments", "benchmarks", "tests", "docs")
 
 
+def test_no_test_module_is_imported():
+    """Check that what several test files share is in tests/support or in a conftest.py."""
+    found = []
+    for path in (ROOT / "tests").rglob("*.py"):
+        inner = path.relative_to(ROOT)
+        for name in imported(path, inner.parts[:-1]):
+            is_shared = name[0] != "tests" or name[1] == "sampling"
+            if not is_shared and any(part.startswith("test_") for part in name):
+                found.append(f"{inner} imports {'.'.join(name)}")
+    assert found == []
+
+
 @pytest.mark.parametrize("arguments", QUICK, ids=" ".join)
 def test_help_and_usage_errors_import_no_torch(arguments):
     assert answers_without_torch("from pixelsr.cli import main", arguments)
@@ -115,7 +130,7 @@ def test_help_takes_less_than_four_tenths_of_a_second():
 
     def seconds() -> float:
         start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "pixelsr.cli", "--help"], check=True, stdout=-3)
+        subprocess.run([sys.executable, "-m", "pixelsr", "--help"], check=True, stdout=-3)
         return time.perf_counter() - start
 
     assert min(seconds() for _ in range(5)) < 0.4

@@ -10,8 +10,8 @@ import torch
 
 from benchmarks.tools import report
 from pixelsr.bench.report import CROPPED
-from tests.bench.test_bench import figure, growth
-from tests.bench.test_bench import report as speeds
+from tests.support.bench_cases import figure, growth
+from tests.support.bench_cases import report as speeds
 
 README = Path(__file__).parents[2] / "README.md"
 

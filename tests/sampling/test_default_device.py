@@ -12,7 +12,7 @@ from pixelsr.evaluation import evaluate
 from pixelsr.training import Budget, Intervals, RunDir, Trainer
 from pixelsr.training.progress import Display
 from tests.support.networks import inputs, network
-from tests.training.test_training import CONFIG, random_images, small_model
+from tests.support.training_cases import CONFIG, random_images, small_model
 
 DTYPES = [torch.float64, torch.float16, torch.bfloat16]
 

@@ -16,7 +16,7 @@ from pixelsr.cli import main
 from pixelsr.cli.distributed import find_device
 from pixelsr.sampling.api import sample_distributed
 from pixelsr.utils.distributed import Workers
-from tests.cli.test_enlarge import save_photo, written
+from tests.support.command_cases import save_photo, written
 from tests.support.helpers import randomize, slow
 from tests.support.networks import network
 

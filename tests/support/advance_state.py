@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 
 from pixelsr.training.state import State
 from pixelsr.utils.distributed import Workers, workers
-from tests.training.test_training import CONFIG, random_images, small_model
+from tests.support.training_cases import CONFIG, random_images, small_model
 
 PARTS = 4
 

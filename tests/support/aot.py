@@ -1,18 +1,17 @@
 """Compile Triton kernels for a GPU that need not be present, and read the resources they use.
 
-`resources_of` runs this file as a command in its own process, because compiling needs kernels
-without the interpreter.
+`resources_of` compiles in its own process, because compiling needs kernels without the interpreter.
 """
 
 import dataclasses
 import importlib
 import json
-import os
 import re
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
+
+from tests.support.processes import run
 
 MOST_SHARED = {80: 163 * 1024, 90: 227 * 1024}
 """The bytes of shared memory available to a block, by compute capability."""
@@ -51,13 +50,13 @@ def resources_of(jobs):
     bytes per block. MMA, WGMMA, ASYNC: the numbers of matrix instructions of either kind, and of
     asynchronous loads, in the code. WIDE: the names of pointers that 64-bit offsets are added to.
     """
-    request = json.dumps([dataclasses.asdict(job) for job in jobs])
-    environment = {name: os.environ[name] for name in os.environ if name != "TRITON_INTERPRET"}
-    done = subprocess.run(
-        [sys.executable, __file__], input=request, env=environment, capture_output=True, text=True
-    )
+    done = run(_print_resources, list(jobs), environment={"TRITON_INTERPRET": "0"})
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
+
+
+def _print_resources(jobs):
+    print(json.dumps([_compile(job) for job in jobs]))
 
 
 def _compile(job):
@@ -116,7 +115,3 @@ def _wide(ttir):
             if what == "addptr" and re.search(r"i64>?(?: loc\(.*)?$", line):
                 found.add(origin[name].lstrip("%"))
     return sorted(found)
-
-
-if __name__ == "__main__":
-    print(json.dumps([_compile(Job(**job)) for job in json.load(sys.stdin)]))

@@ -22,6 +22,18 @@ def slow(*values):
     return pytest.param(*values, marks=pytest.mark.slow)
 
 
+def normal(*shape, dtype=torch.float64, seed=0):
+    """Return numbers from N(0, 1), drawn in float64 whatever the dtype."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(shape, generator=generator, dtype=torch.float64).to(dtype)
+
+
+def random_images(n, colors, height, width, levels=256, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    shape = (n, colors, height, width)
+    return torch.randint(levels, shape, generator=generator, dtype=torch.uint8)
+
+
 @torch.no_grad()
 def randomize(model: nn.Module, seed: int = 0) -> nn.Module:
     """Draw every parameter from N(0, 1/fan-in), in place; the same seed gives the same numbers.

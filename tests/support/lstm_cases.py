@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from pixelsr import functional
+from tests.support.helpers import normal
 
 KINDS = {
     "row": (functional.row_lstm, 3, {}),
@@ -21,11 +22,6 @@ def operator_of(kind):
     operator = getattr(torch.ops.pixelsr, function.__name__)
     is_row = function is functional.row_lstm
     return operator, [] if is_row else [options.get("reverse", False)]
-
-
-def normal(*shape, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64)
 
 
 def tensors(taps, n=2, h=3, height=5, width=4):

@@ -7,6 +7,7 @@ import torch
 from pixelsr import functional
 from pixelsr.functional import LogitsHead
 from pixelsr.ops.masked_conv2d.reference import masked_conv2d_ref
+from tests.support.helpers import normal, random_images
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,17 +76,6 @@ CASES = [
     Case(channels=2),
     Case(colors=4, levels=16, hidden=2, size=(1, 1, 1)),
 ]
-
-
-def normal(*shape, seed=0):
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(shape, generator=generator, dtype=torch.float64)
-
-
-def random_images(n, colors, height, width, levels):
-    generator = torch.Generator().manual_seed(1)
-    shape = (n, colors, height, width)
-    return torch.randint(levels, shape, generator=generator, dtype=torch.uint8)
 
 
 def _placed(x, case):

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from experiments.real_or_fake import experiment as real_or_fake
-from tests.cli.test_enlarge import tiny
+from tests.support.command_cases import tiny
 from tests.support.experiment_cases import run, write_faces
 
 NAME = "real-or-fake"

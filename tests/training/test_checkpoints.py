@@ -14,17 +14,10 @@ from pixelsr.training.checkpoint import read_checkpoint, write_checkpoint
 from pixelsr.training.progress import Display
 from tests.support.mutations import changed, positions
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 CHECKPOINT, LOG = "checkpoint.safetensors", "log.jsonl"
 CONFIG = TrainingConfig(batch=2, lr=0.01, warmup=2, ema=0.9)
 SIZES = {"channels": 3, "layers": 2, "first_kernel_size": 3, "head_channels": 4, "levels": 4}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def images(n=4):

@@ -19,17 +19,9 @@ from pixelsr.training.optimizer import learning_rate
 from pixelsr.training.sample_grid import draw_grid
 from pixelsr.training.state import State
 from pixelsr.utils.distributed import Workers
-from tests.training.test_training import CONFIG, make_trainer, random_images, small_model, stop_at
+from tests.support.training_cases import CONFIG, make_trainer, random_images, small_model, stop_at
 
-pytestmark = pytest.mark.usefixtures("_one_thread")
-
-
-@pytest.fixture
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def make_state(model=None, **config):
@@ -106,7 +98,7 @@ def test_precision_is_that_of_the_computation_alone(precision):
     layer = state.model.prior.layers[0].link
     layer.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
     first = state.advance([random_images(8)], lr=0.01)
-    for _ in range(10):
+    for _ in range(4):
         last = state.advance([random_images(8)], lr=0.01)
     assert seen == {getattr(torch, precision)}
     assert {tensor.dtype for tensor in weights(state).values()} == {torch.float32}

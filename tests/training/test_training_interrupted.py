@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import resource
 import signal
 import subprocess
 import sys
@@ -16,11 +15,12 @@ from safetensors.torch import load_file
 
 from pixelsr.data.crop import from_tensor
 from pixelsr.training.checkpoint import read_checkpoint
-from tests.cli.test_train_command import TINY
+from tests.support.command_cases import TINY
 from tests.support.helpers import slow
-from tests.training.test_training import random_images
+from tests.support.processes import Process, command, run, with_small_files
+from tests.support.training_cases import random_images
 
-STEPS = 150
+STEPS = 60
 OPTIONS = [
     *TINY,
     "--steps",
@@ -43,24 +43,25 @@ def folder(tmp_path_factory):
     return path
 
 
-def start(folder, out, *more, **options):
-    command = [sys.executable, "-m", "pixelsr.cli", "train", folder, "--val", folder, "-o", out]
-    return subprocess.Popen(
-        list(map(str, [*command, *OPTIONS, *more])),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,
-    )
+def options(folder, out, *more):
+    return ["train", folder, "--val", folder, "-o", out, *OPTIONS, *more]
+
+
+def start(*arguments):
+    return Process(command, *options(*arguments))
+
+
+def finish(*arguments):
+    """Run a command to its end, without an error."""
+    done = run(command, *options(*arguments))
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture(scope="module")
 def whole(folder, tmp_path_factory):
     """Return the folder of an uninterrupted run."""
     out = tmp_path_factory.mktemp("whole") / "out"
-    with start(folder, out) as process:
-        _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
+    finish(folder, out)
     return out
 
 
@@ -90,9 +91,9 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_weights(folder, whole
         with start(folder, out, *resume) as process:
             lives = kills < times and process.stdout.readline()  # it has started
             if lives:
-                time.sleep(moments.uniform(0.05, 1.0))
-                process.kill()
-            _, errors = process.communicate(timeout=300)
+                time.sleep(moments.uniform(0.02, 0.2))
+                process.send_signal(signal.SIGKILL)
+            _, errors = process.communicate()
         if process.returncode == 0:
             break
         assert process.returncode == -signal.SIGKILL, errors
@@ -108,12 +109,10 @@ def test_a_run_that_is_interrupted_ends_with_the_same_weights(folder, whole, tmp
         while not process.stdout.readline().startswith("step 10 "):
             assert process.poll() is None, process.stderr.read()
         process.send_signal(signal.SIGTERM)
-        text, _ = process.communicate(timeout=300)
+        text, _ = process.communicate()
     assert process.returncode == 128 + signal.SIGTERM
     assert text.splitlines()[-1].startswith("Saved at step 1")
-    with start(folder, out, "--resume") as process:
-        _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
+    finish(folder, out, "--resume")
     assert_same_run(out, whole)
 
 
@@ -121,19 +120,13 @@ def test_a_full_disk_stops_the_run_and_keeps_the_last_checkpoint(folder, whole, 
     # This limits the size of a file: the raw images fit, but a checkpoint does not.
     size = (whole / "checkpoint.safetensors").stat().st_size
     out = tmp_path / "out"
-    with start(folder, out, "--steps", 10) as process:
-        process.communicate(timeout=300)
+    finish(folder, out, "--steps", 10)
     before = (out / "checkpoint.safetensors").read_bytes()
-
-    def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size // 2, size // 2))
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-
-    with start(folder, out, "--resume", preexec_fn=limit) as process:
-        _, errors = process.communicate(timeout=300)
-    assert process.returncode == 1
-    assert errors == f"Error: {out / 'checkpoint.safetensors'} cannot be written: File too large\n"
-    assert (out / "checkpoint.safetensors").read_bytes() == before
+    done = run(with_small_files, size // 2, command, *options(folder, out, "--resume"))
+    assert done.returncode == 1
+    checkpoint = out / "checkpoint.safetensors"
+    assert done.stderr == f"Error: {checkpoint} cannot be written: File too large\n"
+    assert checkpoint.read_bytes() == before
     assert read_checkpoint(out / "checkpoint.safetensors")[1]["step"] == 10
     assert not list(out.rglob("*.partial"))
 
@@ -145,11 +138,10 @@ def test_a_full_disk_stops_the_run_and_keeps_the_last_checkpoint(folder, whole, 
 def test_a_run_that_cannot_show_itself_saves_and_says_so(folder, whole, tmp_path, lost):
     out = tmp_path / "out"
     read, write = os.pipe()
-    stdout = open("/dev/full", "w") if lost == "full" else write  # noqa: SIM115
-    command = [sys.executable, "-m", "pixelsr.cli", "train", folder, "--val", folder, "-o", out]
-    command += [*OPTIONS, "--log-every", 5]
+    stdout = os.open("/dev/full", os.O_WRONLY) if lost == "full" else write
+    line = [sys.executable, "-m", "pixelsr", *options(folder, out, "--log-every", 5)]
     with subprocess.Popen(
-        list(map(str, command)), stdout=stdout, stderr=subprocess.PIPE, text=True
+        list(map(str, line)), stdout=stdout, stderr=subprocess.PIPE, text=True
     ) as process:
         os.close(write)
         if lost == "closed":
@@ -167,7 +159,5 @@ def test_a_run_that_cannot_show_itself_saves_and_says_so(folder, whole, tmp_path
         "Error: standard output cannot be written: Broken pipe; "
         f"{out / 'checkpoint.safetensors'} holds the state after {step} steps\n"
     )
-    with start(folder, out, "--resume") as process:
-        _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors
+    finish(folder, out, "--resume")
     assert_same_run(out, whole)

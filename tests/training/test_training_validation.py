@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from pixelsr.training import Budget, Intervals, bits_per_dimension
 from pixelsr.training.checkpoint import read_checkpoint
 from pixelsr.utils.distributed import Workers
-from tests.training.test_training import (
+from tests.support.training_cases import (
     CHECKPOINT,
     CONFIG,
     make_trainer,
@@ -28,11 +28,20 @@ def outcome(out):
     return validations, facts["step"], facts["best"], sums
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Return the outcome of an uninterrupted run of 7 steps."""
+    out = tmp_path_factory.mktemp("whole")
+    make_trainer(out, 7, **VALIDATING).run()
+    return outcome(out)
+
+
 @pytest.mark.parametrize("where", ["begin", "batch", "log", "model", "grid"])
 @pytest.mark.parametrize("step", [4, 7])
-def test_a_run_killed_in_a_validation_goes_on_as_if_it_were_not(tmp_path, monkeypatch, where, step):
+def test_a_run_killed_in_a_validation_goes_on_as_if_it_were_not(
+    whole, tmp_path, monkeypatch, where, step
+):
     """Kill a run in the validation of step 4, due by interval, or of the last step, 7."""
-    make_trainer(tmp_path / "whole", 7, **VALIDATING).run()
     trainer = make_trainer(tmp_path / "parts", 7, **VALIDATING)
 
     def killed_after(act):
@@ -62,11 +71,10 @@ def test_a_run_killed_in_a_validation_goes_on_as_if_it_were_not(tmp_path, monkey
         trainer.run()
     assert read_checkpoint(tmp_path / "parts" / CHECKPOINT)[1]["step"] == step
     make_trainer(tmp_path / "parts", 7, resume=True, **VALIDATING).run()
-    assert outcome(tmp_path / "parts") == outcome(tmp_path / "whole")
+    assert outcome(tmp_path / "parts") == whole
 
 
-def test_a_stop_ends_a_validation_at_once(tmp_path, monkeypatch):
-    make_trainer(tmp_path / "whole", 7, **VALIDATING).run()
+def test_a_stop_ends_a_validation_at_once(whole, tmp_path, monkeypatch):
     batches = []
     trainer = make_trainer(
         tmp_path / "parts", 7, stop=lambda: trainer.state.step == 4 and bool(batches), **VALIDATING
@@ -83,7 +91,7 @@ def test_a_stop_ends_a_validation_at_once(tmp_path, monkeypatch):
     assert batches == [0.8]  # the first batch, 4 of 5 images
     assert not (tmp_path / "parts" / "samples" / "step-0000004.png").exists()
     make_trainer(tmp_path / "parts", 7, resume=True, **VALIDATING).run()
-    assert outcome(tmp_path / "parts") == outcome(tmp_path / "whole")
+    assert outcome(tmp_path / "parts") == whole
 
 
 def test_a_validation_counts_against_the_minutes(tmp_path, monkeypatch):
@@ -108,13 +116,12 @@ def test_a_validation_counts_against_the_minutes(tmp_path, monkeypatch):
     assert trainer.state.seconds == pytest.approx(60, abs=1)
 
 
-def test_a_run_pauses_with_the_validation_of_its_last_step(tmp_path):
-    make_trainer(tmp_path / "whole", 7, **VALIDATING).run()
+def test_a_run_pauses_with_the_validation_of_its_last_step(whole, tmp_path):
     trainer = make_trainer(tmp_path / "parts", 7, pause=4, **VALIDATING)
     assert not trainer.run()
     assert (trainer.state.step, trainer.best.measured) == (4, 4)
     make_trainer(tmp_path / "parts", 7, resume=True, **VALIDATING).run()
-    assert outcome(tmp_path / "parts") == outcome(tmp_path / "whole")
+    assert outcome(tmp_path / "parts") == whole
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])

@@ -1,12 +1,11 @@
 """Tests that a forked child draws as its parent does, whatever the parent ran before."""
 
 import multiprocessing
-import subprocess
-import sys
 
 import pytest
 
 from tests.support.helpers import slow
+from tests.support.processes import run, script
 
 SCRIPT = """
 import multiprocessing, sys
@@ -19,7 +18,7 @@ model = pixelsr.GatedPixelCNN(channels=32, layers=2, head_channels=32, levels=8)
 
 
 def draw(method):
-    return pixelsr.sample(model, 2, image_size=(8, 8), method=method).tolist()
+    return pixelsr.sample(model, 2, image_size=(2, 2), method=method).tolist()
 
 
 def child(queue):
@@ -29,7 +28,7 @@ def child(queue):
 if what == "sampled":
     draw("cached")
 elif what == "multiplied":
-    torch.randn(500, 500) @ torch.randn(500, 500)
+    torch.randn(300, 300) @ torch.randn(300, 300)
 context = multiprocessing.get_context("fork")
 queue = context.Queue()
 process = context.Process(target=child, args=(queue,))
@@ -48,7 +47,6 @@ print(threads)
 )
 @pytest.mark.parametrize("parent", ["sampled", slow("multiplied")])
 def test_a_forked_child_draws_with_one_thread(parent):
-    run = [sys.executable, "-c", SCRIPT, parent]
-    done = subprocess.run(run, capture_output=True, text=True, timeout=200, check=False)
+    done = run(script, SCRIPT, parent, timeout=200)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "1\n"

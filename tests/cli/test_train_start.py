@@ -11,10 +11,14 @@ from PIL import Image
 
 import pixelsr
 from pixelsr.data.sources import common_side
-from tests.cli.test_train_command import BINARY, TINY, folder, run  # noqa: F401
-from tests.training.test_training import CHECKPOINT
+from tests.support.command_cases import BINARY, TINY, invoke
+from tests.support.training_cases import CHECKPOINT
 
 MODEL = [option for option in BINARY if not option.startswith(("--size", "--levels"))]
+
+
+def run(*arguments):
+    return invoke("train", *arguments)
 
 
 def write_idx(path, count=6, rows=12, columns=12, seed=0):
@@ -99,7 +103,7 @@ def test_a_folder_of_several_idx_files_names_them(tmp_path):
 # The options that a resume takes from the run.
 
 
-def test_a_resume_alone_takes_everything_from_the_run(folder, tmp_path):  # noqa: F811
+def test_a_resume_alone_takes_everything_from_the_run(folder, tmp_path):
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     options = [folder, "--val", folder, *TINY, "--schedule", "halving", "--lr", 0.02, "--no-flip"]
     assert run(*options, "-o", whole, "--steps", 4).exit_code == 0
@@ -115,7 +119,7 @@ def test_a_resume_alone_takes_everything_from_the_run(folder, tmp_path):  # noqa
     assert "Nothing was left to do after 4 steps" in again.stdout
 
 
-def test_what_is_given_to_a_resume_must_agree_with_the_run(folder, tmp_path):  # noqa: F811
+def test_what_is_given_to_a_resume_must_agree_with_the_run(folder, tmp_path):
     assert run(folder, "-o", tmp_path / "out", *TINY, "--steps", 1).exit_code == 0
     result = run("--resume", "-o", tmp_path / "out", "--lr", 0.5, "--steps", 2)
     assert result.exit_code == 1
@@ -133,7 +137,7 @@ def test_a_resume_alone_needs_a_run(tmp_path):
 # The state after a failed start.
 
 
-def test_a_failed_start_leaves_no_folder(folder, tmp_path):  # noqa: F811
+def test_a_failed_start_leaves_no_folder(folder, tmp_path):
     out = tmp_path / "runs" / "first"
     for bad in (["--size", 10], ["--accumulate", 7], ["--val", folder / "none"]):
         result = run(folder, "-o", out, *TINY, "--steps", 1, *bad)
@@ -141,7 +145,7 @@ def test_a_failed_start_leaves_no_folder(folder, tmp_path):  # noqa: F811
         assert not out.parent.exists(), bad
 
 
-def test_a_failed_start_leaves_what_was_there_before(folder, tmp_path):  # noqa: F811
+def test_a_failed_start_leaves_what_was_there_before(folder, tmp_path):
     out = tmp_path / "out"
     (out / "model").mkdir(parents=True)
     (out / "mine.txt").write_text("mine")
@@ -150,7 +154,7 @@ def test_a_failed_start_leaves_what_was_there_before(folder, tmp_path):  # noqa:
     assert sorted(out.rglob("*")) == before
 
 
-def test_a_resume_that_fails_keeps_the_run(folder, tmp_path):  # noqa: F811
+def test_a_resume_that_fails_keeps_the_run(folder, tmp_path):
     out = tmp_path / "out"
     assert run(folder, "-o", out, *TINY, "--steps", 1).exit_code == 0
     before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
@@ -161,7 +165,7 @@ def test_a_resume_that_fails_keeps_the_run(folder, tmp_path):  # noqa: F811
 # The number of validation images.
 
 
-def test_a_validation_takes_as_many_images_as_the_run_says(folder, tmp_path):  # noqa: F811
+def test_a_validation_takes_as_many_images_as_the_run_says(folder, tmp_path):
     out = tmp_path / "out"
     options = [folder, "--val", folder, "-o", out, *TINY]
     assert run(*options, "--steps", 1, "--val-images", 2).exit_code == 0
