@@ -37,8 +37,8 @@ class TwoLayers(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = MaskedConv2d(3, 12, 3, "A")
-        self.out = MaskedConv2d(12, 24, 1, "B")
+        self.first = MaskedConv2d(3, 12, 3, mask_type="A")
+        self.out = MaskedConv2d(12, 24, 1, mask_type="B")
 
     def forward(self, images: Tensor) -> Tensor:
         x = pixelsr.functional.normalize_images(images, 3, 8, next(self.parameters()).dtype)

@@ -14,11 +14,10 @@ from pixelsr.masks import causal_mask
 from pixelsr.models import GatedPixelCNN, PixelCNN, PixelRecursiveSR
 from pixelsr.nn import MaskedConv2d
 from pixelsr.sampling import logits, plan
-from pixelsr.sampling.engines import reference
-from pixelsr.sampling.plan import Plan, Product, Schedule, macs_with_known
-from pixelsr.sampling.request import make_request
+from pixelsr.sampling.plan import Schedule, macs_with_known
 from tests.support.helpers import randomize
 from tests.support.networks import NETWORKS, Network, inputs, network
+from tests.support.plans import executed_macs, make_plan, prefilled_macs
 
 
 def live_taps(model: nn.Module, low_res: Tensor | None = None) -> int:
@@ -43,11 +42,6 @@ def live_taps(model: nn.Module, low_res: Tensor | None = None) -> int:
     return total
 
 
-def make_plan(model: nn.Module, size: tuple[int, int] = (6, 4)):
-    low_res = inputs(model, size=size).get("low_res")
-    return plan(model, size, None if low_res is None else tuple(low_res.shape[2:]))
-
-
 @pytest.mark.parametrize("name", NETWORKS)
 def test_plan_counts_the_live_multiply_adds_of_one_forward_pass(name):
     model = network(name)
@@ -61,46 +55,6 @@ def test_paper_size_plan_counts_the_live_multiply_adds(make):
     model = make()
     made = make_plan(model, (32, 32))
     assert made.macs == 32 * 32 * live_taps(getattr(model, "prior", model))
-
-
-def prefilled_macs(made: Plan, unknown: Tensor) -> int:
-    """Return the multiply-adds in known leading rows, which the engine leaves to the prefill."""
-    schedule = Schedule(made, unknown)
-    return sum(
-        (schedule.leading_rows - first) * len(schedule.cols) * placed.step.macs
-        for placed, first in zip(made.placed, schedule.first_rows, strict=True)
-        if not placed.logits_only
-    )
-
-
-def executed_macs(model: nn.Module, known_mask: Tensor, monkeypatch, **what: object) -> int:
-    """Return the multiply-adds of the engine for one image, counted where it executes them."""
-    total = 0
-    bind = reference.ReferenceEngine._bind_product
-
-    def counting(self, step: Product):
-        run = bind(self, step)
-
-        def counted(row: int, col: int, pixels: int) -> None:
-            nonlocal total
-            total += step.macs * pixels
-            run(row, col, pixels)
-
-        return counted
-
-    monkeypatch.setattr(reference.ReferenceEngine, "_bind_product", counting)
-    what = what or inputs(model)
-    low_res = what.get("low_res")
-    known = torch.zeros(known_mask.shape, dtype=torch.uint8)
-    request = make_request(model, 1, what.get("image_size"), low_res, known, known_mask, 0, "model")
-    made = make_plan(model, tuple(known_mask.shape[2:]))
-    positions = reference.ReferenceEngine(made, request).positions()
-    try:
-        next(positions)
-        while True:
-            positions.send(torch.zeros(1, dtype=torch.long))
-    except StopIteration:
-        return total
 
 
 def known_masks(colors: int) -> dict[str, Tensor]:
@@ -182,7 +136,7 @@ class Faulty(Network):
         super().__init__()
         self.first = MaskedConv2d(3, 6, 3, mask_type)
         self.wrong = wrong
-        self.out = MaskedConv2d(6, 24, 1, "B")
+        self.out = MaskedConv2d(6, 24, 1, mask_type="B")
 
     def forward(self, images: Tensor) -> Tensor:
         return self.logits(self.out(self.wrong(self.first(self.images(images)))))
@@ -196,7 +150,7 @@ class FlippedColumns(nn.Module):
 class Upsampled(Network):
     def __init__(self) -> None:
         super().__init__()
-        self.first = MaskedConv2d(3, 24, 3, "A")
+        self.first = MaskedConv2d(3, 24, 3, mask_type="A")
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.first(self.images(images))
@@ -259,9 +213,9 @@ class InPlace(Network):
     def __init__(self, how: str) -> None:
         super().__init__()
         self.how = how
-        self.first = MaskedConv2d(3, 6, 3, "A")
+        self.first = MaskedConv2d(3, 6, 3, mask_type="A")
         self.relu = nn.ReLU(inplace=True)
-        self.out = MaskedConv2d(6, 24, 1, "B")
+        self.out = MaskedConv2d(6, 24, 1, mask_type="B")
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.first(self.images(images))
@@ -302,7 +256,7 @@ def test_a_layer_with_a_hook_is_refused():
 @pytest.mark.parametrize(
     "change",
     [
-        lambda model: setattr(model, "wrong", MaskedConv2d(6, 6, 3, "B").double()),
+        lambda model: setattr(model, "wrong", MaskedConv2d(6, 6, 3, mask_type="B").double()),
         lambda model: setattr(model.first, "mask_type", "V-first"),
         lambda model: setattr(model.first, "weight", nn.Parameter(2 * model.first.weight)),
         lambda model: model.float(),
@@ -310,7 +264,7 @@ def test_a_layer_with_a_hook_is_refused():
     ids=["another layer", "another mask", "another parameter", "another dtype"],
 )
 def test_a_changed_network_is_planned_anew(change):
-    model = randomize(Faulty(MaskedConv2d(6, 6, 1, "B"))).double()
+    model = randomize(Faulty(MaskedConv2d(6, 6, 1, mask_type="B"))).double()
     images = torch.randint(8, (1, 3, 6, 4), dtype=torch.uint8)
     logits(model, images)
     change(model)
@@ -318,7 +272,7 @@ def test_a_changed_network_is_planned_anew(change):
 
 
 def test_a_reparametrized_layer_is_sampled_as_it_computes():
-    model = randomize(Faulty(MaskedConv2d(6, 6, 1, "B"))).double()
+    model = randomize(Faulty(MaskedConv2d(6, 6, 1, mask_type="B"))).double()
     nn.utils.parametrizations.weight_norm(model.wrong)
     images = torch.randint(8, (1, 3, 6, 4), dtype=torch.uint8)
     torch.testing.assert_close(logits(model, images), model(images))
@@ -327,7 +281,7 @@ def test_a_reparametrized_layer_is_sampled_as_it_computes():
 class ForwardThatBranches(Network):
     def __init__(self) -> None:
         super().__init__()
-        self.first = MaskedConv2d(3, 24, 3, "A")
+        self.first = MaskedConv2d(3, 24, 3, mask_type="A")
 
     def forward(self, images: Tensor) -> Tensor:
         x = self.first(self.images(images))
