@@ -41,7 +41,10 @@ FEW = [
 
 
 @pytest.mark.parametrize("default", DEFAULTS)
-@pytest.mark.parametrize("name", ["GatedPixelCNN", "PixelRecursiveSR-pixelcnn"])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param("GatedPixelCNN", marks=pytest.mark.slow), "PixelRecursiveSR-pixelcnn"],
+)
 @pytest.mark.parametrize(
     "how", [{"engine": "cpu", "weights": "bfloat16"}, {"method": "ancestral"}], ids=str
 )

@@ -130,6 +130,10 @@ KNOWN_IN += ["RowLSTM", "DiagonalBiLSTM-multi-scale"]
         ("RowLSTM-tiny", "rows"),
         *(("DiagonalBiLSTM-tiny", mask) for mask in ("upper half", "each its own")),
     ],
+    cuda=[
+        *((name, mask) for name in ("GatedPixelCNN", "HintAbove") for mask in MASKS),
+        *((name, mask) for name in KNOWN_IN[2:] for mask in ("rows", "hole", "each its own")),
+    ],
 )
 def test_known_values_stay_and_the_rest_is_right(engine, name, mask):
     assert_draws(engine, Draw(name, engine.tall, mask=mask))

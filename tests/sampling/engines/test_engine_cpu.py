@@ -67,7 +67,7 @@ def test_float32_differs_in_few_values_from_float64(n, capsys):
 @pytest.mark.parametrize("name", [*NETWORKS, *RECURRENT])
 def test_two_threads_share_one_image_or_three(name, threads):
     threads(2)
-    for draw in (Draw(name, n=1), Draw(name, n=3)):
+    for draw in (Draw(name, (2, 4), n=1), Draw(name, (2, 4), n=3)):
         assert torch.equal(drawn(draw), ancestral(draw))
 
 
@@ -75,7 +75,7 @@ def test_two_threads_share_one_image_or_three(name, threads):
 @pytest.mark.parametrize("name", ["GatedPixelCNN", "PixelRecursiveSR-gated", "HintAbove"])
 def test_two_threads_draw_the_same_where_values_are_known(name, mask, threads):
     threads(2)
-    draw = Draw(name, mask=mask)
+    draw = Draw(name, (4, 4), mask=mask)
     assert torch.equal(drawn(draw), ancestral(draw))
 
 
