@@ -5,6 +5,7 @@ network. Both are exact: one wrong tap, step or position shows.
 """
 
 import contextlib
+import dataclasses
 import functools
 
 import pytest
@@ -415,18 +416,29 @@ SETTINGS = {
 }
 
 
-def by_engine(engine: TestedEngine) -> tuple[Tensor, Tensor]:
-    """Return images and logits of a new network, so that its plan is new too."""
-    name = "Small" if engine.name == "triton" else "Conditioned"
-    draw = Draw(name, (4, 2), mask="rows", shares=True)
-    model = engine.network(draw.name)
-    images = drawn(engine, draw, model)
-    return images, cached_logits(engine.name, model, images.to(engine.device))
+@dataclasses.dataclass
+class Caller:
+    """A caller with a new network, whose plan is made when it draws."""
+
+    engine: TestedEngine
+
+    def __post_init__(self) -> None:
+        name = "Small" if self.engine.name == "triton" else "Conditioned"
+        draw = Draw(name, (4, 2), mask="rows", shares=True)
+        self.model, self.options = self.engine.network(name), draw.options()
+        self.images = random_images(self.model, 2, (4, 2))
+        self.given = {key: self.options[key] for key in ("low_res",) if key in self.options}
+
+    def results(self) -> tuple[Tensor, Tensor]:
+        """Return images below known rows, and logits."""
+        images = pixelsr.sample(self.model, engine=self.engine.name, **self.options)
+        logits = sampling.logits(self.model, self.images, engine=self.engine.name, **self.given)
+        return images, logits
 
 
 @functools.cache
 def by_default(name: str) -> tuple[Tensor, Tensor]:
-    return by_engine(ENGINES[name])
+    return Caller(ENGINES[name]).results()
 
 
 # The tensors of the GPU engines still follow the default dtype.
@@ -436,9 +448,9 @@ ON_GPUS = [name for name in SETTINGS if name not in ("float64", "bfloat16")]
 @for_engines("setting", SETTINGS, triton=ON_GPUS, cuda=ON_GPUS)
 def test_settings_of_the_caller_change_nothing(engine, setting):
     """Check a plan, images and logits that are made under the setting."""
-    expected = by_default(engine.name)
+    expected, caller = by_default(engine.name), Caller(engine)
     with SETTINGS[setting]():
-        found = by_engine(engine)
+        found = caller.results()
     for ours, right in zip(found, expected, strict=True):
         assert ours.dtype == right.dtype
         assert torch.equal(ours, right)
