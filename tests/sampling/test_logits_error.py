@@ -14,7 +14,6 @@ import pixelsr
 from pixelsr import LogitsError, sampling
 from pixelsr.nn import MaskedConv2d
 from pixelsr.sampling.api import sample_distributed
-from pixelsr.sampling.engines.cpu import engine as cpu_engine
 from pixelsr.utils.distributed import Workers
 from tests.support.engines import for_engines, for_ways
 from tests.support.helpers import randomize, slow
@@ -96,16 +95,11 @@ def test_a_fault_is_refused_by_name(mark, temperature, how):
 
 
 @for_ways("", [()])
-def test_it_is_the_first_in_raster_order_and_there_of_the_lowest_sample(how, monkeypatch):
+def test_it_is_the_first_in_raster_order_and_there_of_the_lowest_sample(how, threads):
     """Check with threads that draw different samples, so each finds another invalid value first."""
-    monkeypatch.setattr(cpu_engine, "usable_processors", lambda: 4)
-    before = torch.get_num_threads()
-    torch.set_num_threads(4)
+    threads(4)
     positions = [(NAN, 0, 1, 0, 0), (PLUS, 3, 0, 1, 2), (NONE, 2, 0, 1, 2), (NAN, 1, 0, 2, 0)]
-    try:
-        error = error_of(how, marked(*positions, count=4))
-    finally:
-        torch.set_num_threads(before)
+    error = error_of(how, marked(*positions, count=4))
     assert (error.sample, error.position, error.found) == (2, (0, 1, 2), FOUND[NONE])
 
 
