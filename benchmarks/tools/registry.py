@@ -23,6 +23,7 @@ SUITES = {
             "tests/sampling/plan/test_plan.py",
             "tests/sampling/test_sampling.py",
             "tests/sampling/test_sampling_distribution.py",
+            "tests/sampling/engines/test_conformance.py",
             "tests/sampling/engines/test_engine_cpu.py",
             "tests/sampling/test_edits.py",
             "tests/sampling/test_holes.py",
@@ -82,7 +83,11 @@ SUITES = {
     ),
     "bench_pixelrnn_sampling": Suite(
         "Images drawn from a PixelRNN by the C++ engine, beside one forward pass.",
-        ("tests/sampling/test_recurrent_sampling.py", "tests/models/test_pixelrnn.py"),
+        (
+            "tests/sampling/engines/test_conformance.py",
+            "tests/sampling/test_recurrent_sampling.py",
+            "tests/models/test_pixelrnn.py",
+        ),
     ),
     "bench_noise": Suite(
         "The noise of an image: the C++ kernel and PyTorch.", ("tests/ops/test_noise.py",)

@@ -81,7 +81,7 @@ def test_every_table_of_backends_is_listed():
     tables = [value for value in vars(backends).values() if is_table(value)]
     assert len(tables) == 4
     assert all(any(table is own for own in OPERATORS.values()) for table in tables)
-    output = CliRunner().invoke(main, ["doctor"]).stdout
+    output = invoke("doctor").stdout
     for operator, table in OPERATORS.items():
         section = output.split(f"Backends of {operator}, on ")[1].split("\n\n")[0]
         assert re.findall(r"^  (\S+)", section, re.MULTILINE) == list(table)

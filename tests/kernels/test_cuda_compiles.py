@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch.utils.cpp_extension import include_paths
 
-from tests.support.emulator.build import ROOT
+from pixelsr.utils.atomic_write import write_whole
+from tests.support.emulator.build import FOLDER, ROOT, hash_of
 from tests.support.helpers import slow
 
 NVCC = shutil.which("nvcc")
@@ -23,17 +24,25 @@ KERNELS = {f"{dtype}, {8 * tiles} samples" for dtype in ("half", "bfloat16") for
 
 
 @pytest.fixture(scope="module", params=[slow("sm_80"), "sm_90a"])
-def cubin(request, tmp_path_factory):
-    """Return the machine code for one architecture, and the assembler's report."""
-    out = tmp_path_factory.mktemp("cubin") / f"{request.param}.cubin"
+def cubin(request):
+    """Return the machine code for one architecture, and the assembler's report.
+
+    The half minute that it takes is spent again only after a change.
+    """
+    source = ROOT / "csrc/cuda/launch.cu"
     command = [str(NVCC), "-cubin", "-O3", "-std=c++17", "-Xptxas=-v", "-DUSE_CUDA"]
     command += ["-DTORCH_TARGET_VERSION=0x020a000000000000", f"-I{ROOT / 'csrc'}"]
     command += [f"-I{path}" for path in include_paths()]
-    command += [f"-gencode=arch={ARCHITECTURES[request.param]},code={request.param}"]
-    command += [str(ROOT / "csrc/cuda/launch.cu"), "-o", str(out)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return out, done.stderr
+    command += [f"-gencode=arch={ARCHITECTURES[request.param]},code={request.param}", str(source)]
+    version = subprocess.check_output([str(NVCC), "--version"], text=True)
+    out = FOLDER / f"{request.param}-{hash_of([source], [*command, version])}.cubin"
+    report = out.with_suffix(".txt")
+    if not report.exists():
+        FOLDER.mkdir(parents=True, exist_ok=True)
+        done = subprocess.run([*command, "-o", str(out)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        write_whole(report, done.stderr.encode())
+    return out, report.read_text()
 
 
 @pytest.fixture(scope="module")

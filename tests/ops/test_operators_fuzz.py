@@ -10,11 +10,11 @@ from pixelsr import ops, sampling
 from pixelsr.masks import channel_groups
 from pixelsr.sampling.engines.cpu import engine as cpu_engine
 from pixelsr.sampling.engines.cpu import program as cpu_program
-from tests.sampling.test_sampling import sample
 from tests.support import fuzz_operators
 from tests.support.networks import network
 from tests.support.processes import module
 from tests.support.processes import run as run_process
+from tests.support.sampling import sample
 
 pytestmark = pytest.mark.skipif(ops.WHY_NOT_COMPILED is not None, reason=str(ops.WHY_NOT_COMPILED))
 
@@ -192,6 +192,6 @@ def test_colors_without_a_channel_take_no_time():
 
 def test_more_padding_than_the_engine_takes_is_refused(monkeypatch):
     monkeypatch.setattr(cpu_program, "MAX_PADDING", 0)
-    model = fuzz_operators.test_recurrent_sampling.network("DiagonalBiLSTM")
+    model = network("DiagonalBiLSTM")
     with pytest.raises(ValueError, match="its features are padded by 1 columns, more than 0"):
         sample(model, image_size=(3, 2), engine="cpu")

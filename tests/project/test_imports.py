@@ -98,8 +98,7 @@ def test_no_test_module_is_imported():
     for path in (ROOT / "tests").rglob("*.py"):
         inner = path.relative_to(ROOT)
         for name in imported(path, inner.parts[:-1]):
-            is_shared = name[0] != "tests" or name[1] == "sampling"
-            if not is_shared and any(part.startswith("test_") for part in name):
+            if name[0] == "tests" and any(part.startswith("test_") for part in name):
                 found.append(f"{inner} imports {'.'.join(name)}")
     assert found == []
 

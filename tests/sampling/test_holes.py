@@ -1,5 +1,7 @@
 """Tests that a small hole costs only the positions that its values depend on."""
 
+import functools
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -10,13 +12,13 @@ from pixelsr.models import PixelCNN
 from pixelsr.sampling import plan
 from pixelsr.sampling.engines.cpu.engine import CpuEngine
 from pixelsr.sampling.plan import Schedule, macs_with_known
-from pixelsr.sampling.request import make_request
-from tests.sampling.plan.test_plan import executed_macs, prefilled_macs
-from tests.support.helpers import randomize
-from tests.support.networks import network
+from tests.support.engines import for_engines
+from tests.support.helpers import randomize, slow
+from tests.support.networks import inputs, network
+from tests.support.plans import executed_macs, prefilled_macs
+from tests.support.sampling import random_images, request_of
 
 SIZE = (14, 16)
-ENGINES = ["reference"] if ops.WHY_NOT_COMPILED else ["reference", "cpu"]
 
 
 def hole(rows: slice, cols: slice, colors: slice = slice(None)) -> Tensor:
@@ -36,42 +38,51 @@ HOLES = {
 }
 
 
-def arguments(name: str, n: int = 2) -> tuple[nn.Module, dict[str, object]]:
+NAMES = ["PixelCNN", "GatedPixelCNN", "Dilated", "HintAbove"]
+
+
+def arguments(model: nn.Module, n: int = 2) -> dict[str, object]:
+    return {"n": n, "temperature": 0.5, **inputs(model, 1, SIZE)}
+
+
+def with_holes(model: nn.Module, where: str) -> dict[str, object]:
+    """Return the arguments of a draw with a hole, or with a hole of its own in each sample."""
+    holes = where.split(" and ")
+    known = random_images(model, len(holes), SIZE).cpu()
+    return arguments(model) | {
+        "known": known,
+        "known_mask": torch.cat([HOLES[hole] for hole in holes]),
+    }
+
+
+@functools.cache
+def expected(name: str, where: str) -> Tensor:
     model = network(name)
-    options: dict[str, object] = {"n": n, "temperature": 0.5, "image_size": SIZE}
-    if hasattr(model, "scale_factor"):
-        small = (1, 3, SIZE[0] // model.scale_factor, SIZE[1] // model.scale_factor)
-        options["low_res"] = torch.randint(model.levels, small, dtype=torch.uint8)
-    return model, options
+    return pixelsr.sample(model, method="ancestral", **with_holes(model, where))
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("where", HOLES)
-@pytest.mark.parametrize("name", ["PixelCNN", "GatedPixelCNN", "Dilated", "HintAbove"])
-def test_the_images_are_those_of_the_whole_network(name, where, engine):
-    torch.manual_seed(0)
-    model, options = arguments(name)
-    options["known"] = torch.randint(model.levels, (1, 3, *SIZE), dtype=torch.uint8)
-    options["known_mask"] = HOLES[where]
-    drawn = pixelsr.sample(model, engine=engine, **options)
-    assert torch.equal(drawn, pixelsr.sample(model, method="ancestral", **options))
+ONE_EACH = "middle and right edge"
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("name", ["PixelCNN", "GatedPixelCNN", "PixelRecursiveSR-gated"])
-def test_each_sample_may_have_a_hole_of_its_own(name, engine):
-    model, options = arguments(name)
-    options["known"] = torch.randint(model.levels, (2, 3, *SIZE), dtype=torch.uint8)
-    options["known_mask"] = torch.cat([HOLES["middle"], HOLES["right edge"]])
-    drawn = pixelsr.sample(model, engine=engine, **options)
-    assert torch.equal(drawn, pixelsr.sample(model, method="ancestral", **options))
+@for_engines(
+    "name,where",
+    [(name, where) for name in NAMES for where in [*HOLES, ONE_EACH]]
+    + [("PixelRecursiveSR-gated", ONE_EACH)],
+    triton=[("Dilated", "first row"), slow("Dilated", "right edge")],
+    cuda=[(name, where) for name in ("GatedPixelCNN", "HintAbove") for where in [*HOLES, ONE_EACH]],
+)
+def test_the_images_are_those_of_the_whole_network(engine, name, where):
+    model = engine.network(name)
+    drawn = pixelsr.sample(model, engine=engine.name, **with_holes(model, where))
+    if engine.is_exact:
+        assert torch.equal(drawn.cpu(), expected(name, where))
 
 
 @pytest.mark.skipif(ops.WHY_NOT_COMPILED is not None, reason="the C++ kernels are not built")
 def test_the_cpp_engine_begins_each_step_where_the_schedule_says():
     model, known = network("GatedPixelCNN"), torch.zeros(1, 3, *SIZE, dtype=torch.uint8)
     mask = hole(slice(9, 14), slice(0, 16))
-    request = make_request(model, image_size=SIZE, known=known, known_mask=mask)
+    request = request_of(model, 1, SIZE, None, known, mask)
     engine = CpuEngine(plan(model, SIZE), request)
     begins = engine.code[engine.program.first_rows].tolist()
     assert begins == list(engine.schedule.first_rows)
@@ -110,7 +121,8 @@ def test_a_hole_in_a_large_image_costs_no_more_than_in_a_small_one():
 
 def test_noise_and_known_values_are_those_of_the_whole_image():
     """Check that an image with a hole is completed to itself by its own noise."""
-    model, options = arguments("PixelCNN")
+    model = network("PixelCNN")
+    options = arguments(model)
     images = pixelsr.sample(model, **options)
     for mask in HOLES.values():
         again = pixelsr.sample(model, known=images, known_mask=mask.expand_as(images), **options)

@@ -5,23 +5,18 @@ logits of the same pixel and color.
 """
 
 import pickle
-import sys
-from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 import pixelsr
-from pixelsr import LogitsError, ops, sampling
+from pixelsr import LogitsError, sampling
 from pixelsr.nn import MaskedConv2d
-from pixelsr.ops.registry import HAS_TRITON
 from pixelsr.sampling.api import sample_distributed
-from pixelsr.sampling.engines.cpu import engine as cpu_engine
-from pixelsr.sampling.engines.cuda import engine as cuda_engine
 from pixelsr.utils.distributed import Workers
-from tests.support.emulator.build import HERE, build
-from tests.support.helpers import randomize
+from tests.support.engines import for_engines, for_ways
+from tests.support.helpers import randomize, slow
 from tests.support.networks import Network
 
 pytestmark = pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered")
@@ -64,32 +59,6 @@ def network(dtype: torch.dtype = torch.float32) -> nn.Module:
     return randomize(Marked()).to(dtype).eval()
 
 
-@pytest.fixture(scope="module")
-def emulated() -> Iterator[None]:
-    if sys.platform != "linux":
-        pytest.skip("fibers need Linux here")
-    torch.ops.load_library(build([HERE / "run_tiles.cpp"], "run_tiles"))
-    cuda_engine.EMULATES = True
-    yield
-    cuda_engine.EMULATES = False
-
-
-@pytest.fixture(params=["reference", "cpu", "triton", "cuda", "ancestral"])
-def how(request) -> dict[str, str]:
-    """Return a method or an engine."""
-    if request.param == "ancestral":
-        return {"method": "ancestral"}
-    if request.param == "cpu" and ops.WHY_NOT_COMPILED:
-        pytest.skip(ops.WHY_NOT_COMPILED)
-    if request.param == "triton":
-        if not HAS_TRITON:
-            pytest.skip("triton is not installed")
-        request.getfixturevalue("quick_interpreter")
-    if request.param == "cuda":
-        request.getfixturevalue("emulated")
-    return {"engine": request.param}
-
-
 def marked(*positions: tuple[int, int, int, int, int], count: int = 2) -> Tensor:
     """Return small images with marks: (mark, input, row, column, color)."""
     low_res = torch.zeros(count, 3, *SIZE, dtype=torch.uint8)
@@ -107,8 +76,14 @@ def error_of(how: dict[str, str], low_res: Tensor, **options) -> LogitsError:
 # Refused logits.
 
 
-@pytest.mark.parametrize(
-    ("mark", "temperature"), [*((mark, 1.0) for mark in FOUND), (NAN, 0), (PLUS, 1e300)]
+FAULTS = [*((mark, 1.0) for mark in FOUND), (NAN, 0), (PLUS, 1e300)]
+FEW_FAULTS = [(NAN, 1.0), (NONE, 1.0), (PLUS, 1e300)]
+
+
+@for_ways(
+    "mark,temperature",
+    FAULTS,
+    triton=[*FEW_FAULTS, *(slow(*case) for case in FAULTS if case not in FEW_FAULTS)],
 )
 def test_a_fault_is_refused_by_name(mark, temperature, how):
     error = error_of(how, marked((mark, 1, 1, 2, 1)), n=2, temperature=temperature)
@@ -119,35 +94,35 @@ def test_a_fault_is_refused_by_name(mark, temperature, how):
     )
 
 
-def test_it_is_the_first_in_raster_order_and_there_of_the_lowest_sample(how, monkeypatch):
+@for_ways("", [()])
+def test_it_is_the_first_in_raster_order_and_there_of_the_lowest_sample(how, threads):
     """Check with threads that draw different samples, so each finds another invalid value first."""
-    monkeypatch.setattr(cpu_engine, "usable_processors", lambda: 4)
-    before = torch.get_num_threads()
-    torch.set_num_threads(4)
+    threads(4)
     positions = [(NAN, 0, 1, 0, 0), (PLUS, 3, 0, 1, 2), (NONE, 2, 0, 1, 2), (NAN, 1, 0, 2, 0)]
-    try:
-        error = error_of(how, marked(*positions, count=4))
-    finally:
-        torch.set_num_threads(before)
+    error = error_of(how, marked(*positions, count=4))
     assert (error.sample, error.position, error.found) == (2, (0, 1, 2), FOUND[NONE])
 
 
-@pytest.mark.parametrize("place", [(0, 0, 0), (1, 2, 2)])
-def test_the_first_and_the_last_value(place, how):
-    assert error_of(how, marked((NAN, 0, *place))).position == place
+@for_ways("row,col,color", [(0, 0, 0), (1, 2, 2)], triton=[(1, 2, 2), slow(0, 0, 0)])
+def test_the_first_and_the_last_value(row, col, color, how):
+    error = error_of(how, marked((NAN, 0, row, col, color)))
+    assert error.position == (row, col, color)
 
 
+@for_ways("", [()])
 def test_the_second_tile_of_samples(how):
     error = error_of(how, marked((PLUS, 17, 0, 1, 0), count=18))
     assert (error.sample, error.position) == (17, (0, 1, 0))
 
 
+@for_ways("", [()], triton=[slow()])
 def test_the_sample_is_counted_in_the_result_however_it_is_batched(how):
     low_res = marked((NAN, 1, 1, 2, 1), count=3)
     error = error_of(how, low_res, n=2, max_batch=1, first_index=40)
     assert (error.sample, error.position) == (2, (1, 2, 1))
 
 
+@for_ways("", [()])
 def test_shared_leading_rows_are_drawn_below(how):
     """Check that faults in shared leading rows are ignored, because nothing is drawn there."""
     known = torch.zeros(1, 3, *SIZE, dtype=torch.uint8)
@@ -158,6 +133,7 @@ def test_shared_leading_rows_are_drawn_below(how):
     assert (error.sample, error.position, error.found) == (2, (1, 0, 0), "+inf")
 
 
+@for_ways("", [()])
 def test_known_values_are_not_checked(how):
     """Check a value that is known only in the invalid sample, and drawn in the others."""
     low_res = marked((NAN, 0, 1, 2, 1), (NONE, 1, 1, 0, 0))
@@ -171,11 +147,10 @@ def test_known_values_are_not_checked(how):
         pixelsr.sample(network(), low_res=low_res, **swapped, **how)
 
 
-def test_a_caller_who_draws_gets_the_logits_as_they_are(how):
-    if "method" in how:
-        pytest.skip("no steps")
+@for_engines("", [()])
+def test_a_caller_who_draws_gets_the_logits_as_they_are(engine):
     low_res = marked((NAN, 0, 0, 0, 1), (NONE, 1, 0, 0, 0))
-    state = sampling.start(network(), low_res=low_res, **how)
+    state = sampling.start(network(), low_res=low_res, engine=engine.name)
     first = state.step()
     second = state.step(torch.tensor([1, 2]))
     assert first[0].isfinite().all()
@@ -200,7 +175,7 @@ def reference(images: Tensor, low_res: Tensor, temperature: float) -> Tensor:
     return scores.masked_fill(logits == -INF, -INF).argmax(-1).permute(0, 3, 1, 2)
 
 
-@pytest.mark.parametrize("temperature", [0, 0.5, 1e30, 1e300])
+@for_ways("temperature", [0, 0.5, 1e30, 1e300], triton=[slow(0), 0.5, slow(1e30), 1e300])
 def test_a_forbidden_level_is_never_drawn(temperature, how):
     """Check the temperature 1e300 too, which is infinite in float32."""
     low_res = torch.full((2, 3, *SIZE), SOME, dtype=torch.uint8)
@@ -226,12 +201,13 @@ class Vast(Network):
         return self.logits(self.out(self.images(images)) + self.shift)
 
 
+@for_ways("", [()])
 def test_a_forbidden_level_is_not_drawn_where_all_scores_underflow(how):
     images = pixelsr.sample(Vast().eval(), image_size=(2, 2), temperature=1e-3, **how)
     assert (images == 1).all()  # ties give the lowest level
 
 
-@pytest.mark.parametrize("weights", HALVES)
+@for_ways("weights", HALVES, triton=["float16", slow("bfloat16")])
 def test_16_bit_weights_forbid_levels_too(weights, how):
     low_res = torch.full((2, 3, *SIZE), SOME, dtype=torch.uint8)
     model = network(getattr(torch, weights))
@@ -260,7 +236,7 @@ class Overflowing(Network):
         return self.logits(self.out(self.second(hidden)))
 
 
-@pytest.mark.parametrize("dtype", ["float32", *HALVES])
+@for_ways("dtype", ["float32", *HALVES], triton=["float32", *map(slow, HALVES)])
 def test_infinite_activations_end_in_the_error(dtype, how):
     """Check exp(3000 x), which is infinite even in float32."""
     model = randomize(Overflowing(torch.exp)).to(getattr(torch, dtype)).eval()
@@ -268,13 +244,14 @@ def test_infinite_activations_end_in_the_error(dtype, how):
         pixelsr.sample(model, 4, image_size=(2, 2), **how)
 
 
-@pytest.mark.parametrize("weights", HALVES)
+@for_ways("weights", HALVES, triton=["float16", slow("bfloat16")])
 def test_infinite_activations_with_rounded_weights_end_in_the_error(weights, how):
     model = randomize(Overflowing(torch.exp)).eval()
     with pytest.raises(LogitsError, match=r"hold (NaN|\+inf); expected finite numbers"):
         pixelsr.sample(model, 4, image_size=(2, 2), weights=weights, **how)
 
 
+@for_ways("", [()])
 def test_features_beyond_float16_are_no_other_number(how):
     """Check hidden values of 1e5: drawn correctly with float32 features, else refused."""
     model = randomize(Overflowing(lambda x: 300 * torch.relu(x))).eval()
@@ -368,19 +345,21 @@ BINARY = ["add", "sub", "mul", "div", "gate", "gate of a formula"]
 
 
 @pytest.mark.filterwarnings("ignore:divide by zero encountered")
-@pytest.mark.parametrize("dtype", ["float32", "float64", *HALVES])
-@pytest.mark.parametrize("name", FUNCTIONS)
-def test_functions_of_extreme_numbers_are_those_of_pytorch(name, dtype, how):
-    engine = how.get("engine")
-    if engine is None or (dtype == "float64" and engine not in ("reference", "cpu")):
-        pytest.skip("no engine, or none for float64")
+@for_engines(
+    "name,dtype",
+    [(name, dtype) for name in FUNCTIONS for dtype in ("float32", "float64", *HALVES)],
+    triton=[(name, "float32") for name in FUNCTIONS]
+    + [slow(name, dtype) for name in FUNCTIONS for dtype in HALVES],
+    cuda=[(name, dtype) for name in FUNCTIONS for dtype in ("float32", *HALVES)],
+)
+def test_functions_of_extreme_numbers_are_those_of_pytorch(name, dtype, engine):
     parts, dtype = 2 if name in BINARY else 1, getattr(torch, dtype)
     model = Extreme(FUNCTIONS[name], parts).to(dtype).eval()
     number = torch.arange(24 if parts == 2 else 1)
     digits = torch.stack([number // 8, number % 8, 0 * number], 1)  # in base 8
     low_res = digits.to(torch.uint8)[:, :, None, None]
     images = torch.zeros(len(low_res), 3, 1, 1, dtype=torch.uint8)
-    found = sampling.logits(model, images, low_res=low_res, engine=engine)
+    found = sampling.logits(model, images, low_res=low_res, engine=engine.name)
     given = extremes(low_res, parts).to(dtype).to(found.dtype) + 0  # as the network adds zeros
     expected = model.logits(FUNCTIONS[name](*given.chunk(parts, 1)))
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-6, equal_nan=True)

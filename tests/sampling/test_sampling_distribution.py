@@ -10,7 +10,8 @@ import pixelsr
 from pixelsr import sampling
 from pixelsr.functional import nll
 from pixelsr.models import GatedPixelCNN
-from tests.support.helpers import randomize
+from tests.support.engines import for_engines
+from tests.support.helpers import randomize, slow
 
 
 def tiny_model() -> nn.Module:
@@ -56,9 +57,11 @@ def test_probabilities_of_all_images_sum_to_one():
     assert probabilities(tiny_model()).sum().item() == pytest.approx(1, abs=1e-12)
 
 
-def test_sample_frequencies_match_the_probabilities():
-    model, n = tiny_model(), 20_000
-    images = pixelsr.sample(model, n, image_size=(3, 3), temperature=SHARP)
+@for_engines("n", [20_000], triton=[slow(4_000)], cuda=[4_000])
+def test_sample_frequencies_match_the_probabilities(engine, n):
+    model, own = tiny_model(), engine.own(tiny_model())
+    options = {"image_size": (3, 3), "temperature": SHARP, "engine": engine.name}
+    images = pixelsr.sample(own, n, **options).cpu()
     assert chi_square_p(counts_of(images), probabilities(model) * n) > 1e-3
 
 

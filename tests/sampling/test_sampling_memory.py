@@ -12,9 +12,9 @@ from pixelsr import ops, sampling
 from pixelsr.sampling.engines.cpu import engine as cpu_engine
 from pixelsr.sampling.methods import start_engine
 from pixelsr.utils import system
-from tests.sampling.test_sampling import sample
 from tests.support.helpers import slow
 from tests.support.networks import inputs, network
+from tests.support.sampling import request_of, sample
 
 needs_kernels = pytest.mark.skipif(
     ops.WHY_NOT_COMPILED is not None, reason=str(ops.WHY_NOT_COMPILED)
@@ -91,14 +91,8 @@ def engine(name: str, n: int, known_rows: int = 0) -> cpu_engine.CpuEngine:
         known = torch.zeros(1, model.colors, 6, 4, dtype=torch.uint8)
         mask = known.bool()
         mask[:, :, :known_rows] = True
-    request = sampling.request.make_request(
-        model,
-        n,
-        image_size=what.get("image_size"),
-        low_res=what.get("low_res"),
-        known=known,
-        known_mask=mask,
-    )
+    size, low_res = what.get("image_size"), what.get("low_res")
+    request = request_of(model, n, size, low_res, known, mask)
     made = start_engine("cpu", request)
     assert isinstance(made, cpu_engine.CpuEngine)
     return made

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 import pixelsr
 from pixelsr import sampling
 from pixelsr.data.quantize import from_levels, to_levels
-from tests.sampling.test_sampling import sample
 from tests.support.networks import Network, network
+from tests.support.sampling import sample
 
 BAD = {
     "n": ({"n": 0}, "n must be a positive int, got 0"),

@@ -7,8 +7,8 @@ import torch
 
 from pixelsr import sampling
 from pixelsr.sampling.noise import draw, gumbel_noise
-from tests.sampling.test_sampling import TEMPERATURE, masks, sample
 from tests.support.networks import inputs, network
+from tests.support.sampling import TEMPERATURE, masks, sample
 
 
 def test_steps_with_the_drawing_of_the_sampler_give_its_images():

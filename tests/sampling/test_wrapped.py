@@ -12,6 +12,7 @@ from pixelsr.sampling.api import sample_distributed
 from pixelsr.utils.distributed import Workers
 from pixelsr.utils.modules import unwrap
 from tests.support.helpers import randomize
+from tests.support.sampling import random_images
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -50,17 +51,12 @@ def network() -> pixelsr.GatedPixelCNN:
     return randomize(model).double().eval()
 
 
-def random_images(n=2):
-    generator = torch.Generator().manual_seed(0)
-    return torch.randint(4, (n, 3, 5, 4), generator=generator, dtype=torch.uint8)
-
-
 @pytest.mark.parametrize("name", WRAPPERS)
 def test_every_face_takes_the_model_inside(name):
     model = network()
     wrapped, images, options = (
         WRAPPERS[name](model),
-        random_images(),
+        random_images(model, 2, (5, 4)),
         {"n": 2, "image_size": (5, 4)},
     )
     inner = unwrap(wrapped)

@@ -22,8 +22,8 @@ from pixelsr import sampling
 from pixelsr.sampling.engines.cpu import engine as cpu_engine
 from pixelsr.sampling.incremental import maps_cpu
 from pixelsr.sampling.methods import start_engine
-from tests.sampling import test_recurrent_sampling
 from tests.support.networks import inputs, network
+from tests.support.sampling import request_of
 
 SIZE = (4, 4)
 NUMBERS = [0, 1, -1, 2, 3, 5, 7, 16, 100, 10_000, 10**6, 2**31, 2**47, 2**62, -(2**62), 2**63 - 1]
@@ -62,7 +62,7 @@ class Recorder:
 
 def good_calls() -> list[Call]:
     """Return one call of each kind, with the arguments of real draws and edits."""
-    gated, recurrent = network("GatedPixelCNN", torch.float32), test_recurrent_sampling.network
+    gated = network("GatedPixelCNN", torch.float32)
     half = torch.zeros(1, 3, *SIZE, dtype=torch.bool)
     half[:, :, :2, :3] = True
     known = {"known": half.byte(), "known_mask": half}
@@ -71,8 +71,8 @@ def good_calls() -> list[Call]:
         _drawn(network("Dilated"), **known),
         _drawn(gated, weights="bfloat16"),
         _drawn(network("PixelRecursiveSR-gated", torch.float32)),
-        _drawn(recurrent("DiagonalBiLSTM", torch.float32)),
-        _drawn(recurrent("Unpadded")),
+        _drawn(network("DiagonalBiLSTM", torch.float32)),
+        _drawn(network("Unpadded")),
         _recorded(gated),
         _edited(gated),
         _edited(network("Concatenated")),
@@ -91,7 +91,7 @@ def _drawn(model: nn.Module, **options: Any) -> Call:
 
 def _recorded(model: nn.Module) -> Call:
     cpu_engine.operators = recorder = Recorder()
-    request = sampling.request.make_request(model, 2, image_size=SIZE)
+    request = request_of(model, 2, SIZE)
     start_engine("cpu", request).record(torch.ones(2, 3, *SIZE, dtype=torch.uint8))
     return recorder.calls["run_plan_"]
 

@@ -3,11 +3,19 @@
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pixelsr import functional
-from pixelsr.models import ConditioningNetwork, GatedPixelCNN, PixelCNN, PixelRecursiveSR
-from pixelsr.nn import GatedLayer, GatedMaskedConv2d, MaskedConv2d
+from pixelsr.models import (
+    ConditioningNetwork,
+    DiagonalBiLSTM,
+    GatedPixelCNN,
+    PixelCNN,
+    PixelRecursiveSR,
+    RowLSTM,
+)
+from pixelsr.nn import GatedLayer, GatedMaskedConv2d, MaskedConv2d, RowLSTMLayer
 from tests.support.helpers import randomize
 
 
@@ -184,9 +192,113 @@ class BeforeTheGate(Network):
         return self.logits(self.out(h, add=None) + self.out(self.unused(h, h)[1]))
 
 
+class Small(Network):
+    """A network with taps above, to the left and at the center, in few steps."""
+
+    colors = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = MaskedConv2d(2, 5, 3, mask_type="A", colors=2)
+        self.second = MaskedConv2d(5, 6, 3, mask_type="B", colors=2)
+        self.out = MaskedConv2d(6, 16, 1, mask_type="B", colors=2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        hidden = self.second(torch.relu(self.first(self.images(images))))
+        return self.logits(self.out(torch.tanh(hidden)))
+
+
+class Pointwise(Network):
+    """A network with every pointwise function that a plan knows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = MaskedConv2d(3, 40, 3, mask_type="A")
+        self.out = MaskedConv2d(40, 24, 1, mask_type="B")
+        self.elu = nn.ELU(alpha=0.7)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = 30 * self.first(self.images(images))
+        y = torch.exp(-x * x / 900) + self.elu(x) / 10 - nn.functional.silu(x) / 7
+        y = y + torch.relu(x) * torch.sigmoid(-x) + torch.tanh(x) * torch.sigmoid(x + 1)
+        return self.logits(self.out(y - torch.exp(x / 400) * 0.5))
+
+
+class Silent(Network):
+    """A network whose logits are all zero, so that only the noise draws."""
+
+    def __init__(self, colors: int = 3, levels: int = 8) -> None:
+        super().__init__()
+        self.colors, self.levels = colors, levels
+        self.out = MaskedConv2d(colors, colors * levels, 3, mask_type="A", colors=colors)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.logits(self.out(self.images(images)))
+
+
+class Unpadded(Network):
+    """A Row LSTM on the image itself, with a skip, whose gates are also read elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = MaskedConv2d(3, 24, 3, mask_type="A", out_parts=4)
+        self.weight = nn.Parameter(torch.zeros(24, 6, 5))
+        self.initial = nn.Parameter(torch.zeros(2, 6))
+        self.mix = MaskedConv2d(24, 8, 1, mask_type="B", in_parts=4)
+        self.layer = RowLSTMLayer(4, kernel_size=1)
+        self.out = MaskedConv2d(8, 24, 1, mask_type="B")
+
+    def forward(self, images: Tensor) -> Tensor:
+        gates = self.first(self.images(images))
+        hidden = functional.row_lstm(torch.tanh(gates), self.weight, self.initial)
+        x = torch.cat([hidden, gates.chunk(4, 1)[1], hidden * hidden, gates.chunk(4, 1)[0]], 1)
+        return self.logits(self.out(self.layer(self.mix(x))))
+
+
+class OnlyLeft(Network):
+    """A Diagonal BiLSTM as the first layer, on an image shifted by a convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = MaskedConv2d(3, 48, 1, mask_type="A", out_parts=8)
+        self.weight = nn.Parameter(torch.zeros(24, 6, 2))
+        self.other = nn.Parameter(torch.zeros(24, 6, 2))
+        self.initial = nn.Parameter(torch.zeros(2, 6))
+        self.out = MaskedConv2d(6, 24, 1, mask_type="B")
+
+    def forward(self, images: Tensor) -> Tensor:
+        gates = self.first(F.pad(self.images(images), (0, 2)))
+        maps = functional.diagonal_bilstm(
+            gates, self.weight, self.initial, self.other, self.initial
+        )
+        return self.logits(self.out(maps[..., :-1][..., :-1]))
+
+
+class ReadAround(Network):
+    """A network with wide kernels on hidden states, on a cropped map, and on one padded again."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = MaskedConv2d(3, 24, 3, mask_type="A", out_parts=4)
+        self.weight = nn.Parameter(torch.zeros(24, 6, 3))
+        self.initial = nn.Parameter(torch.zeros(2, 6))
+        self.offset = nn.Parameter(torch.zeros(6, 1, 1))
+        self.wide = MaskedConv2d(6, 6, 3, mask_type="B")
+        self.out = MaskedConv2d(6, 24, 3, mask_type="B")
+
+    def forward(self, images: Tensor) -> Tensor:
+        gates = self.first(F.pad(self.images(images), (0, 1)))
+        x = functional.row_lstm(gates, weight=self.weight, initial_state=self.initial)
+        x = self.wide(torch.tanh(self.wide(x) + self.offset)[..., :-1])
+        x = self.wide(F.pad(torch.relu(self.wide(F.pad(x, (0, 1)))[..., :-1]), (0, 1)))
+        return self.logits(self.out(x[..., :-1]))
+
+
 def _sr(prior: nn.Module) -> PixelRecursiveSR:
-    conditioning = ConditioningNetwork(channels=4, blocks=1, scale_factor=2, levels=8)
-    return PixelRecursiveSR(prior, conditioning)
+    sizes = {"colors": prior.colors, "levels": prior.levels, "scale_factor": 2}
+    return PixelRecursiveSR(prior, ConditioningNetwork(channels=4, blocks=1, **sizes))
 
 
 def _gated(**options: int) -> GatedPixelCNN:
@@ -220,9 +332,36 @@ NETWORKS: dict[str, Callable[[], nn.Module]] = {
 }
 
 
+_LSTM = {"channels": 6, "layers": 2, "levels": 4, "head_channels": 9}
+RECURRENT: dict[str, Callable[[], nn.Module]] = {
+    "RowLSTM": lambda: RowLSTM(**_LSTM),
+    "DiagonalBiLSTM": lambda: DiagonalBiLSTM(**_LSTM),
+    "RowLSTM-gray-wide-skip": lambda: RowLSTM(**_LSTM, colors=1, kernel_size=5, skip=True),
+    "DiagonalBiLSTM-gray-skip": lambda: DiagonalBiLSTM(**_LSTM, colors=1, skip=True),
+    "RowLSTM-multi-scale": lambda: RowLSTM(**_LSTM, scale_factor=2),
+    "DiagonalBiLSTM-multi-scale": lambda: DiagonalBiLSTM(**_LSTM, scale_factor=2),
+    "PixelRecursiveSR-diagonal": lambda: _sr(DiagonalBiLSTM(**_LSTM)),
+    "Unpadded": Unpadded,
+    "OnlyLeft": OnlyLeft,
+    "ReadAround": ReadAround,
+}
+
+_TINY = {"channels": 4, "layers": 1, "first_kernel_size": 3, "head_channels": 6}
+_TINY |= {"colors": 1, "levels": 4}
+TINY: dict[str, Callable[[], nn.Module]] = {
+    "Small": Small,
+    "Pointwise": Pointwise,
+    "RowLSTM-tiny": lambda: RowLSTM(**_TINY),
+    "DiagonalBiLSTM-tiny": lambda: DiagonalBiLSTM(**_TINY),
+    "DiagonalBiLSTM-tiny-multi-scale": lambda: DiagonalBiLSTM(**_TINY, scale_factor=2),
+    "PixelRecursiveSR-tiny": lambda: _sr(DiagonalBiLSTM(**_TINY)),
+}
+"""Networks that even Triton's interpreter runs in less than a second."""
+
+
 def network(name: str, dtype: torch.dtype = torch.float64) -> nn.Module:
     """Return a randomized network for which the past matters."""
-    return randomize(NETWORKS[name]()).to(dtype).eval()
+    return randomize((NETWORKS | RECURRENT | TINY)[name]()).to(dtype).eval()
 
 
 def inputs(model: nn.Module, count: int = 1, size: tuple[int, int] = (6, 4)) -> dict[str, object]:

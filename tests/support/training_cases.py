@@ -4,7 +4,7 @@ import torch
 
 import pixelsr
 from pixelsr.training import Budget, Intervals, RunDir, Trainer, TrainingConfig
-from pixelsr.training.progress import Lines
+from pixelsr.training.progress import Display
 
 CONFIG = TrainingConfig(batch=4, lr=0.01, warmup=3, ema=0.9)
 CHECKPOINT = "checkpoint.safetensors"
@@ -35,7 +35,7 @@ def make_trainer(out, steps, *, model=None, config=CONFIG, validation=None, **op
         config,
         options.pop("budget", Budget(steps=steps)),
         options.pop("intervals", intervals),
-        Lines(),
+        Display(),
         **options,
     )
 

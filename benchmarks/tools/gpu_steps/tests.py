@@ -8,10 +8,9 @@ from . import REHEARSES, report
 
 WORKERS = 8
 FILES = (
+    "tests/sampling/engines/test_conformance.py",
     "tests/sampling/engines/test_engine_cuda.py",
-    "tests/sampling/engines/test_engine_cuda_recurrent.py",
     "tests/sampling/engines/test_engine_triton.py",
-    "tests/sampling/engines/test_engine_triton_recurrent.py",
     "tests/ops/test_noise_triton.py",
     "tests/ops/test_tf32.py",
     "tests/ops/test_gate_triton.py",

@@ -1,68 +1,60 @@
-"""Tests of the CUDA engine, on a GPU or on the emulated machine.
+"""Tests of what only the CUDA engine has: clusters, windows, waves, launches, and its races.
 
-The emulated machine lets a test choose the order in which threads run between two barriers. A
-result that depends on this order reveals a race.
+They run on a GPU or on the emulated machine, which lets a test choose the order in which threads
+run between two barriers. A result that depends on this order reveals a race.
 """
 
-import copy
 import os
 import subprocess
 import sys
-import threading
 
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations
 
 import pixelsr
-from pixelsr import ops, sampling
+from pixelsr import sampling
 from pixelsr.ops.gumbel_noise.reference import gumbel_noise_ref
-from pixelsr.sampling.engines import packing
 from pixelsr.sampling.engines.cuda import engine as cuda_engine
 from pixelsr.sampling.engines.cuda.engine import CudaEngine, Machine, choose_cut
 from pixelsr.sampling.engines.cuda.memory_layout import UNIT, Cut
-from pixelsr.sampling.request import make_request
 from pixelsr.sampling.sampler import Sampler
 from pixelsr.utils import system
-from tests.sampling.test_sampling import count_flips, masks, sample
-from tests.sampling.test_sampling_distribution import (
-    SHARP,
-    chi_square_p,
-    counts_of,
-    probabilities,
-    tiny_model,
-)
 from tests.support.emulator.build import HERE, build
+from tests.support.engines import ENGINES, HAS_CUDA_ENGINE
 from tests.support.helpers import randomize, slow
-from tests.support.networks import NETWORKS, Network, inputs, network
+from tests.support.networks import NETWORKS, Silent, network
+from tests.support.sampling import (
+    Draw,
+    ancestral,
+    cached_logits,
+    count_flips,
+    forward,
+    random_images,
+    request_of,
+)
 
-HAS_GPU = torch.cuda.is_available() and ops.WHY_NO_CUDA is None
-DEVICE = torch.device("cuda" if HAS_GPU else "cpu")
-EXACT = torch.float16 if HAS_GPU else torch.float32
-"""The dtype of the logic tests: the emulated machine also multiplies float32."""
-NEAR = {"rtol": 0, "atol": 0.02 if HAS_GPU else 5e-6}
-"""The tolerance of logits against the reference; half precision has its own bound below."""
-exactly = pytest.mark.skipif(HAS_GPU, reason="a GPU rounds features to 16 bits: see the replays")
-IN_HALF = [name for name in NETWORKS if name != "Conditioned"]
-"""The networks that PyTorch can run in 16 bits, where its FFT needs sizes that are powers of 2."""
+pytestmark = pytest.mark.usefixtures("cuda_machine")
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _machine():
-    if HAS_GPU:
-        yield
-        return
-    torch.ops.load_library(build([HERE / "run_tiles.cpp"], "run_tiles"))
-    cuda_engine.EMULATES = True
-    yield
-    cuda_engine.EMULATES = False
+CUDA = ENGINES["cuda"]
+DEVICE = torch.device(CUDA.device)
+LSTMS = ["RowLSTM", "DiagonalBiLSTM"]
+exactly = pytest.mark.skipif(not CUDA.is_exact, reason="a GPU rounds features to 16 bits")
 
 
-@pytest.fixture(params=[0, slow(1), 5] if not HAS_GPU else [0])
-def order(request, monkeypatch):
+@pytest.fixture
+def order(request, monkeypatch) -> int:
     """Set the order in which threads run on the emulated machine."""
     monkeypatch.setenv("PIXELSR_EMULATOR_ORDER", str(request.param))
+    return request.param
+
+
+in_orders = pytest.mark.parametrize(
+    "order", [0] if HAS_CUDA_ENGINE else [0, slow(1), 5], indirect=True
+)
+in_other_orders = pytest.mark.parametrize(
+    "order", [] if HAS_CUDA_ENGINE else [slow(1), 5], indirect=True
+)
 
 
 @pytest.fixture
@@ -77,142 +69,146 @@ def gpu(monkeypatch):
     return take
 
 
-def both(model: nn.Module, **options) -> tuple[Tensor, Tensor]:
-    return sample(model, engine="cuda", **options), sample(model, engine="reference", **options)
+@pytest.fixture
+def launches(monkeypatch) -> list[tuple]:
+    """Return a list that will hold (samples, first row, tiles) of the engine's next launches."""
+    made, run = [], CudaEngine._run
+
+    def spy(self, storage, at, rows, first, tiles, **more) -> None:
+        made.append((len(self.images), at[0], tiles))
+        run(self, storage, at, rows, first, tiles, **more)
+
+    monkeypatch.setattr(CudaEngine, "_run", spy)
+    return made
 
 
-def exact(name: str) -> nn.Module:
-    return network(name, EXACT).to(DEVICE)
+def drawn(draw: Draw, model: nn.Module | None = None, **how) -> Tensor:
+    model = CUDA.network(draw.name) if model is None else model
+    return pixelsr.sample(model, engine="cuda", **(draw.options() | how)).cpu()
 
 
-def logits_error(model: nn.Module, n: int = 2, engine: str = "cuda") -> tuple[float, float]:
-    """Return the largest errors of our logits and of PyTorch in the same dtype, against float64."""
-    size = (6, 4)
-    generator = torch.Generator().manual_seed(3)
-    shape = (n, model.colors, *size)
-    images = torch.randint(model.levels, shape, dtype=torch.uint8, generator=generator).to(DEVICE)
-    low_res = inputs(model, count=n).get("low_res")
-    given = [] if low_res is None else [low_res.to(DEVICE)]
-    ours = sampling.logits(model, images, low_res=given[0] if given else None, engine=engine)
-    with torch.no_grad():
-        theirs = model(images, *given)
-        right = model.double()(images, *given)
-    return tuple(float((found.double() - right).abs().max()) for found in (ours, theirs))
+def wide(make, **sizes: int) -> nn.Module:
+    """Return a network with more than one tile of outputs and of inputs."""
+    return CUDA.own(randomize(make(**{"layers": 2, "head_channels": 9, "levels": 8, **sizes})))
 
 
-@pytest.mark.parametrize("name", IN_HALF if HAS_GPU else NETWORKS)
-def test_logits_equal_the_forward_pass(name, order):
-    ours, theirs = logits_error(exact(name))
-    assert ours <= (2 * theirs if HAS_GPU else 5e-6)
+def wide_lstm(name: str, **sizes: int) -> nn.Module:
+    return wide(getattr(pixelsr, name), first_kernel_size=3, **sizes)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("name", IN_HALF)
-def test_16_bit_logits_are_as_right_as_those_of_pytorch(name, dtype):
-    ours, theirs = logits_error(network(name, dtype).to(DEVICE))
-    assert 0 < ours <= 2 * theirs
+def assert_logits(model: nn.Module, size: tuple[int, int], n: int = 1) -> Tensor:
+    """Check the logits of random images, and return them."""
+    images = random_images(model, n, size)
+    found = cached_logits("cuda", model, images)
+    torch.testing.assert_close(found, forward(model, images).float(), **CUDA.near)
+    return found
+
+
+def engine_of(model: nn.Module, n: int = 2, size: tuple[int, int] = (6, 4)) -> CudaEngine:
+    return CudaEngine(sampling.plan(model, size), request_of(model, n, size))
+
+
+# The order of threads.
+
+
+@pytest.mark.skipif(HAS_CUDA_ENGINE, reason="of the emulated machine")
+@in_other_orders
+@pytest.mark.parametrize("name", NETWORKS)
+def test_logits_do_not_depend_on_the_order_of_threads(name, order):
+    assert_logits(CUDA.network(name), (6, 4), 2)
+
+
+@in_orders
+@pytest.mark.parametrize("name", LSTMS)
+def test_logits_of_recurrences_without_clusters(name, order, gpu):
+    gpu(has_clusters=False)
+    assert_logits(CUDA.network(name), (6, 4))
 
 
 @exactly
-@pytest.mark.parametrize("n", [slow(1), 3, slow(9)])
-@pytest.mark.parametrize("name", NETWORKS)
-def test_equal_images(name, n):
-    ours, reference = both(exact(name), n=n)
-    assert torch.equal(ours, reference)
+@in_other_orders
+@pytest.mark.parametrize("mask", ["upper half", "each its own"])
+@pytest.mark.parametrize("name", ["GatedPixelCNN", "PixelRecursiveSR-pixelcnn"])
+def test_images_and_steps_do_not_depend_on_the_order_of_threads(name, mask, order):
+    draw = Draw(name, mask=mask)
+    images = ancestral(draw)
+    assert torch.equal(drawn(draw), images)
+    state = sampling.start(CUDA.network(name), engine="cuda", **draw.what())
+    step = state.step()
+    while step is not None:
+        row, col, color = state.position
+        step = state.step(images[:, color, row, col].long())
+    assert torch.equal(state.images, images)
 
 
-@pytest.mark.filterwarnings("ignore::FutureWarning")
-@pytest.mark.parametrize("norm", [parametrizations.weight_norm, nn.utils.weight_norm])
-def test_the_effective_weights_of_reparametrized_layers(norm):
-    model = exact("GatedPixelCNN")
-    for layer in (model.horizontal_first, model.head.out):
-        norm(layer)
-    images = torch.randint(8, (2, 3, 3, 4), dtype=torch.uint8, device=DEVICE)
-    ours = sampling.logits(model, images, engine="cuda")
-    torch.testing.assert_close(ours, model(images).detach().float(), **NEAR)
+@exactly
+@in_orders
+def test_ranks_wait_for_a_scan_that_the_leader_runs_alone(order):
+    """Check that the ranks of a cluster wait for a scan that rank 0 runs alone, and it for them.
+
+    In a known row, each rank has some of the columns.
+    """
+    sizes = {"channels": 4, "layers": 2, "head_channels": 3, "levels": 4}
+    model = CUDA.own(randomize(pixelsr.DiagonalBiLSTM(**sizes)))
+    known_mask = torch.ones(1, 3, 3, 8, dtype=torch.bool)
+    known_mask[:, :, 2, :3] = False
+    known = random_images(model, 1, (3, 8))
+    what = {"n": 2, "image_size": (3, 8), "known": known, "known_mask": known_mask}
+    ours, theirs = (sampling.start(model, engine=name, **what) for name in ("cuda", "reference"))
+    step, expected = ours.step(), theirs.step()
+    while expected is not None:
+        torch.testing.assert_close(step, expected.float(), **CUDA.near)
+        values = torch.tensor([1, 3], device=DEVICE)
+        step, expected = ours.step(values), theirs.step(values)
+    assert step is None
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 5), (5, 1), (3, 7), (2, 37)])
-@pytest.mark.parametrize("name", ["GatedPixelCNN", "Concatenated", "Dilated"])
-def test_logits_of_odd_sizes(name, size):
-    model = exact(name)
-    images = torch.randint(8, (3, 3, *size), dtype=torch.uint8, device=DEVICE)
-    ours = sampling.logits(model, images, engine="cuda")
-    torch.testing.assert_close(ours, model(images).detach().float(), **NEAR)
-
-
+@in_orders
 @pytest.mark.parametrize("has_clusters", [False, True])
 def test_rows_that_are_taken_in_several_passes(has_clusters, gpu, order):
     """Check wide layers in wide images, where a warp's sums cover a part of the row."""
     gpu(has_clusters=has_clusters)
-    model = randomize(pixelsr.GatedPixelCNN(channels=64, layers=2, head_channels=16, levels=8))
-    model = model.to(DEVICE, EXACT).eval()
-    images = torch.randint(8, (1, 3, 2, 20), dtype=torch.uint8, device=DEVICE)
-    with torch.no_grad():
-        expected = model(images).float()
-    ours = sampling.logits(model, images, engine="cuda")
-    torch.testing.assert_close(ours, expected, **NEAR)
+    assert_logits(wide(pixelsr.GatedPixelCNN, channels=64, head_channels=16), (2, 20))
 
 
-@exactly
-@pytest.mark.parametrize("mask", masks((1, 1, 6, 4)))
-@pytest.mark.parametrize("name", ["GatedPixelCNN", "PixelRecursiveSR-gated", "HintAbove"])
-def test_known_values_stay_and_the_rest_is_right(name, mask):
-    model = exact(name)
-    shape = sample(model).shape
-    known_mask = masks(tuple(shape))[mask].to(DEVICE)
-    known = torch.randint(model.levels, shape, dtype=torch.uint8, device=DEVICE)
-    ours, reference = both(model, known=known, known_mask=known_mask)
-    assert torch.equal(ours[known_mask], known[known_mask])
-    assert torch.equal(ours, reference)
-
-
-@exactly
-@pytest.mark.parametrize("name", ["PixelCNN", "PixelRecursiveSR-gated", "HintAbove"])
-def test_samples_of_one_input_share_the_rows_that_are_known(name, monkeypatch):
-    rows = []
-    run = CudaEngine._run
-    monkeypatch.setattr(
-        CudaEngine,
-        "_run",
-        lambda self, *a, **k: rows.append(len(self.images)) or run(self, *a, **k),
-    )
-    model = exact(name)
-    shape = (1, 3, 6, 4)
-    known = torch.randint(model.levels, shape, dtype=torch.uint8, device=DEVICE)
-    options = {"known": known, "known_mask": masks(shape)["upper half"].to(DEVICE), "n": 11}
-    ours, reference = both(model, **options)
-    assert torch.equal(ours, reference)
-    assert rows == [len(ours) // 11, len(ours)]
+@pytest.mark.parametrize("name", LSTMS)
+def test_rows_of_recurrences_in_several_passes(name, gpu):
+    """Check rows whose last column, beyond the image, has its own pass."""
+    gpu(has_clusters=False)
+    assert_logits(wide_lstm(name, channels=20), (2, 16))
 
 
 # Division of the work.
 
 
 @pytest.mark.parametrize("name", ["GatedPixelCNN-4-colors-256-levels", "PixelRecursiveSR-gated"])
-def test_images_do_not_depend_on_how_the_work_is_cut(name, gpu, monkeypatch):
-    model = network(name, torch.bfloat16).to(DEVICE)
-    whole = sample(model, n=17, engine="cuda")
+def test_images_do_not_depend_on_how_the_work_is_cut(name, gpu):
+    model, draw = CUDA.network(name, torch.bfloat16), Draw(name, n=17)
+    whole = drawn(draw, model)
     for processors, batch in ((1, None), (16, None), (32, 16), (132, 5)):
         gpu(processors)
-        assert torch.equal(sample(model, n=17, engine="cuda", max_batch=batch), whole)
+        assert torch.equal(drawn(draw, model, max_batch=batch), whole)
 
 
-def test_a_sum_is_in_the_same_order_in_a_cluster(gpu):
-    """Check layers wide enough for a cluster to share their tiles of outputs."""
-    wide = randomize(pixelsr.GatedPixelCNN(channels=96, layers=2, head_channels=40, levels=8))
-    model = wide.to(DEVICE, EXACT).eval()
-    images = torch.randint(8, (1, 3, 2, 4), dtype=torch.uint8, device=DEVICE)
-    found = []
-    for processors in (1, 16):
-        gpu(processors)
-        assert engine_of(model, 1).cut.cluster_size == (1 if processors == 1 else 8)
-        found.append(sampling.logits(model, images, engine="cuda"))
+@pytest.mark.parametrize(
+    ("make", "sizes", "size"),
+    [
+        (pixelsr.GatedPixelCNN, {"channels": 96, "head_channels": 40}, (2, 4)),
+        *((getattr(pixelsr, name), {"channels": 64, "layers": 1}, (2, 3)) for name in LSTMS),
+    ],
+)
+def test_a_sum_is_in_the_same_order_in_a_cluster(make, sizes, size, gpu):
+    """Check layers wide enough for a cluster to share their tiles of outputs and their scans."""
+    model, found = wide(make, **sizes), []
+    for has_clusters in (False, True):
+        gpu(has_clusters=has_clusters)
+        assert engine_of(model, 1).cut.cluster_size == (8 if has_clusters else 1)
+        found.append(assert_logits(model, size))
     assert torch.equal(*found)
 
 
 def test_few_samples_have_clusters_and_many_have_none(gpu):
-    model = network("GatedPixelCNN", torch.float16).to(DEVICE)
+    model = CUDA.network("GatedPixelCNN", torch.float16)
     expected = {
         1: (1, 8),
         9: (1, 8),  # two tiles of 8 run at once, each as fast as one
@@ -254,95 +250,94 @@ def cut_of(model: nn.Module, n: int) -> tuple[int, int]:
     return chosen.eights, chosen.cluster_size
 
 
-def engine_of(model: nn.Module, n: int = 2) -> CudaEngine:
-    request = make_request(model, n, image_size=(6, 4))
-    return CudaEngine(sampling.plan(model, (6, 4)), request)
-
-
 def test_windows_that_do_not_fit_stay_in_global_memory(gpu):
     """Check for equal images from a GPU whose blocks have little shared memory."""
-    wide = randomize(pixelsr.GatedPixelCNN(channels=40, layers=2, head_channels=300, levels=8))
-    model = wide.to(DEVICE, EXACT).eval()
-    whole = pixelsr.sample(model, 3, image_size=(3, 4), engine="cuda", temperature=0.5)
+    model = wide(pixelsr.GatedPixelCNN, channels=40, head_channels=300)
+    options = {"image_size": (3, 4), "engine": "cuda", "temperature": 0.5}
+    whole = pixelsr.sample(model, 3, **options)
     for shared in (66 * 1024, 99 * 1024):
         gpu(shared=shared)
-        engine = CudaEngine(sampling.plan(model, (3, 4)), request_of(model))
-        assert (
-            len(engine.cuda_program.tiles.windows) < len(engine.cuda_program.tiles._wanted)
-            or shared > 70000
-        )
-        ours = pixelsr.sample(model, 3, image_size=(3, 4), engine="cuda", temperature=0.5)
-        assert torch.equal(ours, whole)
+        tiles = engine_of(model, 3, (3, 4)).cuda_program.tiles
+        assert len(tiles.windows) < len(tiles._wanted) or shared > 70000
+        assert torch.equal(pixelsr.sample(model, 3, **options), whole)
 
 
-def request_of(model: nn.Module, n: int = 3, size: tuple[int, int] = (3, 4)):
-    return make_request(model, n, image_size=size)
+@pytest.mark.parametrize("name", LSTMS)
+def test_states_that_have_no_window_stay_in_global_memory(name, gpu):
+    gpu(shared=53 * 1024, has_clusters=False)
+    model = wide_lstm(name, channels=20)
+    tiles = engine_of(model, 1).cuda_program.tiles
+    states = [b.name for b in tiles.plan.buffers.values() if b.initial]
+    assert len(tiles.windows) < len(tiles._wanted)
+    assert any(name not in tiles.windows for name in states)
+    assert_logits(model, (2, 3))
+
+
+# Launches.
+
+
+@exactly
+@pytest.mark.parametrize("name", ["PixelCNN", "PixelRecursiveSR-gated", "RowLSTM"])
+def test_samples_of_one_input_share_the_rows_that_are_known(name, launches):
+    draw = Draw(name, n=11, mask="upper half", shares=True)
+    images = drawn(draw)
+    assert torch.equal(images, ancestral(draw))
+    assert [samples for samples, *_ in launches] == [len(images) // 11, len(images)]
 
 
 @pytest.mark.parametrize("mask", ["upper half", "hole", "each its own"])
-def test_a_batch_that_does_not_fit_is_drawn_in_waves(mask, monkeypatch):
-    model = exact("PixelRecursiveSR-gated")
-    shape = sample(model, n=13).shape
-    options = {"known": torch.randint(8, shape, dtype=torch.uint8, device=DEVICE), "n": 13}
-    options["known_mask"] = masks(tuple(shape))[mask].to(DEVICE)
-    whole = sample(model, engine="cuda", **options)
-    launches = []
-    run = CudaEngine._run
-    monkeypatch.setattr(
-        CudaEngine, "_run", lambda self, *a, **k: launches.append(a[4]) or run(self, *a, **k)
-    )
+def test_a_batch_that_does_not_fit_is_drawn_in_waves(mask, launches, monkeypatch):
+    draw = Draw("PixelRecursiveSR-gated", n=13, mask=mask)
+    whole = drawn(draw)
+    launches.clear()
     monkeypatch.setattr(cuda_engine, "available_on", lambda device: 1)
     monkeypatch.setattr(cuda_engine, "check_memory", lambda *arguments: None)
-    assert torch.equal(sample(model, engine="cuda", **options), whole)
-    assert launches == [1, 1, 1, 1]
+    assert torch.equal(drawn(draw), whole)
+    assert [tiles for _, _, tiles in launches] == [1, 1, 1, 1]
+
+
+def test_shared_rows_are_the_same_in_waves(monkeypatch):
+    draw = Draw("PixelRecursiveSR-gated", n=13, mask="upper half", shares=True)
+    whole = drawn(draw)
+    monkeypatch.setattr(cuda_engine, "available_on", lambda device: 1)
+    monkeypatch.setattr(cuda_engine, "check_memory", lambda *arguments: None)
+    assert torch.equal(drawn(draw), whole)
 
 
 def test_a_tile_that_does_not_fit_is_refused_in_one_sentence(monkeypatch):
     monkeypatch.setattr(system, "available_memory", lambda: 1000)
     monkeypatch.setattr(system, "available_on", lambda device: 1000)
     with pytest.raises(ValueError, match=r"images at once need .* GiB of memory, and .* are free"):
-        sample(exact("PixelCNN"), engine="cuda")
+        drawn(Draw("PixelCNN"))
 
 
-def test_long_jobs_are_several_launches(monkeypatch):
-    model = exact("GatedPixelCNN")
-    whole = sample(model, engine="cuda")
-    rows = []
-    run = CudaEngine._run
-    monkeypatch.setattr(
-        CudaEngine, "_run", lambda self, *a, **k: rows.append(a[1][0]) or run(self, *a, **k)
-    )
+def test_long_jobs_are_several_launches(launches, monkeypatch):
+    draw = Draw("GatedPixelCNN")
+    whole = drawn(draw)
+    launches.clear()
     monkeypatch.setattr(cuda_engine, "_PIXELS_AT_ONCE", 8)
-    assert torch.equal(sample(model, engine="cuda"), whole)
-    assert rows == [0, 2, 4]
+    assert torch.equal(drawn(draw), whole)
+    assert [row for _, row, _ in launches] == [0, 2, 4]
 
 
 def test_leading_known_rows_and_several_launches(monkeypatch):
-    model = exact("GatedPixelCNN")
-    shape = sample(model).shape
-    options = {"known": torch.randint(8, shape, dtype=torch.uint8, device=DEVICE)}
-    options["known_mask"] = masks(tuple(shape))["rows"].to(DEVICE)
-    whole = sample(model, engine="cuda", **options)
+    draw = Draw("GatedPixelCNN", mask="rows")
+    whole = drawn(draw)
     monkeypatch.setattr(cuda_engine, "_PIXELS_AT_ONCE", 1)
-    assert torch.equal(sample(model, engine="cuda", **options), whole)
+    assert torch.equal(drawn(draw), whole)
 
 
-# Drawing.
+def test_time_is_told_by_event():
+    engine = engine_of(CUDA.network("GatedPixelCNN"))
+    events = len(cuda_engine.EVENTS)
+    engine.ticks = torch.zeros(engine.tiles, events, dtype=torch.int64, device=DEVICE)
+    engine.draw(Sampler(0, 1.0))
+    spent = dict(zip(cuda_engine.EVENTS, engine.ticks.sum(0).tolist(), strict=True))
+    assert spent.pop("known row") == 0
+    assert all(ticks > 0 for ticks in spent.values())
 
 
-class Silent(Network):
-    """A network whose logits are all equal, so that it draws the argmax of the noise."""
-
-    colors, levels = 2, 256
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.out = pixelsr.nn.MaskedConv2d(2, 512, 1, mask_type="A", colors=2)
-        nn.init.zeros_(self.out.weight)
-        nn.init.zeros_(self.out.bias)
-
-    def forward(self, images: Tensor) -> Tensor:
-        return self.logits(self.out(self.images(images)))
+# Precision.
 
 
 @pytest.mark.parametrize("levels", [256, 2, 7])
@@ -351,13 +346,10 @@ def test_the_noise_is_the_reference_s_bit_for_bit(levels):
 
     These are 50 thousand draws, or a million on a GPU.
     """
-    samples, (height, width) = (500 if HAS_GPU else 25), (3, 4)
-    model = Silent()
-    model.levels = levels
-    model.out = pixelsr.nn.MaskedConv2d(2, 2 * levels, 1, mask_type="A", colors=2)
-    model = model.to(DEVICE, torch.float16).eval()
+    samples, (height, width) = (500 if HAS_CUDA_ENGINE else 25), (3, 4)
+    model = Silent(2, levels).to(DEVICE, torch.float16).eval()
     seed, first_index = 2**63 + 12345, 2**32 - 7
-    request = make_request(model, samples, image_size=(height, width), first_index=first_index)
+    request = request_of(model, samples, (height, width), first_index=first_index)
     engine = CudaEngine(sampling.plan(model, (height, width)), request)
     kept = []
     storage_of = engine._storage
@@ -372,34 +364,10 @@ def test_the_noise_is_the_reference_s_bit_for_bit(levels):
     assert torch.equal(noise.cpu(), expected)
 
 
-def test_equal_logits_draw_the_argmax_of_the_noise():
-    model = Silent().to(DEVICE, torch.float16).eval()
-    drawn = pixelsr.sample(model, 20, image_size=(3, 5), seed=7, first_index=11, engine="cuda")
-    noise = gumbel_noise_ref(7, 11, 20, 0, 30, 256).argmax(-1)
-    assert torch.equal(drawn.cpu().long(), noise.view(20, 3, 5, 2).permute(0, 3, 1, 2))
-
-
-@exactly
-def test_temperature_zero_takes_the_lowest_of_equal_levels():
-    model = Silent().to(DEVICE, torch.float16).eval()
-    assert not pixelsr.sample(model, 3, image_size=(2, 2), temperature=0, engine="cuda").any()
-    ours, reference = both(exact("PixelCNN"), temperature=0)
-    assert torch.equal(ours, reference)
-
-
-@pytest.mark.parametrize("dtype", [EXACT, torch.float16, torch.bfloat16])
-def test_few_values_flip(dtype):
-    model = network("GatedPixelCNN", dtype).to(DEVICE)
-    images = sample(model, n=64, engine="cuda")
-    flips = count_flips(model, images, 0.5)
-    print(f"{dtype}: {flips} of {images.numel()} values flipped")
-    assert flips <= images.numel() * (0 if dtype == torch.float32 else 0.02)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", [EXACT, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [CUDA.dtype, torch.bfloat16])
 def test_the_paper_s_model_by_replay(dtype, gpu):
-    gpu(has_clusters=HAS_GPU)
+    gpu(has_clusters=HAS_CUDA_ENGINE)
     torch.manual_seed(0)
     model = pixelsr.PixelRecursiveSR().to(DEVICE, dtype).eval()
     low_res = torch.randint(256, (1, 3, 8, 8), dtype=torch.uint8, device=DEVICE)
@@ -409,132 +377,32 @@ def test_the_paper_s_model_by_replay(dtype, gpu):
     assert flips <= (3 if dtype == torch.float32 else 0.02 * images.numel())
 
 
-def test_frequencies_of_an_enumerable_image():
-    model, n = tiny_model(), 4_000
-    on_device = copy.deepcopy(model).to(DEVICE, EXACT)
-    options = {"image_size": (3, 3), "temperature": SHARP, "engine": "cuda"}
-    images = pixelsr.sample(on_device, n, **options).cpu()
-    assert chi_square_p(counts_of(images), probabilities(model) * n) > 1e-3
+# Unsupported machines.
 
 
-# Step by step.
-
-
-@pytest.mark.parametrize("mask", [None, "hole", "upper half", "each its own"])
-@pytest.mark.parametrize("name", ["GatedPixelCNN", "PixelRecursiveSR-pixelcnn"])
-def test_a_caller_who_draws_gets_the_logits_of_the_reference(name, mask, order):
-    model = exact(name)
-    what = {key: v.to(DEVICE) if isinstance(v, Tensor) else v for key, v in inputs(model).items()}
-    if mask:
-        shape = (1, 3, 6, 4)
-        what["known_mask"] = masks(shape)[mask].to(DEVICE)
-        what["known"] = torch.randint(8, shape, dtype=torch.uint8, device=DEVICE)
-    ours, theirs = (
-        sampling.start(model, n=3, engine=engine, **what) for engine in ("cuda", "reference")
-    )
-    step, expected = ours.step(), theirs.step()
-    while expected is not None:
-        assert ours.position == theirs.position
-        torch.testing.assert_close(step, expected.float(), **NEAR)
-        values = torch.randint(8, (3,), device=DEVICE)
-        step, expected = ours.step(values), theirs.step(values)
-    assert step is None
-    assert torch.equal(ours.images, theirs.images)
-
-
-def test_several_python_threads_may_sample_at_once():
-    models = [exact(name) for name in ("GatedPixelCNN", "PixelCNN", "Dilated")]
-    expected = [sample(model, n=3, engine="cuda") for model in models]
-    found: dict[int, Tensor] = {}
-
-    def work(k: int) -> None:
-        for _ in range(3):
-            found[k] = sample(models[k], n=3, engine="cuda")
-
-    workers = [threading.Thread(target=work, args=(k,)) for k in range(3)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert all(torch.equal(found[k], expected[k]) for k in range(3))
-
-
-@exactly
-def test_a_changed_parameter_changes_the_image():
-    model = exact("PixelCNN")
-    before = sample(model, n=4, engine="cuda")
-    next(model.parameters()).data.mul_(-1)
-    ours, reference = both(model, n=4)
-    assert torch.equal(ours, reference)
-    assert not torch.equal(ours, before)
-
-
-def test_time_is_told_by_event():
-    engine = engine_of(exact("GatedPixelCNN"))
-    engine.ticks = torch.zeros(
-        engine.tiles, len(cuda_engine.EVENTS), dtype=torch.int64, device=DEVICE
-    )
-    engine.draw(Sampler(0, 1.0))
-    spent = dict(zip(cuda_engine.EVENTS, engine.ticks.sum(0).tolist(), strict=True))
-    assert spent.pop("known row") == 0
-    assert all(ticks > 0 for ticks in spent.values())
-
-
-# Unsupported requests.
-
-
-def test_float64_is_refused_by_name():
-    with pytest.raises(ValueError, match=r"multiplies float16 or bfloat16 weights, got .*64"):
-        sample(network("PixelCNN").to(DEVICE), engine="cuda")
-
-
-@pytest.mark.skipif(HAS_GPU, reason="of a machine without a GPU")
-def test_float32_is_refused_on_a_real_gpu(monkeypatch):
-    model = network("PixelCNN", torch.float32)
+@pytest.mark.skipif(HAS_CUDA_ENGINE, reason="of a machine without a GPU")
+def test_a_model_on_the_cpu_is_refused(monkeypatch):
     monkeypatch.setattr(cuda_engine, "EMULATES", False)
-    reason = CudaEngine.unsupported_reason(sampling.plan(model, (3, 4)), request_of(model))
+    with pytest.raises(ValueError, match="its kernels need a GPU, got cpu"):
+        drawn(Draw("PixelCNN"), network("PixelCNN", torch.float16))
+    reason = CudaEngine.unsupported_reason(
+        sampling.plan(network("PixelCNN", torch.float32), (3, 4)),
+        request_of(network("PixelCNN", torch.float32)),
+    )
     assert reason == "it multiplies float16 or bfloat16 weights, got torch.float32; see `weights`"
 
 
 def test_too_little_shared_memory_is_said_and_auto_goes_on(gpu):
     gpu(shared=16 * 1024)
-    model = exact("PixelCNN")
-    with pytest.raises(
-        ValueError, match=r"its blocks need more than the 16384 bytes of shared memory"
-    ):
-        sample(model, engine="cuda")
-    assert sample(model).shape == (2, 3, 6, 4)
+    model = CUDA.network("PixelCNN")
+    says = r"its blocks need more than the 16384 bytes of shared memory"
+    with pytest.raises(ValueError, match=says):
+        drawn(Draw("PixelCNN"), model)
+    assert pixelsr.sample(model, image_size=(6, 4)).shape == (1, 3, 6, 4)
 
 
-def test_a_wide_window_is_refused():
-    class Wide(Network):
-        def __init__(self) -> None:
-            super().__init__()
-            self.out = pixelsr.nn.MaskedConv2d(3, 24, (1, 35), mask_type="A")
-
-        def forward(self, images: Tensor) -> Tensor:
-            return self.logits(self.out(self.images(images)))
-
-    model = randomize(Wide()).to(DEVICE, EXACT).eval()
-    with pytest.raises(ValueError, match="reads more than 16 rows or columns"):
-        sample(model, engine="cuda")
-
-
-def test_an_unknown_function_is_refused_by_name(monkeypatch):
-    monkeypatch.delitem(packing.OPCODES, "elu")
-    with pytest.raises(ValueError, match=r"'cuda' cannot run: .* pointwise function 'elu'"):
-        sample(exact("OtherGate"), engine="cuda")
-
-
-def test_a_model_on_the_cpu_is_refused(monkeypatch):
-    monkeypatch.setattr(cuda_engine, "EMULATES", False)
-    with pytest.raises(ValueError, match="its kernels need a GPU, got cpu"):
-        sample(network("PixelCNN", torch.float16), engine="cuda")
-
-
+@pytest.mark.skipif(HAS_CUDA_ENGINE, reason="there is no emulated machine")
 def test_auto_passes_the_emulated_machine_over():
-    if HAS_GPU:
-        pytest.skip("there is no emulated machine")
     assert CudaEngine.skip_reason(DEVICE) == "the emulated machine is for tests"
 
 
@@ -547,40 +415,43 @@ def test_the_operator_is_well_registered(monkeypatch):
             torch.ops.pixelsr.run_tiles_(*arguments)
 
     monkeypatch.setattr(cuda_engine, "operators", Recording())
-    sample(exact("GatedPixelCNN"), engine="cuda")
+    drawn(Draw("GatedPixelCNN"))
     torch.library.opcheck(torch.ops.pixelsr.run_tiles_, calls[0])
 
 
 # Races that the emulated machine must detect, to validate these tests.
 
 
-@pytest.mark.skipif(HAS_GPU, reason="of the emulated machine")
+HIDDEN = {
+    None: "",
+    "sync_block": "inline void no_barrier() {}\n#define sync_block no_barrier\n",
+    "sync_cluster": "inline void no_barrier() {}\n#define sync_cluster no_barrier\n",
+    "wait_for_copies": "template <int N> void no_wait() {}\n#define wait_for_copies no_wait\n",
+}
+SCRIPT = """
+import sys, torch
+from pixelsr.sampling.engines.cuda import engine
+from tests.support.sampling import cached_logits, forward, network, random_images
+torch.ops.load_library(sys.argv[1])
+engine.EMULATES = True
+model = network("PixelRecursiveSR-gated", torch.float32)
+images = random_images(model)
+print("ready", flush=True)
+print(float((cached_logits("cuda", model, images) - forward(model, images)).abs().max()))
+"""
+
+
+@pytest.mark.skipif(HAS_CUDA_ENGINE, reason="of the emulated machine")
 @pytest.mark.parametrize(
     "barrier", [slow("sync_block"), "sync_cluster", slow("wait_for_copies"), slow(None)]
 )
 def test_a_missing_barrier_is_seen(barrier, tmp_path):
     """Check that a kernel without one kind of barrier fails or errs, and with all does not."""
     source = (HERE / "run_tiles.cpp").read_text()
-    hidden = {
-        None: "",
-        "sync_block": "inline void no_barrier() {}\n#define sync_block no_barrier\n",
-        "sync_cluster": "inline void no_barrier() {}\n#define sync_cluster no_barrier\n",
-        "wait_for_copies": "template <int N> void no_wait() {}\n#define wait_for_copies no_wait\n",
-    }[barrier]
     broken = tmp_path / "broken.cpp"
-    broken.write_text(f'#include "cuda/intrinsics.h"\n{hidden}{source}')
-    script = (
-        "import sys, torch\n"
-        "from tests.sampling.engines import test_engine_cuda as t\n"
-        "torch.ops.load_library(sys.argv[1])\n"
-        "t.cuda_engine.EMULATES = True\n"
-        "model = t.exact('PixelRecursiveSR-gated')\n"
-        "print('ready', flush=True)\n"
-        "print(t.logits_error(model)[0])\n"
-    )
-    library = build([broken], "broken")
+    broken.write_text(f'#include "cuda/intrinsics.h"\n{HIDDEN[barrier]}{source}')
     run = subprocess.run(
-        [sys.executable, "-c", script, str(library)],
+        [sys.executable, "-c", SCRIPT, str(build([broken], "broken"))],
         env={**os.environ, "PYTHONPATH": str(HERE.parents[2]), "PIXELSR_EMULATOR_ORDER": "5"},
         capture_output=True,
         text=True,

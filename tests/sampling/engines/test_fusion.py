@@ -11,33 +11,27 @@ from pixelsr.sampling.engines.cuda.cluster import Part, share
 from pixelsr.sampling.engines.cuda.memory_layout import read, written
 from pixelsr.sampling.engines.fusion import tasks
 from pixelsr.sampling.plan import Pointwise, Product
-from tests.support.networks import NETWORKS, inputs, network
-
-
-def tasks_of(name: str):
-    model = network(name)
-    low_res = inputs(model).get("low_res")
-    return tasks(sampling.plan(model, (6, 4), None if low_res is None else low_res.shape[2:]))
+from tests.support.networks import NETWORKS, RECURRENT, network
+from tests.support.plans import make_plan
 
 
 def test_every_gate_and_relu_of_a_gated_pixelcnn_is_joined_to_its_product():
-    left = [task for task in tasks_of("GatedPixelCNN") if isinstance(task.step, Pointwise)]
-    assert {task.step.expression[0] for task in left} == {"sub"}  # the normalization of levels
+    every = tasks(make_plan(network("GatedPixelCNN")))
+    left = [task.step for task in every if isinstance(task.step, Pointwise)]
+    assert {step.expression[0] for step in left} == {"sub"}  # the normalization of levels
 
 
 def test_a_sum_that_nobody_else_reads_is_not_written():
-    joined = [task for task in tasks_of("GatedPixelCNN") if task.function]
+    joined = [task for task in tasks(make_plan(network("GatedPixelCNN"))) if task.function]
     kept = {task.placed.when for task in joined if task.keeps}
     assert kept == {"row"}  # the links read the vertical stack's sums
     assert any(not task.keeps for task in joined if task.function == "gate")
     assert all(not task.keeps for task in joined if task.function == "relu")
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [*NETWORKS, *RECURRENT])
 def test_each_step_is_done_once_and_what_is_read_has_been_written(name):
-    model = network(name)
-    low_res = inputs(model).get("low_res")
-    plan = sampling.plan(model, (6, 4), None if low_res is None else low_res.shape[2:])
+    plan = make_plan(network(name))
     every = tasks(plan)
     assert len(every) + sum(bool(task.function) for task in every) == len(plan.placed)
     spans = [span for task in every for span in written(task)]

@@ -5,17 +5,12 @@ import pytest
 import torch
 from torch import nn
 
-from pixelsr.sampling import plan
-from pixelsr.sampling.plan import Plan, Product, Span, Step
+from pixelsr.sampling.plan import Product, Span, Step
 from pixelsr.sampling.plan.dependencies import Cells
-from tests.support.networks import NETWORKS, inputs, network
+from tests.support.networks import NETWORKS, network
+from tests.support.plans import make_plan
 
 SIZE = (6, 4)
-
-
-def make_plan(model: nn.Module) -> Plan:
-    low_res = inputs(model, size=SIZE).get("low_res")
-    return plan(model, SIZE, None if low_res is None else tuple(low_res.shape[2:]))
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -14,11 +14,10 @@ from pixelsr.masks import causal_mask
 from pixelsr.models import GatedPixelCNN, PixelCNN, PixelRecursiveSR
 from pixelsr.nn import MaskedConv2d
 from pixelsr.sampling import logits, plan
-from pixelsr.sampling.engines import reference
-from pixelsr.sampling.plan import Plan, Product, Schedule, macs_with_known
-from pixelsr.sampling.request import make_request
+from pixelsr.sampling.plan import Schedule, macs_with_known
 from tests.support.helpers import randomize
 from tests.support.networks import NETWORKS, Network, inputs, network
+from tests.support.plans import executed_macs, make_plan, prefilled_macs
 
 
 def live_taps(model: nn.Module, low_res: Tensor | None = None) -> int:
@@ -32,9 +31,7 @@ def live_taps(model: nn.Module, low_res: Tensor | None = None) -> int:
             return
         parts = {name: getattr(layer, name) for name in ("colors", "in_parts", "out_parts")}
         out, into, *kernel = layer.weight.shape
-        total += int(
-            causal_mask(into, out, tuple(kernel), mask_type=layer.mask_type, **parts).sum()
-        )
+        total += int(causal_mask(out, into, tuple(kernel), layer.mask_type, **parts).sum())
 
     layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d)]
     hooks = [layer.register_forward_hook(count) for layer in layers]
@@ -43,11 +40,6 @@ def live_taps(model: nn.Module, low_res: Tensor | None = None) -> int:
     for hook in hooks:
         hook.remove()
     return total
-
-
-def make_plan(model: nn.Module, size: tuple[int, int] = (6, 4)):
-    low_res = inputs(model, size=size).get("low_res")
-    return plan(model, size, None if low_res is None else tuple(low_res.shape[2:]))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -63,52 +55,6 @@ def test_paper_size_plan_counts_the_live_multiply_adds(make):
     model = make()
     made = make_plan(model, (32, 32))
     assert made.macs == 32 * 32 * live_taps(getattr(model, "prior", model))
-
-
-def prefilled_macs(made: Plan, unknown: Tensor) -> int:
-    """Return the multiply-adds in known leading rows, which the engine leaves to the prefill."""
-    schedule = Schedule(made, unknown)
-    return sum(
-        (schedule.leading_rows - first) * len(schedule.cols) * placed.step.macs
-        for placed, first in zip(made.placed, schedule.first_rows, strict=True)
-        if not placed.logits_only
-    )
-
-
-def executed_macs(model: nn.Module, known_mask: Tensor, monkeypatch, **what: object) -> int:
-    """Return the multiply-adds of the engine for one image, counted where it executes them."""
-    total = 0
-    bind = reference.ReferenceEngine._bind_product
-
-    def counting(self, step: Product):
-        run = bind(self, step)
-
-        def counted(row: int, col: int, pixels: int) -> None:
-            nonlocal total
-            total += step.macs * pixels
-            run(row, col, pixels)
-
-        return counted
-
-    monkeypatch.setattr(reference.ReferenceEngine, "_bind_product", counting)
-    what = what or inputs(model)
-    low_res = what.get("low_res")
-    known = torch.zeros(known_mask.shape, dtype=torch.uint8)
-    request = make_request(
-        model,
-        image_size=what.get("image_size"),
-        low_res=low_res,
-        known=known,
-        known_mask=known_mask,
-    )
-    made = make_plan(model, tuple(known_mask.shape[2:]))
-    positions = reference.ReferenceEngine(made, request).positions()
-    try:
-        next(positions)
-        while True:
-            positions.send(torch.zeros(1, dtype=torch.long))
-    except StopIteration:
-        return total
 
 
 def known_masks(colors: int) -> dict[str, Tensor]:

@@ -30,7 +30,7 @@ def build(sources: Sequence[Path], name: str, flags: Iterable[str] = ()) -> Path
     compiler = shlex.split(os.environ.get("CXX", "c++"))
     sanitize = SANITIZE if "libasan" in os.environ.get("LD_PRELOAD", "") else ()
     command = [*compiler, *FLAGS, *sanitize, *flags]
-    library = FOLDER / f"{name}-{_hash(sources, command)}.so"
+    library = FOLDER / f"{name}-{hash_of(sources, command)}.so"
     if library.exists():
         return library
     FOLDER.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,8 @@ def build(sources: Sequence[Path], name: str, flags: Iterable[str] = ()) -> Path
     return library
 
 
-def _hash(sources: Sequence[Path], command: Sequence[str]) -> str:
+def hash_of(sources: Sequence[Path], command: Sequence[str]) -> str:
+    """Return a name for what a command makes of the sources and of all headers."""
     files = [*sources, *sorted((ROOT / "csrc").rglob("*.h")), *sorted(HERE.glob("*"))]
     sums = [hashlib.sha256(path.read_bytes()).digest() for path in files if path.is_file()]
     text = repr([torch.__version__, *command])

@@ -135,7 +135,7 @@ class CudaEngine(PlanEngine):
         check_memory(*self._needed(self.tiles), self.device)
         storage, begin = self._begin(self._prefill(), 0, self.tiles)
         at = (begin, 0, _ROW_BEGINS)
-        logits = torch.empty(self.request.samples, self.plan.levels, device=self.device)
+        logits = self._logits(self.request.samples)
         for row, col, color in self.schedule.unknown.nonzero().tolist():
             self._run(storage, at, self.plan.image_size[0], 0, self.tiles, logits=logits)
             at = (row, col, color)
@@ -155,7 +155,7 @@ class CudaEngine(PlanEngine):
     ) -> None:
         """Run some rows of some tiles; without a sampler, stop at the next value's logits."""
         if logits is None:
-            logits = torch.empty(0, self.plan.levels, device=self.device)
+            logits = self._logits(0)
         if self.device.type == "cuda":  # the cached program may have been made on another stream
             for tensor in (
                 self.cuda_program.packets,
@@ -190,6 +190,10 @@ class CudaEngine(PlanEngine):
             self.cut.cluster_size,
             self.cut.shared,
         )
+
+    def _logits(self, samples: int) -> Tensor:
+        shape = samples, self.plan.levels
+        return torch.empty(shape, dtype=torch.float32, device=self.device)
 
     # Leading rows that are known.
 
@@ -299,7 +303,7 @@ def _tiles_at_once(cut: Cut, device: torch.device) -> int:
 
 @lru_cache(maxsize=64)
 def _clusters_at_once(cut: Cut, device: torch.device) -> int:
-    where = torch.empty(0, device=device)
+    where = torch.empty(0, dtype=torch.float32, device=device)
     operand = _OPERANDS[cut.operand]
     return operators.clusters_at_once(where, operand, cut.eights, cut.cluster_size, cut.shared)
 

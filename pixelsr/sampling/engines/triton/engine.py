@@ -54,7 +54,8 @@ class TritonEngine(PlanEngine):
             "max_batch of pixelsr.sample splits the work",
             self.device,
         )
-        self.storage = torch.zeros(request.samples, self.program.size, device=self.device)
+        shape = request.samples, self.program.size
+        self.storage = torch.zeros(shape, dtype=torch.float32, device=self.device)
         self.features = Features(plan, request, self._rings(), conditioning)
         self.conditioning = self.features.conditioning
         marks = [self.schedule.last_and_stop[0].unsqueeze(2), self.schedule.unknown]

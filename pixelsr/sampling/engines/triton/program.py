@@ -252,7 +252,9 @@ class _Writer:
             if opcode == "arg":
                 operand = args[int(operand)]
             if opcode == "const":
-                operand = self.constants.append(torch.tensor([operand], device=self.device))
+                operand = self.constants.append(
+                    torch.tensor([operand], dtype=torch.float32, device=self.device)
+                )
             codes += [OPCODES[opcode], int(operand)]
         return [self._append_to_table(codes), len(codes) // 2]
 
@@ -261,7 +263,7 @@ class _Writer:
     def _weight(self, step: Product, count: int, padded: int) -> Tensor:
         """Return ``[window, halves * padded]``, flat; each half of a gate has padded columns."""
         if step.weight is None:
-            return torch.empty(0, device=self.device)
+            return torch.empty(0, dtype=self.dtype, device=self.device)
         weight = block_of(self.model, step.weight)
         inputs = weight.permute(2, 3, 1, 0).flatten(0, 2)  # [K, out]
         return F.pad(inputs.unflatten(1, (-1, count)), (0, padded - count)).flatten()
