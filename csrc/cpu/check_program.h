@@ -125,10 +125,14 @@ class ProgramCheck {
   void check_moments() const {
     require(program_.padding_lists() >= 0 && program_.padding_lists() <= MOST_PADDING, "it has ",
             program_.moments.size(), " lists of steps");
-    for (const std::vector<int64_t>& steps : program_.moments) {
-      for (const int64_t step : steps) {
+    const int64_t first_padding = first_padding_list(program_.colors);
+    for (size_t list = 0; list < program_.moments.size(); ++list) {
+      for (const int64_t step : program_.moments[list]) {
         require(step >= 0 && step < static_cast<int64_t>(program_.steps.size()),
                 "a list has the step ", step, " of ", program_.steps.size());
+        const int64_t beyond = static_cast<int64_t>(list) - first_padding;  // columns of the image
+        require(program_.steps[step].padding > beyond, "step ", step, " runs ", beyond,
+                " columns beyond the image, where it has no padding");
       }
     }
   }

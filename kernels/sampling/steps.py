@@ -218,7 +218,8 @@ def _pow(x, y):
     """Return x ** y, through logarithms in float64."""
     size = tl.abs(x)
     exponent = y.to(tl.float64) * tl.log(size.to(tl.float64))
-    power = tl.exp(tl.where((y == 0) | (size == 1), 0.0, exponent)).to(tl.float32)
+    is_one = (x == 1) | (y == 0) | ((x == -1) & (y == y))
+    power = tl.exp(tl.where(is_one, 0.0, exponent)).to(tl.float32)
     is_whole = (tl.floor(y) == y) & (tl.abs(y) < float("inf"))
     is_odd = is_whole & (y - 2 * tl.floor(y / 2) == 1)
     is_negative = (x < 0) | ((x == 0) & (1 / x < 0))

@@ -116,9 +116,14 @@ class _Draw:
             for done in range(0, count, size):
                 part = request.part(share.start + done, min(size, count - done))
                 advance = show and _from(show, done, height)
-                run = start_engine(self.engine, part, self.method)
-                run.draw(Sampler(self.seed, float(self.temperature), advance, share.start + done))
-                yield run.images
+                sampler = Sampler(self.seed, float(self.temperature), advance, share.start + done)
+                yield self._images(part, sampler)
+
+    def _images(self, part: Request, sampler: Sampler) -> Tensor:
+        """Draw a part of the request; its engine does not outlive the call, to save memory."""
+        run = start_engine(self.engine, part, self.method)
+        run.draw(sampler)
+        return run.images
 
 
 def _from(show: Callable[[int], None], done: int, height: int) -> Callable[[int, int], None]:

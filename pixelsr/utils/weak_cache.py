@@ -6,25 +6,27 @@ from collections.abc import Callable
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 Owner = TypeVar("Owner")
-Arguments = ParamSpec("Arguments")
+Others = ParamSpec("Others")
 Result = TypeVar("Result")
 
 
 def weak_cache(
-    function: Callable[Concatenate[Owner, Arguments], Result],
-) -> Callable[Concatenate[Owner, Arguments], Result]:
+    function: Callable[Concatenate[Owner, Others], Result],
+) -> Callable[Concatenate[Owner, Others], Result]:
     """Cache the results of a function, which are forgotten with its first argument.
 
-    The first argument is compared by identity and referenced weakly; the results must not refer to
-    it. The other arguments must be positional and hashable.
+    All arguments are positional and are compared as keys of a dictionary; the first one is
+    referenced weakly, so the results must not refer to it.
     """
     results: weakref.WeakKeyDictionary[Owner, dict[Any, Result]] = weakref.WeakKeyDictionary()
 
     @functools.wraps(function)
-    def cached(owner: Owner, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+    def cached(owner: Owner, /, *args: Others.args, **none: Others.kwargs) -> Result:
+        if none:
+            raise TypeError(f"{function.__name__} takes no keywords, got {list(none)}")
         own = results.setdefault(owner, {})
         if args not in own:
-            own[args] = function(owner, *args, **kwargs)
+            own[args] = function(owner, *args, **none)
         return own[args]
 
     return cached

@@ -98,6 +98,35 @@ def test_bad_arguments_are_refused_by_name(others, message, drawn):
         run(drawn, **others)
 
 
+@pytest.mark.parametrize(
+    ("name", "changed", "message"),
+    [
+        ("GatedPixelCNN", lambda lists: [*lists, [0]], "step 0 runs 0 columns beyond the image"),
+        ("GatedPixelCNN", lambda lists: [[10**6], *lists[1:]], "a list has the step 1000000 of"),
+        ("GatedPixelCNN", lambda lists: lists[:3], "it has 3 lists of steps"),
+        ("DiagonalBiLSTM", lambda lists: [*lists, lists[-1]], "runs 1 columns beyond the image"),
+    ],
+)
+def test_steps_run_only_where_their_buffers_reach(name, changed, message):
+    made = sampling.plan(network(name, torch.float32), (6, 4))
+    model = network(name, torch.float32)
+    program = cpu_program.write_program(made, model, torch.float32, torch.float32)
+    moments = made.moments(range(len(made.placed)), made.placed.__getitem__)
+    lists = [list(steps) for steps in (moments.row, moments.known_row, *moments.of_pixels)]
+
+    def written(lists: list[list[int]]) -> torch.Tensor:
+        numbers = [number for steps in lists for number in (len(steps), *steps)]
+        return torch.tensor([len(lists), *numbers])
+
+    end = len(program.code) - len(written(lists))
+    assert torch.equal(program.code[end:], written(lists))
+    damaged = torch.cat([program.code[:end], written(changed(lists))])
+    call = fuzz_operators._drawn(model)
+    arguments = dict(zip(RUN_PLAN, call.arguments, strict=True))
+    with pytest.raises(RuntimeError, match=message):
+        run(arguments, program=damaged, session=2**40)
+
+
 def test_the_order_of_a_draw_has_to_fit_the_unknown_values(drawn):
     last_and_stop = drawn["last_and_stop"]
     for index, number, message in (

@@ -209,18 +209,20 @@ class Small(Network):
 
 
 class Pointwise(Network):
-    """A network with every pointwise function that a plan knows."""
+    """A network with many pointwise functions, some with weights."""
 
     def __init__(self) -> None:
         super().__init__()
         self.first = MaskedConv2d(3, 40, 3, mask_type="A")
         self.out = MaskedConv2d(40, 24, 1, mask_type="B")
-        self.elu = nn.ELU(alpha=0.7)
+        self.elu, self.one, self.each = nn.ELU(alpha=0.7), nn.PReLU(), nn.PReLU(40)
 
     def forward(self, images: Tensor) -> Tensor:
         x = 30 * self.first(self.images(images))
         y = torch.exp(-x * x / 900) + self.elu(x) / 10 - nn.functional.silu(x) / 7
         y = y + torch.relu(x) * torch.sigmoid(-x) + torch.tanh(x) * torch.sigmoid(x + 1)
+        y = y + self.each(nn.functional.gelu(x)) / 9 - self.one(x).clamp(-2, 5) / 3
+        y = y + nn.functional.softplus(x, 0.5) / 8 - torch.maximum(x, x.abs().pow(1.5) / 40) / 9
         return self.logits(self.out(y - torch.exp(x / 400) * 0.5))
 
 

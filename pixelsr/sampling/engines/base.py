@@ -3,11 +3,10 @@
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Generator
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
-from typing_extensions import Self
 
 from ..plan import Plan, Schedule
 from ..request import Request
@@ -68,20 +67,16 @@ class Engine(ABC):
 class PlanEngine(Engine):
     """An engine that executes a plan.
 
-    Args:
-        conditioning: the conditioning features if they have been computed already, in the form
-            that the engine keeps them.
     Attributes:
         name: the engine's name for users.
         inputs: the number of low-resolution images, or 1.
     """
 
     name: ClassVar[str]
-    conditioning: Any
 
-    def __init__(self, plan: Plan, request: Request, conditioning: Any = None) -> None:
+    def __init__(self, plan: Plan, request: Request) -> None:
         super().__init__(request)
-        self.plan, self.device, self.conditioning = plan, request.device, conditioning
+        self.plan, self.device = plan, request.device
         self.schedule = Schedule(plan, request.unknown)
         self.inputs = 1 if request.low_res is None else len(request.low_res)
 
@@ -114,10 +109,9 @@ class PlanEngine(Engine):
         shares = len(self.request.known) == 1 and self.request.samples > self.inputs
         return shares and len(self.leading_rows) > 0
 
-    def one_sample_per_input(self) -> Self:
-        """Return an engine of the same kind that computes shared leading rows only once.
+    def one_sample_per_input(self) -> Request:
+        """Return the request for an engine that computes shared leading rows only once.
 
-        Its kernels are the same, because PyTorch's rounding depends on the batch size.
+        That engine is of the same kind, because PyTorch's rounding depends on the batch size.
         """
-        request = dataclasses.replace(self.request, samples=self.inputs)
-        return type(self)(self.plan, request, self.conditioning)
+        return dataclasses.replace(self.request, samples=self.inputs)

@@ -48,7 +48,7 @@ def bias_of(model: nn.Module, step: Product, dtype: torch.dtype) -> Tensor:
     device = next(model.parameters()).device
     bias = torch.zeros(step.out.count, dtype=dtype, device=device)
     for name, channels in step.biases:
-        bias += parameter(model, name)[list(channels)]
+        bias += parameter(model, name).reshape(-1)[list(channels)]
     return bias
 
 

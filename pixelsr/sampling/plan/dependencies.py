@@ -233,7 +233,7 @@ def _narrowed(step: Step, first: int, count: int) -> Step:
         step,
         out=part(step.out),
         weight=weight,
-        biases=tuple((layer, channels[chosen]) for layer, channels in step.biases),
+        biases=tuple((name, channels[chosen]) for name, channels in step.biases),
         add=step.add and part(step.add),
     )
 

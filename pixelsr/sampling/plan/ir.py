@@ -166,7 +166,8 @@ class Placed:
         logits_only: True for a logits-only step, which affects only the logits of its own pixel.
         scan: the scan that it belongs to; the steps of a scan are consecutive.
         first_row: the first row in which it runs.
-        padding: number of columns to the right of the image in which it also runs.
+        padding: number of columns to the right of the image in which it also runs; 0 for a
+            logits-only step, since nothing is drawn there.
     """
 
     step: Step

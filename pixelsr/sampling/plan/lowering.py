@@ -66,11 +66,11 @@ class Emitter:
         channels = (Channel(name, place[i], stages[i], causes[i]) for i in range(len(stages)))
         return Value(tuple(channels), padding)
 
-    def constant(self, node: fx.Node, name: str, parameter: str, channels: int) -> Value:
-        """Return a feature map that holds a parameter ``[channels]`` at each pixel."""
-        value = self.allocate(node, [ROW] * channels, [""] * channels, None, name)
-        out = Span(name, 0, channels)
-        biases = ((parameter, tuple(range(channels))),)
+    def constant(self, node: fx.Node, name: str, parameter: str, channels: list[int]) -> Value:
+        """Return a feature map that holds some channels of a parameter at each pixel."""
+        value = self.allocate(node, [ROW] * len(channels), [""] * len(channels), None, name)
+        out = Span(name, 0, len(channels))
+        biases = ((parameter, tuple(channels)),)
         self.emit(Product(out, None, (), (), None, biases, overwrite=True), "row")
         return value
 

@@ -1,7 +1,7 @@
 """Makes the plan of a model: gives every channel its stage and lays down the steps."""
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -229,17 +229,9 @@ class Planner:
     def _pointwise(self, node: fx.Node, ops: tuple[PointwiseOp, ...]) -> Deferred:
         """Return the pointwise function of a node, with its options as the last operands."""
         module = self.modules.get(str(node.target)) if node.op == "call_module" else None
-        given = {name: value for name, value in node.kwargs.items() if name != "inplace"}
-        op = _variant(ops, module, given)
-        operands = [*node.args]
-        if op:
-            for place, (name, default) in enumerate(op.options, op.arity - len(op.options)):
-                if len(operands) <= place:
-                    operands.append(getattr(module, name, given.pop(name, default)))
-                if operands[place] is None:
-                    operands[place] = default
-            given.pop(op.variant[0] if op.variant else "", None)
-        if op is None or given or len(operands) != op.arity:
+        op = _variant(ops, module, node.kwargs)
+        operands = None if op is None else _operands(op, module, node)
+        if op is None or operands is None:
             raise PlanError(f"{describe(node, self.modules)} with options cannot be planned")
         if any(map(self._is_image, operands)) and op.name != "div":
             raise PlanError(
@@ -301,12 +293,12 @@ class Planner:
             if getattr(weight, "op", None) != "get_attr":
                 raise PlanError(f"{node.name}: its weight must be a parameter")
             name = weight.target
-        count = operator.attrgetter(name)(self.model).numel()
-        slope = self.emitter.constant(node, f"{node.name}.weight", name, count)
-        width = len(source.channels)
-        return PointwiseValue(
-            ("leaky_relu", ("arg", 0), ("arg", 1)), (source, broadcast(slope, width))
-        )
+        count, width = operator.attrgetter(name)(self.model).numel(), len(source.channels)
+        if count not in (1, width):
+            raise PlanError(f"{node.name} has {count} weights for {width} channels")
+        channels = list(range(width)) if count > 1 else [0] * width
+        slope = self.emitter.constant(node, f"{node.name}.weight", name, channels)
+        return PointwiseValue(("leaky_relu", ("arg", 0), ("arg", 1)), (source, slope))
 
     def _pass(self, node: fx.Node) -> Deferred:
         return self.results[node.all_input_nodes[0]]
@@ -511,14 +503,27 @@ _BY_CHANNEL = set(_LEAVES) - {functional.add_logits, "float", "double", nn.Ident
 
 
 def _variant(
-    ops: tuple[PointwiseOp, ...], module: nn.Module | None, given: dict[str, Any]
+    ops: tuple[PointwiseOp, ...], module: nn.Module | None, given: Mapping[str, Any]
 ) -> PointwiseOp | None:
     """Return the function that the options of a call choose among those with its form, if any."""
     for op in ops:
-        name, value = op.variant or ("", "")
-        if getattr(module, name, given.get(name, value)) == value:
+        if all(getattr(module, k, given.get(k, value)) == value for k, value in op.variant):
             return op
     return None
+
+
+def _operands(op: PointwiseOp, module: nn.Module | None, node: fx.Node) -> list[Any] | None:
+    """Return the operands of a call, its options last; None for a call that has others."""
+    ignored = ("inplace", *dict(op.variant))
+    given = {name: value for name, value in node.kwargs.items() if name not in ignored}
+    inputs = op.arity - len(op.options)
+    operands = list(node.args[:inputs])
+    for place, (name, default) in enumerate(op.options, inputs):
+        own = getattr(module, name, given.pop(name, None))
+        value = node.args[place] if len(node.args) > place else own
+        operands.append(default if value is None else value)
+    is_whole = len(operands) == op.arity >= len(node.args) and not given
+    return operands if is_whole else None
 
 
 def _behind_logits(graph: fx.Graph) -> set[fx.Node]:

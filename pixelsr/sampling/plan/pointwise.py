@@ -27,8 +27,8 @@ class PointwiseOp:
         eager: the function itself, of tensors and numbers.
         traced: the functions, methods and module classes that compute it in a network's forward.
         options: (name, default) of each option that becomes an operand.
-        variant: (name, value) of an option that chooses this function among those with the same
-            traced forms; a form without the option has the first of them.
+        variant: (name, value) of each option that chooses this function among those with the same
+            traced forms; a form without the options is the first of them.
     """
 
     name: str
@@ -36,7 +36,7 @@ class PointwiseOp:
     eager: Callable[..., Tensor]
     traced: tuple[Any, ...] = ()
     options: tuple[tuple[str, float], ...] = ()
-    variant: tuple[str, str] | None = None
+    variant: tuple[tuple[str, str], ...] = ()
 
 
 def _gate(a: Tensor, b: Tensor) -> Tensor:
@@ -64,8 +64,8 @@ POINTWISE = (
     PointwiseOp("tanh", 1, torch.tanh, (torch.tanh, F.tanh, nn.Tanh, "tanh")),
     PointwiseOp("sigmoid", 1, torch.sigmoid, (torch.sigmoid, F.sigmoid, nn.Sigmoid, "sigmoid")),
     PointwiseOp("silu", 1, F.silu, (F.silu, nn.SiLU)),
-    PointwiseOp("gelu", 1, F.gelu, (F.gelu, nn.GELU), variant=("approximate", "none")),
-    PointwiseOp("gelu_tanh", 1, _gelu_tanh, (F.gelu, nn.GELU), variant=("approximate", "tanh")),
+    PointwiseOp("gelu", 1, F.gelu, (F.gelu, nn.GELU), variant=(("approximate", "none"),)),
+    PointwiseOp("gelu_tanh", 1, _gelu_tanh, (F.gelu, nn.GELU), variant=(("approximate", "tanh"),)),
     PointwiseOp("add", 2, operator.add, (operator.add, operator.iadd, torch.add, "add")),
     PointwiseOp("sub", 2, operator.sub, (operator.sub, torch.sub, "sub")),
     PointwiseOp("mul", 2, operator.mul, (operator.mul, torch.mul, "mul")),

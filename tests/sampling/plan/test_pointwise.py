@@ -9,17 +9,15 @@ from torch import inf, nan, nn
 
 from pixelsr import functional, sampling
 from pixelsr.errors import PlanError
-from pixelsr.kernels.sampling import steps
 from pixelsr.nn import MaskedConv2d
-from pixelsr.sampling.engines.cuda import engine as cuda_engine
 from pixelsr.sampling.engines.packing import OPCODES
 from pixelsr.sampling.plan.pointwise import POINTWISE
-from tests.support.emulator.build import HERE, ROOT, build
+from tests.support.emulator.build import ROOT
+from tests.support.engines import for_engines
 from tests.support.helpers import randomize
 
-ENGINES = ["reference", "cpu", "triton", "cuda"]
 NUMBERS = [-90.0, -3.5, -1.0, -1e-4, 0.0, 1e-4, 0.5, 1.0, 17.0, nan]
-PAIRS = [[-1.5, 0.0, 2.0, inf, nan], [-inf, -2.0, -0.5, 0.5, 3.0]]
+PAIRS = [([-1.5, 0.0, 2.0, inf, nan],), ([-inf, -2.0, -0.5, 0.5, 3.0],), ([-1.0, 1.0, nan],)]
 CUSTOM = {
     "gate": lambda a, b: torch.tanh(a) * torch.sigmoid(b),
     "gelu_tanh": lambda x: F.gelu(x, approximate="tanh"),
@@ -29,6 +27,7 @@ INPUTS = {op.name: op.arity - len(op.options) for op in POINTWISE}
 
 
 def test_the_opcodes_of_all_languages_are_the_same():
+    steps = pytest.importorskip("pixelsr.kernels.sampling.steps")
     names = [name.upper() for name in OPCODES]
     header = (ROOT / "csrc/common/opcodes.h").read_text()
     enum = re.search(r"enum class Opcode : int64_t {(.*?)}", header, re.DOTALL)[1]
@@ -51,12 +50,6 @@ def function_of(op):
     return CUSTOM.get(op.name) or next(
         form for form in op.traced if not isinstance(form, str | type)
     )
-
-
-@pytest.fixture
-def _emulated_gpu(monkeypatch):
-    torch.ops.load_library(build([HERE / "run_tiles.cpp"], "run_tiles"))
-    monkeypatch.setattr(cuda_engine, "EMULATES", True)
 
 
 class Table(nn.Module):
@@ -88,16 +81,16 @@ class Table(nn.Module):
 
 
 def check_table(functions, arity, numbers, engine):
-    model = Table(functions, arity, numbers)
-    images = torch.randint(2, (2, 1, 2, 2), dtype=torch.uint8)
+    engine.skip_unless_exact()
+    model = Table(functions, arity, numbers).to(engine.device)
+    images = torch.randint(2, (2, 1, 2, 2), dtype=torch.uint8).to(engine.device)
     expected = model(images)
     assert expected.isfinite().any()
-    found = sampling.logits(model, images, engine=engine)
+    found = sampling.logits(model, images, engine=engine.name)
     torch.testing.assert_close(found, expected, rtol=2e-6, atol=1e-6, equal_nan=True)
 
 
-@pytest.mark.usefixtures("_emulated_gpu")
-@pytest.mark.parametrize("engine", ENGINES)
+@for_engines("", [()])
 def test_functions_of_one_number(engine):
     functions = [function_of(op) for op in POINTWISE if INPUTS[op.name] == 1]
     check_table(functions, 1, NUMBERS, engine)
@@ -106,16 +99,13 @@ def test_functions_of_one_number(engine):
     check_table(infinite, 1, [-inf, -1e30, 1e30, inf], engine)
 
 
-@pytest.mark.usefixtures("_emulated_gpu")
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("numbers", PAIRS)
-def test_functions_of_two_numbers(numbers, engine):
+@for_engines("numbers", PAIRS)
+def test_functions_of_two_numbers(engine, numbers):
     functions = [function_of(op) for op in POINTWISE if INPUTS[op.name] == 2]
     check_table(functions, 2, numbers, engine)
 
 
-@pytest.mark.usefixtures("_emulated_gpu")
-@pytest.mark.parametrize("engine", ENGINES)
+@for_engines("", [()])
 def test_options_of_functions(engine):
     functions = [
         lambda x: F.elu(x, 0.5),
@@ -197,7 +187,7 @@ def check_planned(model):
     model = randomize(model).double()
     images = torch.randint(4, (2, 1, 3, 4), dtype=torch.uint8)
     expected = model(images)
-    for engine in ("reference", "cpu"):
+    for engine in ("reference", "auto"):
         found = sampling.logits(model, images, engine=engine)
         torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
@@ -224,21 +214,49 @@ class Weighted(nn.Module):
         return functional.to_logits(self.out(second[..., :-1] if self.padding else second), 3, 4)
 
 
-@pytest.mark.parametrize("engine", ["reference", "cpu"])
-@pytest.mark.parametrize("padding", [False, True])
-def test_weights_per_channel_are_those_of_each_map(padding, engine):
-    model = randomize(Weighted(padding)).double()
-    known = torch.randint(4, (1, 3, 5, 4), dtype=torch.uint8)
+@for_engines("padding", [False, True], triton=[True], cuda=[True])
+def test_weights_per_channel_are_those_of_each_map(engine, padding):
+    engine.skip_unless_exact()
+    model = engine.own(randomize(Weighted(padding)))
+    known = torch.randint(4, (1, 3, 5, 4), dtype=torch.uint8).to(engine.device)
     mask = torch.zeros_like(known, dtype=torch.bool)
     mask[:, :, :2], mask[:, :, 3, 1] = True, True
     for given in ({}, {"known": known, "known_mask": mask}):
-        drawn = sampling.sample(model, 3, image_size=(5, 4), engine=engine, **given)
+        drawn = sampling.sample(model, 3, image_size=(5, 4), engine=engine.name, **given)
         expected = sampling.sample(model, 3, image_size=(5, 4), method="ancestral", **given)
         assert torch.equal(drawn, expected)
     if not padding:
-        state = sampling.incremental_logits(model, drawn, engine=engine)
+        state = sampling.incremental_logits(model, drawn, engine=engine.name)
         state.edit(known.expand_as(drawn), ~mask.expand_as(drawn))
         torch.testing.assert_close(state.logits, model(state.images), rtol=1e-9, atol=1e-9)
+
+
+def test_one_weight_of_all_channels_is_one_step():
+    made = sampling.plan(Composed(module=nn.PReLU()), (3, 4))
+    prelus = [p for p in made.placed if "leaky_relu" in repr(getattr(p.step, "expression", ""))]
+    assert [placed.step.out.count for placed in prelus] == [3]
+
+
+def test_a_weight_without_dimensions_is_planned():
+    class Scalar(Composed):
+        def __init__(self):
+            super().__init__(lambda a, b: F.prelu(a, self.slope))
+            self.slope = nn.Parameter(torch.empty(()))
+
+    check_planned(Scalar())
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda a, b: torch.clamp(input=a, min=0),
+        lambda a, b: torch.add(a, b, alpha=2),
+        lambda a, b: torch.div(a, b, rounding_mode="floor"),
+    ],
+)
+def test_other_options_are_refused_by_name(function):
+    with pytest.raises(PlanError, match=r"(clamp|add|div) .* with options cannot be planned"):
+        sampling.plan(Composed(function), (3, 4))
 
 
 def test_a_weight_that_is_no_parameter_is_refused():

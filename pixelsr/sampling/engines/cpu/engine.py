@@ -154,7 +154,7 @@ class CpuEngine(PlanEngine):
             while int(self.cursor[0]) < self.leading_rows.stop:
                 self._run(self.leading_rows.stop)
             return
-        once = self.one_sample_per_input()
+        once = CpuEngine(self.plan, self.one_sample_per_input(), self.conditioning)
         for name, ring in self.rings.items():
             ring.copy_samples(once.rings[name])
         self.cursor = once.cursor

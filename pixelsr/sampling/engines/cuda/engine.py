@@ -201,7 +201,7 @@ class CudaEngine(PlanEngine):
         """Return each input's features after its leading rows, or None if not shared."""
         if not self.shares_leading_rows:
             return None
-        once = self.one_sample_per_input()
+        once = CudaEngine(self.plan, self.one_sample_per_input(), self.conditioning)
         check_memory(*once._needed(once.tiles), self.device)
         storage = once._storage(once.tiles)
         begin = (self.leading_rows.start, 0, _ROW_BEGINS)

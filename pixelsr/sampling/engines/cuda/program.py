@@ -417,7 +417,8 @@ def _taps(rows: tuple[int, ...], cols: tuple[int, ...]) -> bytes:
 
 def _instruction(instruction: tuple[str, float]) -> bytes:
     opcode, operand = instruction
-    bits = struct.pack("<f", operand) if opcode == "const" else struct.pack("<i", int(operand))
+    constant = torch.tensor(operand, dtype=torch.float32, device="cpu")  # infinite if too large
+    bits = constant.numpy().tobytes() if opcode == "const" else struct.pack("<i", int(operand))
     return struct.pack("<i", OPCODES[opcode]) + bits
 
 

@@ -57,7 +57,6 @@ class TritonEngine(PlanEngine):
         shape = request.samples, self.program.size
         self.storage = torch.zeros(shape, dtype=torch.float32, device=self.device)
         self.features = Features(plan, request, self._rings(), conditioning)
-        self.conditioning = self.features.conditioning
         marks = [self.schedule.last_and_stop[0].unsqueeze(2), self.schedule.unknown]
         self.marks = to_device(torch.cat(marks, 2).to(torch.int32), self.device)
         self.faults = no_faults(request)
@@ -152,7 +151,7 @@ class TritonEngine(PlanEngine):
             for row in self.leading_rows:
                 self._begin_row(row)
             return
-        once = self.one_sample_per_input()
+        once = TritonEngine(self.plan, self.one_sample_per_input(), self.features.conditioning)
         self.storage.unflatten(0, (self.inputs, -1)).copy_(once.storage.unsqueeze(1))
 
     # Launches.

@@ -147,14 +147,15 @@ class _Writer:
         lists = self._append_to_table([*itertools.chain(*heads)])
         logits = self._append_to_table([v for span in plan.logits for v in self._span(span)])
         image = self._append_to_table(self._span(Span(plan.image, 0, plan.colors)))
+        row, known_row = self._row(moments.row), self._row(moments.known_row)
         stages = len(heads) - plan.padding
         return TritonProgram(
             torch.tensor(self.table, dtype=torch.int32, device=self.device),
             lists,
             logits,
             image,
-            self._row(moments.row),
-            self._row(moments.known_row),
+            row,
+            known_row,
             tuple(lists + 2 * number for number in range(stages, len(heads))),
             self.weights.joined(self.dtype, self.device),
             self.constants.joined(torch.float32, self.device),
