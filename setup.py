@@ -155,11 +155,17 @@ why_not = why_no_extension()
 if why_not:
     say_why_not("C++", why_not)
 
+# An editable install of this is a path in a .pth file, which type checkers follow; with an entry
+# for each package it would be an import hook, which they do not.
+package_dir = {"": "."}
+packages = find_packages(include=["pixelsr", "pixelsr.*"])
+if not os.path.isdir("pixelsr/kernels"):  # the link, in a tree that was unpacked without links
+    package_dir["pixelsr.kernels"] = "kernels"
+    packages += [f"pixelsr.{name}" for name in find_packages(include=["kernels", "kernels.*"])]
+
 setup(
-    packages=find_packages(include=["pixelsr", "pixelsr.*"]),  # kernels/ is linked into pixelsr/
-    # With this entry an editable install is a path in a .pth file, which type checkers follow;
-    # without it, it is an import hook, which they do not.
-    package_dir={"": "."},
+    packages=packages,
+    package_dir=package_dir,
     package_data={"pixelsr": ["py.typed", "ops/*.json", *WEIGHTS, "samples/**"]},
     **({} if why_not else building()),
 )

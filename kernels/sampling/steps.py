@@ -30,11 +30,31 @@ SPAN = tl.constexpr(5)  # fields
 FUSED_RELU, FUSED_GATE = tl.constexpr(1), tl.constexpr(2)  # functions of a product
 # Opcodes of pointwise steps, in the order of the table in pixelsr/sampling/plan/pointwise.py: two
 # that push a number, then the functions of one, of two and of three numbers.
-ARG, CONST = (tl.constexpr(k) for k in range(2))
-NEG, EXP, ABS, RELU, TANH, SIGMOID, SILU, GELU, GELU_TANH = (tl.constexpr(k) for k in range(2, 11))
-ADD, SUB, MUL, DIV, POW, MAXIMUM, MINIMUM = (tl.constexpr(k) for k in range(11, 18))
-GATE, ELU, LEAKY_RELU = (tl.constexpr(k) for k in range(18, 21))
-CLAMP, SOFTPLUS = (tl.constexpr(k) for k in range(21, 23))
+(
+    ARG,
+    CONST,
+    NEG,
+    EXP,
+    ABS,
+    RELU,
+    TANH,
+    SIGMOID,
+    SILU,
+    GELU,
+    GELU_TANH,
+    ADD,
+    SUB,
+    MUL,
+    DIV,
+    POW,
+    MAXIMUM,
+    MINIMUM,
+    GATE,
+    ELU,
+    LEAKY_RELU,
+    CLAMP,
+    SOFTPLUS,
+) = map(tl.constexpr, range(23))
 
 
 @triton.jit

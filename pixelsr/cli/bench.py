@@ -88,7 +88,9 @@ def _show(report: Report) -> None:
 
 
 def _speeds(report: Report) -> Table:
-    table = make_table("batch", "method", "forward passes an image", "images a second", names=1)
+    table = make_table(
+        "batch", "method", "forward passes an image", "images a second", name_column=1
+    )
     for batch in report.batches:
         table.add_section()
         for result in report.of_batch(batch):

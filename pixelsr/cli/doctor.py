@@ -72,21 +72,28 @@ def _machine() -> Iterator[Line]:
 
 
 def _engines(device: torch.device) -> Iterator[Line]:
+    """Yield a line for each engine. Whether it supports a model is known only at a draw."""
     return _choices(
-        (name, unsupported_reason(name, device), auto_reason(name, device)) for name in ENGINES
+        ((name, unsupported_reason(name, device), auto_reason(name, device)) for name in ENGINES),
+        "auto tries it first",
     )
 
 
 def _backends(backends: Backends, device: torch.device) -> Iterator[Line]:
     x = torch.zeros(1, 3, 8, 8, device=device)
     return _choices(
-        (name, backend.unsupported_reason(x), backend.auto_reason(x))
-        for name, backend in backends.items()
+        (
+            (name, backend.unsupported_reason(x), backend.auto_reason(x))
+            for name, backend in backends.items()
+        ),
+        "auto takes it",
     )
 
 
-def _choices(candidates: Iterable[tuple[str, str | None, str | None]]) -> Iterator[Line]:
-    """Yield a line for each candidate, the best first; "auto" takes the first that it may take.
+def _choices(
+    candidates: Iterable[tuple[str, str | None, str | None]], of_first: str
+) -> Iterator[Line]:
+    """Yield a line for each candidate, the best first; `of_first` is said of what "auto" prefers.
 
     A candidate is a name, the reason why it cannot run, and the reason why "auto" does not take it.
     """
@@ -96,7 +103,7 @@ def _choices(candidates: Iterable[tuple[str, str | None, str | None]]) -> Iterat
             yield name, f"ready; auto skips it: {skipped}"
             continue
         is_taken = skipped is None and not taken
-        yield name, _verdict(unsupported) + ("; auto takes it" if is_taken else "")
+        yield name, _verdict(unsupported) + (f"; {of_first}" if is_taken else "")
         taken = taken or is_taken
 
 

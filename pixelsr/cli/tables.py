@@ -10,11 +10,11 @@ def make_console(width: int | None = None) -> Console:
     return Console(width=width, highlight=False, emoji=False, markup=False)
 
 
-def make_table(*heads: str, names: int = 0) -> Table:
-    """Return an empty table with numbers aligned right, and the column `names` aligned left."""
+def make_table(*heads: str, name_column: int = 0) -> Table:
+    """Return an empty table with numbers aligned right, and column `name_column` aligned left."""
     table = Table(box=box.SIMPLE_HEAD)
     for k, head in enumerate(heads):
-        table.add_column(head, justify="left" if k == names else "right")
+        table.add_column(head, justify="left" if k == name_column else "right")
     return table
 
 

@@ -101,7 +101,8 @@ class PixelModel(nn.Module):
         Args:
             images, low_res: as for `nll`.
         """
-        return self.nll(images, low_res).mean()
+        nll = self.nll(images) if low_res is None else self.nll(images, low_res)
+        return nll.mean()
 
     def _low_res(self, images: Tensor, low_res: Tensor | None) -> Tensor | None:
         """Return the small images; None for a model without a scale factor."""

@@ -80,7 +80,7 @@ class PixelCNN(PixelModel):
         levels: int = PixelCNNConfig.levels,
     ) -> None:
         super().__init__()
-        self.config = c = PixelCNNConfig(
+        self.config = c = self.Config(
             channels=channels,
             layers=layers,
             kernel_size=kernel_size,
@@ -151,7 +151,7 @@ class GatedPixelCNN(PixelModel):
         levels: int = GatedPixelCNNConfig.levels,
     ) -> None:
         super().__init__()
-        self.config = c = GatedPixelCNNConfig(
+        self.config = c = self.Config(
             channels=channels,
             layers=layers,
             kernel_size=kernel_size,

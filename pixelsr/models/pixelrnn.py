@@ -20,7 +20,7 @@ class PixelRNN(PixelModel, abc.ABC):
     The network runs on images with one more column of zeros on the right, which is cropped at the
     end. After mask A, only the features in that column depend on the last value of a row.
 
-    A subclass defines the recurrent layers in `make_layer`.
+    A subclass defines the recurrent layers in `make_layer`, and its options in `__init__`.
 
     Attributes:
         scale_factor: the ratio of the sides of the image and the small image; only in the
@@ -150,7 +150,7 @@ class RowLSTM(PixelRNN):
         skip: bool = RowLSTMConfig.skip,
         scale_factor: int | None = RowLSTMConfig.scale_factor,
     ) -> None:
-        config = RowLSTMConfig(
+        config = self.Config(
             channels=channels,
             layers=layers,
             kernel_size=kernel_size,
@@ -209,7 +209,7 @@ class DiagonalBiLSTM(PixelRNN):
         skip: bool = DiagonalBiLSTMConfig.skip,
         scale_factor: int | None = DiagonalBiLSTMConfig.scale_factor,
     ) -> None:
-        config = DiagonalBiLSTMConfig(
+        config = self.Config(
             channels=channels,
             layers=layers,
             first_kernel_size=first_kernel_size,

@@ -77,6 +77,12 @@ class PixelRecursiveSR(PixelModel):
         return functional.add_logits(self.prior(images), conditioning)
 
     def nll(self, images: Tensor, low_res: Tensor | None = None) -> Tensor:
+        """Return ``-log softmax(A + B)[y]``, summed over each image, in nats, ``[N]``.
+
+        Args:
+            images: uint8 ``[N, C, H, W]``.
+            low_res: uint8 ``[N, C, h, w]``; None for `downsample` of the images.
+        """
         return self.terms(images, low_res)[0]
 
     def loss(self, images: Tensor, low_res: Tensor | None = None) -> Tensor:

@@ -125,7 +125,7 @@ OPERATORS: Mapping[str, Backends] = {
 
 
 def choose(backend: str, backends: Backends, x: Tensor) -> str:
-    """Return the named backend, or for "auto" the first that can run and is worth it.
+    """Return the named backend, or for "auto" the first that supports the input and is not skipped.
 
     Inside the transforms of `torch.func`, "auto" is "reference", because registered operators have
     no rules for transforms.

@@ -37,13 +37,13 @@ class Display:
     def __enter__(self) -> Self:
         """Start the bars at the first entry; runs that take turns enter again and keep them."""
         self.depth += 1
-        if self.depth == 1:
+        if self.depth == 1 and not self.progress.disable:
             self.progress.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.depth -= 1
-        if self.depth == 0:
+        if self.depth == 0 and not self.progress.disable:
             self.progress.stop()
 
     def update(self, reading: Reading, logged: bool) -> None:

@@ -63,7 +63,7 @@ def test_says_which_engines_can_run_and_why_the_rest_cannot(report, monkeypatch)
     lines = report()
     assert lines["cuda"] == "no: no GPU was found"
     assert lines["triton"] == "ready; auto skips it: the interpreter is for tests"
-    assert lines["cpu"] == "ready; auto takes it"
+    assert lines["cpu"] == "ready; auto tries it first"
     assert lines["reference"] == "ready"
 
 

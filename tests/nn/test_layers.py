@@ -429,10 +429,13 @@ def test_an_image_without_a_batch_is_a_batch_of_one(name):
     channels |= {"PixelCNNBlock": [14]}
     inputs = [normal(c, 5, 4, seed=c) for c in channels.get(name, [14, 2])]
     out, expected = module(*inputs), module(*(x[None] for x in inputs))
-    for one, batch in (
-        zip(out, expected, strict=True) if isinstance(out, tuple) else [(out, expected)]
-    ):
+    out, expected = (maps if isinstance(maps, tuple) else (maps,) for maps in (out, expected))
+    for one, batch in zip(out, expected, strict=True):
         assert torch.equal(one, batch[0])
+    parameters = list(module.parameters())
+    own = torch.autograd.grad(sum(one.square().sum() for one in out), parameters)
+    of_batch = torch.autograd.grad(sum(batch.square().sum() for batch in expected), parameters)
+    assert all(map(torch.equal, own, of_batch))
 
 
 def test_the_residual_of_an_image_without_a_batch_has_none_either():

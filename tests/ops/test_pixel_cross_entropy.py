@@ -139,9 +139,10 @@ def test_an_empty_batch_is_nothing_to_the_reference_too():
         assert [nll.shape for nll in call(case, images, tensors, "reference")] == [(0,)] * 2
 
 
-def test_a_second_derivative_is_refused():
+@pytest.mark.parametrize("call", [from_features, from_logits])
+def test_a_second_derivative_is_refused(call):
     images, tensors = leaves(Case(), torch.float64)
-    nll = from_features(Case(), images, tensors, "chunked")[0].sum()
+    nll = call(Case(), images, tensors, "chunked")[0].square().sum()
     (grad,) = torch.autograd.grad(nll, tensors[:1], create_graph=True)
     with pytest.raises(RuntimeError, match="second derivatives need another backend"):
         grad.sum().backward()

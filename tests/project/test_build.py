@@ -222,3 +222,22 @@ def modules_of(package, pattern):
 def test_what_a_gpu_needs_asks_for_few_packages(modules, packages):
     pytest.importorskip("triton")
     run(ON_A_GPU.format(packages=packages, modules=modules))
+
+
+@pytest.mark.parametrize("has_links", [True, False])
+def test_a_tree_that_was_unpacked_without_links_has_its_triton_kernels_too(tmp_path, has_links):
+    """pip unpacks a zip archive without links: a link becomes a text file."""
+    for name in ("pixelsr", "kernels"):
+        shutil.copytree(ROOT / name, tmp_path / name, symlinks=True)
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tmp_path)
+    if not has_links:
+        (tmp_path / "pixelsr" / "kernels").unlink()
+        (tmp_path / "pixelsr" / "kernels").write_text("../kernels")
+    environment = {**os.environ, "PIXELSR_NO_EXTENSION": "1"}
+    command = [sys.executable, "setup.py", "-q", "build_py", "-d", "built"]
+    subprocess.run(command, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    built = tmp_path / "built" / "pixelsr"
+    for path in (ROOT / "kernels").rglob("*.py"):
+        assert (built / "kernels" / path.relative_to(ROOT / "kernels")).is_file()
+    assert not (tmp_path / "built" / "kernels").exists()

@@ -105,23 +105,24 @@ def test_no_test_module_is_imported():
 
 @pytest.mark.parametrize("arguments", QUICK, ids=" ".join)
 def test_help_and_usage_errors_import_no_torch(arguments):
-    assert answers_without_torch("from pixelsr.cli import main", arguments)
+    check_answers_without_torch("from pixelsr.cli import main", arguments)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["faces"], ["none", "-o", "x"]], ids=" ".join)
 def test_help_and_usage_errors_of_the_experiments_import_no_torch(arguments):
-    assert answers_without_torch("from experiments.__main__ import experiment as main", arguments)
+    check_answers_without_torch("from experiments.__main__ import experiment as main", arguments)
 
 
-def answers_without_torch(command: str, arguments: list[str]) -> bool:
-    """Return True if a command answers, with the status of help or of a usage error."""
+def check_answers_without_torch(command: str, arguments: list[str]) -> None:
+    """Check that a command answers without torch, with the status of help or of a usage error."""
     script = (
         f"import sys\n{command}\n"
         f"try:\n    main({arguments!r})\n"
         "except SystemExit as end:\n    print(end.code, 'torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT)
-    return done.stdout.splitlines()[-1] == f"{0 if '--help' in arguments else 2} False"
+    status = 0 if "--help" in arguments else 2
+    assert done.stdout.splitlines()[-1:] == [f"{status} False"], done.stderr
 
 
 def test_help_takes_less_than_four_tenths_of_a_second():

@@ -41,6 +41,7 @@ def _begin(work, arguments, stdout, stderr, environment):
     multiprocessing.set_start_method(None, force=True)  # the default
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # `nohup` ignores it
+    os.environ.clear()
     os.environ.update(environment)
     for copy, number in ((stdout, 1), (stderr, 2)):
         os.dup2(copy, number)
@@ -55,7 +56,7 @@ class Process:
     def __init__(self, work, *arguments, environment=None):
         pipes = [os.pipe(), os.pipe()]
         ends = [_Stream(end) for _, end in pipes]
-        given = (work, arguments, *ends, environment or {})
+        given = (work, arguments, *ends, {**os.environ, **(environment or {})})
         self._process = CONTEXT.Process(target=_begin, args=given)
         self._process.start()
         for _, end in pipes:
@@ -68,6 +69,7 @@ class Process:
     def __exit__(self, *error):
         self._process.kill()
         self._process.join()
+        self._kill_children()
         self.stdout.close()
         self.stderr.close()
 
@@ -85,14 +87,18 @@ class Process:
     def send_signal(self, number):
         os.kill(self.pid, number)
 
+    def _kill_children(self):
+        """Kill all processes of the session; the process itself has ended or is late."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
     def communicate(self, timeout=300):
         """Return what the process writes until its end."""
         with ThreadPoolExecutor(2) as pool:
             texts = [pool.submit(stream.read) for stream in (self.stdout, self.stderr)]
             self._process.join(timeout)
             is_late = self.returncode is None
-            if is_late:
-                os.killpg(self.pid, signal.SIGKILL)
+            self._kill_children()  # else a child that keeps the streams open is waited for
             stdout, stderr = (text.result() for text in texts)
         if is_late:
             raise TimeoutError(f"it still ran after {timeout} seconds: {(stdout + stderr)[-1000:]}")

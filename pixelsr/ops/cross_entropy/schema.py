@@ -272,3 +272,4 @@ _register(
 _SCALE = "pixel_cross_entropy_with_logits_grad"
 LIBRARY.impl(_SCALE, _scale, "CompositeExplicitAutograd")
 torch.library.register_fake(f"pixelsr::{_SCALE}", _scale_fake, lib=LIBRARY)
+refuse_second_derivatives(_SCALE)
