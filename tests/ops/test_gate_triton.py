@@ -92,7 +92,7 @@ def test_the_operators_are_well_registered_and_compile():
 
 
 def test_an_image_without_a_batch_is_a_batch_of_one():
-    x = normal(6, 4, 3)
+    x = normal(6, 4, 3, dtype=torch.float32).to(DEVICE)
     for backend in ("triton", "reference"):
         found = functional.gate(x, backend=backend)
         assert torch.equal(found, functional.gate(x[None], backend=backend)[0])

@@ -174,7 +174,7 @@ def test_logits_refuse_images_that_do_not_fit():
     with pytest.raises(ValueError, match=r"uint8 \[N, 3, h, w\], got torch.uint8 \[2, 1, 6, 4\]"):
         sampling.logits(model, images[:, :1], low_res=low_res)
     with pytest.raises(ValueError, match=r"image_size is \(5, 4\), expected .* for low_res"):
-        sampling.logits(model, images[:, :, :5], low_res=low_res)
+        sampling.logits(model, images[:, :, :5], low_res=low_res.expand(2, -1, -1, -1))
     with pytest.raises(ValueError, match="images holds the value 8; the model has 8 levels"):
         sampling.logits(model, images + 8, low_res=low_res)
     with pytest.raises(TypeError, match="images must be a uint8 tensor, got ndarray"):

@@ -31,7 +31,8 @@ def live_taps(model: nn.Module, low_res: Tensor | None = None) -> int:
             return
         parts = {name: getattr(layer, name) for name in ("colors", "in_parts", "out_parts")}
         out, into, *kernel = layer.weight.shape
-        total += int(causal_mask(out, into, tuple(kernel), layer.mask_type, **parts).sum())
+        mask = causal_mask(into, out, tuple(kernel), mask_type=layer.mask_type, **parts)
+        total += int(mask.sum())
 
     layers = [layer for layer in model.modules() if isinstance(layer, nn.Conv2d)]
     hooks = [layer.register_forward_hook(count) for layer in layers]
