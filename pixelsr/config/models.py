@@ -23,7 +23,7 @@ class Config:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            if field.type is int:
+            if field.type in (int, "int"):  # a string in a file that postpones annotations
                 check_size(field.name, getattr(self, field.name))
         levels = getattr(self, "levels", 256)
         check_level_count(levels)

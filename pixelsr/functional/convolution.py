@@ -63,11 +63,14 @@ def masked_conv2d(
 
     Args:
         x: input, ``[N, C_in, H, W]`` or ``[C_in, H, W]``; float64, float32, float16 or bfloat16.
-        weight: ``[C_out, C_in, kh, kw]``, odd kernel; dead taps are not read and get zero gradient.
+        weight: ``[C_out, C_in, kh, kw]``, odd kernel; dead taps, which the mask
+            multiplies by 0, must be finite, and get zero gradient.
         bias: ``[C_out]`` or None.
         add: added to the output, of the same shape, such as a residual connection. Triton's
             kernel adds it without another pass over memory.
-        mask_type: "A", "B", "V-first" or "V"; see `pixelsr.masks.MaskType`.
+        mask_type: "A" (past pixels, and earlier color groups of the pixel itself: for the first
+            layer), "B" (also the same color group: for later layers), "V-first" (the rows above) or
+            "V" (also the whole current row, of inputs that know only the rows above).
         colors: the number of color groups of the channels.
         in_parts, out_parts: the number of equal parts of the input and output channels; each part
             is divided into color groups separately.

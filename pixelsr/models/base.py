@@ -140,7 +140,10 @@ class PixelModel(nn.Module):
         name = fields.pop("class", None)
         classes = {key: kind for key, kind in _classes.items() if not inspect.isabstract(kind)}
         if not isinstance(name, str) or name not in classes:
-            raise ValueError(f"unknown model class {name!r}; expected one of {sorted(classes)}")
+            raise ValueError(
+                f"unknown model class {name!r}; expected one of {sorted(classes)}, or one of your "
+                "own: import the module that defines it first"
+            )
         known = [field.name for field in dataclasses.fields(classes[name].Config)]
         if foreign := sorted(fields.keys() - set(known)):
             raise ValueError(f"{name} has no option {foreign[0]!r}; it has {known}")

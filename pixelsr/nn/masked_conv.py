@@ -21,14 +21,16 @@ class MaskedConv2d(nn.Conv2d):
 
     The parameters and state_dict keys are the same as in ``nn.Conv2d(in_channels, out_channels,
     kernel_size, padding="same")``; the result equals that convolution with
-    ``weight * causal_mask(...)``. Dead taps stay in the weight, are never read, and get zero
-    gradient. PixelRNN paper (1601.06759), section 3.4.
+    ``weight * causal_mask(...)``. Dead taps, the weights that the mask multiplies by 0, stay in the
+    weight; they must be finite, and get zero gradient. PixelRNN paper (1601.06759), section 3.4.
 
     Args:
         in_channels, out_channels: the numbers of channels.
         kernel_size: an odd int, or a pair of them, in pixels.
-        mask_type: "A", "B", "V-first" or "V"; see `pixelsr.masks.MaskType`.
-        colors: the number of color groups of the channels.
+        mask_type: "A" (past pixels, and earlier color groups of the pixel itself: for the first
+            layer), "B" (also the same color group: for later layers), "V-first" (the rows above) or
+            "V" (also the whole current row, of inputs that know only the rows above).
+        colors: the number of color groups into which the channels are divided in order.
         in_parts, out_parts: the number of equal parts of the input and output channels (gate
             halves, concatenated maps); each part is divided into color groups separately.
         padding: "same", or the equal int or pair. There is no other: a mask is for an output of the

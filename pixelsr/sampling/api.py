@@ -50,7 +50,8 @@ def sample(
         known, known_mask: uint8 and bool, both of one shape, ``[1, C, H, W]`` or
             ``[M * n, C, H, W]``; the mask is true where a value is given. Given values are
             returned unchanged.
-        seed: 0 to 2^64 - 1.
+        seed: 0 to 2^64 - 1. Equal seeds draw equal images: change it, or `first_index`, for others.
+            PyTorch's random generators are not used.
         first_index: index of the first sample; sample k of input m has index
             first_index + m * n + k.
         temperature: divisor of the logits, 1 / tau in the paper's notation: 0 (the mode at each

@@ -150,6 +150,10 @@ class Planner:
             is_dropout = isinstance(module, nn.Dropout | nn.Dropout2d) and not module.training
             kind = nn.Identity if is_dropout else type(module)
             kind = nn.Conv2d if isinstance(module, nn.Conv2d) else kind
+        if kind in (nn.Dropout, nn.Dropout2d):
+            raise PlanError(
+                f"layer {node.target} drops features at random; call model.eval() first"
+            )
         if kind not in _LEAVES and kind not in BY_FORM:
             raise PlanError(
                 f"the cached sampler does not know {describe(node, self.modules)}; "

@@ -190,7 +190,7 @@ class OtherLevels(Upsampled):
         (Faulty(FlippedColumns()), r"does not know flip.*ancestral"),
         (Faulty(nn.Conv2d(6, 6, 3)), r"layer wrong changes the size"),
         (Faulty(nn.Conv2d(6, 6, 1, groups=2)), r"layer wrong: stride, groups"),
-        (Faulty(nn.Dropout(0.5)).train(), r"does not know Dropout"),
+        (Faulty(nn.Dropout(0.5)).train(), r"drops features at random; call model.eval\(\) first"),
         (Faulty(nn.Conv2d(6, 6, (1, 2), padding="same")), r"layer wrong has an even kernel"),
         (Faulty(nn.Conv2d(5, 6, 1)), r"layer wrong expects 5 channels, got 6"),
         (RawArithmetic(), r"sub \(node sub\) on uint8 images would wrap around"),
