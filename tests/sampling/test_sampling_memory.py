@@ -3,12 +3,14 @@
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
 import torch
 
 from pixelsr import ops, sampling
+from pixelsr.sampling import api
 from pixelsr.sampling.engines.cpu import engine as cpu_engine
 from pixelsr.sampling.methods import start_engine
 from pixelsr.utils import system
@@ -226,3 +228,17 @@ def test_no_more_is_taken_than_was_asked_for():
 @pytest.mark.parametrize("left", [slow(0), slow(2**20), 16 * 2**20])
 def test_threads_that_share_an_image_do_not_wait_for_one_that_has_no_memory(left):
     assert run(EXHAUSTED, 1, 20000, left) == "returned\n"
+
+
+def test_an_engine_has_ended_when_the_next_batch_begins(monkeypatch):
+    engines, start = [], api.start_engine
+
+    def started(*arguments):
+        assert all(engine() is None for engine in engines)
+        engine = start(*arguments)
+        engines.append(weakref.ref(engine))
+        return engine
+
+    monkeypatch.setattr(api, "start_engine", started)
+    sampling.sample(network("PixelCNN"), 3, image_size=(2, 2), max_batch=1, engine="reference")
+    assert len(engines) == 3
