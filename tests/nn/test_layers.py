@@ -438,6 +438,13 @@ def test_an_image_without_a_batch_is_a_batch_of_one(name):
     assert all(map(torch.equal, own, of_batch))
 
 
+@pytest.mark.parametrize("rows", [1, 2, 3])
+def test_a_mask_may_end_above_the_image(rows):
+    conv, x = layer((3, 3), "V-first", dilation=3), normal(2, 8, rows, 4)
+    for given in (x, x.to(memory_format=torch.channels_last)):
+        torch.testing.assert_close(conv(given), by_backend(x, conv, "reference"))
+
+
 def test_the_residual_of_an_image_without_a_batch_has_none_either():
     conv, x, add = layer((3, 3), "B"), normal(8, 5, 4), normal(14, 5, 4, seed=1)
     for backend in ("reference", "cropped"):

@@ -39,8 +39,26 @@ class Uneven(Network):
         return self.logits(self.out(both * torch.sigmoid(self.mix(narrow) + both)))
 
 
+class PaddedHint(Network):
+    """A network whose conditioning features have one column more than the image."""
+
+    scale_factor = 2
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = nn.ConvTranspose2d(3, 6, 2, stride=2)
+        self.first = MaskedConv2d(3, 6, 3, mask_type="A")
+        self.out = MaskedConv2d(6, 24, 1, mask_type="B")
+
+    def forward(self, images: Tensor, low_res: Tensor) -> Tensor:
+        hint = F.pad(self.up(self.images(low_res)), (0, 1), value=1.0)
+        first = self.first(F.pad(self.images(images), (0, 1)))
+        return self.logits(self.out(torch.tanh(first + hint))[..., :-1])
+
+
 def make(name: str) -> nn.Module:
-    return randomize(Uneven()).double() if name == "Uneven" else network(name)
+    own = {"Uneven": Uneven, "PaddedHint": PaddedHint}
+    return randomize(own[name]()).double() if name in own else network(name)
 
 
 def others(model: nn.Module, images: Tensor) -> Tensor:
@@ -66,7 +84,7 @@ def scattered(images: Tensor, share: float) -> Tensor:
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("name", [*NETWORKS, "Uneven"])
+@pytest.mark.parametrize("name", [*NETWORKS, "Uneven", "PaddedHint"])
 def test_edits_in_any_order_equal_a_fresh_forward_pass(name, engine):
     torch.manual_seed(0)
     model = make(name)

@@ -36,5 +36,7 @@ def masked_conv2d_cropped(
     # PyTorch's convolution pads both sides equally, without a copy. Only the difference is padded
     # by a copy.
     uneven = (left - right, 0, top, bottom)
+    if x.shape[-2] + bottom < 0:  # a mask that ends above all rows of the image
+        x, uneven = F.pad(x, (0, 0, top, 0)), (left - right, 0, 0, bottom)
     padded = F.pad(x, uneven) if any(uneven) else x
     return F.conv2d(padded, live, bias, padding=(0, right), dilation=dilation)

@@ -79,7 +79,9 @@ class FeatureMaps(ABC):
             return
         values = run_conditioning(self.plan.conditioning_features, self.request.low_res)
         for name, value in zip(self.plan.conditioning, values, strict=True):
-            self.map(name).copy_(value.transpose(0, 1))  # [H or 1, N or 1, W or 1, channels]
+            width = self.plan.image_size[1] + self.plan.buffers[name].padding
+            padded = self.maps[name][:, self.top :, self.left : self.left + width]
+            padded.copy_(value.transpose(0, 1))  # [H or 1, N or 1, W or 1, channels]
 
 
 class ReferenceFeatureMaps(FeatureMaps):

@@ -62,6 +62,10 @@ class Planner:
         self.model, self.image_size, self.low_res_size = model, image_size, low_res_size
         self.graph = graph or trace(model, low_res_size is not None)
         self.modules = dict(model.named_modules())
+        self.parameters = {
+            **dict(model.named_parameters(remove_duplicate=False)),
+            **dict(model.named_buffers(remove_duplicate=False)),
+        }
         self.emitter = Emitter()
         self.results: dict[fx.Node, Deferred] = {}
         self.image, *rest = placeholders(self.graph)
@@ -294,10 +298,10 @@ class Planner:
         name = f"{node.target}.weight"
         if node.op != "call_module":
             weight = argument(node, 1, "weight")
-            if getattr(weight, "op", None) != "get_attr":
-                raise PlanError(f"{node.name}: its weight must be a parameter")
-            name = weight.target
-        count, width = operator.attrgetter(name)(self.model).numel(), len(source.channels)
+            name = str(weight.target) if isinstance(weight, fx.Node) else ""
+            if name not in self.parameters:
+                raise PlanError(f"{node.name}: its weight must be a parameter or a buffer")
+        count, width = self.parameters[name].numel(), len(source.channels)
         if count not in (1, width):
             raise PlanError(f"{node.name} has {count} weights for {width} channels")
         channels = list(range(width)) if count > 1 else [0] * width

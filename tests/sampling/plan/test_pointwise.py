@@ -262,11 +262,14 @@ def test_other_options_are_refused_by_name(function):
         sampling.plan(Composed(function), (3, 4))
 
 
-def test_a_weight_that_is_no_parameter_is_refused():
+@pytest.mark.parametrize(
+    "weight", [lambda model: model.out.bias[:3] * 2, lambda model: torch.tensor(0.25)]
+)
+def test_a_weight_that_is_no_parameter_is_refused(weight):
     class Computed(Composed):
         def forward(self, images):
             x = self.first(functional.normalize_images(images, 1, 4))
-            return functional.to_logits(self.out(F.prelu(x[:, :3], self.out.bias[:3] * 2)), 1, 4)
+            return functional.to_logits(self.out(F.prelu(x[:, :3], weight(self))), 1, 4)
 
-    with pytest.raises(PlanError, match="its weight must be a parameter"):
+    with pytest.raises(PlanError, match="its weight must be a parameter or a buffer"):
         sampling.plan(Computed(), (3, 4))
