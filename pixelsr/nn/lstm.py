@@ -1,5 +1,6 @@
 """The layers of PixelRNN (1601.06759, section 3): Row LSTM and Diagonal BiLSTM."""
 
+import abc
 from typing import Any
 
 import torch
@@ -11,7 +12,7 @@ from . import init
 from .masked_conv import MaskedConv2d
 
 
-class _LSTMLayer(nn.Module):
+class _LSTMLayer(nn.Module, abc.ABC):
     """The base of both layers: ``x + out(lstm(input_to_state(x) + condition(conditioning)))``.
 
     A subclass defines the recurrence in `lstm`, and `directions`, the suffixes of the parameters
@@ -54,9 +55,9 @@ class _LSTMLayer(nn.Module):
         init.lstm_(self.input_to_state, weights, states)
         init.normal_(self.out, gain=0.5)
 
+    @abc.abstractmethod
     def lstm(self, gates: Tensor) -> Tensor:
         """Return the hidden states."""
-        raise NotImplementedError
 
     def forward(self, x: Tensor, conditioning: Tensor | None = None) -> Tensor:
         """Return `x` plus the output of the recurrence."""

@@ -138,7 +138,7 @@ class Planner:
     # One node of the graph.
 
     def _kind(self, node: fx.Node) -> Any:
-        """What a node does: a key of `_LEAVES` or `BY_FORM`.
+        """Return the kind of a node: a key of `_LEAVES` or `BY_FORM`.
 
         Raises:
             PlanError: something else; the message names it.
@@ -228,7 +228,7 @@ class Planner:
         return Sum((convolution,), ())
 
     def _is_image(self, operand: Any) -> bool:
-        """Is this the image itself, in 8 bits, or a part of it?"""
+        """Return True if this is the image itself, in 8 bits, or a part of it."""
         if operand is self.image or not isinstance(operand, fx.Node):
             return operand is self.image
         same = operand.target in (F.pad, operator.getitem, torch.cat, torch.chunk, "chunk")
@@ -470,7 +470,7 @@ class Planner:
         )
 
     def _prefill(self, values: tuple[str, ...]) -> Prefill:
-        """What rows below read of the rows above, as a module of whole feature maps."""
+        """Return the part of the network that computes the maps which rows below read."""
         kept = [
             buffer
             for buffer in self.emitter.buffers.values()
