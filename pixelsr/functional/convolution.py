@@ -8,6 +8,7 @@ from pixelsr.ops.backends import GATE, MASKED_CONV2D, choose
 from pixelsr.ops.masked_conv2d.reference import gate_ref, masked_conv2d_ref
 
 from .autocast import autocast
+from .overrides import overridable
 
 
 def _check_masked_conv2d(
@@ -43,6 +44,7 @@ def _check_masked_conv2d(
     check_first_groups(weight.shape[1], mask_type, colors, in_parts)
 
 
+@overridable
 def masked_conv2d(
     x: Tensor,
     weight: Tensor,
@@ -100,6 +102,7 @@ def masked_conv2d(
     return out[0] if unbatched else out
 
 
+@overridable
 def masked_conv2d_gate(
     x: Tensor,
     weight: Tensor,
@@ -149,6 +152,7 @@ def masked_conv2d_gate(
     return (gated[0], y[0]) if unbatched else (gated, y)
 
 
+@overridable
 def gate(x: Tensor, *, backend: str = "auto") -> Tensor:
     """Return ``tanh(a) * sigmoid(b)``, where ``a, b = x.chunk(2, dim=-3)``.
 

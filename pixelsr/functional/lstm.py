@@ -8,8 +8,10 @@ from pixelsr.ops.backends import LSTM, choose
 from pixelsr.ops.lstm.reference import diagonal_lstm_ref, row_lstm_ref
 
 from .autocast import autocast
+from .overrides import overridable
 
 
+@overridable
 def row_lstm(
     gates: Tensor, weight: Tensor, initial_state: Tensor, *, backend: str = "auto"
 ) -> Tensor:
@@ -54,6 +56,7 @@ def row_lstm(
     return torch.ops.pixelsr.row_lstm(gates, weight, initial_state, keep, backend)[0]
 
 
+@overridable
 def diagonal_lstm(
     gates: Tensor,
     weight: Tensor,
@@ -100,6 +103,7 @@ def diagonal_lstm(
     return operator(gates, weight, initial_state, reverse, keep, backend)[0]
 
 
+@overridable
 def diagonal_bilstm(
     gates: Tensor,
     weight: Tensor,
