@@ -69,7 +69,8 @@ def cpp_extension() -> Any:
     """pixelsr/_C.abi3.so"""
     from torch.utils.cpp_extension import CppExtension
 
-    flags = ["-O3", "-fvisibility=hidden", "-Wall", "-Wextra", "-Werror=switch"]
+    flags = ["-O3", "-fno-math-errno", "-fvisibility=hidden"]
+    flags += ["-Wall", "-Wextra", "-Werror=switch"]
     sanitizers = []
     if os.environ.get("PIXELSR_SANITIZE") == "1":  # see `make sanitize`
         sanitizers = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined"]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import (  # noqa: F401
+        adapters,
         analysis,
         bench,
         config,
@@ -25,9 +26,10 @@ if TYPE_CHECKING:
         training,
         utils,
     )
+    from .adapters import adapt
     from .analysis.causality import check_causality
     from .analysis.receptive_field import receptive_field
-    from .errors import CausalityError, LogitsError, PlanError
+    from .errors import CausalityError, LogitsError, NotCausal, PlanError, UnsupportedOperation
     from .models import (
         ConditioningNetwork,
         DiagonalBiLSTM,
@@ -45,10 +47,13 @@ __all__ = [
     "DiagonalBiLSTM",
     "GatedPixelCNN",
     "LogitsError",
+    "NotCausal",
     "PixelCNN",
     "PixelRecursiveSR",
     "PlanError",
     "RowLSTM",
+    "UnsupportedOperation",
+    "adapt",
     "check_causality",
     "functional",
     "nn",
@@ -58,6 +63,7 @@ __all__ = [
 ]
 
 _SUBMODULES = (
+    "adapters",
     "analysis",
     "bench",
     "config",
@@ -79,10 +85,13 @@ _MODULE_OF = {
     "DiagonalBiLSTM": "models",
     "GatedPixelCNN": "models",
     "LogitsError": "errors",
+    "NotCausal": "errors",
     "PixelCNN": "models",
     "PixelRecursiveSR": "models",
     "PlanError": "errors",
     "RowLSTM": "models",
+    "UnsupportedOperation": "errors",
+    "adapt": "adapters",
     "check_causality": "analysis.causality",
     "receptive_field": "analysis.receptive_field",
     "sample": "sampling",

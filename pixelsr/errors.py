@@ -1,5 +1,8 @@
 """The exceptions of the package."""
 
+import functools
+from typing import Any
+
 
 class CausalityError(ValueError):
     """An error for a network with an output that reads itself or a value drawn later.
@@ -23,6 +26,36 @@ class CausalityError(ValueError):
 
 class PlanError(ValueError):
     """An error for a network that the cached sampler does not support; it names the operation."""
+
+
+class UnsupportedOperation(PlanError):  # noqa: N818  the kinds of PlanError name the reason
+    """An error for an operation that no plan can be made of.
+
+    Attributes:
+        operation: the name of the operation, such as "cumsum".
+        module: the path of the layer that calls it in the network; "" for the network itself.
+        source: file and line of the call, such as "net.py:41"; "" if unknown.
+    """
+
+    def __init__(self, message: str, *, operation: str, module: str = "", source: str = "") -> None:
+        super().__init__(message)
+        self.operation, self.module, self.source = operation, module, source
+
+    def __str__(self) -> str:
+        layer = f" in layer {self.module!r}" if self.module else ""
+        line = f" ({self.source})" if self.source else ""
+        return (
+            f"{self.operation.removeprefix('aten.')}{layer}{line}: {self.args[0]}; "
+            'method="ancestral" works for any causal network'
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        parts = {"operation": self.operation, "module": self.module, "source": self.source}
+        return functools.partial(type(self), **parts), self.args
+
+
+class NotCausal(PlanError):  # noqa: N818  as above
+    """An error for a network whose plan would read a value before it is drawn."""
 
 
 class LogitsError(ValueError):

@@ -22,6 +22,10 @@ enum class Opcode : int64_t {
   SILU,
   GELU,
   GELU_TANH,
+  LOG,
+  SQRT,
+  SQUARE,
+  RECIPROCAL,
   // Functions of two numbers.
   ADD,
   SUB,
@@ -33,9 +37,13 @@ enum class Opcode : int64_t {
   GATE,
   ELU,
   LEAKY_RELU,
+  LT,
+  LE,
+  EQ,
   // Functions of three numbers.
   CLAMP,
   SOFTPLUS,
+  WHERE,
   COUNT
 };
 

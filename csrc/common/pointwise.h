@@ -60,4 +60,24 @@ PIXELSR_HOST_DEVICE V minimum_of(V a, V b) {
   return a < b ? a : b <= a ? b : a + b;
 }
 
+template <class V>
+PIXELSR_HOST_DEVICE V lt_of(V a, V b) {
+  return a < b ? V{} + 1.0f : V{};
+}
+
+template <class V>
+PIXELSR_HOST_DEVICE V le_of(V a, V b) {
+  return a <= b ? V{} + 1.0f : V{};
+}
+
+template <class V>
+PIXELSR_HOST_DEVICE V eq_of(V a, V b) {
+  return a == b ? V{} + 1.0f : V{};
+}
+
+template <class V>
+PIXELSR_HOST_DEVICE V where_of(V condition, V a, V b) {
+  return condition != 0.0f ? a : b;
+}
+
 }  // namespace pixelsr

@@ -31,6 +31,14 @@ PIXELSR_DEVICE float apply(Opcode opcode, float a, float b, float c) {
       return 0.5f * a * (1.0f + erff(a * 0.707106781f));
     case Opcode::GELU_TANH:
       return a * sigmoid_of<Exponential>(1.59576912f * (a + 0.044715f * a * a * a));
+    case Opcode::LOG:
+      return logf(a);
+    case Opcode::SQRT:
+      return sqrtf(a);
+    case Opcode::SQUARE:
+      return a * a;
+    case Opcode::RECIPROCAL:
+      return 1.0f / a;
     case Opcode::ADD:
       return a + b;
     case Opcode::SUB:
@@ -51,10 +59,18 @@ PIXELSR_DEVICE float apply(Opcode opcode, float a, float b, float c) {
       return elu_of<Exponential>(a, b);
     case Opcode::LEAKY_RELU:
       return leaky_relu_of(a, b);
+    case Opcode::LT:
+      return lt_of(a, b);
+    case Opcode::LE:
+      return le_of(a, b);
+    case Opcode::EQ:
+      return eq_of(a, b);
     case Opcode::CLAMP:
       return minimum_of(maximum_of(a, b), c);
     case Opcode::SOFTPLUS:
       return a * b > c ? a : log1pf(expf(a * b)) / b;
+    case Opcode::WHERE:
+      return where_of(a, b, c);
     case Opcode::ARG:
     case Opcode::CONST:
     case Opcode::COUNT:

@@ -42,6 +42,10 @@ FUSED_RELU, FUSED_GATE = tl.constexpr(1), tl.constexpr(2)  # functions of a prod
     SILU,
     GELU,
     GELU_TANH,
+    LOG,
+    SQRT,
+    SQUARE,
+    RECIPROCAL,
     ADD,
     SUB,
     MUL,
@@ -52,9 +56,13 @@ FUSED_RELU, FUSED_GATE = tl.constexpr(1), tl.constexpr(2)  # functions of a prod
     GATE,
     ELU,
     LEAKY_RELU,
+    LT,
+    LE,
+    EQ,
     CLAMP,
     SOFTPLUS,
-) = map(tl.constexpr, range(23))
+    WHERE,
+) = map(tl.constexpr, range(31))
 
 
 @triton.jit
@@ -110,17 +118,18 @@ def _sums(
 
 
 @triton.jit
-def _completed(total, program, task_ptr, tile, channel, written):
+def _completed(total, program, task_ptr, tile, spans, channel, written):
     """Return total + (bias or the old output) + addend; store it if a later task reads it."""
     _, _, constants_ptr = program
     base, _, exists, _, _ = tile
+    out_span, add_span = spans
     inside = exists[:, None] & written[None, :]
     overwrite = tl.load(task_ptr + 3)
-    out_at = base + (span_at(task_ptr + 6, tile)[:, None] + channel[None, :])
+    out_at = base + (out_span[:, None] + channel[None, :])
     bias_at = constants_ptr + tl.load(task_ptr + 30) + channel
     total += tl.load(bias_at, mask=written & (overwrite != 0), other=0.0)[None, :]
     total += tl.load(out_at, mask=inside & (overwrite == 0), other=0.0)
-    add_at = base + (span_at(task_ptr + 16, tile)[:, None] + channel[None, :])
+    add_at = base + (add_span[:, None] + channel[None, :])
     total += tl.load(add_at, mask=inside & (tl.load(task_ptr + 5) != 0), other=0.0)
     tl.store(out_at, total, mask=inside & (tl.load(task_ptr + 4) != 0))
     return total
@@ -143,10 +152,11 @@ def product(
     count = tl.load(task_ptr + 1)
     written = out < count
     inside = exists[:, None] & written[None, :]
-    total = _completed(total, program, task_ptr, tile, out, written)
+    spans = (span_at(task_ptr + 6, tile), span_at(task_ptr + 16, tile))
+    total = _completed(total, program, task_ptr, tile, spans, out, written)
     result_at = base + (span_at(task_ptr + 21, tile)[:, None] + out[None, :])
     if GATED:
-        other = _completed(other, program, task_ptr, tile, count + out, written)
+        other = _completed(other, program, task_ptr, tile, spans, count + out, written)
         tl.store(result_at, tanh(total) * tl.sigmoid(other), mask=inside)
     else:
         relu = tl.load(task_ptr + 2) == FUSED_RELU
@@ -157,7 +167,7 @@ def product(
 def _unary(opcode, x):
     y = tl.full(x.shape, float("nan"), tl.float32)
     if opcode == NEG:
-        y = -x
+        y = -1.0 * x  # `-x` is 0 - x, which is never -0
     elif opcode == EXP:
         y = tl.exp(x)
     elif opcode == ABS:
@@ -174,6 +184,14 @@ def _unary(opcode, x):
         y = 0.5 * x * (1 + tl.erf(x * 0.7071067811865476))
     elif opcode == GELU_TANH:
         y = x * tl.sigmoid(1.5957691216057308 * (x + 0.044715 * x * x * x))
+    elif opcode == LOG:
+        y = tl.log(x)
+    elif opcode == SQRT:
+        y = _sqrt(x)
+    elif opcode == SQUARE:
+        y = x * x
+    elif opcode == RECIPROCAL:
+        y = 1 / x
     return y
 
 
@@ -200,6 +218,12 @@ def _binary(opcode, x, y):
         z = tl.where(x > 0, x, y * (tl.exp(tl.where(x > 0, 0.0, x)) - 1))
     elif opcode == LEAKY_RELU:
         z = tl.where(x > 0, x, y * x)
+    elif opcode == LT:
+        z = tl.where(x < y, 1.0, 0.0)
+    elif opcode == LE:
+        z = tl.where(x <= y, 1.0, 0.0)
+    elif opcode == EQ:
+        z = tl.where(x == y, 1.0, 0.0)
     return z
 
 
@@ -210,6 +234,8 @@ def _ternary(opcode, x, y, z):
         a = _minimum(_maximum(x, y), z)
     elif opcode == SOFTPLUS:
         a = tl.where(x * y > z, x, _log1p(tl.exp(x * y)) / y)
+    elif opcode == WHERE:
+        a = tl.where(x != 0, y, z)
     return a
 
 
@@ -231,6 +257,17 @@ def _log1p(x):
     is_tiny, is_huge = y == 1, y == float("inf")
     quotient = tl.log(y) * (x / tl.where(is_tiny, 1.0, y - 1))
     return tl.where(is_tiny, x, tl.where(is_huge, y, quotient))
+
+
+@triton.jit
+def _sqrt(x):
+    """Return the square root, also of subnormal numbers, which `tl.sqrt` takes for zero.
+
+    `tl.sqrt_rn` calls a function, for which the kernel of the pixels would spill registers.
+    """
+    is_tiny = tl.abs(x) < 1e-30
+    root = tl.sqrt(tl.where(is_tiny, x * 281474976710656.0, x))  # 2^48
+    return tl.where(is_tiny, root * 5.9604644775390625e-08, root)  # 2^-24
 
 
 @triton.jit

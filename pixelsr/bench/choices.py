@@ -8,7 +8,7 @@ from torch import Tensor
 
 from pixelsr.sampling import sample
 from pixelsr.sampling.engines import ENGINES, choose_engine, unsupported_reason
-from pixelsr.sampling.methods import plan_of
+from pixelsr.sampling.plan_cache import plan_of
 from pixelsr.sampling.request import Request, make_request
 
 from .inputs import Batch

@@ -4,8 +4,8 @@ import dataclasses
 from typing import Any
 
 from pixelsr.models import PixelModel
-from pixelsr.sampling.methods import plan_of
 from pixelsr.sampling.plan import Plan
+from pixelsr.sampling.plan_cache import plan_of
 
 from .choices import EngineChoice, request_of
 from .inputs import check_replay, make_batch

@@ -11,8 +11,9 @@ from pixelsr.data.load import spread
 from pixelsr.data.quantize import to_levels
 from pixelsr.models import PixelModel, PixelRecursiveSR
 from pixelsr.sampling.engines import choose_engine
-from pixelsr.sampling.methods import plan_of, resolve_engine
+from pixelsr.sampling.methods import resolve_engine
 from pixelsr.sampling.noise import check_seed, check_temperature
+from pixelsr.sampling.plan_cache import plan_of
 from pixelsr.sampling.request import check_images, check_positive, make_request
 from pixelsr.training.loss import bits_per_dimension, check_size, nats_per_image
 from pixelsr.utils.modules import unwrap

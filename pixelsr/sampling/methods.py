@@ -6,21 +6,10 @@ from .ancestral import AncestralEngine
 from .engines import choose_engine
 from .engines.base import Engine, PlanEngine
 from .plan import Plan
-from .plan_cache import plan
+from .plan_cache import plan_of
 from .request import Request
 
 METHODS = ("cached", "ancestral")
-
-
-def plan_of(request: Request) -> Plan:
-    """Return the plan for a request.
-
-    Raises:
-        PlanError: the model has no plan.
-    """
-    low_res = request.low_res
-    size = None if low_res is None else (int(low_res.shape[2]), int(low_res.shape[3]))
-    return plan(request.model, request.image_size, size)
 
 
 @torch.inference_mode(False)  # callers may write to its tensors outside of inference mode

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import Self
 
+from pixelsr.adapters import AdaptedModel
 from pixelsr.config.models import check_level_count
 from pixelsr.utils.modules import unwrap
 from pixelsr.utils.system import check_memory
 
-from .plan.trace import takes_low_res
-from .weights import WEIGHTS, effective, weights_number
+from .weights import WEIGHTS, effective, takes_low_res, weights_number
 
 _BYTES_OF_ORDER = 20
 """Bytes per value of an image for the mask of unknown values and the schedule."""
@@ -24,7 +24,8 @@ class Request:
     """The images to draw.
 
     Attributes:
-        model: the network to sample from, with rounded weights if requested; see `effective`.
+        original: the network to sample from.
+        model: the network with rounded weights if requested; see `effective`.
         weights_number: the number of the original model's weights; see `weights_number`.
         weights: the dtype that the weights are rounded to; None if they are not rounded.
         samples: number of images; the samples of one low-resolution image are consecutive.
@@ -37,6 +38,7 @@ class Request:
         first_index: the index of the first sample in the noise.
     """
 
+    original: nn.Module
     model: nn.Module
     weights_number: int
     weights: torch.dtype | None
@@ -128,7 +130,10 @@ def make_request(
     else:
         known, known_mask = _known(known, known_mask, samples, colors, levels, size, device)
         unknown = _unknown(known_mask)
+    if isinstance(model, AdaptedModel):
+        model.check_outputs(size)
     return Request(
+        model,
         effective(model, weights),
         number,
         WEIGHTS.get(weights),
@@ -186,7 +191,8 @@ def layout(model: nn.Module) -> tuple[int, int]:
     layout = getattr(model, "colors", None), getattr(model, "levels", None)
     if not all(isinstance(value, int) for value in layout):
         raise ValueError(
-            f"{type(model).__name__} must have the int attributes colors and levels, got {layout}"
+            f"{type(model).__name__} must have the int attributes colors and levels, got {layout}; "
+            "use pixelsr.adapt(net, colors=..., levels=..., inputs=..., outputs=...)"
         )
     check_level_count(layout[1])
     return layout  # type: ignore[return-value]

@@ -1,20 +1,18 @@
 """Signatures of networks; a cached plan is valid while its network's signature stays equal.
 
 The signature of a network that consists of pixelsr and PyTorch modules lists the modules, their
-modes and their attributes. Any other network may read anything in its forward, so it is traced
-again, and the signature is the graph with its constants.
+modes and their attributes. Any other network may read anything in its forward, so it has none.
 """
 
 import dataclasses
-import operator
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
-from .plan.trace import trace
+from pixelsr.utils.modules import has_own_hooks
 
 _PLAIN = (type(None), bool, int, str, torch.dtype, torch.device)
 _LIBRARIES = ("pixelsr", "torch")
@@ -33,6 +31,8 @@ def signature(model: nn.Module, *, keep: bool = False) -> Signature | None:
     Args:
         keep: copy the buffers, for a signature that is kept and compared later.
     """
+    if has_own_hooks(model):
+        return None
     facts = []
     for name, module in model.named_modules(remove_duplicate=False):
         if not _is_library(type(module).__module__):
@@ -46,51 +46,8 @@ def signature(model: nn.Module, *, keep: bool = False) -> Signature | None:
     return tuple(facts)
 
 
-def graph_signature(model: nn.Module, graph: fx.Graph, *, keep: bool = False) -> Signature:
-    """Return the signature of a traced graph: its calls, constants and layers.
-
-    Args:
-        keep: as in `signature`.
-    """
-    numbers = {node: number for number, node in enumerate(graph.nodes)}
-    modules = dict(model.named_modules(remove_duplicate=False))
-
-    def comparable(value: Any) -> Any:
-        if isinstance(value, fx.Node):
-            return "node", numbers[value]
-        if isinstance(value, Tensor):
-            return _Values(value, keep)
-        return type(value), repr(value) if isinstance(value, float | complex) else value
-
-    facts: list[Any] = [getattr(model, name, None) for name in ("colors", "levels")]
-    for node in graph.nodes:
-        arguments = fx.node.map_aggregate((node.args, node.kwargs), comparable)
-        facts.append((node.op, node.target, arguments))
-        if node.op == "call_module":
-            layer = modules[str(node.target)]
-            facts.append((module_facts(layer, keep), layer.extra_repr()))
-        if node.op == "get_attr":
-            facts.append(_tensor(operator.attrgetter(str(node.target))(model), keep))
-    return tuple(facts)
-
-
-def traced_signature(
-    model: nn.Module, with_low_res: bool, *, keep: bool = False
-) -> tuple[Signature, fx.Graph | None]:
-    """Return the signature of any network, and its graph if tracing was necessary.
-
-    Raises:
-        PlanError: the forward cannot be traced.
-    """
-    known = signature(model, keep=keep)
-    if known is not None:
-        return known, None
-    graph = trace(model, with_low_res)
-    return graph_signature(model, graph, keep=keep), graph
-
-
 def module_facts(module: nn.Module, keep: bool) -> Signature:
-    """Return a module's identity, forward, mode, hooks, parameters and buffers."""
+    """Return a module's identity, forward, mode, parameters and buffers."""
     hooks = [*module._forward_hooks.values(), *module._forward_pre_hooks.values()]
     named = [*module._parameters.items(), *module._buffers.items()]
     tensors = tuple((name, _tensor(value, keep)) for name, value in named)

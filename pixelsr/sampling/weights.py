@@ -1,5 +1,6 @@
 """The weights used for sampling: effective values, rounding, checks and version numbers."""
 
+import inspect
 import itertools
 import weakref
 from dataclasses import dataclass
@@ -7,11 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pixelsr.errors import PlanError
-from pixelsr.utils.modules import is_reparametrized, plain_copy
+from pixelsr.utils.modules import plain_copy, takes_steps
 
-from .plan.trace import left_as_it_was, takes_low_res
-from .signature import Signature, traced_signature
+from .signature import signature
 
 _numbers = itertools.count()
 
@@ -90,9 +89,9 @@ _copies: "weakref.WeakKeyDictionary[nn.Module, dict[str, _Copy]]" = weakref.Weak
 def effective(model: nn.Module, weights: str = "model") -> nn.Module:
     """Return the network that the sampler runs for a model.
 
-    This is the model itself, unless its weights are reparametrized or must be rounded: then it is a
-    copy whose plain parameters hold the effective values. The copy is cached while the model stays
-    the same.
+    This is the model itself, unless its weights must be rounded or change with each forward: then
+    it is a copy whose plain parameters hold the effective values. The copy is cached while the
+    model stays the same.
 
     Args:
         weights: "model" (no rounding), or the dtype to round to, "float16" or "bfloat16".
@@ -102,26 +101,24 @@ def effective(model: nn.Module, weights: str = "model") -> nn.Module:
     """
     if weights != "model" and weights not in WEIGHTS:
         raise ValueError(f"weights must be model, float16 or bfloat16, got {weights!r}")
-    if weights == "model" and not is_reparametrized(model):
+    if weights == "model" and not takes_steps(model):
         return model
     copies = _copies.setdefault(model, {})
-    number, current = weights_number(model), _signature(model)
+    number, current = weights_number(model), signature(model)
     if current is None or weights not in copies or copies[weights][0] != (number, current):
         made = plain_copy(model)
         check_finite(made)
         if weights != "model":
             _round(made, weights)
-        copies[weights] = (number, _signature(model, keep=True)), made
+        copies[weights] = (number, signature(model, keep=True)), made
     return copies[weights][1]
 
 
-def _signature(model: nn.Module, keep: bool = False) -> Signature | None:
-    """Return the model's signature; None for a forward that cannot be traced."""
-    try:
-        with left_as_it_was(model):
-            return traced_signature(model, takes_low_res(model)[0], keep=keep)[0]
-    except PlanError:
-        return None
+def takes_low_res(model: nn.Module) -> tuple[bool, bool]:
+    """Return whether a model can be called with a small image too, and whether it must be."""
+    _, *others = inspect.signature(model.forward).parameters.values()
+    required = bool(others) and others[0].default is inspect.Parameter.empty
+    return required or (bool(others) and others[0].name == "low_res"), required
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
+from torch.nn.utils.parametrizations import _SpectralNorm
 from torch.nn.utils.parametrize import is_parametrized, type_before_parametrizations
 from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
@@ -46,6 +47,20 @@ def in_eval_mode(model: nn.Module) -> Iterator[None]:
         model.train(was_training)
 
 
+@contextlib.contextmanager
+def left_as_it_was(model: nn.Module) -> Iterator[None]:
+    """Restore the attributes of all modules at the end of the context."""
+    before = [(module, dict(vars(module))) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, attributes in before:
+            own = vars(module)
+            own.update(attributes)  # first, since another thread may run the module
+            for name in own.keys() - attributes.keys():
+                own.pop(name, None)
+
+
 Model = TypeVar("Model", bound=nn.Module)
 Copied = TypeVar("Copied")
 
@@ -62,7 +77,7 @@ def can_copy(model: nn.Module) -> bool:
 def _may_refer(value: Any, depth: int = 4) -> bool:
     """Return True if a deep copy of a value may still refer to the original's module."""
     if isinstance(value, types.FunctionType):
-        return bool(value.__closure__)
+        return any(not _is_plain(cell) for cell in value.__closure__ or ())
     if isinstance(value, weakref.ReferenceType):
         return True
     inner: list[Any] = []
@@ -73,6 +88,15 @@ def _may_refer(value: Any, depth: int = 4) -> bool:
     elif isinstance(value, list | tuple):
         inner = list(value)
     return depth > 0 and any(_may_refer(each, depth - 1) for each in inner)
+
+
+def _is_plain(cell: types.CellType) -> bool:
+    """Return True if a variable of a closure holds a number, a string or the like."""
+    try:
+        value = cell.cell_contents
+    except ValueError:  # not assigned yet
+        return False
+    return value is None or isinstance(value, int | float | str | torch.dtype | torch.device)
 
 
 def copy_model(model: Model) -> Model:
@@ -90,6 +114,27 @@ def copy_together(model: Model, other: Copied) -> tuple[Model, Copied]:
 
 _HOOKS = (WeightNorm, SpectralNorm, BasePruningMethod)
 """The hooks that compute a weight before a forward, such as `torch.nn.utils.weight_norm` adds."""
+
+
+def has_own_hooks(model: nn.Module) -> bool:
+    """Return True if a forward calls hooks other than those that compute weights."""
+    every = torch.nn.modules.module
+    if every._global_forward_hooks or every._global_forward_pre_hooks:
+        return True
+    return any(
+        module._forward_hooks or len(_hooks(module)) < len(module._forward_pre_hooks)
+        for module in model.modules()
+    )
+
+
+def takes_steps(model: nn.Module) -> bool:
+    """Return True if each forward changes the weights: spectral norm in train mode."""
+    return any(
+        isinstance(own, _SpectralNorm)
+        or any(isinstance(hook, SpectralNorm) for hook in own._forward_pre_hooks.values())
+        for own in model.modules()
+        if own.training
+    )
 
 
 def is_reparametrized(model: nn.Module) -> bool:

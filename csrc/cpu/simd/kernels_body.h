@@ -252,6 +252,18 @@ inline Vec<T> whole_range_exp_of(Vec<T> x) {
   return each_lane<T>([](double v) { return __builtin_exp(v); }, x);
 }
 
+template <class T>
+inline Vec<T> whole_range_log_of(Vec<T> x) {
+  return each_lane<T>([](double v) { return __builtin_log(v); }, x);
+}
+
+// One instruction for all lanes, because setup.py compiles with -fno-math-errno. The square root of
+// a float, computed in double and rounded, is the exact one rounded.
+template <class T>
+inline Vec<T> sqrt_of(Vec<T> x) {
+  return each_lane<T>([](double v) { return __builtin_sqrt(v); }, x);
+}
+
 // The exponential for common/pointwise.h.
 struct Exp {
   template <class V>
@@ -343,6 +355,10 @@ inline void run_opcode(Opcode opcode, Block<T>& a, const Block<T>& b, const Bloc
     PIXELSR_CASE(SILU, silu_of<Exp>(a[v]))
     PIXELSR_CASE(GELU, gelu_of<T>(a[v]))
     PIXELSR_CASE(GELU_TANH, gelu_tanh_of<T>(a[v]))
+    PIXELSR_CASE(LOG, whole_range_log_of<T>(a[v]))
+    PIXELSR_CASE(SQRT, sqrt_of<T>(a[v]))
+    PIXELSR_CASE(SQUARE, a[v] * a[v])
+    PIXELSR_CASE(RECIPROCAL, 1.0f / a[v])
     PIXELSR_CASE(ADD, a[v] + b[v])
     PIXELSR_CASE(SUB, a[v] - b[v])
     PIXELSR_CASE(MUL, a[v] * b[v])
@@ -353,8 +369,12 @@ inline void run_opcode(Opcode opcode, Block<T>& a, const Block<T>& b, const Bloc
     PIXELSR_CASE(GATE, gate_of(a[v], b[v]))
     PIXELSR_CASE(ELU, elu_of(a[v], b[v]))
     PIXELSR_CASE(LEAKY_RELU, leaky_relu_of(a[v], b[v]))
+    PIXELSR_CASE(LT, lt_of(a[v], b[v]))
+    PIXELSR_CASE(LE, le_of(a[v], b[v]))
+    PIXELSR_CASE(EQ, eq_of(a[v], b[v]))
     PIXELSR_CASE(CLAMP, minimum_of(maximum_of(a[v], b[v]), c[v]))
     PIXELSR_CASE(SOFTPLUS, softplus_of<T>(a[v], b[v], c[v]))
+    PIXELSR_CASE(WHERE, where_of(a[v], b[v], c[v]))
     case Opcode::ARG:
     case Opcode::CONST:
     case Opcode::COUNT:

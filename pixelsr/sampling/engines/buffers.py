@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from ..binding import bind, captured_features, given_features
 from ..plan import Buffer, Plan, Schedule
 from ..plan.ir import Initial
-from ..plan.trace import rows_of, run_conditioning
 from ..request import Request
 from .packing import initial_of
 
@@ -79,10 +79,6 @@ def ring_shape(buffer: Buffer, width: int, samples: int) -> tuple[int, int, int,
     return buffer.rows, samples, buffer.left + width + buffer.right, buffer.channels
 
 
-_INPUTS_AT_ONCE = 32
-"""The batch size of the conditioning network on a GPU."""
-
-
 def feature_dtype(request: Request) -> torch.dtype:
     """Return the dtype of the features: float64 for a float64 model, otherwise float32."""
     parameter = next(request.model.parameters())
@@ -125,7 +121,6 @@ class Features:
         first, end = schedule.first_row, schedule.leading_rows
         if self.plan.prefill is None:
             return first
-        cols = slice(schedule.cols.start, schedule.cols.stop)
         if first >= end:
             return end
         for row in range(max(first, end - self.rings[self.plan.image].rows), end):
@@ -133,22 +128,27 @@ class Features:
         kept = max((self.rings[name].rows for name in self.conditioning), default=0)
         for row in range(max(first, end - kept), end):
             self.load_values(row)
-        prefill, known = self.plan.prefill, self.request.known[:, :, first:end, cols]
-        if prefill.conditioning:
-            known = known.expand(self.request.samples, -1, -1, -1)
-        height, width = self.plan.image_size
-        whole = (
-            self.conditioning[name].expand(height, -1, width, -1) for name in prefill.conditioning
-        )
-        values = [self._per_sample(value.movedim(1, 0)[:, first:end, cols]) for value in whole]
-        maps = prefill.module(known, *(value.permute(0, 3, 1, 2) for value in values))
-        for name, value in zip(prefill.buffers, maps, strict=True):
-            ring, height = self.rings[name], value.shape[2]
-            ordered = rows_of(value)[..., ring.order]
-            for row in range(max(0, height - ring.rows), height):
-                target = ring.row(first + row)[:, cols]
-                target.copy_(ordered[row].expand_as(target))
+        for row_maps, samples in self._passes():
+            for name, rows in row_maps.items():
+                ring = self.rings[name]
+                for row in range(max(first, end - ring.rows), end):
+                    target = ring.row(row)[samples]
+                    target.copy_(rows[row][..., ring.order].expand_as(target))
         return end
+
+    def _passes(self) -> Iterator[tuple[dict[str, Tensor], slice]]:
+        """Yield the features of forward passes of the known values, with the samples they serve."""
+        request = self.request
+        inputs = 1 if request.low_res is None else len(request.low_res)
+        passes = max(inputs, len(request.known))
+        each = request.samples // passes
+        for number in range(passes):
+            known = request.known[number if len(request.known) > 1 else 0][None]
+            low_res = request.low_res
+            if low_res is not None:
+                low_res = low_res[number * inputs // passes][None]
+            samples = slice(number * each, (number + 1) * each)
+            yield captured_features(self.plan, request, known, low_res), samples
 
     def _per_sample(self, rows: Tensor) -> Tensor:
         """Repeat ``[M, ...]`` for all samples of each input."""
@@ -159,32 +159,13 @@ def begin(plan: Plan, request: Request, rings: dict[str, Ring]) -> None:
     """Store the initial states of recurrences in the margins beside the image."""
     for name, buffer in plan.buffers.items():
         if buffer.initial:
-            rings[name].begin(buffer.initial, initial_of(request.model, buffer.initial))
+            rings[name].begin(buffer.initial, initial_of(bind(plan, request), buffer.initial))
 
 
 def _values(plan: Plan, request: Request) -> dict[str, Tensor]:
-    each = conditioning_features(plan, request)
+    each = given_features(plan, request)
     joined = [torch.cat(parts, 1) for parts in zip(*each, strict=True)]
-    return dict(zip(plan.conditioning, joined, strict=True))
-
-
-def conditioning_features(plan: Plan, request: Request) -> Iterator[tuple[Tensor, ...]]:
-    """Yield the conditioning features of each input, as rows ``[H or 1, 1, W or 1, channels]``.
-
-    PyTorch's rounding depends on the batch size: process inputs one at a time on the CPU, in fixed
-    batches of 32 on a GPU.
-    """
-    if plan.conditioning_features is None:
-        return
-    if request.low_res is None:
-        yield run_conditioning(plan.conditioning_features, None)
-        return
-    at_once = _INPUTS_AT_ONCE if request.device.type == "cuda" else 1
-    for part in request.low_res.split(at_once):
-        padded = torch.cat([part, part.new_zeros(at_once - len(part), *part.shape[1:])])
-        values = run_conditioning(plan.conditioning_features, padded)
-        for own in range(len(part)):
-            yield tuple(value[:, own : own + 1] for value in values)
+    return dict(zip(plan.conditioning, joined, strict=bool(joined)))
 
 
 def packed_conditioning(plan: Plan, request: Request) -> Tensor:
@@ -192,7 +173,7 @@ def packed_conditioning(plan: Plan, request: Request) -> Tensor:
     shapes, sizes = conditioning_shapes(plan), conditioning_sizes(plan)
     inputs = 1 if request.low_res is None else len(request.low_res)
     packed = torch.empty(inputs, sum(sizes), dtype=feature_dtype(request), device=request.device)
-    for own, values in zip(packed, conditioning_features(plan, request), strict=False):
+    for own, values in zip(packed, given_features(plan, request), strict=False):
         for piece, shape, value in zip(own.split(sizes), shapes, values, strict=True):
             piece.view(shape).copy_(value[:, 0])  # [H or 1, W or 1, channels]
     return packed

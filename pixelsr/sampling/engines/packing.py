@@ -1,34 +1,33 @@
 """The packing of parameters, buffers and pointwise steps, shared by the engines' programs."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from ..binding import Binding
 from ..plan import Buffer, Plan, Pointwise, Product
 from ..plan.ir import Expression, Initial, Weight
-from ..plan.pointwise import BY_NAME
+from ..plan.pointwise import BY_NAME, MAX_ARGS, MAX_STACK, depth
 from ..request import Request
 
 OPCODES = {name: number for number, name in enumerate(("arg", "const", *BY_NAME))}
 """The opcodes of pointwise steps in postfix order; "arg" and "const" push a number."""
+_POWERS: dict[float, Callable[[Expression], Expression]] = {
+    2.0: lambda x: ("square", x),
+    0.5: lambda x: ("sqrt", x),
+    -0.5: lambda x: ("reciprocal", ("sqrt", x)),
+    -1.0: lambda x: ("reciprocal", x),
+}
+"""Powers as faster expressions, by the exponent."""
 PANEL = 16
-MAX_STACK, MAX_ARGS = 8, 32
 
 
-def parameter(model: nn.Module, name: str) -> Tensor:
-    """Return a parameter as its layer sees it, after any reparametrization."""
-    layer, _, own_name = name.rpartition(".")
-    own: Tensor = getattr(model.get_submodule(layer), own_name)
-    return own.detach()
-
-
-def block_of(model: nn.Module, block: Weight) -> Tensor:
+def block_of(binding: Binding, block: Weight) -> Tensor:
     """Return the block of a weight, ``[out, in, rows, columns]``."""
-    whole = parameter(model, f"{block.layer}.{block.parameter}")
-    whole = whole if whole.dim() == 4 else whole.unsqueeze(2)
+    whole = binding[block.constant]
     taken = block.out_channels, block.in_channels, block.kernel_rows, block.kernel_cols
     for dim, indices in enumerate(taken):
         whole = _take(whole, dim, indices)
@@ -43,18 +42,17 @@ def _take(tensor: Tensor, dim: int, indices: Sequence[int]) -> Tensor:
     return tensor.index_select(dim, torch.tensor(indices, dtype=torch.long, device=tensor.device))
 
 
-def bias_of(model: nn.Module, step: Product, dtype: torch.dtype) -> Tensor:
+def bias_of(binding: Binding, step: Product, dtype: torch.dtype) -> Tensor:
     """Return the sum of a product's biases, ``[out]``."""
-    device = next(model.parameters()).device
-    bias = torch.zeros(step.out.count, dtype=dtype, device=device)
+    bias = torch.zeros(step.out.count, dtype=dtype, device=binding.device)
     for name, channels in step.biases:
-        bias += parameter(model, name).reshape(-1)[list(channels)]
+        bias += binding[name].reshape(-1)[list(channels)]
     return bias
 
 
-def initial_of(model: nn.Module, initial: Initial) -> Tensor:
+def initial_of(binding: Binding, initial: Initial) -> Tensor:
     """Return the state that a recurrence begins with, ``[channels]``."""
-    return parameter(model, initial.parameter)[initial.part]
+    return binding[initial.constant][initial.part]
 
 
 def weight_dtype(request: Request) -> torch.dtype:
@@ -129,25 +127,24 @@ def segments_of(plan: Plan, step: Product) -> list[list[int]]:
 
 def postfix(expression: Expression) -> list[tuple[str, float]]:
     """Return an expression as (opcode, operand) pairs in postfix order."""
-    opcode, *operands = _with_gates(expression)
+    opcode, *operands = _simplified(expression)
     if opcode in ("arg", "const"):
         return [(opcode, operands[0])]
     return [*itertools.chain(*map(postfix, operands)), (opcode, 0)]
 
 
-def _with_gates(expression: Expression) -> Expression:
-    """Replace ``tanh(a) * sigmoid(b)`` by the opcode "gate", which needs one division less."""
+def _simplified(expression: Expression) -> Expression:
+    """Replace ``tanh(a) * sigmoid(b)`` by the opcode "gate", and "pow" as `_POWERS` says.
+
+    The gate needs one division less. PyTorch too computes these powers without a `pow`, whose
+    results for -0 and -inf are others.
+    """
     opcode, *operands = expression
     if opcode == "mul" and [operand[0] for operand in operands] == ["tanh", "sigmoid"]:
         return ("gate", operands[0][1], operands[1][1])
+    if opcode == "pow" and operands[1][0] == "const" and operands[1][1] in _POWERS:
+        return _POWERS[operands[1][1]](operands[0])
     return expression
-
-
-def _depth(expression: Expression) -> int:
-    opcode, *operands = expression
-    if opcode in ("arg", "const"):
-        return 1
-    return max(number + _depth(operand) for number, operand in enumerate(operands))
 
 
 def pointwise_unsupported_reason(step: Pointwise) -> str | None:
@@ -155,6 +152,6 @@ def pointwise_unsupported_reason(step: Pointwise) -> str | None:
     for opcode, _ in postfix(step.expression):
         if opcode not in OPCODES:
             return f"it does not know the pointwise function {opcode!r}"
-    if _depth(step.expression) > MAX_STACK or len(step.args) > MAX_ARGS:
+    if depth(step.expression) > MAX_STACK or len(step.args) > MAX_ARGS:
         return f"the pointwise step into {step.out.buffer} is too long for it"
     return None

@@ -6,6 +6,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from torch import nn
 
+from ..binding import bind
 from ..plan import Plan
 from ..request import Request
 
@@ -15,7 +16,7 @@ _KEPT = 4  # programs of one model, for several image sizes, weight dtypes or la
 
 
 class _Entry(NamedTuple):
-    weights_number: int
+    number: int
     plan: Plan
     key: Hashable
     program: object
@@ -32,11 +33,12 @@ class ProgramCache(Generic[Program]):
         self, plan: Plan, request: Request, key: Hashable, pack: Callable[[], Program]
     ) -> Program:
         """Return the program of a plan and a request's weights; `key` identifies its form."""
-        wanted = (request.weights_number, plan, key)
+        number = bind(plan, request).number
+        wanted = (number, plan, key)
         kept = [
             entry
             for entry in self._entries.get(request.model, [])
-            if entry.weights_number == request.weights_number
+            if entry.number == number or entry.plan is not plan
         ]
         for entry in kept:
             if entry[:3] == wanted:

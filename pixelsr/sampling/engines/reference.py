@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..binding import bind
 from ..plan import Buffer, Plan, Pointwise, Product, Span, Step
 from ..plan.ir import Placed
 from ..plan.pointwise import compile_expression
@@ -32,7 +33,7 @@ class ReferenceEngine(PlanEngine):
 
     def __init__(self, plan: Plan, request: Request) -> None:
         super().__init__(plan, request)
-        self.dtype = feature_dtype(request)
+        self.dtype, self.binding = feature_dtype(request), bind(plan, request)
         width = plan.image_size[1]
 
         def ring(buffer: Buffer) -> Ring:
@@ -102,7 +103,7 @@ class ReferenceEngine(PlanEngine):
 
     def _bind_product(self, step: Product) -> Run:
         out = self._view(step.out)
-        bias = bias_of(self.request.model, step, self.dtype)
+        bias = bias_of(self.binding, step, self.dtype)
         add = self._view(step.add) if step.add else None
         windows = self._windows(step)
 
@@ -130,7 +131,7 @@ class ReferenceEngine(PlanEngine):
         """Return (window, weight) for each row of taps and each run of adjacent columns."""
         if step.src is None or step.weight is None:
             return []
-        weight = block_of(self.request.model, step.weight).to(self.dtype)
+        weight = block_of(self.binding, step.weight).to(self.dtype)
         ring, first, count = self.rings[step.src.buffer], step.src.first, step.src.count
         windows = []
         for dr, taps in zip(step.rows, weight.unbind(2), strict=True):

@@ -10,11 +10,11 @@ from ..engines import choose_engine
 from ..engines.base import PlanEngine
 from ..engines.cpu.engine import CpuEngine
 from ..engines.reference import ReferenceEngine
-from ..methods import plan_of
 from ..plan import Plan
 from ..plan.dependencies import cells_of
 from ..plan.ir import Span
 from ..plan.symbolic import BoolArray
+from ..plan_cache import plan_of
 from ..request import Request, check_images, check_levels, request_for
 from .maps import FeatureMaps, Positions, ReferenceFeatureMaps, Work
 from .maps_cpu import CpuFeatureMaps
@@ -43,8 +43,8 @@ class IncrementalLogits:
         self._engine = _choose(engine, self._plan, request)(self._plan, self._cells.cells, request)
         self.images = request.known
         self._write_images()
-        everywhere = self._engine.positions.reshape(-1)
-        for number in range(len(self._cells.cells)):  # separately, to save memory
+        for number, cell in enumerate(self._cells.cells):  # separately, to save memory
+            everywhere = self._engine.positions[:, cell.first_row :].reshape(-1)
             self._engine.run([(number, everywhere)])
         self.macs = self._plan.macs * request.samples
 
@@ -105,14 +105,16 @@ class IncrementalLogits:
         }
         grid = self._engine.positions[:, rows, cols][samples]
         work: Work = []
-        positions: dict[int, Positions] = {}  # many cells share a region
+        positions: dict[tuple[int, int], Positions] = {}  # many cells share a region
         for number, region in self._cells.affected(image).items():
             if number in image:
                 continue
-            if id(region) not in positions:
-                positions[id(region)] = grid[region]
-            work.append((number, positions[id(region)]))
-            self.macs += self._macs[number] * len(positions[id(region)])
+            above = max(0, self._cells.cells[number].first_row - rows.start)
+            if (id(region), above) not in positions:
+                positions[id(region), above] = grid[:, above:][region[:, above:]]
+            own = positions[id(region), above]
+            work.append((number, own))
+            self.macs += self._macs[number] * len(own)
         self._engine.run(work)
 
     def _write_images(self) -> None:

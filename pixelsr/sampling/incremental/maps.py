@@ -9,12 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..binding import bind, given_features
 from ..engines.buffers import feature_dtype
 from ..engines.packing import bias_of, block_of
 from ..plan import Plan, Pointwise, Product, Span, Step
 from ..plan.dependencies import Cell
 from ..plan.pointwise import compile_expression
-from ..plan.trace import run_conditioning
 from ..request import Request
 
 _POSITIONS_AT_ONCE = 4096
@@ -44,7 +44,7 @@ class FeatureMaps(ABC):
 
     def __init__(self, plan: Plan, cells: Sequence[Cell], request: Request) -> None:
         self.plan, self.cells, self.request = plan, cells, request
-        self.dtype = feature_dtype(request)
+        self.dtype, self.binding = feature_dtype(request), bind(plan, request)
         buffers = plan.buffers.values()
         self.top = max(buffer.rows for buffer in buffers) - 1
         self.left = max(buffer.left for buffer in buffers)
@@ -75,10 +75,9 @@ class FeatureMaps(ABC):
         return padded[:, self.top :, self.left : self.left + width]
 
     def _load_conditioning(self) -> None:
-        if self.plan.conditioning_features is None:
-            return
-        values = run_conditioning(self.plan.conditioning_features, self.request.low_res)
-        for name, value in zip(self.plan.conditioning, values, strict=True):
+        each = given_features(self.plan, self.request)
+        joined = [torch.cat(parts, 1) for parts in zip(*each, strict=True)]
+        for name, value in zip(self.plan.conditioning, joined, strict=bool(joined)):
             width = self.plan.image_size[1] + self.plan.buffers[name].padding
             padded = self.maps[name][:, self.top :, self.left : self.left + width]
             padded.copy_(value.transpose(0, 1))  # [H or 1, N or 1, W or 1, channels]
@@ -119,18 +118,18 @@ class ReferenceFeatureMaps(FeatureMaps):
         return self._pointwise(step) if isinstance(step, Pointwise) else self._product(step)
 
     def _pointwise(self, step: Pointwise) -> _Run:
-        args = [None if arg == step.out else self._rows(arg) for arg in step.args]
+        args = [None if arg == step.out else self._reader(arg) for arg in step.args]
         pointwise = compile_expression(step.expression)
 
         def run(at: Tensor, total: Tensor | None) -> Tensor:
-            return pointwise([total if arg is None else arg.index_select(0, at) for arg in args])
+            return pointwise([total if arg is None else arg(at) for arg in args])
 
         return run
 
     def _product(self, step: Product) -> _Run:
-        bias = bias_of(self.request.model, step, self.dtype)
+        bias = bias_of(self.binding, step, self.dtype)
         weight = self._weight(step)
-        add = self._rows(step.add) if step.add else None
+        add = self._reader(step.add) if step.add else None
         src = self._rows(step.src) if step.src else None
         taps = torch.tensor(
             [dr * self.padded[1] + dc for dr in step.rows for dc in step.cols],
@@ -141,13 +140,18 @@ class ReferenceFeatureMaps(FeatureMaps):
         def run(at: Tensor, total: Tensor | None) -> Tensor:
             total = bias.expand(len(at), -1) if total is None else total
             if add is not None:
-                total = total + add.index_select(0, at)
+                total = total + add(at)
             if src is not None:
                 window = src.index_select(0, (at[:, None] + taps).flatten())
                 total = torch.addmm(total, window.view(len(at), -1), weight)
             return total
 
         return run
+
+    def _reader(self, span: Span) -> Callable[[Tensor], Tensor]:
+        """Return a function from position indices to a span's features there, or at its offset."""
+        rows, away = self._rows(span), span.dr * self.padded[1] + span.dc
+        return lambda at: rows.index_select(0, at + away)
 
     def _rows(self, span: Span) -> Tensor:
         """Return a view of a span at all positions, margins included: ``[positions, count]``."""
@@ -157,5 +161,5 @@ class ReferenceFeatureMaps(FeatureMaps):
         """Return the step's block of the layer's weight, ``[taps * in, out]``."""
         if step.weight is None:
             return torch.empty(0, dtype=self.dtype, device=self.request.device)
-        weight = block_of(self.request.model, step.weight).to(self.dtype)
+        weight = block_of(self.binding, step.weight).to(self.dtype)
         return weight.permute(2, 3, 1, 0).flatten(0, 2).contiguous()

@@ -29,7 +29,7 @@ class CpuFeatureMaps(FeatureMaps):
         placed = tuple(Placed(step, "row", 0, False) for step in steps)
         plan = dataclasses.replace(self.plan, buffers=buffers, placed=placed)
         self._ends = list(itertools.accumulate((len(cell.steps) for cell in self.cells), initial=0))
-        self._program = write_program(plan, self.request.model, self.dtype, self.dtype)
+        self._program = write_program(plan, self.binding, self.dtype, self.dtype)
         indices = (
             3 * self.positions.nbytes
         )  # of all positions, which `incremental_logits` passes to `run`

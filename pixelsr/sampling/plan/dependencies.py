@@ -44,12 +44,14 @@ class Cell:
     """A run of channels that the same steps write.
 
     Attributes:
+        first_row: the first row in which the steps run; rows above stay zero.
         steps: all steps that write the channels, in order: the first overwrites, the others add.
             Empty for the image and for conditioning features.
         reads: distinct numbers of reads in `Cells.reads`.
     """
 
     span: Span
+    first_row: int
     steps: tuple[Step, ...]
     reads: tuple[int, ...]
 
@@ -91,13 +93,16 @@ class Cells:
         for number, span in enumerate(spans):
             self._numbers[span.buffer].append((number, span))
         steps: list[list[Step]] = [[] for _ in spans]
-        for step in whole:
+        first_rows = [0] * len(spans)
+        for placed in plan.placed:
+            step = placed.step
             for number in self.of(step.out):
                 span = spans[number]
                 steps[number].append(_narrowed(step, span.first - step.out.first, span.count))
+                first_rows[number] = placed.first_row
         reads: dict[Read, int] = {}
         self.cells = tuple(
-            Cell(span, tuple(own), self._reads_of(number, own, reads))
+            Cell(span, first_rows[number], tuple(own), self._reads_of(number, own, reads))
             for number, (span, own) in enumerate(zip(spans, steps, strict=True))
         )
         self.reads = tuple(reads)
@@ -212,7 +217,7 @@ def _channelwise(step: Step) -> tuple[Span, ...]:
 
 def _operands(step: Step) -> Iterator[tuple[Span, tuple[int, ...], tuple[int, ...]]]:
     for arg in _channelwise(step):
-        yield arg, _HERE, _HERE
+        yield arg, (arg.dr,), (arg.dc,)
     if isinstance(step, Product) and step.src:
         yield step.src, step.rows, step.cols
 
@@ -221,7 +226,7 @@ def _narrowed(step: Step, first: int, count: int) -> Step:
     """Return the step restricted to `count` of its output channels."""
 
     def part(span: Span) -> Span:
-        return Span(span.buffer, span.first + first, count)
+        return dataclasses.replace(span, first=span.first + first, count=count)
 
     if isinstance(step, Pointwise):
         return Pointwise(part(step.out), tuple(map(part, step.args)), step.expression)

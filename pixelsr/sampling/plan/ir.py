@@ -9,11 +9,14 @@ image itself has stage c + 1.
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
-
-from torch import fx
+from typing import TYPE_CHECKING, Any
 
 from .moments import Moments, T, select
+
+if TYPE_CHECKING:
+    from .graph import Given, Graph
+    from .origins import Layout
+    from .tape import Tape
 
 ROW = -1
 
@@ -23,13 +26,13 @@ class Initial:
     """The initial state of a recurrence, which fills a margin of the image in place of zeros.
 
     Attributes:
-        parameter: name of the parameter of the hidden and the cell state, ``[2, channels]``.
+        constant: name of the constant with the hidden and the cell state, ``[2, channels]``.
         part: 0 for the hidden state, 1 for the cell state.
         row: -1 for the row above the image, None for all rows.
         cols: the columns to fill.
     """
 
-    parameter: str
+    constant: str
     part: int
     row: int | None
     cols: range
@@ -41,12 +44,11 @@ class Buffer:
 
     Row r is in slot ``r % rows``. The margins and the rows above the image are zero, like the
     padding of a convolution, except where `initial` fills them. Channels are sorted by stage:
-    channel i of the buffer is channel ``order[i]`` of the traced node. The first `padding` columns
+    channel i of the buffer is channel ``order[i]`` of the feature map. The first `padding` columns
     of the right margin are computed like the columns of the image.
     """
 
     name: str
-    node: fx.Node
     order: tuple[int, ...]
     rows: int = 1
     left: int = 0
@@ -83,17 +85,17 @@ class Span:
 
 @dataclass(frozen=True)
 class Weight:
-    """A block of a layer's weight: some channels, and some rows and columns of the kernel.
+    """A block of a constant ``[out, in, rows, columns]``.
 
-    `layer` is the name of the module. A one-dimensional kernel counts as one row.
+    `is_sum` is true if the constant only repeats one number, which counts no multiply-adds.
     """
 
-    layer: str
+    constant: str
     out_channels: tuple[int, ...]
     in_channels: tuple[int, ...]
     kernel_rows: tuple[int, ...]
     kernel_cols: tuple[int, ...]
-    parameter: str = "weight"
+    is_sum: bool = False
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ class Product:
     """The step ``out (+)= window(src) @ weight + sum(biases) + add``, for a pixel or a whole row.
 
     The window consists of the pixels of `src` at the offsets `rows` x `cols`. Without `src`, the
-    result is the sum of the biases. `biases` holds pairs of a parameter's name and its channels.
+    result is the sum of the biases. `biases` holds pairs of a constant's name and its elements.
     """
 
     out: Span
@@ -121,8 +123,9 @@ class Product:
     @property
     def macs(self) -> int:
         """Return the number of multiply-adds at one pixel."""
-        taps = len(self.rows) * len(self.cols)
-        return taps * self.src.count * self.out.count if self.src else 0
+        if self.src is None or (self.weight is not None and self.weight.is_sum):
+            return 0
+        return len(self.rows) * len(self.cols) * self.src.count * self.out.count
 
 
 Expression = tuple[Any, ...]
@@ -180,16 +183,20 @@ class Placed:
 
 
 @dataclass(frozen=True)
-class Prefill:
-    """A part of the network that computes the feature maps of known leading rows in one pass.
+class Captured:
+    """The place of a buffer's features among the results of a forward pass.
 
-    ``module(images, *conditioning features)`` returns one map for each name in `buffers`; the names
-    of its conditioning features are in `conditioning`.
+    Attributes:
+        entry: the number of the recorded operation.
+        result: the number of its result.
+        layout: the layout of the result.
+        shift: the number of rows by which the buffer is shifted down.
     """
 
-    module: fx.GraphModule
-    buffers: tuple[str, ...]
-    conditioning: tuple[str, ...]
+    entry: int
+    result: int
+    layout: "Layout"
+    shift: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -203,12 +210,12 @@ class Plan:
         logits: the span of each color's logits.
         buffers: all buffers by name.
         placed: all steps in the order of the network; a known row runs them in this order.
-        padding: number of columns to the right of the image that have features, from `F.pad`.
-        conditioning_features: a module that maps low_res to the conditioning features; None without
-            such features.
-        conditioning: the names of the buffers for the rows of the conditioning features.
-        prefill: computes the features of known leading rows that rows below read; None if only the
-            steps can compute them, see `is_local`.
+        padding: number of columns to the right of the image that have features.
+        tape: the recorded forward pass that the plan was made from.
+        graph: the feature maps of the tape, and the constants that the plan reads.
+        conditioning: the feature map that is given before the first pixel, by buffer.
+        prefill: for each buffer whose earlier rows are read, where to find it in a forward pass;
+            None if only the steps can compute them, see `is_local`.
     """
 
     image_size: tuple[int, int]
@@ -219,9 +226,10 @@ class Plan:
     buffers: dict[str, Buffer]
     placed: tuple[Placed, ...]
     padding: int
-    conditioning_features: fx.GraphModule | None
-    conditioning: tuple[str, ...]
-    prefill: Prefill | None
+    tape: "Tape"
+    graph: "Graph"
+    conditioning: dict[str, "Given"]
+    prefill: dict[str, Captured] | None
 
     def moments(self, items: Iterable[T], placed_of: Callable[[T], Placed]) -> Moments[T]:
         """Return the items that run at each moment, for example the plan's steps.
@@ -236,7 +244,7 @@ class Plan:
     def macs(self) -> int:
         """Return the number of multiply-adds per image, equal to the live ones in a forward pass.
 
-        The conditioning features are not counted, since their module runs once, unchanged.
+        Conditioning features are not counted, since they are computed once, by the network itself.
         """
         height, width = self.image_size
         return sum(
@@ -250,4 +258,4 @@ class Plan:
 
         Recurrences depend on all earlier positions, and padding on columns outside the image.
         """
-        return self.prefill is not None
+        return not self.padding and not any(b.initial for b in self.buffers.values())

@@ -2,11 +2,10 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from torch import fx
 
 from pixelsr.errors import PlanError
 
@@ -39,38 +38,30 @@ class Emitter:
         self.everywhere: set[str] = set()
         """Buffers of maps that are constant along a row, and so as wide as their readers need."""
 
-    def place(self, value: Deferred, node: fx.Node, name: str | None = None) -> Value:
+    def place(self, value: Deferred, name: str, padding: int | None = 0) -> Value:
         """Return `value` as a feature map in buffers; emit its steps, into `name`, if deferred."""
         if isinstance(value, Value):
             return value
         if isinstance(value, Sum):
-            return _SumEmitter(self, value, node, name or node.name).run()
-        return self._place_pointwise(value, node, name or node.name)
+            return _SumEmitter(self, value, name, padding).run()
+        return self._place_pointwise(value, name, padding)
 
-    def allocate(
-        self,
-        node: fx.Node,
-        stages: list[int],
-        causes: list[str],
-        padding: int | None = 0,
-        name: str | None = None,
-    ) -> Value:
-        """Allocate a buffer for the output of `node`, with its channels sorted by stage."""
-        name = name or node.name
+    def allocate(self, name: str, stages: Sequence[int], padding: int | None = 0) -> Value:
+        """Allocate a buffer, with its channels sorted by stage."""
         order = tuple(int(i) for i in np.argsort(stages, kind="stable"))
         own = padding or 0
-        self.buffers[name] = Buffer(name, node, order, right=own, padding=own)
+        self.buffers[name] = Buffer(name, order, right=own, padding=own)
         if padding is None:
             self.everywhere.add(name)
         place = {channel: index for index, channel in enumerate(order)}
-        channels = (Channel(name, place[i], stages[i], causes[i]) for i in range(len(stages)))
+        channels = (Channel(name, place[i], stages[i]) for i in range(len(stages)))
         return Value(tuple(channels), padding)
 
-    def constant(self, node: fx.Node, name: str, parameter: str, channels: list[int]) -> Value:
-        """Return a feature map that holds some channels of a parameter at each pixel."""
-        value = self.allocate(node, [ROW] * len(channels), [""] * len(channels), None, name)
+    def constant(self, name: str, constant: str, channels: tuple[int, ...]) -> Value:
+        """Return a feature map that holds some elements of a constant at each pixel."""
+        value = self.allocate(name, [ROW] * len(channels), None)
         out = Span(name, 0, len(channels))
-        biases = ((parameter, tuple(channels)),)
+        biases = ((constant, channels),)
         self.emit(Product(out, None, (), (), None, biases, overwrite=True), "row")
         return value
 
@@ -122,13 +113,9 @@ class Emitter:
         with self.marked(scan=Scan(self.scans, reverse)):
             yield
 
-    def _place_pointwise(self, pointwise: PointwiseValue, node: fx.Node, name: str) -> Value:
-        latest = [
-            max(arguments, key=lambda channel: channel.stage)
-            for arguments in zip(*(arg.channels for arg in pointwise.args), strict=True)
-        ]
-        stages, causes = [c.stage for c in latest], [c.cause for c in latest]
-        out = self.allocate(node, stages, causes, pointwise.padding, name)
+    def _place_pointwise(self, pointwise: PointwiseValue, name: str, padding: int | None) -> Value:
+        stages = np.max([arg.stages for arg in pointwise.args], axis=0).tolist()
+        out = self.allocate(name, stages, padding)
         self.emit_pointwise(out, pointwise)
         return out
 
@@ -148,12 +135,12 @@ def _positions(value: Value, channels: list[int]) -> list[Place]:
 class _SumEmitter:
     """The lowering of one sum, whose convolutions all accumulate in the sum's own buffer."""
 
-    def __init__(self, emitter: Emitter, total: Sum, node: fx.Node, name: str) -> None:
+    def __init__(self, emitter: Emitter, total: Sum, name: str, padding: int | None) -> None:
         self.emitter = emitter
         self.total = total
         self.taps = [_binding_times(convolution) for convolution in total.convolutions]
-        stages, causes = stages_of(total)
-        self.out = emitter.allocate(node, stages, causes, total.padding, name)
+        stages = stages_of(total)
+        self.out = emitter.allocate(name, stages, padding)
         self.stages = np.array(stages)
         self.written = np.zeros(len(stages), dtype=bool)
 
@@ -214,14 +201,13 @@ class _SumEmitter:
             for out_run, out, *add in _runs_of(chosen, self.out, *([attach] if attach else [])):
                 overwrite = not written
                 for in_run, src in _runs_of(ins, convolution.source):
-                    block = tuple(o + convolution.first_out for o in out_run)
                     weight = Weight(
-                        convolution.layer,
-                        block,
-                        in_run,
+                        convolution.weight,
+                        tuple(o + convolution.first_out for o in out_run),
+                        tuple(convolution.in_channels[i] for i in in_run),
                         tuple(rows),
                         tuple(cols),
-                        convolution.parameter,
+                        convolution.is_sum,
                     )
                     biases = self._biases(out_run) if overwrite else ()
                     yield Product(
@@ -231,9 +217,7 @@ class _SumEmitter:
 
     def _biases(self, outs: tuple[int, ...]) -> tuple[tuple[str, tuple[int, ...]], ...]:
         return tuple(
-            (f"{c.layer}.bias", tuple(o + c.first_out for o in outs))
-            for c in self.total.convolutions
-            if c.has_bias
+            (name, tuple(channels[o] for o in outs)) for name, channels in self.total.biases
         )
 
     def _constants(self) -> None:
@@ -248,26 +232,18 @@ class _SumEmitter:
         self.written[constant] = True
 
 
-def stages_of(total: Sum) -> tuple[list[int], list[str]]:
-    """Return each channel's stage (the latest of its inputs') and a description of its cause."""
-    stages, causes = [total.earliest] * total.width, [""] * total.width
+def stages_of(total: Sum) -> list[int]:
+    """Return the stage of each channel: the latest of what it sums."""
+    stages = np.full(total.width, total.earliest)
     for value in total.values:
-        for o, channel in enumerate(value.channels):
-            if channel.stage > stages[o]:
-                stages[o], causes[o] = channel.stage, channel.cause
+        stages = np.maximum(stages, value.stages)
     for convolution in total.convolutions:
         taps = _binding_times(convolution)
-        center = taps == _COLOR  # [out, in, rows, cols]
-        sources = convolution.source.stages
-        for o in range(total.width):
-            reads = center[o].any(axis=(1, 2))
-            latest = int(np.where(reads, sources, ROW).argmax())
-            late = int(sources[latest]) if reads[latest] else ROW
-            late = max(late, 0) if (taps[o] == _LEFT).any() else late
-            if late > stages[o]:
-                stages[o] = late
-                causes[o] = f"layer {convolution.layer}, center tap, input channel {latest}"
-    return stages, causes
+        center = (taps == _COLOR).any(axis=(2, 3))  # [out, in]
+        own = np.where(center, convolution.source.stages, ROW).max(1, initial=ROW)
+        left = (taps == _LEFT).any(axis=(1, 2, 3))
+        stages = np.maximum(stages, np.where(left, np.maximum(own, 0), own))
+    return [int(stage) for stage in stages]
 
 
 def _only(chosen: BoolArray) -> BoolArray:
@@ -296,18 +272,13 @@ def _binding_times(convolution: Convolution) -> np.ndarray:
     """Return when each tap is known, ``[out, in, rows, cols]``: an index into WHENS, -1 if dead.
 
     Raises:
-        PlanError: a live tap reads a later position; the message names layer, tap and channel.
+        PlanError: a live tap reads a later position.
     """
     rows = np.array(convolution.rows)[None, :, None]
     cols = np.array(convolution.cols)[None, None, :]
     by_pixel = (convolution.source.stages >= 0)[:, None, None]
     future = (rows > 0) | (by_pixel & (rows == 0) & (cols > 0))
-    bad = np.argwhere(convolution.live & future)
-    if len(bad):
-        _, channel, r, c = bad[0]
-        raise PlanError(
-            f"layer {convolution.layer} reads the future: its tap at row {convolution.rows[r]:+d}, "
-            f"column {convolution.cols[c]:+d}, input channel {channel}"
-        )
+    if (convolution.live & future).any():
+        raise PlanError("a convolution reads the future")
     when = np.where(by_pixel & (rows == 0), np.where(cols < 0, _LEFT, _COLOR), _ROW)
     return np.where(convolution.live, np.broadcast_to(when, convolution.live.shape[1:]), -1)

@@ -1,22 +1,20 @@
-"""Makes the plan of a model: gives every channel its stage and lays down the steps."""
+"""Makes the plan of a recorded network: lowers its feature maps to steps on buffers."""
 
-import operator
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from typing import Any, cast
+import contextlib
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from torch import Tensor, fx, nn
+from numpy.typing import NDArray
 
-from pixelsr import functional
-from pixelsr.errors import PlanError
-from pixelsr.nn import GatedMaskedConv2d, MaskedConv2d
-
-from .ir import ROW, Buffer, Placed, Plan, Prefill, Product, Span, Step
+from .folding import fold
+from .graph import Given, Graph, Image, Linear, Map, Operand, PerChannel, Recurrence
+from .graph import Pointwise as PointwiseMap
+from .ir import ROW, Buffer, Captured, Placed, Plan, Product, Span, Step
 from .lowering import Emitter
-from .pointwise import BY_FORM, PointwiseOp
+from .operations import build
+from .pointwise import MAX_ARGS, MAX_STACK, depth
 from .recurrence import StateToState, emit_diagonal_bilstm, emit_row_lstm
 from .symbolic import (
     BoolArray,
@@ -26,435 +24,379 @@ from .symbolic import (
     PointwiseValue,
     Sum,
     Value,
-    broadcast,
-    common_padding,
-    cut,
     runs,
     shifted,
 )
-from .trace import (
-    UNPLANNED,
-    argument,
-    depends_on,
-    describe,
-    extract,
-    logits_layout,
-    needed,
-    placeholders,
-    reads_of,
-    run_conditioning,
-    trace,
-)
-
-_CHANNELS = (1, -3)  # the dimension of a feature map's channels
+from .tape import Pass
+from .timing import Offset, Timing
 
 
-class Planner:
-    """Walks the graph; each node becomes a value, or is put off until its reader is known."""
+def make_plan(passed: Pass, colors: int, levels: int, image_size: tuple[int, int]) -> Plan:
+    """Return the plan of a recorded pass of one image.
 
-    def __init__(
-        self,
-        model: nn.Module,
-        image_size: tuple[int, int],
-        low_res_size: tuple[int, int] | None,
-        graph: fx.Graph | None = None,
-    ) -> None:
-        self.model, self.image_size, self.low_res_size = model, image_size, low_res_size
-        self.graph = graph or trace(model, low_res_size is not None)
-        self.modules = dict(model.named_modules())
-        self.parameters = {
-            **dict(model.named_parameters(remove_duplicate=False)),
-            **dict(model.named_buffers(remove_duplicate=False)),
-        }
+    Raises:
+        NotCausal: the logits depend on a value that is drawn later; the message says through what.
+        UnsupportedOperation: an operation cannot be planned; the message names it.
+        PlanError: the feature maps cannot be computed pixel by pixel.
+    """
+    graph = fold(build(passed, colors, levels, image_size))
+    return _Planner(graph, passed, colors, levels).run()
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """What reads an operand: its frame, and the positions at which it is computed.
+
+    `rows` and `cols` are the first and last position, relative to the operand.
+    """
+
+    frame: Offset
+    rows: Offset
+    cols: Offset
+
+
+class _Planner:
+    """Lowers maps in order; a map that one operation reads whole may become part of it."""
+
+    def __init__(self, graph: Graph, passed: Pass, colors: int, levels: int) -> None:
+        self.graph, self.passed, self.colors, self.levels = graph, passed, colors, levels
+        self.timing = Timing(graph, colors, levels)
+        self.height, self.width = graph.image_size
         self.emitter = Emitter()
-        self.results: dict[fx.Node, Deferred] = {}
-        self.image, *rest = placeholders(self.graph)
-        self.low_res = rest[0] if low_res_size is not None else None
-        self.by_image = depends_on(self.graph, self.image)
-        self.behind_logits = _behind_logits(self.graph)
-        self.colors, self.levels = logits_layout(self.graph)
-        said = getattr(model, "colors", self.colors), getattr(model, "levels", self.levels)
-        if said != (self.colors, self.levels):
-            raise PlanError(
-                f"the model says that it has {said[0]} colors and {said[1]} levels, "
-                f"its logits have {self.colors} and {self.levels}"
-            )
+        self.results: dict[int, Deferred] = {}
+        self.conditioning: dict[str, Given] = {}
+        self.copies: dict[str, Value] = {}
+        self.maps = [made for made in graph.maps if self.timing.needed[made.number]]
+        self.readers = self._readers()
+        self.padding = self._paddings()
 
     def run(self) -> Plan:
-        channels = tuple(Channel(self.image.name, c, c + 1, "") for c in range(self.colors))
-        self.emitter.buffers[self.image.name] = Buffer(
-            self.image.name, self.image, tuple(range(self.colors))
-        )
-        self.results[self.image] = Value(channels)
-        for node in self.by_image - {self.image}:
-            if node.op != "output":
-                self._kind(node)
-        conditioning_features, values = self._conditioning()
-        for node in self.graph.nodes:
-            if node.op == "output":
-                return self._finish(node, conditioning_features, values)
-            if node in self.by_image and node is not self.image:
-                self.results[node] = self._planned(node)
-        raise PlanError(f"{type(self.model).__name__} returns nothing")
+        for made in self.maps:
+            value = self._lowered(made)
+            self.results[made.number] = value
+            if not self._is_deferrable(made):
+                self._placed(made.number)
+        return self._finish()
 
-    # The conditioning features: whatever does not depend on the image that is drawn.
+    # How a map is read.
 
-    def _conditioning(self) -> tuple[fx.GraphModule | None, tuple[str, ...]]:
-        parameters = _parameters_of_leaves(self.graph)
-        border = [
-            node
-            for node in self.graph.nodes
-            if node not in self.by_image
-            and node is not self.low_res
-            and node not in parameters
-            and any(user in self.by_image or user.op == "output" for user in node.users)
-        ]
-        if not border:
-            return None, ()
-        inputs = [self.low_res] if self.low_res is not None else []
-        stage = extract(self.model, self.graph, inputs, border)
-        for node, value in zip(border, self._try(stage), strict=True):
-            height, count, width, size = value.shape
-            if count > 1:
-                raise PlanError(f"{node.name} holds {count} feature maps for one small image")
-            padding = None if width == 1 else width - self.image_size[1]
-            if height not in (1, self.image_size[0]) or (padding is not None and padding < 0):
-                raise PlanError(
-                    f"the small image gives features ({node.name}) of {height} x {width} pixels "
-                    f"for images of {self.image_size[0]} x {self.image_size[1]}"
-                )
-            self.results[node] = self.emitter.allocate(node, [ROW] * size, [""] * size, padding)
-        return stage, tuple(node.name for node in border)
+    def _readers(self) -> Counter[int]:
+        """Return how many operands read each map."""
+        assert self.graph.logits is not None
+        readers = Counter(np.unique(self.graph.logits.map).tolist())
+        for made in self.maps:
+            for operand in made.operands:
+                readers.update(np.unique(operand.reads.map).tolist())
+        return readers
 
-    def _try(self, stage: fx.GraphModule) -> tuple[Tensor, ...]:
-        """Run the conditioning features once, to learn how many channels its values have."""
-        if self.low_res_size is None:
-            return run_conditioning(stage, None)
-        parameter = next(self.model.parameters())
-        shape = (1, self.colors, *self.low_res_size)
-        zeros = torch.zeros(shape, dtype=torch.uint8, device=parameter.device)
-        return run_conditioning(stage, zeros)
+    def _is_deferrable(self, made: Map) -> bool:
+        return self.readers[made.number] == 1
 
-    # One node of the graph.
+    def _is_fused(self, operand: Operand, frame: Offset) -> int | None:
+        """Return the map that an operand reads whole in the same frame, or None."""
+        number = int(operand.reads.map[0])
+        made = self.graph.maps[number]
+        if not operand.reads.is_whole(number, made.channels) or self.readers[number] > 1:
+            return None
+        same = self.timing.frames[number] == frame and made.size == operand.size
+        return number if same else None
 
-    def _kind(self, node: fx.Node) -> Any:
-        """Return the kind of a node: a key of `_LEAVES` or `BY_FORM`.
+    def _paddings(self) -> dict[int, int]:
+        """Return the number of columns to the right of the image in which each map is needed."""
+        found = {}
+        for made in self.maps:
+            _, (_, right) = self.timing.regions.get(made.number, ((0, 0), (0, 0)))
+            found[made.number] = max(0, right + self.timing.frames[made.number][1] - self.width + 1)
+        return found
 
-        Raises:
-            PlanError: something else; the message names it.
-        """
-        kind: Any = node.target
-        if node.op == "call_module":
-            module = self.modules[kind]
-            if module._forward_hooks or module._forward_pre_hooks:
-                raise PlanError(
-                    f"layer {kind} has hooks, which the cached sampler cannot run; "
-                    'method="ancestral" runs them'
-                )
-            is_dropout = isinstance(module, nn.Dropout | nn.Dropout2d) and not module.training
-            kind = nn.Identity if is_dropout else type(module)
-            kind = nn.Conv2d if isinstance(module, nn.Conv2d) else kind
-        if kind in (nn.Dropout, nn.Dropout2d):
-            raise PlanError(
-                f"layer {node.target} drops features at random; call model.eval() first"
-            )
-        if kind not in _LEAVES and kind not in BY_FORM:
-            raise PlanError(
-                f"the cached sampler does not know {describe(node, self.modules)}; "
-                'method="ancestral" samples any causal model'
-            )
-        return kind
+    # Lowering.
 
-    def _planned(self, node: fx.Node) -> Deferred:
-        try:
-            return self._visit(node)
-        except PlanError:
-            raise
-        except UNPLANNED as error:
-            raise PlanError(
-                f"{describe(node, self.modules)} cannot be planned as it is called ({error}); "
-                'method="ancestral" samples any causal model'
-            ) from error
+    def _lowered(self, made: Map) -> Deferred:
+        op, frame = made.op, self.timing.frames[made.number]
+        if isinstance(op, Image):
+            name = self._name(made)
+            self.emitter.buffers[name] = Buffer(name, tuple(range(self.colors)))
+            return Value(tuple(Channel(name, c, c + 1) for c in range(self.colors)))
+        if isinstance(op, Given):
+            self.conditioning[self._name(made)] = replace(op, shift=frame)
+            padding = self.padding[made.number]
+            return self.emitter.allocate(self._name(made), [ROW] * made.channels, padding)
+        if isinstance(op, PerChannel):
+            return self.emitter.constant(self._name(made), op.constant, op.index)
+        if isinstance(op, Linear):
+            return self._linear(made, op)
+        if isinstance(op, PointwiseMap):
+            return self._pointwise(made, op, frame)
+        return self._recurrence(made, op)
 
-    def _visit(self, node: fx.Node) -> Deferred:
-        kind = self._kind(node)
-        if kind in _BY_CHANNEL and node in self.behind_logits:
-            raise PlanError(
-                f"{describe(node, self.modules)} behind functional.to_logits cannot be planned; "
-                "only pointwise functions can follow it"
-            )
-        if kind in _LEAVES:
-            return self._done(node, _LEAVES[kind](self, node))
-        return self._done(node, self._pointwise(node, BY_FORM[kind]))
+    def _name(self, made: Map) -> str:
+        if made.entry < 0:
+            return "image"
+        return f"{self.graph.entries[made.entry].name} {made.number}"
 
-    def _done(self, node: fx.Node, value: Deferred) -> Deferred:
-        """Put off what is read once; place what is read several times."""
-        return value if reads_of(node) == 1 else self.emitter.place(value, node)
-
-    def _placed(self, node: fx.Node) -> Value:
-        value = self.results[node] = self.emitter.place(self.results[node], node)
+    def _placed(self, number: int) -> Value:
+        """Return a map in its buffer; emit its steps if that has not been done."""
+        name, first_row = self._name(self.graph.maps[number]), self._first_row(number)
+        with self.emitter.marked(first_row=first_row) if first_row else contextlib.nullcontext():
+            value = self.emitter.place(self.results[number], name, self.padding[number])
+        self.results[number] = value
         return value
 
-    def _convolution(self, node: fx.Node) -> Deferred:
-        own, add = self._own_products(node), argument(node, 1, "add")
-        return own if add is None else _accumulated(own, self._term(add))
+    def _first_row(self, number: int) -> int:
+        """Return the first row in which a map is computed: those above would be outside of it."""
+        row = self.timing.frames[number][0]
+        return row if row > 0 and self.timing.is_above(number) else 0
 
-    def _own_products(self, node: fx.Node) -> Sum:
-        name = str(node.target)
-        layer = cast("nn.Conv2d", self.modules[name])
-        if layer.stride != (1, 1) or layer.groups != 1 or layer.padding_mode != "zeros":
-            raise PlanError(f"layer {name}: stride, groups and padding modes cannot be planned")
-        (kh, kw), (dh, dw) = layer.kernel_size, layer.dilation
-        if kh % 2 == 0 or kw % 2 == 0:
-            raise PlanError(f"layer {name} has an even kernel, {layer.kernel_size}, without center")
-        padding = (0, 0) if layer.padding == "valid" else layer.padding
-        if padding != "same" and padding != (dh * (kh // 2), dw * (kw // 2)):
-            raise PlanError(f"layer {name} changes the size of its input: padding {layer.padding}")
-        source = self._placed(node.all_input_nodes[0])
-        if (kh, kw) != (1, 1):
-            source = self._among_zeros(source, node)
-        if len(source.channels) != layer.in_channels:
-            raise PlanError(
-                f"layer {name} expects {layer.in_channels} channels, got {len(source.channels)}"
-            )
-        convolution = Convolution(
-            name,
-            source,
-            _live_taps(layer),
-            tuple(dh * (row - kh // 2) for row in range(kh)),
-            tuple(dw * (col - kw // 2) for col in range(kw)),
-            layer.bias is not None,
-        )
-        return Sum((convolution,), ())
+    def _reader(self, made: Map) -> _Reader:
+        frame = self.timing.frames[made.number]
+        if isinstance(made.op, Recurrence):
+            return _Reader(frame, (0, made.size[0] - 1), (0, made.size[1] - 1))
+        right = self.width - 1 + self.padding[made.number]
+        rows = self._first_row(made.number) - frame[0], self.height - 1 - frame[0]
+        return _Reader(frame, rows, (-frame[1], right - frame[1]))
 
-    def _is_image(self, operand: Any) -> bool:
-        """Return True if this is the image itself, in 8 bits, or a part of it."""
-        if operand is self.image or not isinstance(operand, fx.Node):
-            return operand is self.image
-        same = operand.target in (F.pad, operator.getitem, torch.cat, torch.chunk, "chunk")
-        return same and any(map(self._is_image, operand.all_input_nodes))
+    def _value(self, operand: Operand, reader: _Reader, taps: list[Offset]) -> Value:
+        """Return what the channels of an operand read, for a map that reads it at `taps`."""
+        frame, reads = reader.frame, operand.reads
+        channels: list[Channel | None] = [None] * len(reads)
+        for number, dr, dc in reads.distinct():
+            own = (reads.map == number) & (reads.dr == dr) & (reads.dc == dc)
+            value = self._placed(number)
+            moved = self.timing.frames[number]
+            row, col = dr - frame[0] + moved[0], dc - frame[1] + moved[1]
+            if not self._has_zeros_beyond(operand, (number, dr, dc), reader, taps):
+                value = self._surrounded_by_zeros(operand, (number, dr, dc), value)
+            stage_limit = ROW if row < 0 else 0 if row == 0 and col < 0 else None
+            for k in np.flatnonzero(own).tolist():
+                channel = value.channels[int(reads.channel[k])]
+                if taps == [(0, 0)] and _is_future(row, col, channel.stage):
+                    channels[k] = self._zero()
+                    continue
+                stage = channel.stage if stage_limit is None else min(channel.stage, stage_limit)
+                channels[k] = replace(channel, stage=stage, dr=row, dc=col)
+        return Value(tuple(channels))  # type: ignore[arg-type]
 
-    def _pointwise(self, node: fx.Node, ops: tuple[PointwiseOp, ...]) -> Deferred:
-        """Return the pointwise function of a node, with its options as the last operands."""
-        module = self.modules.get(str(node.target)) if node.op == "call_module" else None
-        op = _variant(ops, module, node.kwargs)
-        operands = None if op is None else _operands(op, module, node)
-        if op is None or operands is None:
-            raise PlanError(f"{describe(node, self.modules)} with options cannot be planned")
-        if any(map(self._is_image, operands)) and op.name != "div":
-            raise PlanError(
-                f"{describe(node, self.modules)} on uint8 images would wrap around; "
-                "make them features first, by functional.normalize_images or .float()"
-            )
-        if op.name == "add" and all(isinstance(operand, fx.Node) for operand in operands):
-            return self._add(*operands)
-        return self._pointwise_value(op.name, operands)
+    def _has_zeros_beyond(
+        self, operand: Operand, read: tuple[int, int, int], reader: _Reader, taps: list[Offset]
+    ) -> bool:
+        """Return True if a buffer holds zeros wherever a reader expects them.
 
-    def _add(self, a: Any, b: Any) -> Deferred:
-        """A sum in which convolutions take part is accumulated in one buffer."""
-        if not any(isinstance(self.results[node], Sum) for node in (a, b)):
-            return self._pointwise_value("add", [a, b])
-        return _accumulated(self._term(a), self._term(b))
-
-    def _term(self, node: fx.Node) -> Sum | Value:
-        term = self.results[node]
-        return term if isinstance(term, Sum) else self._placed(node)
-
-    def _pointwise_value(self, opcode: str, operands: list[Any]) -> PointwiseValue:
-        """An expression of the operands, taking over those that are formulas themselves."""
-        args: list[Value] = []
-        parts: list[Any] = []
-        for operand in operands:
-            if not isinstance(operand, fx.Node):
-                parts.append(("const", float(operand)))
-                continue
-            value = self.results[operand]
-            if isinstance(value, PointwiseValue):
-                parts.append(shifted(value.expression, len(args)))
-                args += value.args
-            else:
-                parts.append(("arg", len(args)))
-                args.append(self._placed(operand))
-        width = max(len(arg.channels) for arg in args)
-        return PointwiseValue((opcode, *parts), tuple(broadcast(arg, width) for arg in args))
-
-    # The leaves of `functional` and the shape functions.
-
-    def _normalize_images(self, node: fx.Node) -> Deferred:
-        levels = argument(node, 2, "levels")
-        scaled = self._pointwise_value("mul", [node.all_input_nodes[0], 2 / (levels - 1)])
-        return PointwiseValue(("sub", scaled.expression, ("const", 1.0)), scaled.args)
-
-    def _gate(self, node: fx.Node) -> Deferred:
-        source = self._placed(node.all_input_nodes[0])
-        if len(source.channels) % 2:
-            raise PlanError(f"{node.name} cuts {len(source.channels)} channels in two halves")
-        a, b = cut(source, 2)
-        return PointwiseValue(("mul", ("tanh", ("arg", 0)), ("sigmoid", ("arg", 1))), (a, b))
-
-    def _prelu(self, node: fx.Node) -> Deferred:
-        """Return ``max(0, x) + weight * min(0, x)``, where the weight is a constant feature map."""
-        source = self._placed(node.all_input_nodes[0])
-        name = f"{node.target}.weight"
-        if node.op != "call_module":
-            weight = argument(node, 1, "weight")
-            name = str(weight.target) if isinstance(weight, fx.Node) else ""
-            if name not in self.parameters:
-                raise PlanError(f"{node.name}: its weight must be a parameter or a buffer")
-        count, width = self.parameters[name].numel(), len(source.channels)
-        if count not in (1, width):
-            raise PlanError(f"{node.name} has {count} weights for {width} channels")
-        channels = list(range(width)) if count > 1 else [0] * width
-        slope = self.emitter.constant(node, f"{node.name}.weight", name, channels)
-        return PointwiseValue(("leaky_relu", ("arg", 0), ("arg", 1)), (source, slope))
-
-    def _pass(self, node: fx.Node) -> Deferred:
-        return self.results[node.all_input_nodes[0]]
-
-    def _chunk(self, node: fx.Node) -> Deferred:
-        return self._placed(node.all_input_nodes[0])
-
-    def _getitem(self, node: fx.Node) -> Deferred:
-        source, index = cast("tuple[Any, Any]", node.args)
-        if index == (Ellipsis, slice(None, -1)):
-            return self._cropped(self._placed(source))
-        if self._is_gated(source) and index == 1:
-            return self._pass(node)  # the features before the gate, see `trace._show_gates`
-        if source.target in (torch.chunk, "chunk") and isinstance(index, int):
-            dim = argument(source, 2, "dim", 0)
-            if dim not in _CHANNELS:
-                raise PlanError(f"chunk along dimension {dim}; only channels (1) can be cut")
-            return cut(self._placed(source), argument(source, 1, "chunks"))[index]
-        chosen = _channel_slice(index)
-        if chosen is None:
-            raise PlanError(
-                f"the cached sampler does not know the indexing {source}[{_written(index)}]; "
-                "only slices of channels, x[:, a:b], can be planned; "
-                'method="ancestral" samples any causal model'
-            )
-        value = self._placed(source)
-        channels = value.channels[chosen]
-        if not channels:
-            raise PlanError(f"{source}[{_written(index)}] chooses no channel")
-        return replace(value, channels=channels)
-
-    def _is_gated(self, node: fx.Node) -> bool:
-        return isinstance(self.modules.get(str(node.target)), GatedMaskedConv2d)
-
-    def _cat(self, node: fx.Node) -> Deferred:
-        dim = argument(node, 1, "dim", 0)
-        if dim not in _CHANNELS:
-            raise PlanError(f"cat along dimension {dim}; only channels (1) can be joined")
-        parts = argument(node, 0, "tensors")
-        if isinstance(parts, fx.Node):
-            raise PlanError(f"cat of {parts}, which is not written as a list of feature maps")
-        values = [self._placed(part) for part in parts]
-        channels = tuple(channel for value in values for channel in value.channels)
-        return Value(channels, common_padding(values))
-
-    # Columns beyond the image: those of margins, which are zero where nothing has written.
-
-    def _pad(self, node: fx.Node) -> Deferred:
-        source = self._among_zeros(self._placed(node.all_input_nodes[0]), node)
-        left, right, *others = argument(node, 1, "pad")
-        plain = argument(node, 2, "mode", "constant") == "constant"
-        if left or right < 0 or any(others) or not plain or argument(node, 3, "value"):
-            raise PlanError(
-                f"{describe(node, self.modules)}: only columns of zeros on the right can be planned"
-            )
-        return replace(source, padding=(source.padding or 0) + right)
-
-    def _cropped(self, source: Value) -> Value:
-        if source.padding == 0:
-            raise PlanError("the last column of the image is cut off, expected one of padding")
-        return replace(source, padding=(source.padding or 0) - 1)
-
-    def _among_zeros(self, source: Value, node: fx.Node) -> Value:
-        """A map as one that has zeros around it.
-
-        Beside a cropped map stand the columns that were cut off, beside hidden states may stand the
-        initial one: what reads there reads a copy.
+        A reader expects zeros outside the operand, and outside the domain of the map. A buffer has
+        zeros where its steps do not run.
         """
-        buffers = [self.emitter.buffers[channel.buffer] for channel in source.channels]
-        if any(b.initial or b.padding > (source.padding or 0) for b in buffers):
-            copy = PointwiseValue(("arg", 0), (source,))
-            return self.emitter.place(copy, node, f"{node.name}.source")
-        return source
+        number, dr, dc = read
+        source = self.graph.maps[number]
+        if isinstance(source.op, PerChannel) and taps == [(0, 0)]:
+            return True
+        buffer = self._buffer_of(number)
+        if buffer is not None and buffer.initial and taps != [(0, 0)]:
+            return False
+        rows, cols = self._valid(operand, read)
+        computed_rows, computed_cols = self._computed(number)
+        for tap_row, tap_col in taps:
+            read_rows = reader.rows[0] + tap_row + dr, reader.rows[1] + tap_row + dr
+            read_cols = reader.cols[0] + tap_col + dc, reader.cols[1] + tap_col + dc
+            seen_rows = _overlap(read_rows, computed_rows)
+            seen_cols = _overlap(read_cols, computed_cols)
+            if seen_rows is None or seen_cols is None:
+                continue
+            if not (_contains(rows, seen_rows) and _contains(cols, seen_cols)):
+                return False
+        return True
+
+    def _valid(self, operand: Operand, read: tuple[int, int, int]) -> tuple[Offset, Offset]:
+        """Return the rows and columns of a map that an operand shows, by the map's positions."""
+        number, dr, dc = read
+        height, width = self.graph.maps[number].size
+        return (
+            (max(dr, 0), min(operand.size[0] - 1 + dr, height - 1)),
+            (max(dc, 0), min(operand.size[1] - 1 + dc, width - 1)),
+        )
+
+    def _computed(self, number: int) -> tuple[Offset, Offset]:
+        """Return the rows and columns in which a map is computed, by the map's positions."""
+        row, col = self.timing.frames[number]
+        right = self.width - 1 + self.padding[number]
+        return (self._first_row(number) - row, self.height - 1 - row), (-col, right - col)
+
+    def _buffer_of(self, number: int) -> Buffer | None:
+        value = self.results.get(number)
+        if not isinstance(value, Value) or not value.channels:
+            return None
+        return self.emitter.buffers[value.channels[0].buffer]
+
+    def _surrounded_by_zeros(
+        self, operand: Operand, read: tuple[int, int, int], value: Value
+    ) -> Value:
+        """Return a copy of a map that is zero outside an operand and outside the map's domain."""
+        row, col = self.timing.frames[read[0]]
+        (top, bottom), (left, right) = self._valid(operand, read)
+        rows, cols = (top + row, bottom + row), (left + col, right + col)
+        padding = max(0, cols[1] - self.width + 1)
+        name = f"{value.channels[0].buffer} within {rows}, {cols}"
+        if name in self.copies:
+            return self.copies[name]
+        copy = PointwiseValue(("arg", 0), (value,))
+        if rows[0] > 0 or cols[0] > 0 or rows[1] < self.height - 1 or cols[1] < self.width - 1:
+            mask = self._mask(rows, cols, padding)
+            mask = Value(mask.channels * len(value.channels), padding)
+            copy = PointwiseValue(("where", ("arg", 1), ("arg", 0), ("const", 0.0)), (value, mask))
+        self.copies[name] = self.emitter.place(copy, name, padding)
+        return self.copies[name]
+
+    def _mask(self, rows: Offset, cols: Offset, padding: int) -> Value:
+        """Return a map that is 1 within some rows and columns, and 0 outside."""
+        values = np.zeros((1, self.height, self.width + padding))
+        values[:, max(rows[0], 0) : rows[1] + 1, max(cols[0], 0) : cols[1] + 1] = 1
+        name = f"mask of {rows}, {cols}"
+        self.conditioning[name] = _fixed(values)
+        return self.emitter.allocate(name, [ROW], padding)
+
+    def _zero(self) -> Channel:
+        """Return a channel of zeros, for a read that `Timing` found to be outside of its map."""
+        if "zero" not in self.conditioning:
+            values = np.zeros((1, self.height, self.width))
+            self.conditioning["zero"] = Given(
+                "fixed", 0, np.zeros((0, 0, 0), dtype=np.int64), values
+            )
+            self.copies["zero"] = self.emitter.allocate("zero", [ROW])
+        return self.copies["zero"].channels[0]
+
+    # Sums.
+
+    def _linear(self, made: Map, op: Linear) -> Sum:
+        convolutions: list[Convolution] = []
+        for term in op.terms:
+            taps = [
+                (dr, dc)
+                for r, dr in enumerate(term.rows)
+                for c, dc in enumerate(term.cols)
+                if term.live[:, :, r, c].any()
+            ]
+            if not taps:
+                continue
+            value = self._value(term.read, self._reader(made), taps)
+            offsets = [(channel.dr, channel.dc) for channel in value.channels]
+            for row, col in dict.fromkeys(offsets):
+                own = [i for i, offset in enumerate(offsets) if offset == (row, col)]
+                source = self._unshifted(term.read, value, own)
+                inputs = tuple(term.used[own].tolist())
+                rows = tuple(dr + row for dr in term.rows)
+                cols = tuple(dc + col for dc in term.cols)
+                live = term.live[:, inputs] & ~_future(rows, cols, source.stages)
+                convolutions.append(
+                    Convolution(term.weight, source, live, rows, cols, inputs, is_sum=term.is_sum)
+                )
+        if not convolutions:
+            live = np.zeros((made.channels, 0, 1, 1), dtype=bool)
+            convolutions.append(Convolution("", Value(()), live, (0,), (0,), ()))
+        return Sum(tuple(convolutions), (), op.biases)
+
+    def _unshifted(self, operand: Operand, value: Value, own: list[int]) -> Value:
+        """Return some channels of a value at their own pixels."""
+        channels = []
+        for i in own:
+            number, channel = int(operand.reads.map[i]), value.channels[i]
+            placed = self._placed(number).channels[int(operand.reads.channel[i])]
+            channels.append(replace(channel, stage=placed.stage, dr=0, dc=0))
+        return Value(tuple(channels))
+
+    def _term(self, operand: Operand, made: Map) -> Sum | Value:
+        """Return an operand of a sum, which accumulates convolutions that only it reads."""
+        number = self._is_fused(operand, self.timing.frames[made.number])
+        if number is not None and isinstance(self.results[number], Sum):
+            return self.results[number]  # type: ignore[return-value]
+        return self._value(operand, self._reader(made), [(0, 0)])
+
+    # Pointwise functions.
+
+    def _pointwise(self, made: Map, op: PointwiseMap, frame: Offset) -> Deferred:
+        if op.expression == ("add", ("arg", 0), ("arg", 1)):
+            terms = [self._is_fused(arg, frame) for arg in op.args]
+            if any(
+                number is not None and isinstance(self.results[number], Sum) for number in terms
+            ):
+                return _accumulated(*(self._term(arg, made) for arg in op.args))
+        args: list[Value] = []
+        parts: list[Any] = [("arg", 0)] * len(op.args)
+        for place, operand in enumerate(op.args):
+            number = self._is_fused(operand, frame)
+            value = None if number is None else self.results[number]
+            if isinstance(value, PointwiseValue):
+                merged = parts.copy()
+                merged[place] = shifted(value.expression, len(args))
+                count = len(args) + len(value.args) + len(op.args)
+                if depth(_substituted(op.expression, merged)) <= MAX_STACK and count <= MAX_ARGS:
+                    parts = merged
+                    args += value.args
+                    continue
+            parts[place] = ("arg", len(args))
+            args.append(self._value(operand, self._reader(made), [(0, 0)]))
+        return PointwiseValue(_substituted(op.expression, parts), tuple(args))
 
     # Recurrences.
 
-    def _row_lstm(self, node: fx.Node) -> Deferred:
-        gates, states = self._gates(node), self._states(node, 1, "weight", "initial_state")
-        return emit_row_lstm(self.emitter, node, gates, states, self.image_size[1])
-
-    def _diagonal_bilstm(self, node: fx.Node) -> Deferred:
-        gates = self._gates(node)
-        left = self._states(node, 1, "weight", "initial_state")
-        right = self._states(node, 3, "weight_reverse", "initial_state_reverse")
-        width = self.image_size[1]
-        maps = emit_diagonal_bilstm(self.emitter, node, gates, left, right, width)
+    def _recurrence(self, made: Map, op: Recurrence) -> Deferred:
+        term = self._term(op.gates, made)
+        gates = term if isinstance(term, Sum) else Sum((), (term,))
+        states = [StateToState(*names, op.taps) for names in op.states]
+        name, padding = self._name(made), self.padding[made.number]
+        if op.kind == "row_lstm":
+            return emit_row_lstm(self.emitter, name, gates, states[0], self.width, padding)
+        maps = emit_diagonal_bilstm(
+            self.emitter, name, gates, states[0], states[1], self.width, padding
+        )
         return PointwiseValue(("add", ("arg", 0), ("arg", 1)), maps)
-
-    def _gates(self, node: fx.Node) -> Sum:
-        term = self._term(argument(node, 0, "gates"))
-        return term if isinstance(term, Sum) else Sum((), (term,))
-
-    def _states(self, node: fx.Node, place: int, *names: str) -> StateToState:
-        """The parameters of one direction, given from a place on, or by name."""
-        weight, initial = (argument(node, place + i, name) for i, name in enumerate(names))
-        if {"get_attr"} != {getattr(operand, "op", None) for operand in (weight, initial)}:
-            raise PlanError(f"{node.name}: its weights and initial states must be parameters")
-        taps = operator.attrgetter(weight.target)(self.model).shape[2]
-        return StateToState(weight.target, initial.target, taps)
 
     # The end.
 
-    def _finish(
-        self, output: fx.Node, stage: fx.GraphModule | None, values: tuple[str, ...]
-    ) -> Plan:
-        result = output.args[0]
-        if not isinstance(result, fx.Node):
-            raise PlanError(f"the model returns a {type(result).__name__}, expected logits alone")
-        logits = self._placed(result)
-        if logits.padding:
-            raise PlanError(f"the logits are {logits.padding} columns wider than the image")
-        self._check_logits(logits)
-        if len({channel.buffer for channel in logits.channels}) > 1:
-            logits = self.emitter.place(PointwiseValue(("arg", 0), (logits,)), output)
-        spans = []
-        for color in range(self.colors):
-            channels = logits.channels[color * self.levels : (color + 1) * self.levels]
-            spans.append(_single_span(channels))
+    def _finish(self) -> Plan:
+        assert self.graph.logits is not None
+        size = self.graph.image_size
+        reader = _Reader((0, 0), (0, size[0] - 1), (0, size[1] - 1))
+        logits = self._value(Operand(self.graph.logits, size), reader, [(0, 0)])
+        spans = self._logit_spans(logits)
         placed = self._placed_steps()
         padding = max((placed.padding for placed in placed), default=0)
-        is_recurrent = any(buffer.initial for buffer in self.emitter.buffers.values())
         return Plan(
-            self.image_size,
+            size,
             self.colors,
             self.levels,
-            self.image.name,
-            tuple(spans),
+            "image",
+            spans,
             self.emitter.buffers,
             placed,
             padding,
-            stage,
-            values,
-            None if is_recurrent or padding else self._prefill(values),
+            self.passed.tape,
+            self.graph,
+            self.conditioning,
+            self._prefill(padding),
         )
 
-    def _check_logits(self, logits: Value) -> None:
-        if len(logits.channels) != self.colors * self.levels:
-            raise PlanError(
-                f"the output has {len(logits.channels)} channels, expected {self.colors} colors "
-                f"x {self.levels} levels"
+    def _logit_spans(self, logits: Value) -> tuple[Span, ...]:
+        """Return the span of each color's logits, from a copy unless they stand side by side."""
+
+        def of_colors(value: Value) -> list[list[Span]]:
+            each = (
+                value.channels[color * self.levels : (color + 1) * self.levels]
+                for color in range(self.colors)
             )
-        for number, channel in enumerate(logits.channels):
-            color = number // self.levels
-            if channel.stage > color:
-                raise PlanError(
-                    f"the logits of color {color} are known only when {channel.stage} colors of "
-                    f"their own pixel are drawn: {channel.cause} comes too late"
-                )
+            return [[run[0] for run in runs([c.place for c in channels])] for channels in each]
+
+        spans = of_colors(logits)
+        if (
+            len({channel.buffer for channel in logits.channels}) > 1
+            or any(len(own) > 1 for own in spans)
+            or any(span.dr or span.dc for own in spans for span in own)
+        ):
+            latest = np.array([channel.stage for channel in logits.channels])
+            latest = latest.reshape(self.colors, -1).max(1).repeat(self.levels).tolist()
+            # Channels are sorted by stage, so those of a color need the same one to stay together.
+            pairs = zip(logits.channels, latest, strict=True)
+            together = Value(tuple(replace(channel, stage=stage) for channel, stage in pairs))
+            copied = self.emitter.place(PointwiseValue(("arg", 0), (together,)), "logits", 0)
+            spans = of_colors(copied)
+        return tuple(own for (own,) in spans)
 
     def _placed_steps(self) -> tuple[Placed, ...]:
         """Return every step with its moment; no other pixel reads from a logits-only step."""
@@ -469,144 +411,82 @@ class Planner:
             for placed in self.emitter.steps
         )
 
-    def _prefill(self, values: tuple[str, ...]) -> Prefill:
-        """Return the part of the network that computes the maps which rows below read."""
-        kept = [
-            buffer
-            for buffer in self.emitter.buffers.values()
-            if buffer.rows > 1 and buffer.name not in (self.image.name, *values)
-        ]
-        outputs = [buffer.node for buffer in kept]
-        border = {node for node in self.graph.nodes if node.name in values}
-        read = needed(outputs, {self.image, *border})
-        inputs = [self.image, *(node for node in self.graph.nodes if node in border & read)]
-        module = extract(self.model, self.graph, inputs, outputs)
-        names = tuple(node.name for node in inputs[1:])
-        return Prefill(module, tuple(buffer.name for buffer in kept), names)
+    def _prefill(self, padding: int) -> dict[str, Captured] | None:
+        """Return where to find the features that rows below read; None if a pass has not all."""
+        if padding or any(buffer.initial for buffer in self.emitter.buffers.values()):
+            return None
+        by_name = {self._name(made): made for made in self.maps}
+        found: dict[str, Captured] = {}
+        for name, buffer in self.emitter.buffers.items():
+            if buffer.rows == 1 or name == "image" or name in self.conditioning:
+                continue
+            made = by_name.get(name)
+            if made is None or made.captured is None:
+                return None
+            frame = self.timing.frames[made.number]
+            if frame[1]:
+                return None
+            found[name] = Captured(made.entry, *made.captured, frame[0])
+        return found
 
 
-_LEAVES: dict[Any, Callable[[Planner, fx.Node], Deferred]] = {
-    nn.Conv2d: Planner._convolution,
-    nn.Identity: Planner._pass,
-    functional.normalize_images: Planner._normalize_images,
-    functional.gate: Planner._gate,
-    functional.to_logits: Planner._pass,
-    functional.add_logits: lambda planner, node: planner._add(*node.args),
-    torch.chunk: Planner._chunk,
-    "chunk": Planner._chunk,
-    operator.getitem: Planner._getitem,
-    torch.cat: Planner._cat,
-    F.pad: Planner._pad,
-    F.prelu: Planner._prelu,
-    nn.PReLU: Planner._prelu,
-    functional.row_lstm: Planner._row_lstm,
-    functional.diagonal_bilstm: Planner._diagonal_bilstm,
-    "float": Planner._pass,
-    "double": Planner._pass,
-}
+def _fixed(values: NDArray[np.float64]) -> Given:
+    """Return a map of fixed values ``[channels, H, W]``."""
+    return Given("fixed", 0, np.zeros((0, 0, 0), dtype=np.int64), values)
 
 
-_BY_CHANNEL = set(_LEAVES) - {functional.add_logits, "float", "double", nn.Identity}
-"""Operations that take dimension 1 for channels, which it is not in logits ``[N, L, C, H, W]``."""
+def _is_future(row: int, col: int, stage: int) -> bool:
+    """Return True for a read of a later position.
+
+    `Timing` has checked that such a read only finds zeros outside of the map.
+    """
+    return row > 0 or (row == 0 and col > 0 and stage != ROW)
 
 
-def _variant(
-    ops: tuple[PointwiseOp, ...], module: nn.Module | None, given: Mapping[str, Any]
-) -> PointwiseOp | None:
-    """Return the function that the options of a call choose among those with its form, if any."""
-    for op in ops:
-        if all(getattr(module, k, given.get(k, value)) == value for k, value in op.variant):
-            return op
-    return None
+def _future(rows: tuple[int, ...], cols: tuple[int, ...], stages: Any) -> BoolArray:
+    """Return the taps that read later positions, ``[in, rows, columns]``; see `_is_future`."""
+    row, col = np.array(rows)[None, :, None], np.array(cols)[None, None, :]
+    by_pixel = (stages != ROW)[:, None, None]
+    return (row > 0) | ((row == 0) & (col > 0) & by_pixel)
 
 
-def _operands(op: PointwiseOp, module: nn.Module | None, node: fx.Node) -> list[Any] | None:
-    """Return the operands of a call, its options last; None for a call that has others."""
-    ignored = ("inplace", *dict(op.variant))
-    given = {name: value for name, value in node.kwargs.items() if name not in ignored}
-    inputs = op.arity - len(op.options)
-    operands = list(node.args[:inputs])
-    for place, (name, default) in enumerate(op.options, inputs):
-        own = getattr(module, name, given.pop(name, None))
-        value = node.args[place] if len(node.args) > place else own
-        operands.append(default if value is None else value)
-    is_whole = len(operands) == op.arity >= len(node.args) and not given
-    return operands if is_whole else None
-
-
-def _behind_logits(graph: fx.Graph) -> set[fx.Node]:
-    """Return the nodes that read the result of `functional.to_logits`, directly or not."""
-    made = [node for node in graph.nodes if node.target is functional.to_logits]
-    return {reached for node in made for reached in depends_on(graph, node) - {node}}
-
-
-def _channel_slice(index: Any) -> slice | None:
-    """Return the slice of channels that an index of a feature map chooses; None for any other."""
-    parts: list[Any] = list(index) if isinstance(index, tuple) else [index]
-    if parts.count(Ellipsis) == 1:
-        place = parts.index(Ellipsis)
-        parts[place : place + 1] = [slice(None)] * (5 - len(parts))
-    if len(parts) > 4 or not all(isinstance(part, slice) for part in parts):
-        return None
-    parts += [slice(None)] * (4 - len(parts))
-    batch, channels, *others = parts
-    is_whole = all(part == slice(None) for part in (batch, *others))
-    bounds = (channels.start, channels.stop, channels.step)
-    is_fixed = all(bound is None or type(bound) is int for bound in bounds)
-    return channels if is_whole and is_fixed else None
-
-
-def _written(index: Any) -> str:
-    """Return an index as Python code has it."""
-    if isinstance(index, tuple):
-        return ", ".join(map(_written, index))
-    if not isinstance(index, slice):
-        return "..." if index is Ellipsis else str(index)
-    ends = ["" if end is None else str(end) for end in (index.start, index.stop)]
-    return ":".join([*ends, *([] if index.step is None else [str(index.step)])])
+def _substituted(expression: Any, parts: list[Any]) -> Any:
+    """Return an expression with its arguments replaced by other expressions."""
+    name, *operands = expression
+    if name == "arg":
+        return parts[operands[0]]
+    if name == "const":
+        return expression
+    return (name, *(_substituted(operand, parts) for operand in operands))
 
 
 def _accumulated(*terms: Sum | Value) -> Sum:
-    """Convolutions, and values, that are added up in one buffer."""
-    convolutions: tuple[Convolution, ...] = ()
-    values: tuple[Value, ...] = ()
+    """Return the sum of convolutions and values in one buffer."""
+    total = Sum((), ())
     for term in terms:
         if isinstance(term, Sum):
-            convolutions, values = convolutions + term.convolutions, values + term.values
+            total = Sum(
+                total.convolutions + term.convolutions,
+                total.values + term.values,
+                total.biases + term.biases,
+            )
         else:
-            values += (term,)
-    width = max(len(c.live) for c in convolutions)
-    return Sum(convolutions, tuple(broadcast(value, width) for value in values))
+            total = replace(total, values=(*total.values, term))
+    return total
 
 
 def _read_elsewhere(step: Step) -> list[str]:
-    """The buffers that a step reads at other pixels than its own."""
+    """Return the buffers that a step reads at other pixels than its own."""
     names = [span.buffer for span in step.sources if span.dr or span.dc]
     if isinstance(step, Product) and step.src and (any(step.rows) or any(step.cols)):
         names.append(step.src.buffer)
     return names
 
 
-def _parameters_of_leaves(graph: fx.Graph) -> set[fx.Node]:
-    """Return the parameters that leaves take, which are no feature maps."""
-    maps = {functional.row_lstm: "gates", functional.diagonal_bilstm: "gates", F.prelu: "input"}
-    return {
-        operand
-        for node in graph.nodes
-        if node.target in maps
-        for operand in node.all_input_nodes
-        if operand is not argument(node, 0, maps[node.target])
-    }
+def _overlap(a: Offset, b: Offset) -> Offset | None:
+    low, high = max(a[0], b[0]), min(a[1], b[1])
+    return (low, high) if low <= high else None
 
 
-def _live_taps(layer: nn.Conv2d) -> BoolArray:
-    if isinstance(layer, MaskedConv2d):
-        return layer.mask().cpu().numpy()
-    return np.ones(layer.weight.shape, dtype=bool)
-
-
-def _single_span(channels: tuple[Channel, ...]) -> Span:
-    (span, *more) = [run[0] for run in runs([channel.place for channel in channels])]
-    if more:
-        raise PlanError("the levels of a color do not stand side by side in the output")
-    return span
+def _contains(outer: Offset, inner: Offset) -> bool:
+    return outer[0] <= inner[0] and inner[1] <= outer[1]

@@ -8,7 +8,6 @@ from pixel to pixel along a row form one `Scan`.
 from dataclasses import dataclass, replace
 
 import numpy as np
-from torch import fx
 
 from .ir import Initial, Product, Span, Weight
 from .lowering import Emitter, stages_of
@@ -29,8 +28,8 @@ class StateToState:
     """The parameters of one direction of a recurrence.
 
     Attributes:
-        weight: name of the parameter ``[4 h, h, taps]``.
-        initial: name of the parameter ``[2, h]``, the initial hidden and cell state.
+        weight: name of the constant ``[4 h, h, 1, taps]``.
+        initial: name of the constant ``[2, h]``, the initial hidden and cell state.
         taps: number of taps.
     """
 
@@ -40,12 +39,12 @@ class StateToState:
 
 
 def emit_row_lstm(
-    emitter: Emitter, node: fx.Node, gates: Sum, states: StateToState, width: int
+    emitter: Emitter, name: str, gates: Sum, states: StateToState, width: int, padding: int
 ) -> Value:
     """Emit a Row LSTM for images of `width` columns, and return its hidden states."""
     away = states.taps // 2
-    start = Initial(states.initial, 0, -1, range(width + (gates.padding or 0)))
-    recurrence = _Recurrence(emitter, node, node.name, gates, states, start)
+    start = Initial(states.initial, 0, -1, range(width + padding))
+    recurrence = _Recurrence(emitter, name, gates, states, start, padding)
     recurrence.add_above(tuple(range(-away, away + 1)))
     recurrence.emit_cells(-1, 0)
     return recurrence.hidden
@@ -53,25 +52,28 @@ def emit_row_lstm(
 
 def emit_diagonal_bilstm(
     emitter: Emitter,
-    node: fx.Node,
+    name: str,
     gates: Sum,
     left: StateToState,
     right: StateToState,
     width: int,
+    padding: int,
 ) -> tuple[Value, Value]:
     """Emit both directions of a Diagonal BiLSTM; the second is shifted down by one row."""
     half = gates.width // 2
     own, reverse = _channels(gates, slice(half)), _channels(gates, slice(half, None))
     return (
-        _emit_left_to_right(emitter, node, own, left),
-        _emit_right_to_left(emitter, node, reverse, right, width + (gates.padding or 0)),
+        _emit_left_to_right(emitter, f"{name}.left", own, left, padding),
+        _emit_right_to_left(emitter, f"{name}.right", reverse, right, width, padding),
     )
 
 
-def _emit_left_to_right(emitter: Emitter, node: fx.Node, gates: Sum, states: StateToState) -> Value:
+def _emit_left_to_right(
+    emitter: Emitter, name: str, gates: Sum, states: StateToState, padding: int
+) -> Value:
     start = Initial(states.initial, 0, None, range(-1, 0))
     late = replace(gates, earliest=0)  # the state to the left is added later
-    recurrence = _Recurrence(emitter, node, f"{node.name}.left", late, states, start)
+    recurrence = _Recurrence(emitter, name, late, states, start, padding)
     recurrence.add_above((0,))
     with emitter.scan(reverse=False):
         recurrence.add_beside(-1, "left")
@@ -80,13 +82,13 @@ def _emit_left_to_right(emitter: Emitter, node: fx.Node, gates: Sum, states: Sta
 
 
 def _emit_right_to_left(
-    emitter: Emitter, node: fx.Node, gates: Sum, states: StateToState, end: int
+    emitter: Emitter, name: str, gates: Sum, states: StateToState, width: int, padding: int
 ) -> Value:
     """Emit the right-to-left direction; each row computes the states of the finished row above."""
+    end = width + padding
     start = Initial(states.initial, 0, None, range(end, end + 1))
-    above, name = _of_row_above(gates), f"{node.name}.right"
     with emitter.marked(first_row=1):
-        recurrence = _Recurrence(emitter, node, name, above, states, start)
+        recurrence = _Recurrence(emitter, name, _of_row_above(gates), states, start, padding)
         recurrence.add_above((0,))
         with emitter.scan(reverse=True):
             recurrence.add_beside(1, "row")
@@ -100,20 +102,17 @@ class _Recurrence:
     def __init__(
         self,
         emitter: Emitter,
-        node: fx.Node,
         name: str,
         gates: Sum,
         states: StateToState,
         start: Initial,
+        padding: int,
     ) -> None:
-        self.emitter, self.node, self.name, self.gates = emitter, node, name, gates
-        self.layer, _, self.parameter = states.weight.rpartition(".")
-        stages, causes = stages_of(gates)
-        size = len(stages) // 4
-        latest = [max(range(i, 4 * size, size), key=stages.__getitem__) for i in range(size)]
-        own = [stages[i] for i in latest], [causes[i] for i in latest], gates.padding
-        self.hidden = emitter.allocate(node, *own, name)
-        self.cell = emitter.allocate(node, *own, f"{name}.cell")
+        self.emitter, self.name, self.gates, self.padding = emitter, name, gates, padding
+        self.weight = states.weight
+        stages = np.reshape(stages_of(gates), (4, -1)).max(0).tolist()
+        self.hidden = emitter.allocate(name, stages, padding)
+        self.cell = emitter.allocate(f"{name}.cell", stages, padding)
         emitter.buffers[name].initial = start
         emitter.buffers[f"{name}.cell"].initial = replace(start, part=1)
 
@@ -121,14 +120,14 @@ class _Recurrence:
         """Emit the gates, including the state-to-state taps that read the row above."""
         size = len(self.hidden.channels)
         live = np.ones((4 * size, size, 1, len(cols)), dtype=bool)
-        above = Convolution(self.layer, self.hidden, live, (-1,), cols, False, self.parameter)
+        above = Convolution(self.weight, self.hidden, live, (-1,), cols, tuple(range(size)))
         total = replace(self.gates, convolutions=(*self.gates.convolutions, above))
-        self.sums = self.emitter.place(total, self.node, f"{self.name}.gates")
+        self.sums = self.emitter.place(total, f"{self.name}.gates", self.padding)
 
     def add_beside(self, col: int, when: str) -> None:
         """Emit the second state-to-state tap, which reads the neighbor at column offset `col`."""
         out, src = (self.emitter.buffers[f"{self.name}{suffix}"] for suffix in (".gates", ""))
-        weight = Weight(self.layer, out.order, src.order, (0,), (1,), self.parameter)
+        weight = Weight(self.weight, out.order, src.order, (0,), (1,))
         spans = Span(out.name, 0, out.channels), Span(src.name, 0, src.channels)
         step = Product(*spans, (0,), (col,), weight, (), overwrite=False)
         self.emitter.emit(step, when, padding=self.sums.padding)
@@ -148,7 +147,8 @@ def _channels(total: Sum, chosen: slice) -> Sum:
         for c in total.convolutions
     )
     values = (replace(value, channels=value.channels[chosen]) for value in total.values)
-    return replace(total, convolutions=tuple(convolutions), values=tuple(values))
+    biases = tuple((name, channels[chosen]) for name, channels in total.biases)
+    return replace(total, convolutions=tuple(convolutions), values=tuple(values), biases=biases)
 
 
 def _of_row_above(total: Sum) -> Sum:

@@ -63,9 +63,12 @@ class Schedule:
         cells = cells_of(plan)
         tops = {cell: int(region.any((0, 2)).argmax()) for cell, region in needed.items()}
         return tuple(
-            min(
-                self.leading_rows,
-                *(tops.get(cell, self.height) for cell in cells.of(placed.step.out)),
+            max(
+                placed.first_row,
+                min(
+                    self.leading_rows,
+                    *(tops.get(cell, self.height) for cell in cells.of(placed.step.out)),
+                ),
             )
             for placed in plan.placed
         )

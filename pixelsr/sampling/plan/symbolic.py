@@ -1,6 +1,5 @@
 """Symbolic feature maps for the planner: the buffer, the index and the stage of each channel."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +15,7 @@ BoolArray = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Channel:
-    """One channel of a feature map: its index in a buffer, its stage and the cause of the stage.
+    """One channel of a feature map: its index in a buffer and its stage.
 
     The channel is read at the pixel `dr` rows below and `dc` columns to the right.
     """
@@ -24,7 +23,6 @@ class Channel:
     buffer: str
     index: int
     stage: int
-    cause: str
     dr: int = 0
     dc: int = 0
 
@@ -41,7 +39,8 @@ Place = tuple[str, int, int, int]
 class Value:
     """A feature map whose channels are in buffers.
 
-    It has `padding` more columns than the image. None means that it is constant along a row.
+    It is computed in `padding` more columns than the image has. None means that it is constant
+    along a row, and computed wherever it is read.
     """
 
     channels: tuple[Channel, ...]
@@ -65,33 +64,32 @@ class Convolution:
     """A convolution that has no buffer yet.
 
     `live[o, i, r, c]` is true for live taps; their row and column offsets are `rows[r]` and
-    `cols[c]`. The first output is channel `first_out` of the layer.
+    `cols[c]`. In the constant `weight`, the first output is channel `first_out`, and channel i of
+    the source is input channel ``in_channels[i]``. `is_sum` is that of `ir.Weight`.
     """
 
-    layer: str
+    weight: str
     source: Value
     live: BoolArray
     rows: tuple[int, ...]
     cols: tuple[int, ...]
-    has_bias: bool
-    parameter: str = "weight"
+    in_channels: tuple[int, ...]
     first_out: int = 0
+    is_sum: bool = False
 
 
 @dataclass(frozen=True)
 class Sum:
-    """A sum of convolutions and feature maps that one buffer will accumulate.
+    """A sum of convolutions, biases and feature maps that one buffer will accumulate.
 
-    It is not known before the stage `earliest`, since another term is added later.
+    `biases` holds pairs of a constant's name and its element for each channel. The sum is not known
+    before the stage `earliest`, since another term is added later.
     """
 
     convolutions: tuple[Convolution, ...]
     values: tuple[Value, ...]
+    biases: tuple[tuple[str, tuple[int, ...]], ...] = ()
     earliest: int = ROW
-
-    @property
-    def padding(self) -> int | None:
-        return common_padding([*(c.source for c in self.convolutions), *self.values])
 
     @property
     def width(self) -> int:
@@ -110,23 +108,8 @@ class PointwiseValue:
     expression: Expression
     args: tuple[Value, ...]
 
-    @property
-    def padding(self) -> int | None:
-        return common_padding(self.args)
-
 
 Deferred = Value | Sum | PointwiseValue
-
-
-def common_padding(values: Iterable[Value]) -> int | None:
-    """Return the common padding of feature maps that one operation reads."""
-    found = {value.padding for value in values if value.padding is not None}
-    if len(found) > 1:
-        raise PlanError(
-            f"feature maps padded by {sorted(found)} columns cannot be combined; "
-            "expected equal widths"
-        )
-    return found.pop() if found else None
 
 
 def runs(*columns: list[Place]) -> list[tuple[Span, ...]]:
@@ -160,15 +143,6 @@ def cut(value: Value, parts: int) -> list[Value]:
     size = -(-len(value.channels) // parts)
     starts = range(0, len(value.channels), size)
     return [Value(value.channels[start : start + size], value.padding) for start in starts]
-
-
-def broadcast(value: Value, width: int) -> Value:
-    """Repeat a feature map of one channel to `width` channels."""
-    if len(value.channels) not in (1, width):
-        raise PlanError(
-            f"feature maps of {len(value.channels)} and {width} channels cannot be combined"
-        )
-    return value if len(value.channels) == width else Value(value.channels * width, value.padding)
 
 
 def shifted(expression: Any, offset: int) -> Any:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from pixelsr.sampling.binding import Binding, bind
 from pixelsr.sampling.plan import Plan, Pointwise, Product, Schedule, Span
 from pixelsr.sampling.plan.ir import Placed, Scan
 from pixelsr.sampling.request import Request
@@ -77,12 +78,12 @@ def program(plan: Plan, request: Request) -> Program:
         plan,
         request,
         weights,
-        lambda: write_program(plan, request.model, feature_dtype(request), weights),
+        lambda: write_program(plan, bind(plan, request), feature_dtype(request), weights),
     )
 
 
 def write_program(
-    plan: Plan, model: nn.Module, dtype: torch.dtype, weights: torch.dtype
+    plan: Plan, binding: Binding, dtype: torch.dtype, weights: torch.dtype
 ) -> Program:
     """Return the program of a plan without caching it.
 
@@ -90,7 +91,7 @@ def write_program(
         dtype: the dtype of the features, float32 or float64.
         weights: the dtype of the packed weights.
     """
-    return _Writer(plan, model, dtype, weights).run()
+    return _Writer(plan, binding, dtype, weights).run()
 
 
 @weak_cache
@@ -114,7 +115,7 @@ def plan_unsupported_reason(plan: Plan) -> str | None:
 @dataclass
 class _Writer:
     plan: Plan
-    model: nn.Module
+    binding: Binding
     dtype: torch.dtype
     weight_dtype: torch.dtype
     code: list[int] = field(default_factory=list)
@@ -189,7 +190,7 @@ class _Writer:
         """Return a flat ``[panel, pair, 2, 16]``, or if `in_words` ``[panel, pair, 16, 2]``."""
         if step.weight is None:
             return torch.empty(0, dtype=self.dtype, device="cpu")
-        weight = block_of(self.model, step.weight)
+        weight = block_of(self.binding, step.weight)
         inputs = weight.permute(2, 3, 1, 0).flatten(0, 2)  # [K, out]
         lengths = [length for *_, length in segments]
         parts = [F.pad(p, (0, 0, 0, len(p) % 2)) for p in inputs.split(lengths)]
@@ -198,7 +199,7 @@ class _Writer:
         return (pairs.transpose(2, 3) if in_words else pairs).flatten()
 
     def _bias(self, step: Product) -> Tensor:
-        bias = bias_of(self.model, step, self.dtype)
+        bias = bias_of(self.binding, step, self.dtype)
         return F.pad(bias, (0, -step.out.count % PANEL))
 
     def _pointwise(self, step: Pointwise) -> None:

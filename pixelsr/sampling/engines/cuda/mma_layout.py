@@ -2,8 +2,9 @@
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from pixelsr.sampling.binding import Binding
 from pixelsr.sampling.plan import Product
 
 from ..fusion import Task
@@ -42,13 +43,13 @@ def input_blocks(product: Product) -> int:
     return -(-(product.src.first + product.src.count) // BLOCK) - first_block(product)
 
 
-def fragments(task: Task, model: nn.Module) -> Tensor:
+def fragments(task: Task, binding: Binding) -> Tensor:
     """Return padded weights of a product, ``[rows, blocks, columns, tiles, FRAGMENT]``."""
     product, outputs = task.step, outputs_of(task)
     assert isinstance(product, Product)
     if product.weight is None or product.src is None:
         return torch.zeros(0, 0, 0, len(outputs) // 16, FRAGMENT, dtype=torch.float32, device="cpu")
-    weight = block_of(model, product.weight).cpu()
+    weight = block_of(binding, product.weight).cpu()
     before = product.src.first % BLOCK
     after = input_blocks(product) * BLOCK - before - product.src.count
     padded = F.pad(weight, (0, 0, 0, 0, before, after, 0, 1))  # the last output, -1, is zeros
@@ -58,8 +59,8 @@ def fragments(task: Task, model: nn.Module) -> Tensor:
     return lanes.flatten(4)
 
 
-def biases(task: Task, model: nn.Module) -> Tensor:
+def biases(task: Task, binding: Binding) -> Tensor:
     """Return the biases, float32, one for each row of a task's tiles."""
     product, outputs = task.step, outputs_of(task)
     assert isinstance(product, Product)
-    return F.pad(bias_of(model, product, torch.float32).cpu(), (0, 1))[outputs]
+    return F.pad(bias_of(binding, product, torch.float32).cpu(), (0, 1))[outputs]

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from pixelsr.sampling.binding import Binding, bind
 from pixelsr.sampling.plan import Buffer, Plan, Pointwise, Product, Span
+from pixelsr.sampling.plan.pointwise import MAX_ARGS
 from pixelsr.sampling.request import Request
 
 from ..fusion import Task, tasks
-from ..packing import MAX_ARGS, OPCODES, initial_of, pointwise_unsupported_reason, postfix
+from ..packing import OPCODES, initial_of, pointwise_unsupported_reason, postfix
 from ..program_cache import ProgramCache
 from .cluster import WARPS, Work, share
 from .memory_layout import BLOCK, MOST_TURNS, NOWHERE, UNIT, Cut, Tiles, Transfer
@@ -66,7 +68,7 @@ def cuda_program(plan: Plan, request: Request, cut: Cut) -> CudaProgram:
     """Return the program of a plan; it is packed again only when a weight has changed."""
 
     def pack() -> CudaProgram:
-        return _Writer(plan, request.model, cut).run(request.device)
+        return _Writer(plan, bind(plan, request), cut).run(request.device)
 
     return _programs.get(plan, request, (cut, request.device), pack)
 
@@ -120,8 +122,8 @@ Where = Callable[[Span], list[int]]
 
 
 class _Writer:
-    def __init__(self, plan: Plan, model: nn.Module, cut: Cut) -> None:
-        self.plan, self.model, self.cut = plan, model, cut
+    def __init__(self, plan: Plan, binding: Binding, cut: Cut) -> None:
+        self.plan, self.binding, self.cut = plan, binding, cut
         self.tiles = lay_out(plan, cut)
         self.packets: list[bytes] = []
         self.end = 0
@@ -296,7 +298,7 @@ class _Writer:
     def _weights(self, task: Task) -> np.ndarray:
         """Return a task's weights ``[rows, blocks, columns, tiles, bytes]``."""
         if id(task) not in self.weights:
-            packed = fragments(task, self.model).to(self.cut.operand).contiguous()
+            packed = fragments(task, self.binding).to(self.cut.operand).contiguous()
             self.weights[id(task)] = packed.view(torch.uint8).numpy()
         return self.weights[id(task)]
 
@@ -304,11 +306,11 @@ class _Writer:
         assert isinstance(task.step, Product)
         if not task.step.overwrite:
             return b""
-        return biases(task, self.model)[first * 16 : (first + tiles) * 16].numpy().tobytes()
+        return biases(task, self.binding)[first * 16 : (first + tiles) * 16].numpy().tobytes()
 
     def _initial(self, buffer: Buffer) -> Tensor:
         assert buffer.initial
-        state = initial_of(self.model, buffer.initial)[list(buffer.order)]
+        state = initial_of(self.binding, buffer.initial)[list(buffer.order)]
         return F.pad(state, (0, -len(state) % BLOCK)).unflatten(0, (-1, BLOCK))
 
     def _write(self, body: bytes) -> None:

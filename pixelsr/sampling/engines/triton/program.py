@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
+from pixelsr.sampling.binding import Binding, bind
 from pixelsr.sampling.plan import Plan, Pointwise, Product, Span, Step
 from pixelsr.sampling.plan.ir import Placed
 from pixelsr.sampling.request import Request
@@ -100,7 +101,7 @@ def triton_program(plan: Plan, request: Request, dtype: torch.dtype, block: int)
     """
 
     def pack() -> TritonProgram:
-        packed = _Writer(plan, request.model, dtype, block, request.device).run()
+        packed = _Writer(plan, bind(plan, request), dtype, block, request.device).run()
         if request.device.type == "cuda":
             torch.cuda.synchronize(request.device)  # the next user may be on another stream
         return packed
@@ -130,7 +131,7 @@ _Written = tuple[Task, int]
 @dataclass
 class _Writer:
     plan: Plan
-    model: nn.Module
+    binding: Binding
     dtype: torch.dtype
     block: int
     device: torch.device
@@ -214,7 +215,7 @@ class _Writer:
         weight = self.weights.append(self._weight(step, count, padded))
         bias = 0
         if step.overwrite:
-            bias = self.constants.append(bias_of(self.model, step, torch.float32))
+            bias = self.constants.append(bias_of(self.binding, step, torch.float32))
         spans = [step.out, step.src, step.add, task.result]
         return self._append_to_table(
             [
@@ -265,7 +266,7 @@ class _Writer:
         """Return ``[window, halves * padded]``, flat; each half of a gate has padded columns."""
         if step.weight is None:
             return torch.empty(0, dtype=self.dtype, device=self.device)
-        weight = block_of(self.model, step.weight)
+        weight = block_of(self.binding, step.weight)
         inputs = weight.permute(2, 3, 1, 0).flatten(0, 2)  # [K, out]
         return F.pad(inputs.unflatten(1, (-1, count)), (0, padded - count)).flatten()
 
