@@ -222,8 +222,8 @@ def test_the_cache_is_the_rows_that_the_plans_buffers_keep():
     plan = dataclasses.replace(
         plan,
         buffers={
-            "a": Buffer("a", None, order=(0, 2, 1), rows=3, left=1, right=2),
-            "b": Buffer("b", None, order=(0,)),
+            "a": Buffer("a", order=(0, 2, 1), rows=3, left=1, right=2),
+            "b": Buffer("b", order=(0,)),
         },
     )
     assert cache_bytes(plan) == 4 * (3 * (1 + 6 + 2) * 3 + 1 * 6 * 1)

@@ -8,8 +8,10 @@ import torch
 
 from pixelsr import ops, sampling
 from pixelsr.masks import channel_groups
+from pixelsr.sampling.binding import bind
 from pixelsr.sampling.engines.cpu import engine as cpu_engine
 from pixelsr.sampling.engines.cpu import program as cpu_program
+from pixelsr.sampling.request import make_request
 from tests.support import fuzz_operators
 from tests.support.networks import network
 from tests.support.processes import module
@@ -110,7 +112,8 @@ def test_bad_arguments_are_refused_by_name(others, message, drawn):
 def test_steps_run_only_where_their_buffers_reach(name, changed, message):
     made = sampling.plan(network(name, torch.float32), (6, 4))
     model = network(name, torch.float32)
-    program = cpu_program.write_program(made, model, torch.float32, torch.float32)
+    binding = bind(made, make_request(model, image_size=(6, 4)))
+    program = cpu_program.write_program(made, binding, torch.float32, torch.float32)
     moments = made.moments(range(len(made.placed)), made.placed.__getitem__)
     lists = [list(steps) for steps in (moments.row, moments.known_row, *moments.of_pixels)]
 

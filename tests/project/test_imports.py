@@ -17,7 +17,7 @@ LAYERS = (
     ("masks",),
     ("ops",),
     ("functional", "data"),
-    ("nn", "analysis"),
+    ("nn", "analysis", "adapters"),
     ("models", "sampling"),
     ("training",),
     ("evaluation", "bench"),

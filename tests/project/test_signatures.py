@@ -12,6 +12,10 @@ PACKAGES = (pixelsr, evaluation, functional, models, nn, sampling)
 MODULES = (masks, nn.init, binarize, crop, downsample, load, quantize)
 
 
+BUILT_IN = (pixelsr.PlanError, pixelsr.NotCausal)
+"""The classes whose constructor is Python's."""
+
+
 def public():
     """Return the public functions, constructors and methods by name."""
     found = {f"{p.__name__}.{name}": getattr(p, name) for p in PACKAGES for name in p.__all__}
@@ -21,9 +25,7 @@ def public():
         if inspect.isclass(kind):
             found |= members(name, kind)
     return {
-        name: value
-        for name, value in found.items()
-        if callable(value) and value is not pixelsr.PlanError  # its constructor is Python's
+        name: value for name, value in found.items() if callable(value) and value not in BUILT_IN
     }
 
 

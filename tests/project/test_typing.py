@@ -30,6 +30,8 @@ pixelsr.RowLSTM(skip=True, scale_factor=2)
 pixelsr.nn.MaskedConv2d(3, 64, (5, 7), mask_type="A", padding="same", dtype=None)
 pixelsr.sample(model, 2, image_size=(8, 8), temperature=0.5)
 assert_type(pixelsr.check_causality(model, (3, 3)).colors, int)
+adapted = pixelsr.adapt(model, colors=1, levels=4, inputs="unit", outputs=lambda y: y[0])
+assert_type(adapted.levels, int)
 
 pixelsr.GatedPixelCNN(chanels=8)  # call-arg
 pixelsr.GatedPixelCNN(layers="2")  # arg-type
@@ -39,6 +41,7 @@ pixelsr.nn.MaskedConv2d(3, 64, 7, mask_type="C")  # arg-type
 pixelsr.functional.masked_conv2d(None, None, mask_type="C")  # arg-type
 pixelsr.sample(model, image_size=8)  # arg-type
 pixelsr.sample(model, sead=1)  # call-arg
+pixelsr.adapt(model, colors=1, levels=4, inputs="floats", outputs="levels")  # arg-type
 pixelsr.PixelCNNN()  # attr-defined
 """
 """The code of a user: a comment names the error that mypy finds in its line."""

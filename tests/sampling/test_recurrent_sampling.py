@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 import pixelsr
 from pixelsr import functional
+from pixelsr.errors import PlanError, UnsupportedOperation
 from pixelsr.nn import MaskedConv2d
 from pixelsr.sampling.plan import macs_with_known
 from tests.support.helpers import randomize
@@ -64,35 +65,64 @@ class Faulty(Network):
         self.initial = nn.Parameter(torch.zeros(2, 6))
         self.out = MaskedConv2d(6, 24, 1, mask_type="B")
 
+    def of_gates(self, gates: Tensor) -> Tensor:
+        return gates[0, :, :1, :1].expand_as(self.weight[..., :1])
+
     def forward(self, images: Tensor) -> Tensor:
         self.raw = images
         return self.logits(self.out(self.change(self, self.first(self.images(images)))))
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "error", "says"),
     [
         (
             lambda net, gates: functional.diagonal_lstm(
                 gates, net.weight, net.initial, reverse=True
             ),
-            "does not know diagonal_lstm",
+            UnsupportedOperation,
+            "^diagonal_lstm .* does not know this operation",
         ),
         (
-            lambda net, gates: functional.row_lstm(gates, net.weight[..., :1], net.initial),
-            "weights and initial states must be parameters",
+            lambda net, gates: functional.row_lstm(gates, net.of_gates(gates), net.initial),
+            UnsupportedOperation,
+            "^row_lstm .* weights and initial states must be constants",
         ),
-        (lambda net, gates: F.pad(gates, (1, 0))[:, :6], "only columns of zeros on the right"),
-        (lambda net, gates: gates.chunk(4, 1)[0][..., :-1], "last column of the image is cut"),
+        (lambda net, gates: F.pad(gates, (1, 0))[:, :6], PlanError, r"returns \[1, 8, 3, 6, 5\]"),
+        (lambda net, gates: gates[:, :6, :, :-1], PlanError, r"returns \[1, 8, 3, 6, 3\]"),
         (
-            lambda net, gates: F.pad(gates.chunk(4, 1)[0], (0, 1)) + gates.chunk(4, 1)[1],
-            "padded by .* cannot be combined",
+            lambda net, gates: F.pad(gates, (0, 1)) + F.pad(gates[:, :6], (1, 0)),
+            RuntimeError,
+            r"size of tensor a \(24\) must match",
         ),
-        (lambda net, gates: F.pad(gates.chunk(4, 1)[0], (0, 1)), "1 columns wider"),
-        (lambda net, gates: gates.chunk(4, 1)[0] * (2 * F.pad(net.raw, (0, 0))), "wrap around"),
+        (
+            lambda net, gates: gates[:, :6] * (40 * net.raw.repeat_interleave(2, 1)),
+            UnsupportedOperation,
+            r"^mul .*: computes torch.uint8 from 0 to 280, which would wrap around",
+        ),
     ],
-    ids=["right to left", "a part", "padded on the left", "cut", "two widths", "wide", "8 bits"],
+    ids=["right to left", "computed weights", "wide", "cut", "two shapes", "8 bits"],
 )
-def test_what_cannot_be_planned_is_named(change, says):
-    with pytest.raises(pixelsr.PlanError, match=says):
-        make_plan(randomize(Faulty(change)))
+def test_what_cannot_be_planned_is_named(change, error, says):
+    with pytest.raises(error, match=says):
+        make_plan(randomize(Faulty(change)).double())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda net, gates: functional.row_lstm(gates, net.weight[..., :1], net.initial),
+        lambda net, gates: functional.row_lstm(gates, -net.weight[..., 1:], net.initial * 2),
+        lambda net, gates: gates[:, :6] * (2 * F.pad(net.raw, (0, 0, 1, 0))[:, :1, :-1]),
+        lambda net, gates: F.pad(gates, (1, 0))[:, :6, :, :-1],
+        lambda net, gates: (F.pad(gates[:, :6], (0, 1)) + F.pad(gates[:, 6:12], (0, 1)))[..., :-1],
+        lambda net, gates: functional.row_lstm(
+            F.pad(gates, (2, 0)), net.weight[..., :1], net.initial
+        )[..., :-2],
+    ],
+    ids=["a part", "computed constants", "8 bits", "shifted", "padded and cut", "shifted gates"],
+)
+def test_other_uses_of_gates_are_drawn_as_the_network_computes(change):
+    model = randomize(Faulty(change)).double()
+    drawn = pixelsr.sample(model, 2, image_size=(5, 4))
+    assert torch.equal(drawn, pixelsr.sample(model, 2, image_size=(5, 4), method="ancestral"))

@@ -185,8 +185,9 @@ def test_a_deep_copy_is_drawn_from_by_itself(kind):
 
 def test_weights_that_come_out_as_nan_are_refused():
     model = parametrized_to_nan()
-    with pytest.raises(ValueError, match=r"parameter first\.weight holds NaN or infinity"):
-        pixelsr.sample(model, image_size=(2, 2))
+    for method in ("cached", "ancestral"):
+        with pytest.raises(ValueError, match=r"logits .* hold NaN"):
+            pixelsr.sample(model, image_size=(2, 2), method=method)
 
 
 def parametrized_to_nan():
@@ -196,12 +197,18 @@ def parametrized_to_nan():
     return model
 
 
-def test_other_hooks_are_still_refused():
-    model = randomize(TwoLayers())
-    parametrizations.weight_norm(model.out)
-    model.first.register_forward_pre_hook(lambda module, inputs: None)
-    with pytest.raises(pixelsr.PlanError, match="layer first has hooks"):
-        pixelsr.sample(model, image_size=(2, 2))
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("engine", ENGINES)
+def test_other_hooks_run_too(engine, kind):
+    model = randomize(TwoLayers()).double().eval()
+    KINDS[kind](model.first)
+    without = refer(model)
+    model.first.register_forward_pre_hook(lambda module, inputs: (-inputs[0],))
+    expected = refer(model)
+    assert not torch.allclose(expected, without)
+    torch.testing.assert_close(sampling.logits(model, random_images(), engine=engine), expected)
+    drawn = pixelsr.sample(model, n=2, image_size=(5, 4), engine=engine)
+    assert torch.equal(drawn, pixelsr.sample(model, n=2, image_size=(5, 4), method="ancestral"))
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 from torch import nn
 
+from pixelsr.sampling.engines import program_cache
 from pixelsr.sampling.engines.program_cache import ProgramCache
 from pixelsr.utils.weak_cache import weak_cache
 
@@ -40,12 +41,13 @@ def test_results_are_forgotten_with_their_owner():
     assert result() is None
 
 
-def test_a_program_is_packed_again_for_other_weights_plans_and_keys():
+def test_a_program_is_packed_again_for_other_weights_plans_and_keys(monkeypatch):
+    monkeypatch.setattr(program_cache, "bind", lambda plan, request: request)
     cache, model, packed = ProgramCache(), nn.Linear(1, 1), []
     plans = [Owner(), Owner()]
 
     def get(plan, number, key):
-        request = SimpleNamespace(model=model, weights_number=number)
+        request = SimpleNamespace(model=model, number=number)
         return cache.get(plan, request, key, lambda: packed.append(key) or len(packed))
 
     assert [get(plans[0], 0, "a"), get(plans[0], 0, "a")] == [1, 1]

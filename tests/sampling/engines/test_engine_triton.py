@@ -4,6 +4,7 @@ They run on the GPU or in Triton's interpreter, which takes a second for a few p
 network.
 """
 
+import dataclasses
 import itertools
 
 import pytest
@@ -126,7 +127,7 @@ def test_weights_are_packed_once_and_again_when_one_has_changed(monkeypatch):
 
 def plan_of(*placed: Placed) -> sampling.Plan:
     plan = sampling.plan(network("RowLSTM-tiny"), (2, 2))
-    return type(plan)(**{**vars(plan), "placed": placed, "logits": ()})
+    return dataclasses.replace(plan, placed=placed, logits=())
 
 
 A, B, C = (Span(name, 0, 4) for name in "abc")

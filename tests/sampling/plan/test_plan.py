@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from pixelsr import functional
-from pixelsr.errors import PlanError
+from pixelsr.errors import NotCausal, PlanError, UnsupportedOperation
 from pixelsr.masks import causal_mask
 from pixelsr.models import GatedPixelCNN, PixelCNN, PixelRecursiveSR
 from pixelsr.nn import MaskedConv2d
-from pixelsr.sampling import logits, plan
+from pixelsr.sampling import logits, plan, sample
 from pixelsr.sampling.plan import Schedule, macs_with_known
 from tests.support.helpers import randomize
 from tests.support.networks import NETWORKS, Network, inputs, network
@@ -149,28 +149,27 @@ class FlippedColumns(nn.Module):
         return x.flip(3)
 
 
-class Upsampled(Network):
+class FirstAlone(Network):
     def __init__(self) -> None:
         super().__init__()
         self.first = MaskedConv2d(3, 24, 3, mask_type="A")
 
     def forward(self, images: Tensor) -> Tensor:
-        x = self.first(self.images(images))
-        return x.view(x.shape[0], 3, 8, x.shape[2], x.shape[3]).transpose(1, 2)
+        return self.logits(self.first(self.images(images)))
 
 
-class RawArithmetic(Upsampled):
+class RawArithmetic(FirstAlone):
     def forward(self, images: Tensor) -> Tensor:
-        return self.logits(self.first((1 - images).double()))
+        return self.logits(self.first((1 - images).to(self.first.weight.dtype)))
 
 
-class TwoResults(Upsampled):
+class TwoResults(FirstAlone):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         x = self.logits(self.first(self.images(images)))
         return x, x
 
 
-class OtherLevels(Upsampled):
+class OtherLevels(FirstAlone):
     levels = 9
 
     def forward(self, images: Tensor) -> Tensor:
@@ -178,35 +177,131 @@ class OtherLevels(Upsampled):
 
 
 @pytest.mark.parametrize(
-    ("model", "says"),
+    ("wrong", "says"),
     [
         (
-            Faulty(nn.Conv2d(6, 6, 3, padding=1)),
-            r"layer wrong reads the future.*row \+0, column \+1",
+            (nn.Conv2d(6, 6, 3, padding=1), "A"),
+            r"color 0 read color 1 of the pixel at row \+1, column \+1: .* of layer wrong",
         ),
-        (Faulty(nn.Identity(), "B"), r"logits of color 0.*layer out, center tap, input channel 0"),
-        (Faulty(nn.Conv2d(6, 6, 1)), r"logits of color 0.*layer out, center tap"),
-        (Faulty(nn.BatchNorm2d(6)), r"does not know BatchNorm2d \(layer wrong\).*ancestral"),
-        (Faulty(FlippedColumns()), r"does not know flip.*ancestral"),
-        (Faulty(nn.Conv2d(6, 6, 3)), r"layer wrong changes the size"),
-        (Faulty(nn.Conv2d(6, 6, 1, groups=2)), r"layer wrong: stride, groups"),
-        (Faulty(nn.Dropout(0.5)).train(), r"drops features at random; call model.eval\(\) first"),
-        (Faulty(nn.Conv2d(6, 6, (1, 2), padding="same")), r"layer wrong has an even kernel"),
-        (Faulty(nn.Conv2d(5, 6, 1)), r"layer wrong expects 5 channels, got 6"),
-        (RawArithmetic(), r"sub \(node sub\) on uint8 images would wrap around"),
-        (TwoResults(), "returns a tuple, expected logits alone"),
-        (OtherLevels(), "says that it has 3 colors and 9 levels, its logits have 3 and 8"),
-        (Upsampled(), r"never calls pixelsr.functional.to_logits"),
+        (
+            (nn.Identity(), "B"),
+            r"logits of color 0 read color 0 of their own pixel: .*layer out .*layer first",
+        ),
+        (
+            (nn.Conv2d(6, 6, 1), "A"),
+            r"logits of color 0 read color 1 of their own pixel: .*layer out .*layer wrong",
+        ),
+        (
+            (nn.Conv2d(6, 6, 1, groups=2), "A"),
+            r"logits of color 0 read color 0 of their own pixel: .*layer out .*layer wrong",
+        ),
+        (
+            (nn.Conv2d(6, 6, (1, 2), padding="same", groups=6), "A"),
+            r"logits of color 0 read color 2 of their own pixel: .*layer wrong",
+        ),
     ],
+    ids=["future tap", "mask type", "later colors", "groups of colors", "even kernel"],
 )
-def test_what_cannot_be_planned_is_named(model, says):
+def test_a_value_that_is_drawn_later_is_named(wrong, says):
+    with pytest.raises(NotCausal, match=says):
+        plan(randomize(Faulty(*wrong)), (6, 4))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (nn.BatchNorm2d(6), r"^native_batch_norm in layer 'wrong' .* call model.eval\(\) first"),
+        (FlippedColumns(), r"^flip in layer 'wrong' \(test_plan.py:\d+\): rearranges positions"),
+        (nn.Dropout(0.5), r"in layer 'wrong'.* random numbers; call model.eval\(\) first"),
+        (nn.Conv2d(6, 6, 1, stride=2), r"^convolution in layer 'wrong'.* by a stride"),
+        (nn.MaxPool2d(3, 1, 1), r"^max_pool2d.* in layer 'wrong'.* does not know this operation"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_operation_that_cannot_be_planned_is_named(wrong, says):
+    with pytest.raises(UnsupportedOperation, match=says) as caught:
+        plan(randomize(Enlarged(wrong)), (6, 4))
+    assert 'method="ancestral" works for any causal network' in str(caught.value)
+
+
+class Enlarged(Faulty):
+    """A network that repeats the rows and columns that a layer has left out."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.wrong(self.first(self.images(images)))
+        for dim in (2, 3):
+            x = x.repeat_interleave(images.shape[dim] // x.shape[dim], dim)
+        return self.logits(self.out(x))
+
+
+def test_integers_that_would_wrap_around_are_refused():
+    with pytest.raises(UnsupportedOperation, match=r"^rsub .*uint8 from -6 to 1, .* wrap around"):
+        plan(randomize(RawArithmetic()), (6, 4))
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        (Faulty(nn.Conv2d(6, 6, 3)), r"returns \[1, 8, 3, 4, 2\], expected .* 3, 6, 4\]"),
+        (TwoResults(), "returns a tuple, expected logits alone"),
+        (OtherLevels(), r"returns \[1, 8, 3, 6, 4\], expected logits \[1, 9, 3, "),
+    ],
+    ids=["smaller", "a tuple", "levels"],
+)
+def test_other_results_than_logits_are_refused(model, says):
     with pytest.raises(PlanError, match=says):
         plan(randomize(model), (6, 4))
 
 
-def test_dropout_in_eval_mode_is_nothing():
-    with_dropout = Faulty(nn.Dropout(0.5)).eval()
-    assert plan(with_dropout, (6, 4)).macs == plan(Faulty(nn.Identity()), (6, 4)).macs
+def test_an_error_of_the_network_itself_is_raised():
+    for method in ("cached", "ancestral"):
+        with pytest.raises(RuntimeError, match=r"expected input.* to have 5 channels, but got 6"):
+            sample(randomize(Faulty(nn.Conv2d(5, 6, 1))), image_size=(6, 4), method=method)
+
+
+# Networks that others could write.
+
+
+def check_drawn(model: nn.Module, macs: int | None = None) -> None:
+    """Check the images of a network, in float64, and the multiply-adds of a pixel."""
+    model = randomize(model).double().eval()
+    drawn = sample(model, 2, image_size=(5, 4), seed=1)
+    assert torch.equal(drawn, sample(model, 2, image_size=(5, 4), seed=1, method="ancestral"))
+    assert macs is None or plan(model, (5, 4)).macs == 5 * 4 * macs
+
+
+class Views(FirstAlone):
+    """A network with views in place of `functional.to_logits`."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = self.first(self.images(images))
+        return x.view(x.shape[0], 3, 8, x.shape[2], x.shape[3]).transpose(1, 2)
+
+
+class Valid(Faulty):
+    """A network whose layer is not padded, so that the image is."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = nn.functional.pad(self.first(self.images(images)), (2, 0, 1, 0))
+        return self.logits(self.out(self.wrong(x)))
+
+
+@pytest.mark.parametrize(
+    ("model", "macs"),
+    [
+        (Faulty(nn.BatchNorm2d(6)), 0),
+        (Faulty(nn.Dropout(0.5)), 0),
+        (Faulty(nn.Conv2d(6, 6, 1, groups=6)), 6),
+        (Faulty(nn.Conv2d(6, 6, 1, groups=3)), 12),
+        (Valid(nn.Conv2d(6, 6, (2, 3), groups=3)), 6 * 2 * 6),
+        (Valid(nn.Conv2d(6, 6, (2, 3), groups=6, bias=False)), 6 * 6),
+        (Views(), None),
+    ],
+    ids=["batch norm", "dropout", "depthwise", "groups", "even kernel", "no bias", "views"],
+)
+def test_layers_of_others_are_planned_with_their_live_multiply_adds(model, macs):
+    both = plan(randomize(Faulty(nn.Identity())).double().eval(), (5, 4)).macs // 20
+    check_drawn(model, None if macs is None else both + macs)
 
 
 class InPlace(Network):
@@ -233,9 +328,8 @@ class InPlace(Network):
 
 
 @pytest.mark.parametrize("how", ["read later", "a view", "a statement", "an option"])
-def test_a_change_in_place_that_others_would_see_is_refused(how):
-    with pytest.raises(PlanError, match="changes a feature map in place that others may read"):
-        plan(InPlace(how), (6, 4))
+def test_a_change_in_place_is_seen_by_all_that_read_it(how):
+    check_drawn(InPlace(how))
 
 
 class Tripled(MaskedConv2d):
@@ -243,16 +337,14 @@ class Tripled(MaskedConv2d):
         return 3 * super().forward(x)
 
 
-def test_a_layer_with_a_forward_of_its_own_is_not_taken_for_its_parent():
-    with pytest.raises(PlanError, match=r"does not know masked_conv2d .*ancestral"):
-        plan(Faulty(Tripled(6, 6, 1, mask_type="B")), (6, 4))
+def test_a_layer_with_a_forward_of_its_own_is_drawn_as_it_computes():
+    check_drawn(Faulty(Tripled(6, 6, 1, mask_type="B")))
 
 
-def test_a_layer_with_a_hook_is_refused():
+def test_a_layer_with_a_hook_is_drawn_as_it_computes():
     model = Faulty(nn.Identity())
     model.first.register_forward_hook(lambda layer, args, output: 2 * output)
-    with pytest.raises(PlanError, match="layer first has hooks"):
-        plan(model, (6, 4))
+    check_drawn(model)
 
 
 @pytest.mark.parametrize(
@@ -290,8 +382,9 @@ class ForwardThatBranches(Network):
         return self.logits(x if x.sum() > 0 else -x)
 
 
-def test_a_forward_that_cannot_be_traced_says_what_to_do():
-    with pytest.raises(PlanError, match=r'ForwardThatBranches cannot be traced.*"ancestral"'):
+def test_a_forward_that_branches_on_values_says_what_to_do():
+    says = r'^item \(test_plan.py:\d+\): .* may branch; method="ancestral" works'
+    with pytest.raises(UnsupportedOperation, match=says):
         plan(ForwardThatBranches(), (6, 4))
 
 
@@ -340,7 +433,7 @@ def test_several_threads_may_plan_at_once(shared):
 
 
 def test_a_network_may_run_while_another_thread_plans():
-    """Check a forward pass during tracing, which replaces methods of every module."""
+    """Check a forward pass during the recording of another, whose modes are of its thread."""
     running, planned = network("PixelRecursiveSR-gated"), threading.Event()
     what = inputs(running)["low_res"]
     images = torch.zeros(1, running.colors, 6, 4, dtype=torch.uint8)

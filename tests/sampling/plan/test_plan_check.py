@@ -2,19 +2,21 @@
 
 import functools
 import random
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import pixelsr
-from pixelsr.errors import PlanError
+from pixelsr.errors import NotCausal, PlanError, UnsupportedOperation
 from pixelsr.nn import MaskedConv2d
-from pixelsr.sampling import plan, plan_check
-from pixelsr.sampling.plan import Product, planner
+from pixelsr.sampling import plan, plan_check, recording
+from pixelsr.sampling.plan import Plan, Product
 from pixelsr.sampling.plan.ir import Placed
-from pixelsr.sampling.plan.pointwise import BY_NAME
+from pixelsr.sampling.plan.operations.pointwise import POINTWISE
 from tests.support.helpers import randomize
 from tests.support.networks import Network, inputs, network
 
@@ -41,9 +43,14 @@ class OwnFloats(Small):
         return images.float() / 255
 
 
+def plan_as(monkeypatch, name: str, other: str) -> None:
+    """Make the planner take one pointwise function for another."""
+    monkeypatch.setitem(POINTWISE, name, POINTWISE[other])
+
+
 @pytest.fixture
 def tanh_planned_as_sigmoid(monkeypatch):
-    monkeypatch.setitem(planner.BY_FORM, torch.tanh, (BY_NAME["sigmoid"],))
+    plan_as(monkeypatch, "tanh", "sigmoid")
 
 
 def every_kind_of_network() -> list[nn.Module]:
@@ -94,9 +101,14 @@ def test_a_forward_that_is_not_a_function_is_refused():
         plan(randomize(Small(lambda x: x * random.random())), (6, 4))
 
 
+def spoil(monkeypatch, change: Callable[[Plan], Plan]) -> None:
+    """Change each plan before it is checked."""
+    make = recording.make_plan
+    monkeypatch.setattr(recording, "make_plan", lambda *arguments: change(make(*arguments)))
+
+
 def mirror_the_rows_above(monkeypatch) -> None:
     """Make the planner use the taps of the rows above in mirrored order."""
-    finish = planner.Planner._finish
 
     def mirrored(placed: Placed) -> Placed:
         step = placed.step
@@ -104,11 +116,7 @@ def mirror_the_rows_above(monkeypatch) -> None:
             step = replace(step, cols=tuple(-col for col in step.cols))
         return replace(placed, step=step)
 
-    def spoiled(self, *arguments):
-        made = finish(self, *arguments)
-        return replace(made, placed=tuple(map(mirrored, made.placed)))
-
-    monkeypatch.setattr(planner.Planner, "_finish", spoiled)
+    spoil(monkeypatch, lambda made: replace(made, placed=tuple(map(mirrored, made.placed))))
 
 
 def test_the_first_position_that_differs_is_named(monkeypatch):
@@ -118,15 +126,14 @@ def test_the_first_position_that_differs_is_named(monkeypatch):
 
 
 def test_a_plan_that_cannot_be_run_is_refused(monkeypatch):
-    finish = planner.Planner._finish
-
-    def spoiled(self, *arguments):
-        made = finish(self, *arguments)
-        made.buffers[made.placed[0].step.out.buffer].left = 0  # later windows reach into it
+    def narrowed(made: Plan) -> Plan:
+        steps = (placed.step for placed in made.placed if isinstance(placed.step, Product))
+        window = next(step for step in steps if min(step.cols) < 0)
+        made.buffers[window.src.buffer].left = 0  # the window reaches into it
         return made
 
-    monkeypatch.setattr(planner.Planner, "_finish", spoiled)
-    with pytest.raises(PlanError, match="cannot be run"):
+    spoil(monkeypatch, narrowed)
+    with pytest.raises(PlanError, match="cannot be checked"):
         plan(network("PixelCNN"), (6, 4))
 
 
@@ -134,7 +141,7 @@ def test_a_conditional_network_is_checked_with_a_small_image(monkeypatch):
     model = network("Conditioned")
     small = tuple(inputs(model)["low_res"].shape[2:])
     plan(model, (6, 4), small)
-    monkeypatch.setitem(planner.BY_FORM, torch.relu, (BY_NAME["neg"],))
+    plan_as(monkeypatch, "relu", "neg")
     with pytest.raises(PlanError, match=DIFFERS):
         plan(model, (8, 4), (4, 2))
 
@@ -194,7 +201,7 @@ FORBIDDING = [-torch.inf, -1e9, -1e30, torch.finfo(torch.float32).min]
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_mask_on_the_logits_hides_no_mistake(number, dtype, monkeypatch):
     assert plan(randomize(Masked(number)).to(dtype), (6, 4)).macs
-    monkeypatch.setitem(planner.BY_FORM, torch.tanh, (BY_NAME["sigmoid"],))
+    plan_as(monkeypatch, "tanh", "sigmoid")
     with pytest.raises(PlanError, match=DIFFERS):
         plan(randomize(Masked(number)).to(dtype), (6, 4))
 
@@ -269,7 +276,7 @@ def ends_in_float(logits: Tensor) -> Tensor:
 def test_logits_of_another_dtype_are_planned(monkeypatch):
     for dtype in (torch.float32, torch.float64, torch.bfloat16):
         assert plan(randomize(BehindLogits(ends_in_float)).to(dtype), (6, 4)).macs
-    monkeypatch.setitem(planner.BY_FORM, torch.tanh, (BY_NAME["sigmoid"],))
+    plan_as(monkeypatch, "tanh", "sigmoid")
     with pytest.raises(PlanError, match=DIFFERS):
         plan(randomize(BehindLogits(ends_in_float)), (6, 4))
 
@@ -333,6 +340,14 @@ SLICES = {
     "written out": lambda y: torch.cat([y[:, 0:4, :, :], y[:, 4:8, :, :]], 1),
     "of a sum": lambda y: (y + y)[:, :8],
     "all": lambda y: y[:],
+    "a new dimension": lambda y: y[:, None][:, 0],
+    "no channel": lambda y: torch.cat([y, y[:, 8:]], 1),
+    "chunks not taken apart": lambda y: torch.cat(y.chunk(2, 1), 1),
+    "a list": lambda y: y + y[:, [1, 0, 2, 3, 5, 4, 6, 7]],
+    "a channel": lambda y: y + y[:, 0][:, None],
+    "rows above": lambda y: y + F.pad(y[:, :, :-1], (0, 0, 1, 0)),
+    "columns to the left": lambda y: y + F.pad(y[..., :-1], (1, 0)),
+    "rolled channels": lambda y: y + y.roll(2, 1).roll(-2, 1),
 }
 
 
@@ -345,26 +360,55 @@ def test_slices_of_channels_are_drawn_as_the_network_computes(function, engine):
 
 
 REFUSED = {
-    "a list": (lambda y: y[:, [7, 6, 5, 4, 3, 2, 1, 0]], r"first\[:, \[7, 6, 5, 4, 3, 2, 1, 0\]\]"),
-    "rows": (lambda y: y[:, :, 0:1], r"indexing first\[:, :, 0:1\]"),
-    "rows by a list": (lambda y: y[:, :, [1, 2, 3, 0]], "indexing first"),
-    "columns": (lambda y: y[..., 1:], r"indexing first\[\.\.\., 1:\]"),
-    "a sample": (lambda y: y[0], r"indexing first\[0\]"),
-    "a channel": (lambda y: y[:, 0], r"indexing first\[:, 0\]"),
-    "a new dimension": (lambda y: y[:, None], r"indexing first\[:, None\]"),
-    "no channel": (lambda y: torch.cat([y, y[:, 8:]], 1), r"first\[:, 8:\] chooses no channel"),
-    "chunks not taken apart": (lambda y: torch.cat(y.chunk(2, 1), 1), "cat of chunk"),
-    "a part that is not there": (lambda y: y.chunk(2, 1)[2], "cannot be planned as it is called"),
+    "a list": (lambda y: y[:, [7, 6, 5, 4, 3, 2, 1, 0]], NotCausal, "color 1 of their own pixel"),
+    "rows": (lambda y: y[:, :, 0:1], PlanError, r"returns \[1, 8, 3, 1, 4\], expected logits"),
+    "a row for all": (lambda y: y + y[:, :, 0:1], UnsupportedOperation, "^add .* rearranges"),
+    "rows by a list": (lambda y: y[:, :, [1, 2, 3, 0]], UnsupportedOperation, "^index .* rearr"),
+    "rows below": (
+        lambda y: F.pad(y[:, :, 1:], (0, 0, 0, 1)),
+        NotCausal,
+        r"color 2 of the pixel at row \+1, column -1: through .*layer first",
+    ),
+    "columns to the right": (
+        lambda y: F.pad(y[..., 1:], (0, 1)),
+        NotCausal,
+        "color 2 of their own pixel: through .*layer first",
+    ),
+    "rolled rows": (lambda y: y.roll(1, 2), UnsupportedOperation, "^roll .* rearranges positions"),
+    "another sample": (lambda y: y.flip(0), UnsupportedOperation, "^flip .* samples of a batch"),
+    "exchanged": (lambda y: y.transpose(2, 3), UnsupportedOperation, "rearranges|differ"),
 }
 
 
-@pytest.mark.parametrize(("function", "says"), REFUSED.values(), ids=REFUSED.keys())
-def test_any_other_index_is_refused_by_name(function, says):
-    with pytest.raises(PlanError, match=says):
+@pytest.mark.parametrize(("function", "error", "says"), REFUSED.values(), ids=REFUSED.keys())
+def test_any_other_index_is_refused_by_name(function, error, says):
+    with pytest.raises(error, match=says):
         plan(randomize(Indexed(function)), (4, 4))
 
 
-def test_a_part_of_a_sequential_is_refused():
+@pytest.mark.parametrize("method", ["cached", "ancestral"])
+@pytest.mark.parametrize(
+    ("function", "error"),
+    [
+        (lambda y: y[0], ValueError),
+        (lambda y: y[:, 0], ValueError),
+        (lambda y: y.chunk(2, 1)[2], IndexError),
+    ],
+    ids=["a sample", "a channel", "a part that is not there"],
+)
+def test_an_index_that_the_network_itself_cannot_take_is_its_own_error(function, error, method):
+    with pytest.raises(error) as caught:
+        pixelsr.sample(randomize(Indexed(function)), image_size=(4, 4), method=method)
+    assert not isinstance(caught.value, PlanError)
+
+
+def check_drawn(model: nn.Module) -> None:
+    model = randomize(model).double()
+    drawn = pixelsr.sample(model, 2, image_size=(5, 4))
+    assert torch.equal(drawn, pixelsr.sample(model, 2, image_size=(5, 4), method="ancestral"))
+
+
+def test_a_part_of_a_sequential_is_drawn_as_it_computes():
     class Part(Small):
         def __init__(self) -> None:
             super().__init__()
@@ -373,8 +417,7 @@ def test_a_part_of_a_sequential_is_refused():
         def forward(self, images: Tensor) -> Tensor:
             return self.logits(self.out(self.net[:-1](self.images(images))))
 
-    with pytest.raises(PlanError, match="Part cannot be traced"):
-        plan(randomize(Part()), (4, 4))
+    check_drawn(Part())
 
 
 class BehindLogits(Small):
@@ -392,18 +435,19 @@ class BehindLogits(Small):
         lambda logits: logits[:, :8],
         lambda logits: torch.cat([logits.chunk(2, 1)[1], logits.chunk(2, 1)[0]], 1),
         lambda logits: torch.cat([logits[:, :, :1]] * 3, 2),
+        lambda logits: torch.tanh(logits) * 3,
+        lambda logits: logits.flip(1),
+        lambda logits: logits.log_softmax(1),
     ],
-    ids=["slice", "chunk", "cat"],
+    ids=["slice", "chunk", "cat", "pointwise", "flip", "log_softmax"],
 )
-def test_the_levels_of_logits_are_not_taken_for_channels(change):
-    with pytest.raises(PlanError, match="behind functional"):
-        plan(randomize(BehindLogits(change)), (4, 4))
+def test_what_stands_behind_the_logits_is_planned(change):
+    check_drawn(BehindLogits(change))
 
 
-def test_pointwise_functions_behind_the_logits_are_planned():
-    model = randomize(BehindLogits(lambda logits: torch.tanh(logits) * 3)).double()
-    drawn = pixelsr.sample(model, 2, image_size=(5, 4))
-    assert torch.equal(drawn, pixelsr.sample(model, 2, image_size=(5, 4), method="ancestral"))
+def test_colors_that_are_exchanged_behind_the_logits_are_refused():
+    with pytest.raises(NotCausal, match="color 0 read color 1 of their own pixel"):
+        plan(randomize(BehindLogits(lambda logits: logits.flip(2))), (4, 4))
 
 
 # Inputs that a network does not read.
