@@ -15,8 +15,10 @@ from torch import Tensor
 import pixelsr
 from pixelsr.bench.timing import median_ratio
 from pixelsr.sampling import plan
+from pixelsr.sampling.plan_cache import plan_of
 from pixelsr.sampling.plan_check import check_plan
-from pixelsr.sampling.signature import traced_signature
+from pixelsr.sampling.random_weights import randomize
+from pixelsr.sampling.request import make_request
 
 from .turns import time_in_turns
 
@@ -24,7 +26,7 @@ ROUNDS, SIDE = 7, 32
 
 
 class Traced(pixelsr.GatedPixelCNN):
-    """The paper's prior with a `forward` outside the library, so each draw traces it."""
+    """The paper's prior with a `forward` outside the library, so each draw follows it."""
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = super().forward(images)
@@ -51,6 +53,10 @@ def test_before_the_first_value(benchmark, name: str) -> None:
     )
     double = copy.deepcopy(model).double()
     made = plan(model, (SIDE, SIDE), low_res_size)
+    random = randomize(copy.deepcopy(model))
+    request = make_request(
+        model, image_size=(SIDE, SIDE), low_res=low_res[:1] if takes_low_res else None
+    )
 
     def draw() -> Tensor:
         source = {"low_res": low_res[:1]} if takes_low_res else {"image_size": (SIDE, SIDE)}
@@ -58,8 +64,8 @@ def test_before_the_first_value(benchmark, name: str) -> None:
 
     sides: dict[str, Callable[[], object]] = {
         "forward": lambda: double(images, low_res) if takes_low_res else double(images),
-        "check": lambda: check_plan(made, model, low_res_size),
-        "comparison": lambda: traced_signature(model, takes_low_res),
+        "check": lambda: check_plan(made, random, model, request.low_res),
+        "comparison": lambda: plan_of(request),
         "draw": draw,
     }
     times = time_in_turns(benchmark, model.device, sides, ROUNDS)

@@ -42,6 +42,14 @@ SUITES = {
             "tests/sampling/plan/test_plan_changes.py",
         ),
     ),
+    "bench_adapted": Suite(
+        "Images drawn from networks of others, beside their own loops and one forward pass.",
+        (
+            "tests/sampling/plan/test_plan.py",
+            "tests/sampling/plan/test_plan_check.py",
+            "tests/sampling/engines/test_conformance.py",
+        ),
+    ),
     "bench_completion": Suite(
         "The completion of the lower half of images by the C++ engine, beside whole images.",
         ("tests/sampling/plan/test_plan.py", "tests/sampling/test_holes.py"),
