@@ -17,7 +17,7 @@ Outputs = OutputPreset | Callable[[Any], Tensor]
 
 @dataclasses.dataclass(frozen=True)
 class Interface:
-    """How a network takes images and returns logits; see `adapt` for the fields."""
+    """The way a network takes images and returns logits; see `adapt` for the fields."""
 
     colors: int
     levels: int

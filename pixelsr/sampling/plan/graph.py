@@ -56,7 +56,7 @@ class PerChannel:
 
 @dataclass(frozen=True)
 class Operand:
-    """What an operation reads: ``[len(reads), *size]``, zero beyond."""
+    """A tensor ``[len(reads), *size]`` that an operation reads, with zeros around it."""
 
     reads: Reads
     size: tuple[int, int]

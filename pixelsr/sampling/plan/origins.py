@@ -65,7 +65,7 @@ def _grid(height: int, width: int) -> Origins:
 
 @dataclass(frozen=True)
 class Reads:
-    """What the channels of a tensor ``[channels, height, width]`` read of feature maps.
+    """The reads of feature maps by the channels of a tensor ``[channels, height, width]``.
 
     Channel k at (y, x) is channel ``channel[k]`` of map ``map[k]`` at (y + dr[k], x + dc[k]).
     """

@@ -45,7 +45,7 @@ def make_plan(passed: Pass, colors: int, levels: int, image_size: tuple[int, int
 
 @dataclass(frozen=True)
 class _Reader:
-    """What reads an operand: its frame, and the positions at which it is computed.
+    """The reader of an operand: its frame, and the positions at which it is computed.
 
     `rows` and `cols` are the first and last position, relative to the operand.
     """

@@ -572,7 +572,7 @@ def _options(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class _Traits:
-    """What the schema of an operation says.
+    """The properties of an operation that its schema states.
 
     Attributes:
         is_view: it returns views of its arguments.

@@ -1,4 +1,4 @@
-"""What each recorded operation does to feature maps.
+"""The effect of each recorded operation on feature maps.
 
 An operation either moves elements (it is then run on their origins), or it makes a feature map: a
 pointwise expression, or a sum over taps and channels. Each module has a table of operations by
